@@ -1,0 +1,31 @@
+"""Who is asking: the authenticated identity, as every layer sees it.
+
+A ``Subject`` is made only by :mod:`sallyport.identity` from a verified token. It is a plain frozen value so
+that the pure layers (policy, masking) can read it without knowing how it was authenticated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An authenticated identity.
+
+    id: the token's ``sub`` claim. issuer: its ``iss``. groups: from the issuer's configured groups claim.
+    agent: the ``azp``/``client_id`` claim (which program acts), or "". label: the user name that the client
+    sent at startup; recorded and shown, never trusted. claims: the verified claims (never the token itself).
+    expires_at: Unix seconds.
+    """
+
+    id: str
+    issuer: str
+    groups: frozenset[str]
+    agent: str = ""
+    label: str = ""
+    email: str = ""
+    expires_at: float = 0.0
+    claims: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)

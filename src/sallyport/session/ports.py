@@ -1,0 +1,54 @@
+"""What a session needs from the layers above it, as Protocols. :mod:`sallyport.audit` implements the recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class SessionRecorder(Protocol):
+    """Records one session. Every call is cheap, never blocks and never raises; what cannot be written sets ``failed``.
+
+    The machine asks ``failed`` before every statement: a failed recorder stops statements with 58030 (promise 3).
+    ``backlog`` is the number of bytes accepted and not yet on disk; the server stops reading while it is too large.
+    """
+
+    failed: bool
+    backlog: int
+
+    def statement(
+        self,
+        number: int,
+        sql: str,
+        *,
+        outcome: str,
+        rule: str = "",
+        code: str = "",
+        policy_version: str = "",
+        epoch: str = "",
+        protocol: str = "simple",
+        binds: Sequence[bytes | None] | None = None,
+        bind_formats: Sequence[int] = (),
+    ) -> None:
+        """A statement was judged. number: 1-based, per session. outcome: allow | deny | hold. code: refusal code."""
+        ...
+
+    def reply(self, number: int, data: bytes) -> None:
+        """Backend messages exactly as the client receives them (after masking) for this statement. number 0: none."""
+        ...
+
+    def copy_in(self, number: int, data: bytes) -> None:
+        """CopyData that the client sent (frontend messages)."""
+        ...
+
+    def complete(self, number: int, tag: str, rows: int, sqlstate: str, seconds: float) -> None:
+        """The statement ended. sqlstate "" on success."""
+        ...
+
+    def note(self, kind: str, text: str) -> None:
+        """Anything else worth keeping: cancel requests, policy reloads, catalog changes."""
+        ...
+
+    def end(self, reason: str) -> None:
+        """The session is over; flushes and closes."""
+        ...

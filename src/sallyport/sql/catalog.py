@@ -1,0 +1,186 @@
+"""A frozen picture of the target's catalog, as the gateway's own role sees it.
+
+Loaded by :mod:`sallyport.targets.catalog_loader`; read by everything that resolves names. Object identifiers are the server's own OIDs, so
+that RowDescription's table OID and attribute number can be compared with what was judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class ColumnId(NamedTuple):
+    """A column, as RowDescription names it: (pg_class.oid, pg_attribute.attnum)."""
+
+    relation: int
+    attnum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    attnum: int
+    type_oid: int
+    not_null: bool = False
+    has_default: bool = False
+    generated: str = ""  # "" | "s" stored | "v" virtual
+    default: str = ""  # pg_get_expr text, fully qualified, for generated columns and defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, c composite, t toast, i index."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    columns: tuple[Column, ...]  # live columns with attnum > 0, in attnum order
+    parents: tuple[int, ...] = ()  # pg_inherits, direct
+    children: tuple[int, ...] = ()
+    view_definition: str = ""  # pg_get_viewdef with an empty search_path: fully qualified
+    security_invoker: bool = False
+    has_rules: bool = False  # rules other than a view's own _RETURN
+    has_triggers: bool = False  # user triggers
+    row_security: bool = False
+    row_type: int = 0  # pg_class.reltype
+    extension: str = ""
+    persistence: str = "p"
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """kind: pg_type.typtype (b base, c composite, d domain, e enum, p pseudo, r range, m multirange)."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    category: str = ""
+    element: int = 0  # array element type, when this is a true array type
+    array: int = 0  # the array type over this one
+    base: int = 0  # domain's base type
+    relation: int = 0  # composite's pg_class oid
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    oid: int
+    schema: str
+    name: str
+    kind: str  # prokind: f function, p procedure, a aggregate, w window
+    arg_types: tuple[int, ...]  # input arguments (proargtypes)
+    return_type: int
+    returns_set: bool = False
+    n_defaults: int = 0
+    variadic: bool = False
+    volatile: str = "v"  # i immutable, s stable, v volatile
+    strict: bool = False
+    security_definer: bool = False
+    language: str = ""
+    extension: str = ""
+    out_names: tuple[str, ...] = ()  # names of OUT/TABLE columns, when it returns a record
+    out_types: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    oid: int
+    schema: str
+    name: str
+    left: int  # 0 for a prefix operator
+    right: int
+    result: int
+    function: int
+    extension: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    source: int
+    target: int
+    function: int  # 0 when binary-coercible or through I/O
+    method: str  # f function, i in/out, b binary
+    context: str = "e"  # i implicit, a assignment, e explicit
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSnapshot:
+    """epoch changes whenever anything below changed (a content hash). server_version is e.g. 180004."""
+
+    server_version: int
+    epoch: str
+    database: str
+    role: str
+    default_search_path: tuple[str, ...]  # as in the setting: may hold "$user"
+    schemas: frozenset[str]
+    relations: Mapping[int, Relation]
+    types: Mapping[int, Type]
+    functions: Mapping[int, Function]
+    operators: tuple[Operator, ...] = ()
+    casts: tuple[Cast, ...] = ()
+    # indexes, derived once in make()
+    relation_by_name: Mapping[tuple[str, str], Relation] = field(default_factory=dict, repr=False)
+    functions_by_name: Mapping[str, tuple[Function, ...]] = field(default_factory=dict, repr=False)
+    type_by_name: Mapping[tuple[str, str], Type] = field(default_factory=dict, repr=False)
+    operators_by_name: Mapping[str, tuple[Operator, ...]] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        server_version: int,
+        epoch: str,
+        database: str,
+        role: str,
+        default_search_path: tuple[str, ...],
+        schemas: frozenset[str],
+        relations: tuple[Relation, ...],
+        types: tuple[Type, ...],
+        functions: tuple[Function, ...],
+        operators: tuple[Operator, ...] = (),
+        casts: tuple[Cast, ...] = (),
+    ) -> CatalogSnapshot:
+        by_name: dict[str, list[Function]] = {}
+        for function in functions:
+            by_name.setdefault(function.name, []).append(function)
+        ops: dict[str, list[Operator]] = {}
+        for operator in operators:
+            ops.setdefault(operator.name, []).append(operator)
+        return cls(
+            server_version=server_version,
+            epoch=epoch,
+            database=database,
+            role=role,
+            default_search_path=default_search_path,
+            schemas=schemas,
+            relations={r.oid: r for r in relations},
+            types={t.oid: t for t in types},
+            functions={f.oid: f for f in functions},
+            operators=operators,
+            casts=casts,
+            relation_by_name={(r.schema, r.name): r for r in relations},
+            functions_by_name={k: tuple(v) for k, v in by_name.items()},
+            type_by_name={(t.schema, t.name): t for t in types},
+            operators_by_name={k: tuple(v) for k, v in ops.items()},
+        )
+
+    def column(self, id_: ColumnId) -> Column | None:
+        relation = self.relations.get(id_.relation)
+        if relation is None:
+            return None
+        return next((c for c in relation.columns if c.attnum == id_.attnum), None)
+
+    def column_name(self, id_: ColumnId) -> str:
+        """``schema.relation.column`` for messages; the numbers when it is gone."""
+        relation, column = self.relations.get(id_.relation), self.column(id_)
+        if relation is None or column is None:
+            return f"{id_.relation}.{id_.attnum}"
+        return f"{relation.schema}.{relation.name}.{column.name}"

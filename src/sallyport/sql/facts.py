@@ -1,0 +1,183 @@
+"""What a statement does, as a frozen value. Facts know nothing of policy; policy knows nothing of SQL text.
+
+Made by :func:`sallyport.sql.extract.analyze`. Anything the extractor does not understand is an :class:`Unknown`, and any unknown
+is a refusal (promise 3: fail closed).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from sallyport.sql.catalog import ColumnId
+
+
+class Dependence(Enum):
+    """How an output column depends on its sources."""
+
+    IDENTITY = "identity"  # the value of exactly one column, unchanged (a mask of that column applies)
+    DERIVED = "derived"  # computed from its sources (redacted when any source is masked)
+    OPAQUE = "opaque"  # computed in a way that was not followed (an Unknown comes with it unless trusted)
+
+
+class Clause(Enum):
+    """Where a column influences a result without being output."""
+
+    WHERE = "WHERE"
+    JOIN = "JOIN"
+    GROUP_BY = "GROUP BY"
+    HAVING = "HAVING"
+    ORDER_BY = "ORDER BY"
+    DISTINCT = "DISTINCT"
+    SET_OPERATION = "UNION/INTERSECT/EXCEPT"
+    CASE = "CASE/COALESCE"
+    FILTER = "FILTER"
+    WINDOW = "WINDOW"
+    LIMIT = "LIMIT/OFFSET"
+    ROW_COUNT = "set-returning function"
+    ON_CONFLICT = "ON CONFLICT"
+    MAY_FAIL = "an expression that can fail"  # an error, or its absence, would tell the value
+    MERGE_CONDITION = "MERGE condition"
+    STATISTICS = "EXPLAIN costs and widths"
+    COPY_WHERE = "COPY ... WHERE"
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """``equality``: the column is only compared by ``=``/IN with constants or parameters. ``position``: 0-based byte offset in the script, or -1."""
+
+    column: ColumnId
+    clause: Clause
+    equality: bool = False
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class OutputColumn:
+    """One column of the result (or of COPY data).
+
+    ``origin`` is what RowDescription must say for it (table OID, attnum), or None for (0, 0): the second lock compares.
+    ``sources`` holds base columns with views, CTEs and subqueries expanded, and the view's own column as well.
+    """
+
+    name: str
+    sources: frozenset[ColumnId]
+    dependence: Dependence
+    origin: ColumnId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """``action`` is a policy action (select, insert, update, delete, merge, truncate, lock, ...). ``indirect``: reached through a view's definition."""
+
+    relation: int
+    action: str
+    indirect: bool = False
+    columns: frozenset[ColumnId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionUse:
+    """A call of a function that is not in pg_catalog; policy must name it. ``oid`` 0: not resolved to one overload."""
+
+    schema: str
+    name: str
+    oid: int = 0
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Data written: ``sources`` end up in ``target`` (a column), or in a relation that does not exist yet (target None)."""
+
+    target: ColumnId | None
+    sources: frozenset[ColumnId]
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChange:
+    """SET / RESET / set_config. ``value`` None: RESET or DEFAULT. ``name`` '' with RESET ALL. ``local``: SET LOCAL."""
+
+    name: str
+    value: str | None
+    local: bool = False
+    position: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'."""
+
+    code: str
+    what: str
+    hint: str = ""
+    position: int = -1
+
+
+class EffectKind(Enum):
+    """What a statement does to the session, which the session machine must follow."""
+
+    BEGIN = "begin"
+    COMMIT = "commit"  # COMMIT, END, COMMIT AND CHAIN, PREPARE TRANSACTION
+    ROLLBACK = "rollback"
+    SAVEPOINT = "savepoint"
+    ROLLBACK_TO = "rollback to"
+    RELEASE = "release"
+    PREPARE = "prepare"  # name; the inner statement is ``StatementFacts.inner``
+    EXECUTE = "execute"  # name: rows follow the plan of that prepared statement
+    DEALLOCATE = "deallocate"  # name, "" means ALL
+    DECLARE = "declare"  # name; ``inner``
+    FETCH = "fetch"  # name: rows follow the plan of that cursor (MOVE as well)
+    CLOSE = "close"  # name, "" means ALL
+    SET = "set"
+    DISCARD = "discard"  # name: all | plans | temp | sequences
+    COPY_IN = "copy in"
+    COPY_OUT = "copy out"
+    DDL = "ddl"  # the catalog snapshot is stale once it succeeds
+    LISTEN = "listen"
+    NOTIFY = "notify"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    kind: EffectKind
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFormat:
+    """Options of a COPY as the masker needs them. ``format``: text | csv | binary."""
+
+    format: str = "text"
+    delimiter: str = "\t"
+    null: str = "\\N"
+    header: bool = False
+    quote: str = '"'
+    escape: str = '"'
+    force_quote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFacts:
+    """``kind`` is the policy action of the statement as a whole (select, update, explain, set, begin, ...).
+
+    ``start``/``end``: byte offsets of the statement in the UTF-8 script. ``columns``: None when the statement returns no rows.
+    ``has_where``: for UPDATE and DELETE (None otherwise). ``inner``: of EXPLAIN, PREPARE, DECLARE, COPY (query), CTAS.
+    """
+
+    kind: str
+    start: int
+    end: int
+    columns: tuple[OutputColumn, ...] | None = None
+    accesses: tuple[Access, ...] = ()
+    functions: tuple[FunctionUse, ...] = ()
+    influences: tuple[Influence, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    settings: tuple[SettingChange, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    unknowns: tuple[Unknown, ...] = ()
+    has_where: bool | None = None
+    inner: StatementFacts | None = None
+    copy_format: CopyFormat | None = None
+    touched: frozenset[ColumnId] = field(default=frozenset())  # every column mentioned anywhere: errors about them are scrubbed
