@@ -1,0 +1,204 @@
+"""The one way in: from a token to a :class:`~sallyport.core.subject.Subject`, for every entrance (wire, web,
+MCP, CLI).
+
+:meth:`Authenticator.authenticate` returns a subject whose token an issuer of the configuration signed for
+this gateway, or raises :class:`LoginRefused`; there is no third outcome. Until the signature has held, a
+refusal says only that the token is not valid here: nobody learns from guesses. After that the owner is told
+what is wrong with it. The log says more in both cases, and neither log, refusal, exception nor traceback
+frame above :meth:`~Authenticator.authenticate` holds the token.
+
+A verified token is remembered by its SHA-256 until it runs out, so that connection pools reconnect cheaply;
+what is remembered is forgotten as soon as the issuer no longer publishes the key that signed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from sallyport.core.clock import Clock, SystemClock
+from sallyport.core.errors import ConfigError, Refusal, RefusedError, refuse
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.identity.fetch import ClientFactory, default_client
+from sallyport.identity.jwt import (
+    ParsedToken,
+    Problem,
+    audience_problem,
+    parse,
+    printable,
+    signature_is_valid,
+    time_problem,
+)
+from sallyport.identity.oidc import CacheLimits, KeySource, KeysUnavailableError
+from sallyport.identity.settings import IssuerSettings
+from sallyport.identity.subjects import subject_of
+
+__all__ = ["Authenticator", "IssuerSettings", "LoginRefused"]
+
+_log = structlog.get_logger("sallyport.identity")
+
+_VAGUE = "not a valid token for this gateway"
+_VAGUE_HINT = (
+    "Send an access token (a JWT) from an issuer that this gateway trusts as the password. Get a fresh one "
+    "and connect again; if that fails too, the gateway's operator finds the reason in its log."
+)
+_UNREACHABLE = "the identity provider cannot be reached, so the token cannot be checked"
+_UNREACHABLE_HINT = "Try again in a minute. The gateway's log says what went wrong."
+
+
+class LoginRefused(RefusedError):
+    """SP1601, SQLSTATE 28P01. ``refusal`` is what the client may see; ``reason`` is for logs and metrics.
+    Neither has token text.
+    """
+
+    def __init__(self, refusal: Refusal, reason: str) -> None:
+        super().__init__(refusal)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    subject: Subject
+    thumbprint: str
+    source: KeySource
+
+
+class Authenticator:
+    """Checks tokens of the configured issuers. For one event loop.
+
+    issuers: each ``issuer`` once, else ConfigError. client_factory: makes the HTTP client for a key fetch.
+    limits: of the key cache. remembered: how many verified tokens are kept.
+    """
+
+    def __init__(
+        self,
+        issuers: Sequence[IssuerSettings],
+        clock: Clock | None = None,
+        client_factory: ClientFactory = default_client,
+        *,
+        limits: CacheLimits | None = None,
+        remembered: int = 4096,
+    ) -> None:
+        self._clock = clock or SystemClock()
+        self._remembered = remembered
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._sources: dict[str, KeySource] = {}
+        for settings in issuers:
+            if settings.issuer in self._sources:
+                raise ConfigError(f"identity.oidc lists the issuer {settings.issuer!r} twice: keep one entry")
+            self._sources[settings.issuer] = KeySource(settings, self._clock, client_factory, limits)
+
+    async def authenticate(self, token: Secret, *, label: str, entrance: str) -> Subject:
+        """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or cli; for
+        the log.
+
+        Raises LoginRefused. May wait for the issuer (bounded by ``CacheLimits.timeout`` per document) when
+        keys must be fetched.
+        """
+        outcome = await self._judge(token, label)
+        if isinstance(outcome, Subject):
+            _log.info(
+                "login",
+                entrance=entrance,
+                label=outcome.label,
+                issuer=outcome.issuer,
+                subject=outcome.id,
+                agent=outcome.agent,
+            )
+            return outcome
+        _log.warning("login_refused", entrance=entrance, label=printable(label, 256), reason=outcome.reason)
+        refusal = refuse(
+            "SP1601", outcome.message or _VAGUE, hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT)
+        )
+        raise LoginRefused(refusal, outcome.reason)
+
+    async def probe(self) -> Mapping[str, str]:
+        """Fetch every issuer's keys now: what is wrong, by issuer ("" when nothing is). For start-up checks;
+        never raises for it.
+        """
+        found: dict[str, str] = {}
+        for name, source in self._sources.items():
+            try:
+                await source.current()
+                found[name] = ""
+            except KeysUnavailableError as error:
+                found[name] = str(error)
+        return found
+
+    async def close(self) -> None:
+        """Stop fetching and forget every token."""
+        self._verified.clear()
+        for source in self._sources.values():
+            await source.close()
+
+    async def _judge(self, token: Secret, label: str) -> Subject | Problem:
+        text = token.reveal()
+        if not text.isascii():
+            return Problem("not ASCII")
+        digest = hashlib.sha256(text.encode("ascii")).digest()
+        known = self._verified.get(digest)
+        if known is not None and await self._still_good(digest, known):
+            return replace(known.subject, label=printable(label, 256))
+        parsed = parse(text)
+        if isinstance(parsed, Problem):
+            return parsed
+        outcome = await self._verify(parsed, label)
+        if isinstance(outcome, Problem):
+            return outcome
+        self._remember(digest, outcome)
+        return outcome.subject
+
+    async def _still_good(self, digest: bytes, known: _Verified) -> bool:
+        try:
+            trusted = known.thumbprint in (await known.source.current()).thumbprints
+        except KeysUnavailableError:
+            trusted = False
+        if trusted and self._clock.now() < known.subject.expires_at:
+            if digest in self._verified:
+                self._verified.move_to_end(digest)
+            return True
+        self._verified.pop(digest, None)
+        return False
+
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        self._verified[digest] = verified
+        while len(self._verified) > self._remembered:
+            self._verified.popitem(last=False)
+
+    async def _verify(self, parsed: ParsedToken, label: str) -> _Verified | Problem:
+        source = self._sources.get(parsed.issuer)
+        if source is None:
+            return Problem(f"unknown issuer {printable(parsed.issuer, 200)}")
+        settings = source.settings
+        if parsed.algorithm not in settings.algorithms:
+            return Problem(f"algorithm {printable(parsed.algorithm, 16)} is not accepted")
+        try:
+            ring = await source.having(parsed.kid)
+        except KeysUnavailableError as error:
+            return Problem(f"issuer {settings.issuer}: {error}", _UNREACHABLE, _UNREACHABLE_HINT)
+        key = ring.find(parsed.algorithm, parsed.kid)
+        if key is None:
+            kid = "none" if parsed.kid is None else printable(parsed.kid, 64)
+            return Problem(
+                f"issuer {settings.issuer} has not exactly one key for {parsed.algorithm}, kid {kid}"
+            )
+        if not signature_is_valid(parsed, key.key):
+            return Problem(f"issuer {settings.issuer}: the signature is wrong")
+        return self._accept(parsed, source, key.thumbprint, label)
+
+    def _accept(
+        self, parsed: ParsedToken, source: KeySource, thumbprint: str, label: str
+    ) -> _Verified | Problem:
+        settings = source.settings
+        problem = audience_problem(parsed.claims, settings) or time_problem(
+            parsed.claims, settings, self._clock.now()
+        )
+        if problem is not None:
+            return problem
+        subject = subject_of(parsed.claims, settings, label)
+        return subject if isinstance(subject, Problem) else _Verified(subject, thumbprint, source)

@@ -1,0 +1,111 @@
+"""Fetching a JSON document from an identity provider, bounded in every direction.
+
+https only (http for loopback), redirects only within one origin and at most three, at most ``max_bytes`` of
+body with no content encoding, and one deadline for all of it: a server that sends a byte a second holds
+nobody longer than that. Proxy settings and ``.netrc`` of the environment are not used: whom the gateway
+trusts is said in its configuration only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from sallyport.identity.jwt import json_object
+from sallyport.identity.settings import IssuerSettings, url_problem
+
+#: Makes the HTTP client for one fetch; the fetch closes it. Tests and unusual networks pass their own.
+ClientFactory = Callable[[IssuerSettings], httpx2.AsyncClient]
+
+_MAX_REDIRECTS = 3
+_MAX_AGE = re.compile(r"(?:\A|[,\s])max-age\s*=\s*\"?(\d{1,10})")
+
+
+class FetchError(Exception):
+    """The document could not be had. The text is fit for the operator's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A fetched JSON object. max_age: seconds from Cache-Control, 0 for no-store and no-cache, None when not
+    said.
+    """
+
+    value: dict[str, Any]
+    max_age: float | None
+
+
+def default_client(settings: IssuerSettings) -> httpx2.AsyncClient:
+    """A client that trusts the system's CAs, or only ``ca_file``. Raises FetchError when that file cannot be
+    used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file or None)
+    except OSError as error:
+        raise FetchError(f"ca_file {settings.ca_file} cannot be used: {error.strerror or error}") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return httpx2.AsyncClient(verify=context, follow_redirects=False, trust_env=False)
+
+
+async def fetch_json(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> Document:  # noqa: ASYNC109
+    """GET one JSON object within ``timeout`` seconds. Raises FetchError."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await _get(client, url, max_bytes)
+    except TimeoutError:
+        raise FetchError(f"{url} did not answer within {timeout:g} s") from None
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+        raise FetchError(f"{url} cannot be fetched: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+async def _get(client: httpx2.AsyncClient, url: str, max_bytes: int) -> Document:
+    headers = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
+    for _ in range(_MAX_REDIRECTS + 1):
+        if problem := url_problem(url):
+            raise FetchError(f"{url} {problem}")
+        async with client.stream("GET", url, headers=headers, follow_redirects=False) as response:
+            if response.is_redirect:
+                url = _next_url(response)
+                continue
+            if response.status_code != 200:
+                raise FetchError(f"{url} answered with status {response.status_code}")
+            body = await _body(response, max_bytes)
+        value = json_object(body)
+        if value is None:
+            raise FetchError(f"{url} is not a JSON object")
+        return Document(value, _max_age(response.headers.get("Cache-Control", "")))
+    raise FetchError(f"{url}: more than {_MAX_REDIRECTS} redirects")
+
+
+def _next_url(response: httpx2.Response) -> str:
+    here = response.request.url
+    there = here.join(response.headers.get("Location", ""))
+    if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
+        raise FetchError(f"{here} redirects to another host, {there.host}, which is not followed")
+    return str(there)
+
+
+async def _body(response: httpx2.Response, max_bytes: int) -> bytes:
+    # A content encoding could make a small response huge before it can be counted.
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise FetchError(f"{response.request.url} answered with a content encoding that was not asked for")
+    body = bytearray()
+    async for chunk in response.aiter_raw(65_536):
+        body += chunk
+        if len(body) > max_bytes:
+            raise FetchError(f"{response.request.url} is larger than {max_bytes} bytes")
+    return bytes(body)
+
+
+def _max_age(cache_control: str) -> float | None:
+    lowered = cache_control.lower()
+    if "no-store" in lowered or "no-cache" in lowered:
+        return 0.0
+    found = _MAX_AGE.search(lowered)
+    return float(found[1]) if found else None
