@@ -2,7 +2,7 @@
 
 PostgreSQL refuses to run as root, so root lends the work to an ordinary user that already exists. Such
 a user often cannot reach a checkout in root's home, so programs and data then move to a directory in the
-temporary space that only root may write to. Nothing here changes permissions of directories that exist already.
+temporary space that only root may write to. Nothing here changes permissions of existing directories.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Loads the demo shop (shop.sql) into a running :class:`~sallyport.demo.postgres.Cluster`.
 
-Takes about a second. The database is called ``shop``; the gateway's role is ``sallyport_agent``, which may log in
-and is nothing special otherwise.
+Takes about a second. The database is called ``shop``; the gateway's role is ``sallyport_agent``, which may
+log in and is nothing special otherwise.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def fingerprint() -> str:
 def load(cluster: Cluster, client: Install, agent_password: str) -> None:
     """Create the role, the database and its rows. PostgresError when a statement fails.
 
-    client: an install that has psql. agent_password: for :data:`AGENT_ROLE`; letters, digits, ``-`` and ``_``.
+    client: an install that has psql. agent_password: for the role; letters, digits, ``-`` and ``_``.
     """
     if not re.fullmatch(r"[\w-]{8,}", agent_password, re.ASCII):
         raise PostgresError("The agent role's password must be 8 or more letters, digits, - or _.")
