@@ -13,8 +13,11 @@ class SessionRecorder(Protocol):
     ``backlog`` is the number of bytes accepted and not yet on disk; the server stops reading while it is too large.
     """
 
-    failed: bool
-    backlog: int
+    @property
+    def failed(self) -> bool: ...
+
+    @property
+    def backlog(self) -> int: ...
 
     def statement(
         self,
