@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
+from sallyport.demo.issuer import DevIssuer
+from tests.support.gateway import Gateway
 from tests.support.postgres import NPM_VERSIONS, WHEEL, Server, start_server
 
 
@@ -82,3 +85,42 @@ def own_postgres() -> Iterator[Server]:
     server = start_server()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[DevIssuer]:
+    """The development issuer, with the demo's clients."""
+    with DevIssuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
+    """A gateway with :data:`SHOP_POLICY` before PostgreSQL 18, for tests that leave it as it is."""
+    running = Gateway(issuer, {"shop": postgres}).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def any_gateway(issuer: DevIssuer, any_postgres: Server) -> Iterator[Gateway]:
+    """A gateway per version of ``--pg``; TLS on both sides where that PostgreSQL has TLS."""
+    running = Gateway(issuer, {"shop": any_postgres}, tls=any_postgres.ca is not None).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def make_gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Callable[..., Gateway]]:
+    """``make_gateway(policy=..., targets=..., tls=..., extra=...)`` starts one that this test may treat as
+    it likes.
+    """
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> Gateway:
+            options.setdefault("targets", {"shop": postgres})
+            running = Gateway(issuer, **options).start()
+            stack.callback(running.stop)
+            return running
+
+        yield make
