@@ -48,6 +48,7 @@ class Relation:
     row_type: int = 0  # pg_class.reltype
     extension: str = ""
     persistence: str = "p"
+    hidden_functions: tuple[int, ...] = ()  # user-made functions its checks, defaults, indexes, policies, rules and triggers call
 
     @property
     def qualified(self) -> str:
@@ -68,6 +69,7 @@ class Type:
     base: int = 0  # domain's base type
     relation: int = 0  # composite's pg_class oid
     extension: str = ""
+    check_functions: tuple[int, ...] = ()  # functions that users made and a domain's CHECK calls
 
 
 @dataclass(frozen=True, slots=True)

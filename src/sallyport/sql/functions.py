@@ -1,0 +1,288 @@
+"""What calling a built-in function, operator or cast can do. Pure; the judgement is data in
+``functions.tsv``.
+
+Promises: :func:`classify` answers for functions that PostgreSQL itself ships (schema ``pg_catalog`` or
+``information_schema``, OID below 16384) by name *and* argument types. Everything else, including an
+overload that somebody added to ``pg_catalog`` and anything a newer server brings, is ``safe=False``.
+
+``safe`` means: the call can neither run SQL text, read files, send data elsewhere, change settings or
+session state, read other people's data or collected statistics, lock, sleep, nor signal. It may still
+raise: ``may_fail`` is False only where no argument value at all can cause an error or a notice, so that
+neither can tell a value apart.
+
+``special`` marks functions that the caller may treat as what they stand for: ``current_setting`` (allowed
+for a constant name that :func:`sallyport.sql.settings.show_allowed` lists) and ``set_config`` (judged as
+SET when name and value are constants).
+
+Not covered by ``may_fail``: length coercion of a cast with a type modifier (``varchar(5)``), which the
+caller sees and this module does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from sallyport.sql.catalog import CatalogSnapshot, Function, Operator, Type
+
+#: Objects that users create have OIDs from here on (access/transam.h, FirstNormalObjectId).
+FIRST_USER_OID = 16384
+
+#: Argument or result types that only the server itself, access methods and languages handle.
+_INTERNAL_TYPES = frozenset(
+    {
+        "internal",
+        "cstring",
+        "_cstring",
+        "trigger",
+        "event_trigger",
+        "language_handler",
+        "fdw_handler",
+        "index_am_handler",
+        "table_am_handler",
+        "tsm_handler",
+    }
+)
+
+#: Class in the data file -> how the sentence "this function ..." goes on.
+_REASONS = {
+    "changes settings": "changes settings",
+    "reads settings": "reads a setting",
+    "runs SQL text": "runs SQL text or reads relations that are named at run time",
+    "reads files": "reads the server's files or tells where they are",
+    "reads function source": "reads function source",
+    "reads rows by name": "reads a relation that is named at run time",
+    "type named at run time": "uses a type that is named at run time",
+    "sends data elsewhere": "sends data elsewhere",
+    "session state": "keeps or reads session state",
+    "sleeps": "sleeps",
+    "other sessions": "shows or disturbs other sessions",
+    "large objects": "reads or writes large objects",
+    "replication": "reads or changes replication, backup or the write-ahead log",
+    "statistics": "reads or changes collected statistics",
+    "sequences": "reads or sets a sequence past its policy",
+    "maintenance": "is for server maintenance",
+    "internal": "is internal to the server",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionClass:
+    """``reason`` completes "this function ..."; see the module docstring for the flags."""
+
+    safe: bool
+    reason: str
+    may_fail: bool = True
+    changes_settings: bool = False
+    writes: bool = False
+    special: str = ""  # "" | "current_setting" | "set_config"
+
+
+_NOT_BUILT_IN = FunctionClass(False, "is not built into PostgreSQL")
+_NOT_LISTED = FunctionClass(False, "is not classified by this version of the gateway")
+_INTERNAL = FunctionClass(False, _REASONS["internal"])
+
+
+def _class_of(kind: str, failing: str, name: str) -> FunctionClass:
+    if kind == "safe":
+        return FunctionClass(True, "is safe", may_fail=failing != "total")
+    if kind == "safe writes":
+        return FunctionClass(True, "advances a sequence", writes=True)
+    special = name if name in ("current_setting", "set_config") else ""
+    return FunctionClass(False, _REASONS[kind], changes_settings=name == "set_config", special=special)
+
+
+def _rows(file: str) -> Iterator[list[str]]:
+    text = resources.files("sallyport.sql").joinpath(file).read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            yield line.split("\t")
+
+
+@cache
+def type_names() -> dict[int, str]:
+    """pg_type.oid -> typname of the built-in types (arrays as ``_int4``)."""
+    return {int(oid): name for oid, name in _rows("types.tsv")}
+
+
+@cache
+def _table() -> dict[tuple[str, tuple[str, ...]], FunctionClass]:
+    table: dict[tuple[str, tuple[str, ...]], FunctionClass] = {}
+    for kind, failing, name, signatures in _rows("functions.tsv"):
+        for signature in signatures.split(";"):
+            arguments = () if signature == "-" else tuple(signature.split(","))
+            table[name, arguments] = _class_of(kind, failing, name)
+    return table
+
+
+def classify(function: Function) -> FunctionClass:
+    """What a call of ``function`` can do; ``safe=False`` for whatever is not listed."""
+    if function.schema not in ("pg_catalog", "information_schema") or not 0 < function.oid < FIRST_USER_OID:
+        return _NOT_BUILT_IN
+    if function.security_definer:  # none is, as shipped
+        return _NOT_BUILT_IN
+    names = type_names()
+    arguments = tuple(names.get(oid, "") for oid in function.arg_types)
+    if not _INTERNAL_TYPES.isdisjoint((*arguments, names.get(function.return_type, ""))):
+        return _INTERNAL
+    prefix = "" if function.schema == "pg_catalog" else "information_schema."
+    return _table().get((prefix + function.name, arguments), _NOT_LISTED)
+
+
+def classify_operator(op: Operator, catalog: CatalogSnapshot) -> FunctionClass:
+    """Through the function behind the operator; an operator that users made is never safe."""
+    function = catalog.functions.get(op.function)
+    if op.schema != "pg_catalog" or not 0 < op.oid < FIRST_USER_OID or function is None:
+        return _NOT_BUILT_IN
+    return classify(function)
+
+
+_SAME = FunctionClass(True, "keeps the value", may_fail=False)
+_IO_OUT = FunctionClass(True, "is the type's text form", may_fail=False)
+_IO_FAILS = FunctionClass(True, "is read from or written as text", may_fail=True)
+_NO_CAST = FunctionClass(False, "is a conversion that the gateway does not know")
+
+
+def _base(oid: int, catalog: CatalogSnapshot) -> Type | None:
+    """The type under any domains; None when it is not in the catalog."""
+    type_ = catalog.types.get(oid)
+    for _ in range(32):
+        if type_ is None or type_.kind != "d":
+            return type_
+        type_ = catalog.types.get(type_.base)
+    return None
+
+
+def _is_string(type_: Type) -> bool:
+    """Category S or a bare literal: I/O conversion applies (parse_coerce.c, find_coercion_pathway)."""
+    return type_.category == "S" or type_.oid == 705
+
+
+def _through_pg_cast(source: Type, target: Type, catalog: CatalogSnapshot) -> FunctionClass | None:
+    for cast in catalog.casts:
+        if (cast.source, cast.target) != (source.oid, target.oid):
+            continue
+        if cast.method == "b":
+            return _SAME
+        if cast.method == "i":
+            return _IO_OUT if _is_string(target) and source.oid < FIRST_USER_OID else _IO_FAILS
+        function = catalog.functions.get(cast.function)
+        return _NOT_BUILT_IN if function is None else classify(function)
+    return None
+
+
+def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> FunctionClass:
+    """A domain's CHECK runs: it can always raise, and is unsafe when it calls functions that users made."""
+    step: Type | None = domain
+    while step is not None and step.kind == "d":
+        if step.check_functions:
+            return FunctionClass(
+                False, f"runs a check of domain {step.schema}.{step.name} that calls its own functions"
+            )
+        step = catalog.types.get(step.base)
+    if step is None:
+        return _NO_CAST
+    inner = classify_cast(source_oid, step.oid, catalog)
+    return FunctionClass(inner.safe, inner.reason, may_fail=True)
+
+
+def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) -> FunctionClass:
+    """What converting a value of one type to another can do, without its type modifier.
+
+    The path is PostgreSQL's (parse_coerce.c): pg_cast first, then array by element, then through text.
+    """
+    target = catalog.types.get(target_oid)
+    source = _base(source_oid, catalog)
+    if target is None or source is None:
+        return _NO_CAST
+    if source_oid == target_oid:
+        return _SAME
+    if target.kind == "d":
+        return _into_domain(target, source_oid, catalog)
+    if source.oid == target.oid:
+        return _SAME
+    found = _through_pg_cast(source, target, catalog)
+    if found is not None:
+        return found
+    if source.element and target.element:
+        return classify_cast(source.element, target.element, catalog)
+    if _is_string(target):
+        return _IO_OUT if source.oid < FIRST_USER_OID or source.kind in "ecrm" else _IO_FAILS
+    if _is_string(source) and target.kind != "p":
+        return _IO_FAILS
+    if "c" in (source.kind, target.kind) and 2249 in (source.oid, target.oid):  # record <-> a row type
+        return _IO_FAILS
+    return _NO_CAST
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _no_dangling_escape(pattern: str) -> bool:
+    r"""A LIKE pattern raises only when it ends in an odd run of ``\``."""
+    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
+
+
+def _divides(text: str) -> bool:
+    """Neither 0 (division by zero) nor -1 (the smallest integer has no positive counterpart)."""
+    number = _number(text)
+    return number is not None and number == number and number not in (0, -1)
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_LIKE = _words(
+    """like notlike textlike textnlike texticlike texticnlike bpcharlike bpcharnlike bpchariclike
+    bpcharicnlike namelike namenlike nameiclike nameicnlike"""
+)
+_DIVISION = _words(
+    """int2div int4div int8div int24div int42div int28div int82div int48div int84div
+    int2mod int4mod int8mod mod"""
+)
+_DATE_FIELDS = _words(
+    """century day decade dow doy epoch isodow isoyear julian millennium month quarter week year"""
+)
+_TIME_FIELDS = _words("""hour microseconds millisecond milliseconds minute second seconds""")
+
+
+def _extract_is_total(function: Function, field: str) -> bool:
+    kind = type_names().get(function.arg_types[1], "")
+    if kind == "date":
+        return field in _DATE_FIELDS
+    return kind in ("timestamp", "timestamptz") and field in _DATE_FIELDS | _TIME_FIELDS
+
+
+def may_fail_with(function: Function, constants: Sequence[str | None]) -> bool:
+    """``may_fail`` when some arguments are known: their text where constant, None where not (or NULL).
+
+    A masked column may be the subject of ``LIKE 'a%'`` or ``encode(x, 'hex')``: with these constants no
+    value can make the call fail.
+    """
+    if not classify(function).may_fail:
+        return False
+    if not classify(function).safe or len(constants) != len(function.arg_types):
+        return True
+    name, last = function.name, constants[-1] if constants else None
+    if last is None:
+        first = constants[0] if constants else None
+        if name in ("extract", "date_part") and first is not None and len(constants) == 2:
+            return not _extract_is_total(function, first.strip().lower())
+        return True
+    if name in _LIKE:
+        return not _no_dangling_escape(last)
+    if name == "encode":
+        return last.lower() not in ("hex", "base64", "escape")
+    if name in ("substr", "substring", "split_part") and len(constants) == 3 and function.arg_types[2] == 23:
+        number = _number(last)
+        return number is None or (number == 0 if name == "split_part" else number < 0)
+    if name in _DIVISION:
+        return not _divides(last)
+    return True

@@ -1,0 +1,179 @@
+"""Which settings a session may change and show, and why. Pure.
+
+Promises: every name that is not listed is ``denied``; names compare as PostgreSQL compares them (ASCII
+case folded, guc.c). A custom setting (``a.b``) is denied: it is a variable in which anything could be
+kept and read back. Values are judged only when they are constants; a computed value never reaches this
+module.
+
+Kinds: ``allowed``; ``pinned``: the gateway relies on one value, which is the only one allowed;
+``search_path``: policy decides; ``denied``. A RESET (value None) goes back to what the connection started
+with: :data:`STARTUP` is sent upstream in the StartupMessage so that RESET, ``RESET ALL`` and ``DISCARD
+ALL`` cannot leave the pinned values either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+#: Sent upstream in every StartupMessage: the values that masks, the parser and name resolution rely on.
+STARTUP: dict[str, str] = {
+    "client_encoding": "UTF8",
+    "standard_conforming_strings": "on",
+    "row_security": "on",
+    "DateStyle": "ISO",
+}
+
+Kind = Literal["allowed", "pinned", "search_path", "denied"]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingClass:
+    """``reason`` completes "the setting ..."."""
+
+    kind: Kind
+    reason: str
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_TRUE = _words("t tr tru true y ye yes on 1")  # parse_bool: unique prefixes
+_PLANNER = _words(
+    """enable_async_append enable_bitmapscan enable_distinct_reordering enable_gathermerge
+    enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort enable_indexonlyscan
+    enable_indexscan enable_material enable_memoize enable_mergejoin enable_nestloop
+    enable_parallel_append enable_parallel_hash enable_partition_pruning enable_partitionwise_aggregate
+    enable_partitionwise_join enable_presorted_aggregate enable_self_join_elimination enable_seqscan
+    enable_sort enable_tidscan constraint_exclusion cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost
+    cursor_tuple_fraction effective_cache_size effective_io_concurrency from_collapse_limit geqo
+    geqo_effort geqo_generations geqo_pool_size geqo_selection_bias geqo_threshold join_collapse_limit jit
+    jit_above_cost jit_inline_above_cost jit_optimize_above_cost max_parallel_workers_per_gather
+    min_parallel_index_scan_size min_parallel_table_scan_size parallel_leader_participation
+    parallel_setup_cost parallel_tuple_cost plan_cache_mode random_page_cost recursive_worktable_factor
+    seq_page_cost synchronize_seqscans
+    """
+)
+_PLAIN = _words(
+    """application_name timezone intervalstyle extra_float_digits bytea_output xmloption xmlbinary
+    quote_all_identifiers escape_string_warning check_function_bodies synchronous_commit
+    transaction_isolation transaction_read_only transaction_deferrable
+    default_transaction_isolation default_transaction_read_only default_transaction_deferrable"""
+)
+#: A session may set its own, never switch one off. The gateway's own limits do not depend on them.
+_TIMEOUTS = _words(
+    """statement_timeout lock_timeout transaction_timeout idle_in_transaction_session_timeout
+    idle_session_timeout"""
+)
+_SHOWN = _words(
+    """block_size client_encoding data_checksums datestyle default_text_search_config in_hot_standby
+    integer_datetimes is_superuser lc_collate lc_ctype lc_messages lc_monetary lc_numeric lc_time
+    max_connections max_function_args max_identifier_length max_index_keys role row_security search_path
+    segment_size server_encoding server_version server_version_num session_authorization
+    session_replication_role ssl standard_conforming_strings client_min_messages work_mem wal_block_size
+    default_table_access_method default_tablespace default_toast_compression"""
+)
+
+
+def _iso_only(value: str) -> bool:
+    parts = [part.strip().lower() for part in value.split(",")]
+    orders = _words("iso mdy us dmy european euro ymd noneuro noneuropean")
+    return bool(parts) and all(part in orders for part in parts)
+
+
+def _utf8(value: str) -> bool:
+    return re.sub(r"[^a-z0-9]", "", value.lower()) in ("utf8", "unicode")  # clean_encoding_name
+
+
+def _positive_time(value: str) -> bool:
+    return re.fullmatch(r"\s*\d*[1-9]\d*\s*(us|ms|s|min|h|d)?\s*", value) is not None
+
+
+_KILOBYTES = {"": 1, "kB": 1, "MB": 1024, "GB": 1024 * 1024}
+_MAX_WORK_MEM = 1024 * 1024  # 1 GB, in kB
+
+
+def _modest_memory(value: str) -> bool:
+    found = re.fullmatch(r"\s*(\d{1,9})\s*(kB|MB|GB)?\s*", value)
+    return found is not None and int(found[1]) * _KILOBYTES[found[2] or ""] <= _MAX_WORK_MEM
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """``kind`` and ``reason`` are the answer when ``fits`` says no (a RESET always fits)."""
+
+    fits: Callable[[str], bool]
+    kind: Kind
+    reason: str
+
+
+def _true(value: str) -> bool:
+    return value.strip().lower() in _TRUE
+
+
+def _never(value: str) -> bool:
+    return False
+
+
+_RULES: dict[str, _Rule] = {
+    "client_encoding": _Rule(_utf8, "pinned", "is pinned to UTF8: statements and masks are read as UTF-8"),
+    "standard_conforming_strings": _Rule(_true, "pinned", "is pinned to on: statements are parsed that way"),
+    "row_security": _Rule(_true, "pinned", "is pinned to on"),
+    "session_replication_role": _Rule(
+        lambda v: v.strip().lower() == "origin", "pinned", "is pinned to origin: triggers and rules stay on"
+    ),
+    "role": _Rule(_never, "pinned", "is pinned: the gateway judges as the target's own role"),
+    "session_authorization": _Rule(
+        _never, "pinned", "is pinned: the gateway judges as the target's own role"
+    ),
+    "datestyle": _Rule(
+        _iso_only, "denied", "may only name ISO and a field order, because masks of dates are written in ISO"
+    ),
+    "client_min_messages": _Rule(
+        lambda v: v.strip().lower() in ("notice", "warning", "error"),
+        "denied",
+        "may only be notice, warning or error: lower levels print internals",
+    ),
+    "work_mem": _Rule(_modest_memory, "denied", "may be at most 1GB through the gateway"),
+    "default_text_search_config": _Rule(
+        lambda v: re.fullmatch(r"\s*pg_catalog\.[a-z_]+\s*", v) is not None,
+        "denied",
+        "may only name a configuration of pg_catalog",
+    ),
+    **{
+        name: _Rule(_positive_time, "denied", "may not be switched off; set a time above 0")
+        for name in _TIMEOUTS
+    },
+}
+
+_ALLOWED = SettingClass("allowed", "is on the allow-list")
+_CUSTOM = SettingClass("denied", "is a custom setting, in which data could be kept")
+_UNLISTED = SettingClass("denied", "is not on the allow-list")
+_SEARCH_PATH = SettingClass("search_path", "changes how names are resolved: policy lists what it may be")
+
+
+def _fold(name: str) -> str:
+    """Lower case of ASCII letters only, as guc_name_compare does; other characters stay and match nothing."""
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+def classify_setting(name: str, value: str | None) -> SettingClass:
+    """May a session SET ``name`` to the constant ``value`` (None: RESET or DEFAULT)?"""
+    key = _fold(name)
+    if key == "search_path":
+        return _SEARCH_PATH
+    rule = _RULES.get(key)
+    if rule is not None:
+        return _ALLOWED if value is None or rule.fits(value) else SettingClass(rule.kind, rule.reason)
+    if key in _PLAIN or key in _PLANNER:
+        return _ALLOWED
+    return _CUSTOM if "." in key else _UNLISTED
+
+
+def show_allowed(name: str) -> bool:
+    """May a session see ``name`` with SHOW or ``current_setting``? ``ALL`` and custom settings: no."""
+    key = _fold(name)
+    return key in _PLAIN or key in _PLANNER or key in _TIMEOUTS or key in _SHOWN
