@@ -1,0 +1,129 @@
+"""The gateway's own database: SQLite in WAL mode at ``<data>/sallyport.db``, migrated when it is opened for
+writing.
+
+:func:`open_database` (the gateway) creates the file with mode 0600, brings the schema to :data:`HEAD` and
+returns an engine. Alembic costs a quarter of a second to import, so it is only imported when the schema is
+not at HEAD. :func:`open_readonly` (the CLI, beside a running gateway) changes nothing and reports a database
+that is missing or of another version.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DatabaseError
+
+from sallyport.core.errors import SallyportError
+
+#: The newest migration; a test compares it with the scripts.
+HEAD: Final = "0001"
+FILE: Final = "sallyport.db"
+
+
+class StoreError(SallyportError):
+    """The store cannot be used; the text says why and what to do."""
+
+
+def open_database(data_dir: Path) -> Engine:
+    """Open for reading and writing, creating and migrating as needed. Raises StoreError."""
+    path = data_dir / FILE
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its -wal and -shm files the mode of the database file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}; is the data directory writable?") from error
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _prepare)
+    try:
+        with _locked(data_dir), engine.connect() as connection:
+            _migrate(connection, path)
+    except DatabaseError as error:
+        engine.dispose()
+        raise StoreError(f"cannot use {path}: {error.orig}") from error
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_readonly(data_dir: Path) -> Engine:
+    """Open for reading only. Raises StoreError when there is no database, or its schema is not this
+    version's.
+    """
+    path = data_dir / FILE
+    if not path.is_file():
+        raise StoreError(
+            f"no sessions yet: {path} does not exist. Has a gateway run with this data directory?"
+        )
+    if not os.access(path, os.R_OK):
+        raise StoreError(f"cannot read {path}: run this as the user that runs the gateway")
+    engine = create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    )
+    try:
+        with engine.connect() as connection:
+            found = _revision(connection)
+    except DatabaseError as error:
+        engine.dispose()
+        raise StoreError(f"cannot read {path}: {error.orig}") from error
+    if found != HEAD:
+        engine.dispose()
+        raise StoreError(
+            f"{path} has schema {found or 'none'}, this version of Sallyport reads {HEAD}: "
+            "start the gateway of this version once, it migrates"
+        )
+    return engine
+
+
+def _prepare(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Two gateways that start at once migrate one after the other."""
+    fd = os.open(data_dir / f"{FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _revision(connection: Connection) -> str:
+    """The schema's version, "" for an empty database."""
+    known = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
+    if known is None:
+        return ""
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return "" if row is None else str(row[0])
+
+
+def _migrate(connection: Connection, path: Path) -> None:
+    found = _revision(connection)
+    connection.rollback()
+    if found == HEAD:
+        return
+    if found > HEAD:
+        raise StoreError(f"{path} has schema {found}, newer than this version of Sallyport ({HEAD}): upgrade")
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    with connection.begin():
+        command.upgrade(config, "head")

@@ -1,0 +1,106 @@
+"""The session index: implements :class:`sallyport.audit.ports.SessionIndex`, and answers questions about
+sessions.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from sallyport.audit.ports import INTERRUPTED, LIVE, SessionRow
+from sallyport.store.tables import sessions
+from sallyport.store.writer import Writer
+
+_insert = insert(sessions)
+_upsert = _insert.on_conflict_do_update(
+    index_elements=[sessions.c.id],
+    set_={column.name: _insert.excluded[column.name] for column in sessions.c if column.name != "id"},
+)
+
+
+class SqlSessionIndex:
+    """Rows go through the store's writer thread; without a writer the index only reads."""
+
+    def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
+        self._engine = engine
+        self._writer = writer
+
+    def save(self, row: SessionRow) -> None:
+        """Queue the row as it is now. Never blocks on the database, never raises."""
+        if self._writer is not None:
+            self._writer.put(_upsert, row.id, _values(row))
+
+    def mark_interrupted(self) -> int:
+        """At start, before any session: what is still live was left by a gateway that died. How many there
+        were.
+        """
+        with self._engine.begin() as connection:
+            result = connection.execute(
+                update(sessions)
+                .where(sessions.c.status == LIVE)
+                .values(status=INTERRUPTED, reason="the gateway stopped without ending the session")
+            )
+            return result.rowcount
+
+    def recent(
+        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+    ) -> list[SessionRow]:
+        """Newest first; "" means any, limit None means all."""
+        query = select(sessions).order_by(sessions.c.started.desc(), sessions.c.id.desc())
+        for column, wanted in (
+            (sessions.c.status, status),
+            (sessions.c.subject, subject),
+            (sessions.c.target, target),
+        ):
+            if wanted:
+                query = query.where(column == wanted)
+        if limit is not None:
+            query = query.limit(limit)
+        with self._engine.connect() as connection:
+            return [_row(found) for found in connection.execute(query)]
+
+    def get(self, session_id: str) -> SessionRow | None:
+        with self._engine.connect() as connection:
+            found = connection.execute(select(sessions).where(sessions.c.id == session_id)).first()
+        return None if found is None else _row(found)
+
+    def ids_beginning(self, prefix: str, limit: int = 10) -> list[str]:
+        """Ids that begin with ``prefix``, taken literally, newest first."""
+        query = (
+            select(sessions.c.id)
+            .where(func.substr(sessions.c.id, 1, len(prefix)) == prefix)
+            .order_by(sessions.c.started.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [str(found) for found in connection.execute(query).scalars()]
+
+
+def _values(row: SessionRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "subject": row.subject,
+        "issuer": row.issuer,
+        "groups": list(row.groups),
+        "agent": row.agent,
+        "label": row.label,
+        "target": row.target,
+        "client": row.client,
+        "application": row.application,
+        "started": row.started,
+        "ended": row.ended,
+        "reason": row.reason,
+        "statements": row.statements,
+        "refused": row.refused,
+        "rows": row.rows,
+        "bytes": row.bytes,
+        "file": row.file,
+        "last_hash": row.last_hash,
+        "status": row.status,
+    }
+
+
+def _row(found: Row[tuple[object, ...]]) -> SessionRow:
+    fields = dict(found._mapping)
+    fields["groups"] = tuple(fields["groups"])
+    return SessionRow(**fields)
