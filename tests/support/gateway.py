@@ -37,6 +37,7 @@ tags:
   pii.birth: ["public.customers.birth_date"]
   pii.note: ["public.customers.notes"]
 packs: [no-ddl, no-unbounded-write]
+functions: ["public.order_total"]
 rules:
   - name: agents read the shop
     subjects: {groups: [claude-postgres]}
@@ -48,10 +49,6 @@ rules:
     targets: [shop]
     allow: [write]
     relations: ["public.orders*", "public.order_items", "public.products"]
-  - name: agents use transactions and settings
-    subjects: {groups: [claude-postgres]}
-    targets: [shop]
-    allow: [set, explain, transaction]
 masks:
   - {tags: [pii.email], with: email, filter: equality, except: {groups: [privacy]}}
   - {tags: [pii.ssn], with: {partial: {keep_last: 4}}}

@@ -1,0 +1,33 @@
+# Few commands, and no more to remember. See CONTRIBUTING.md.
+.DEFAULT_GOAL := help
+.PHONY: help env demo test check bench clean
+
+BIN := .venv/bin
+# More words for demo, test and bench: make demo ARGS=--once; make test ARGS="tests/wire -x"; make bench ARGS=--quick
+ARGS ?=
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: ## Make .venv (quick when it is there already)
+	@scripts/env
+
+demo: env ## Start a database, the gateway and a tour; stays until Ctrl-C (ARGS=--once: tour only)
+	@exec $(BIN)/sallyport demo $(ARGS)
+
+test: env ## Run the tests against real servers (ARGS="tests/wire -x", ARGS="--pg all")
+	@$(BIN)/python -m tests.support.prefetch
+	@exec $(BIN)/pytest $(ARGS)
+
+check: env ## Format, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: env ## Compare direct, PgBouncer and Sallyport on this machine (ARGS=--quick)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove what can be made again: .venv, caches, the demo's data
+	@rm -rf .venv .cache var build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find src -name '*.so' -delete
