@@ -116,8 +116,9 @@ def prepare_password(password: str) -> bytes:
     raw = password.encode("utf-8", "surrogatepass")
     if password.isascii():
         return raw
-    kept = (char for char in password if not stringprep.in_table_b1(char))
-    mapped = "".join(" " if stringprep.in_table_c12(char) else char for char in kept)
+    # Spaces first, as pg_saslprep does: U+200B is in both tables.
+    spaced = (" " if stringprep.in_table_c12(char) else char for char in password)
+    mapped = "".join(char for char in spaced if not stringprep.in_table_b1(char))
     prepared = unicodedata.normalize("NFKC", mapped)
     if not prepared or any(_is_prohibited(char) for char in prepared) or not _is_bidi_safe(prepared):
         return raw
@@ -363,7 +364,7 @@ def md5_password(user: str, password: Secret, salt: bytes) -> bytes:
     """
     if len(salt) != 4:
         raise ProtocolError(f"an MD5 password salt has 4 bytes, not {len(salt)}")
-    secret = password.reveal().encode("utf-8") + user.encode("utf-8")
+    secret = password.reveal().encode("utf-8", "surrogatepass") + user.encode("utf-8", "surrogatepass")
     inner = hashlib.md5(secret, usedforsecurity=False).hexdigest().encode("ascii")
     return b"md5" + hashlib.md5(inner + salt, usedforsecurity=False).hexdigest().encode("ascii")
 
