@@ -213,8 +213,10 @@ class _Output:
 
     def finish(self) -> bytes:
         if cython.compiled:
-            return PyBytes_FromStringAndSize(cython.cast("char *", self.data), self.n)  # type: ignore[no-any-return]
-        return bytes(self.data[: self.n])
+            result: bytes = PyBytes_FromStringAndSize(cython.cast("char *", self.data), self.n)
+        else:
+            result = bytes(self.data[: self.n])
+        return result
 
     def __dealloc__(self) -> None:
         if cython.compiled:
@@ -254,8 +256,8 @@ def split(
 
     Returns spans ``(type, start, end, count)`` and the position of the first byte of the incomplete rest.
     Neighbouring DataRow, and neighbouring CopyData, messages make one span when ``coalesce`` is set; any
-    other message is a span of its own. Raises ProtocolError when a length is below 4 or above ``limit`` (bytes,
-    without the type byte), as soon as the five header bytes are there.
+    other message is a span of its own. Raises ProtocolError when a length is below 4 or above ``limit``
+    (bytes, without the type byte), as soon as the five header bytes are there.
     """
     view = _View(buf, pos, len(buf))
     src = view.data
@@ -317,7 +319,7 @@ def mask_rows(buf: Buffer, start: int, end: int, program: RowProgram) -> bytes:
 
 
 def _mask_cells(src: Any, p: int, stop: int, program: RowProgram, out: _Output) -> int:
-    """The cells of one row (int32 length and value, as in DataRow and binary COPY). Returns where they end."""
+    """The cells of one row (int32 length, value, as in DataRow and binary COPY). Returns where they end."""
     codes = _address(program.codes)
     run = p  # cells from here on are copied as they are, in one go
     for i in range(program.columns):
