@@ -1,0 +1,249 @@
+"""YAML that remembers its lines: every value can say where in the file it stands.
+
+``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00`` are strings, not surprises), refuses
+duplicate keys, foreign tags and oversized files, and keeps the line of every key. ``Document.convert`` turns a part of it into msgspec
+structs. Everything wrong is a :class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line: where: what; what to do``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from sallyport.core.errors import ConfigError
+
+T = TypeVar("T")
+YamlPath = tuple[str | int, ...]
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_NODES = 200_000  # aliases are expanded, so this also stops "billion laughs"
+MAX_DEPTH = 40
+
+_PREFIX = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader if not hasattr(yaml, "CSafeLoader") else yaml.CSafeLoader):  # type: ignore[misc]
+    """PyYAML's C loader with the YAML 1.2 core schema instead of YAML 1.1's guesses."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(_PREFIX + _tag, re.compile(_pattern), list(_first))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One parsed file. ``lines`` maps a path such as ``("rules", 0, "allow")`` to its 1-based line."""
+
+    filename: str
+    data: Any
+    lines: Mapping[YamlPath, int]
+
+    def line(self, path: YamlPath) -> int:
+        """Line of the nearest thing that is in the file (the path itself, or what encloses it)."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 1)
+
+    def error(self, path: YamlPath, what: str, fix: str = "") -> ConfigError:
+        """A ConfigError that points at ``path``. ``fix`` says what to do."""
+        where = f"{path_text(path)}: " if path else ""
+        return ConfigError(f"{self.filename}:{self.line(path)}: {where}{what}" + (f". {fix}" if fix else ""))
+
+    def at(self, path: YamlPath) -> Any:
+        """The value at ``path``; KeyError or IndexError when there is none."""
+        value = self.data
+        for step in path:
+            value = value[step]
+        return value
+
+    def convert(self, path: YamlPath, type_: type[T]) -> T:
+        """The value at ``path`` as ``type_`` (msgspec; unknown fields are errors). Raises ConfigError with the line."""
+        try:
+            return msgspec.convert(self.at(path), type_)
+        except msgspec.ValidationError as error:
+            raise self._explained(str(error), path, type_) from None
+
+    def _explained(self, text: str, base: YamlPath, type_: Any) -> ConfigError:
+        what, _, where = text.partition(" - at `")
+        below = _msgspec_path(where.rstrip("`"), self.data, base)
+        path = base + below
+        unknown = re.match(r"Object contains unknown field `(.*)`$", what)
+        if unknown:
+            known = _fields_at(type_, below)
+            name = unknown.group(1)
+            return self.error(
+                (*path, name), "unknown key", f"{suggest(name, known)}Known keys: {', '.join(known)}"
+            )
+        missing = re.match(r"Object missing required field `(.*)`$", what)
+        if missing:
+            return self.error(path, f"the key {missing.group(1)!r} is missing", "Add it")
+        return self.error(path, what.replace("`", "'")[:1].lower() + what.replace("`", "'")[1:])
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """``Did you mean 'x'? `` for the nearest known name, or ""."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def path_text(path: YamlPath) -> str:
+    """``rules[0].allow`` for ``("rules", 0, "allow")``."""
+    out = ""
+    for step in path:
+        out += f"[{step}]" if isinstance(step, int) else (f".{step}" if out else str(step))
+    return out
+
+
+def read_yaml(path: Path) -> Document:
+    """Read and parse a file. ConfigError when it cannot be read, is not UTF-8, too large, or not valid YAML."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read: {error.strerror}. Check the path and its permissions"
+        ) from None
+    return load_yaml(decode_utf8(raw, str(path)), str(path))
+
+
+def decode_utf8(raw: bytes, filename: str) -> str:
+    """Bytes of a file as text; ConfigError when it is not UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{filename}:{line}: not valid UTF-8. Save the file as UTF-8") from None
+
+
+def load_yaml(text: str, filename: str) -> Document:
+    """Parse one YAML document whose top level is a mapping. Raises ConfigError."""
+    if len(text) > MAX_BYTES:
+        raise ConfigError(f"{filename}: larger than {MAX_BYTES} bytes. Split or shorten it")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark is not None else 1
+        problem = error.problem or error.context or "cannot be parsed"
+        raise ConfigError(
+            f"{filename}:{line}: not valid YAML: {problem}. Check indentation and quotes"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{filename}:1: not valid YAML: {error}".splitlines()[0]) from None
+    finally:
+        loader.dispose()
+    if node is None:
+        raise ConfigError(f"{filename}:1: the file is empty. Write at least the required keys")
+    builder = _Builder(filename)
+    data = builder.build(node, (), frozenset())
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{filename}:1: a mapping of keys is expected at the top level. Write 'key: value' lines"
+        )
+    return Document(filename, data, builder.lines)
+
+
+class _Builder:
+    def __init__(self, filename: str) -> None:
+        self.filename = filename
+        self.lines: dict[YamlPath, int] = {}
+        self.nodes = 0
+
+    def fail(self, node: yaml.Node, what: str) -> ConfigError:
+        return ConfigError(f"{self.filename}:{node.start_mark.line + 1}: {what}")
+
+    def build(self, node: yaml.Node, path: YamlPath, above: frozenset[int]) -> Any:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or len(path) > MAX_DEPTH or id(node) in above:
+            raise self.fail(node, "too large, too deep or referring to itself. Shorten it")
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        above = above | {id(node)}
+        if isinstance(node, yaml.SequenceNode) and node.tag == _PREFIX + "seq":
+            return [self.build(item, (*path, i), above) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode) and node.tag == _PREFIX + "map":
+            return self._mapping(node, path, above)
+        raise self.fail(node, f"the tag {node.tag!r} is not supported. Remove it")
+
+    def _mapping(self, node: yaml.MappingNode, path: YamlPath, above: frozenset[int]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise self.fail(key_node, "a key must be a plain word. Write 'key: value'")
+            key = str(key_node.value)
+            if key in out:
+                first = self.lines[(*path, key)]
+                raise self.fail(
+                    key_node, f"the key {key!r} is there twice (first on line {first}). Remove one"
+                )
+            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            out[key] = self.build(value_node, (*path, key), above)
+        return out
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        value, kind = str(node.value), node.tag.removeprefix(_PREFIX)
+        if kind == "str":
+            return value
+        if kind == "null":
+            return None
+        if kind == "bool":
+            return value.lower() == "true"
+        try:
+            if kind == "int":
+                return int(value, 0) if value[:2] in ("0o", "0x") else int(value)
+            if kind == "float":
+                return float(value)
+        except ValueError:
+            raise self.fail(node, f"{value!r} is not a number") from None
+        raise self.fail(node, f"the tag {node.tag!r} is not supported. Remove it")
+
+
+def _msgspec_path(text: str, data: Any, base: YamlPath) -> YamlPath:
+    """The path in a msgspec error (``$.rules[0].allow``); stops where it names no single place (``[...]``)."""
+    out: list[str | int] = []
+    for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", text):
+        if index == "...":
+            break
+        out.append(name if name else int(index))
+    return tuple(out)
+
+
+def _fields_at(type_: Any, path: YamlPath) -> list[str]:
+    """Names of the keys known at ``path`` inside ``type_``."""
+    nodes = [msgspec.inspect.type_info(type_)]
+    for step in path:
+        nodes = [below for node in nodes for below in _below(node, step)]
+    return sorted({f.encode_name for node in nodes for struct in _structs(node) for f in struct.fields})
+
+
+def _structs(node: Any) -> list[msgspec.inspect.StructType]:
+    if isinstance(node, msgspec.inspect.UnionType):
+        return [s for t in node.types for s in _structs(t)]
+    return [node] if isinstance(node, msgspec.inspect.StructType) else []
+
+
+def _below(node: Any, step: str | int) -> list[Any]:
+    if isinstance(node, msgspec.inspect.UnionType):
+        return [below for t in node.types for below in _below(t, step)]
+    if isinstance(node, msgspec.inspect.StructType):
+        return [f.type for f in node.fields if f.encode_name == step]
+    if isinstance(node, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)):
+        return [node.item_type]
+    if isinstance(node, msgspec.inspect.DictType):
+        return [node.value_type]
+    return []

@@ -1,0 +1,292 @@
+"""A policy meets a catalog snapshot: patterns become relation OIDs and column ids, once per (policy, catalog, target).
+
+``bind`` gives a :class:`BoundPolicy`; its ``for_subject`` gives the :class:`SubjectPolicy` that judges statements: which masks, which rules,
+which limits. A mask on a column is also a mask on the columns of the same name below it (partitions, children) and above it (parents), so
+that nobody reads around it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from sallyport.core.subject import Subject
+from sallyport.policy.decide import BoundRule, Standing, decide
+from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter, Outcome, RuleTrace
+from sallyport.policy.model import Limits, Mask, Policy, Rule, applies_to_target
+from sallyport.policy.patterns import SYSTEM_SCHEMAS, Pattern
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function
+from sallyport.sql.facts import StatementFacts
+
+_REMEMBERED_SUBJECTS = 512
+_STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPolicy:
+    """What the policy says to one subject on one target, now.
+
+    key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the verdict cache.
+    masks: for columns the subject may not see. may_connect: some allow or hold rule is for this subject on this target.
+    search_paths: values that SET search_path may take.
+    """
+
+    key: Hashable
+    masks: Mapping[ColumnId, ColumnMask]
+    may_connect: bool
+    search_paths: frozenset[tuple[str, ...]]
+    limits: Limits
+    standing: Standing
+    functions: tuple[Pattern, ...] = ()
+
+    def decide(self, facts: StatementFacts) -> Decision:
+        """Allow, hold or deny one statement (masks, unknowns and settings are checked apart: :mod:`sallyport.policy.influence`)."""
+        return decide(self.standing, facts)
+
+    def trusts_function(self, function: Function) -> bool:
+        """Whether policy names this function as safe to call. System functions are never trusted here."""
+        return self.trusts_name(function.schema, function.name)
+
+    def trusts_name(self, schema: str, name: str) -> bool:
+        """As :meth:`trusts_function`, for every overload of a name."""
+        return schema not in SYSTEM_SCHEMAS and any(p.matches(schema, name) for p in self.functions)
+
+
+@dataclass(frozen=True, slots=True)
+class _BoundMask:
+    mask: Mask
+    columns: frozenset[ColumnId]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    subject: Subject
+    period: int
+    policy: SubjectPolicy
+
+
+@dataclass(slots=True)
+class BoundPolicy:
+    """A policy bound to one catalog snapshot and one target. ``warnings``: patterns that match nothing there."""
+
+    policy: Policy
+    catalog: CatalogSnapshot
+    target: str
+    rules: tuple[BoundRule, ...]
+    masks: tuple[_BoundMask, ...]
+    column_tags: Mapping[ColumnId, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
+    _period: int = 0  # seconds for which a SubjectPolicy stays true; 0: for ever
+    _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
+
+    @property
+    def version(self) -> str:
+        return self.policy.version
+
+    def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
+        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked again."""
+        period = int(now // self._period) if self._period else 0
+        known = self._remembered.get(id(subject))
+        if known is not None and known.subject is subject and known.period == period:
+            return known.policy
+        made = self._make(subject, now)
+        self._remembered[id(subject)] = _Remembered(subject, period, made)
+        while len(self._remembered) > _REMEMBERED_SUBJECTS:
+            self._remembered.popitem(last=False)
+        return made
+
+    def _make(self, subject: Subject, now: float) -> SubjectPolicy:
+        in_force: list[int] = []
+        closed: list[int] = []
+        skipped: list[RuleTrace] = []
+        for i, bound in enumerate(self.rules):
+            why = "" if applies_to_target(bound.rule.targets, self.target) else "is for other targets"
+            why = why or bound.rule.subjects.misses(subject)
+            if why:
+                skipped.append(RuleTrace(bound.rule.name, bound.rule.effect.value, False, why))
+            elif bound.rule.windows and not any(w.contains(now) for w in bound.rule.windows):
+                closed.append(i)
+            else:
+                in_force.append(i)
+        masks = [i for i, m in enumerate(self.masks) if self._mask_applies(m.mask, subject)]
+        limits = [i for i, e in enumerate(self.policy.limits) if self._limit_applies(i, subject)]
+        rules = tuple(self.rules[i] for i in in_force)
+        own = self._own_part([self.rules[i].rule for i in (*in_force, *closed)], subject, now)
+        standing = Standing(
+            self.policy.version,
+            self.target,
+            self.catalog,
+            subject,
+            now,
+            rules,
+            tuple(self.rules[i] for i in closed),
+            tuple(skipped),
+        )
+        return SubjectPolicy(
+            key=(self.target, tuple(in_force), tuple(closed), tuple(masks), tuple(limits), own),
+            masks=self._combined(masks),
+            may_connect=any(b.rule.effect is not Outcome.DENY for b in rules),
+            search_paths=self.policy.search_paths,
+            limits=self._limits(limits),
+            standing=standing,
+            functions=self.policy.functions,
+        )
+
+    def _own_part(self, rules: Iterable[Rule], subject: Subject, now: float) -> Hashable:
+        """What else the decision depends on, because a condition mentions it."""
+        uses: set[str] = set()
+        for rule in rules:
+            uses |= rule.when.uses if rule.when else frozenset()
+        person: Hashable = ()
+        if "subject" in uses:
+            claims = repr(sorted(subject.claims.items(), key=lambda item: item[0]))
+            person = (subject.id, subject.issuer, subject.agent, tuple(sorted(subject.groups)), claims)
+        return (person, int(now) if "now" in uses else 0)
+
+    def _mask_applies(self, mask: Mask, subject: Subject) -> bool:
+        if not applies_to_target(mask.targets, self.target) or not mask.subjects.matches(subject):
+            return False
+        return mask.exempt is None or not mask.exempt.matches(subject)
+
+    def _limit_applies(self, index: int, subject: Subject) -> bool:
+        entry = self.policy.limits[index]
+        return applies_to_target(entry.targets, self.target) and entry.subjects.matches(subject)
+
+    def _limits(self, indexes: list[int]) -> Limits:
+        limits = Limits()
+        for i in indexes:
+            limits = limits.stricter(self.policy.limits[i].limits)
+        return limits
+
+    def _combined(self, indexes: list[int]) -> Mapping[ColumnId, ColumnMask]:
+        out: dict[ColumnId, ColumnMask] = {}
+        for i in indexes:
+            bound = self.masks[i]
+            for column in bound.columns:
+                new = ColumnMask(
+                    bound.mask.spec, bound.mask.filter, self.column_tags.get(column, ()), bound.mask.origin
+                )
+                out[column] = stricter_mask(out[column], new) if column in out else new
+        return MappingProxyType(out)
+
+
+def stricter_mask(a: ColumnMask, b: ColumnMask) -> ColumnMask:
+    """Two masks on one column: the stricter filter; two different specs become ``redact``."""
+    spec = a.spec if a.spec == b.spec else REDACT
+    filter_ = min(a.filter, b.filter, key=_STRICTNESS.__getitem__)
+    origin = a.origin if a.origin == b.origin else f"{a.origin}; {b.origin}"
+    return ColumnMask(spec, filter_, tuple(dict.fromkeys((*a.tags, *b.tags))), origin)
+
+
+def bind(policy: Policy, catalog: CatalogSnapshot, target: str) -> BoundPolicy:
+    """Resolve a policy's patterns against a catalog snapshot, for one target."""
+    return _Binder(policy, catalog, target).bound()
+
+
+class _Binder:
+    def __init__(self, policy: Policy, catalog: CatalogSnapshot, target: str) -> None:
+        self.policy, self.catalog, self.target = policy, catalog, target
+        self.warnings: list[str] = []
+        self._relations: dict[Pattern, frozenset[int]] = {}
+        self._columns: dict[Pattern, frozenset[ColumnId]] = {}
+
+    def bound(self) -> BoundPolicy:
+        tags = {tag: self._all_columns(patterns) for tag, patterns in self.policy.tags.items()}
+        column_tags: dict[ColumnId, tuple[str, ...]] = {}
+        for tag, columns in tags.items():
+            for column in columns:
+                column_tags[column] = (*column_tags.get(column, ()), tag)
+        rules = tuple(self._rule(rule, tags) for rule in self.policy.rules)
+        masks = tuple(self._mask(mask, tags) for mask in self.policy.masks)
+        self._warn_functions()
+        windows = any(r.windows for r in self.policy.rules)
+        timed = any(r.when and "now" in r.when.uses for r in self.policy.rules)
+        return BoundPolicy(
+            policy=self.policy,
+            catalog=self.catalog,
+            target=self.target,
+            rules=rules,
+            masks=masks,
+            column_tags=column_tags,
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            _period=1 if timed else 60 if windows else 0,
+        )
+
+    def _rule(self, rule: Rule, tags: Mapping[str, frozenset[ColumnId]]) -> BoundRule:
+        relations = columns = None
+        mine = applies_to_target(rule.targets, self.target) and not rule.pack
+        if rule.relations:
+            relations = frozenset[int]().union(*(self._matching_relations(p) for p in rule.relations))
+            if mine:
+                self._warn(rule.relations, self._relations, f'rule "{rule.name}" (line {rule.line})')
+        if rule.columns or rule.tags:
+            columns = self._all_columns(rule.columns).union(*(tags[t] for t in rule.tags))
+            if mine:
+                self._warn(rule.columns, self._columns, f'rule "{rule.name}" (line {rule.line})')
+        return BoundRule(rule, relations, columns)
+
+    def _mask(self, mask: Mask, tags: Mapping[str, frozenset[ColumnId]]) -> _BoundMask:
+        columns = self._all_columns(mask.columns).union(*(tags[t] for t in mask.tags))
+        if not mask.pack and applies_to_target(mask.targets, self.target):
+            self._warn(mask.columns, self._columns, f"mask (line {mask.line})")
+            for tag in mask.tags:
+                if not tags[tag]:
+                    self.warnings.append(
+                        f"mask (line {mask.line}): no column of target {self.target} has the tag {tag!r}"
+                    )
+        return _BoundMask(mask, close_over_inheritance(columns, self.catalog))
+
+    def _matching_relations(self, pattern: Pattern) -> frozenset[int]:
+        if pattern not in self._relations:
+            found = (r.oid for r in self.catalog.relations.values() if pattern.matches(r.schema, r.name))
+            self._relations[pattern] = frozenset(found)
+        return self._relations[pattern]
+
+    def _all_columns(self, patterns: Iterable[Pattern]) -> frozenset[ColumnId]:
+        return frozenset[ColumnId]().union(*(self._matching_columns(p) for p in patterns))
+
+    def _matching_columns(self, pattern: Pattern) -> frozenset[ColumnId]:
+        if pattern not in self._columns:
+            found = (
+                ColumnId(r.oid, c.attnum)
+                for r in self.catalog.relations.values()
+                for c in r.columns
+                if pattern.matches(r.schema, r.name, c.name)
+            )
+            self._columns[pattern] = frozenset(found)
+        return self._columns[pattern]
+
+    def _warn(self, patterns: Iterable[Pattern], found: Mapping[Pattern, frozenset], where: str) -> None:  # type: ignore[type-arg]
+        for pattern in patterns:
+            if not found[pattern]:
+                self.warnings.append(f"{where}: {pattern.text} matches nothing in target {self.target}")
+
+    def _warn_functions(self) -> None:
+        for pattern in self.policy.functions:
+            if not any(pattern.matches(f.schema, f.name) for f in self.catalog.functions.values()):
+                self.warnings.append(f"functions: {pattern.text} matches nothing in target {self.target}")
+
+
+def close_over_inheritance(columns: frozenset[ColumnId], catalog: CatalogSnapshot) -> frozenset[ColumnId]:
+    """The columns, those of the same name in everything below, and those of the same name in everything above all of these."""
+    down = _spread(columns, catalog, down=True)
+    return _spread(down, catalog, down=False)
+
+
+def _spread(columns: frozenset[ColumnId], catalog: CatalogSnapshot, *, down: bool) -> frozenset[ColumnId]:
+    out = set(columns)
+    todo = list(columns)
+    while todo:
+        id_ = todo.pop()
+        relation, column = catalog.relations.get(id_.relation), catalog.column(id_)
+        if relation is None or column is None:
+            continue
+        for oid in relation.children if down else relation.parents:
+            other = catalog.relations.get(oid)
+            same = next((c for c in other.columns if c.name == column.name), None) if other else None
+            if other is not None and same is not None and ColumnId(other.oid, same.attnum) not in out:
+                out.add(ColumnId(other.oid, same.attnum))
+                todo.append(ColumnId(other.oid, same.attnum))
+    return frozenset(out)

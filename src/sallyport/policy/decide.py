@@ -1,0 +1,329 @@
+"""Facts + rules -> :class:`~sallyport.policy.decision.Decision`. Pure.
+
+Most restrictive wins: any deny rule that matches; then anything that no rule allows; then hold rules; then allow. Every access needs a rule
+that covers it (allow, or hold, which is permission after approval). Accesses through a view's definition need none of their own: the view
+was allowed; deny and hold rules see them all the same. A condition that cannot be evaluated restricts: deny and hold rules match, nothing is
+allowed by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sallyport.core.errors import refuse
+from sallyport.core.subject import Subject
+from sallyport.policy.actions import DDL, READ, SESSION, canonical, is_ddl
+from sallyport.policy.conditions import subject_variables, time_variable
+from sallyport.policy.decision import Decision, Outcome, RuleTrace
+from sallyport.policy.model import Rule
+from sallyport.policy.needs import Need, chain, has_where, needs_of
+from sallyport.policy.patterns import SYSTEM_SCHEMAS
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.facts import StatementFacts
+from sallyport.sql.relations import classify_relation
+
+_LISTED = 5  # how many things a message lists
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRule:
+    """A rule with its patterns resolved. None: the rule does not restrict relations (columns)."""
+
+    rule: Rule
+    relations: frozenset[int] | None
+    columns: frozenset[ColumnId] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their time window."""
+
+    policy_version: str
+    target: str
+    catalog: CatalogSnapshot
+    subject: Subject
+    now: float
+    rules: tuple[BoundRule, ...]
+    closed: tuple[BoundRule, ...] = ()
+    skipped: tuple[RuleTrace, ...] = ()  # rules of the policy that are not for this subject or target
+
+
+def decide(standing: Standing, facts: StatementFacts) -> Decision:
+    """Decide one statement. Never raises for odd facts: what no rule covers is denied."""
+    return _Deciding(standing, facts).decision()
+
+
+@dataclass(slots=True)
+class _Deciding:
+    standing: Standing
+    facts: StatementFacts
+    needs: tuple[Need, ...] = ()
+    _variables: Mapping[str, Any] | None = None
+    _conditions: dict[int, bool | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.needs = needs_of(self.facts)
+
+    def decision(self) -> Decision:
+        restricting = {o: self._restricting(o) for o in (Outcome.DENY, Outcome.HOLD)}
+        uncovered = [need for need in self.needs if not self._covered(need, self.standing.rules)]
+        trace = self._trace()
+        if restricting[Outcome.DENY]:
+            return self._denied(*restricting[Outcome.DENY][0], trace)
+        if uncovered:
+            return self._nothing_allows(uncovered, trace)
+        if restricting[Outcome.HOLD]:
+            return self._held(*restricting[Outcome.HOLD][0], trace)
+        return Decision(Outcome.ALLOW, self._deciding_rule(), None, trace)
+
+    # -- matching ---------------------------------------------------------------------------------------------
+
+    def _condition(self, bound: BoundRule) -> bool | None:
+        """True when the rule has no condition or it holds; None when it cannot be evaluated."""
+        condition = bound.rule.when
+        if condition is None:
+            return True
+        key = id(bound)
+        if key not in self._conditions:
+            if self._variables is None:
+                self._variables = _variables(self.standing, self.facts, self.needs)
+            self._conditions[key] = condition.evaluate(self._variables)
+        return self._conditions[key]
+
+    def _restricting(self, effect: Outcome) -> list[tuple[BoundRule, Need]]:
+        out = []
+        for bound in self.standing.rules:
+            if bound.rule.effect is effect:
+                need = self._restricts(bound)
+                if need is not None and self._condition(bound) is not False:
+                    out.append((bound, need))
+        return out
+
+    def _restricts(self, bound: BoundRule) -> Need | None:
+        return next((need for need in self.needs if restricts(bound, need, self.standing.catalog)), None)
+
+    def _covered(self, need: Need, rules: tuple[BoundRule, ...]) -> bool:
+        if need.indirect:
+            return True
+        if need.action in SESSION:
+            return any(b.rule.effect is not Outcome.DENY for b in rules)
+        giving = [b for b in rules if b.rule.effect is not Outcome.DENY and self._condition(b) is True]
+        return covered(need, giving, self.standing.catalog)
+
+    def _deciding_rule(self) -> str:
+        for need in self.needs:
+            for bound in self.standing.rules:
+                if bound.rule.effect is Outcome.ALLOW and self._covered(need, (bound,)):
+                    return bound.rule.name
+        return ""
+
+    # -- results ----------------------------------------------------------------------------------------------
+
+    def _denied(self, bound: BoundRule, need: Need, trace: tuple[RuleTrace, ...]) -> Decision:
+        rule, what = bound.rule, need.text(self.standing.catalog)
+        refusal = refuse(
+            "SP1002",
+            f"{what} is denied" + (f": {rule.message}" if rule.message else ""),
+            f'Rule "{rule.name}" denies {what}{_because(self._condition(bound))}.',
+            what_is_possible(self.standing),
+        )
+        return Decision(Outcome.DENY, rule.name, refusal, trace)
+
+    def _held(self, bound: BoundRule, need: Need, trace: tuple[RuleTrace, ...]) -> Decision:
+        rule, what = bound.rule, need.text(self.standing.catalog)
+        reviewers = rule.reviewers
+        people = (
+            f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}"
+            if reviewers
+            else "somebody who may approve it"
+        )
+        refusal = refuse(
+            "SP1003",
+            f"{what} waits for approval" + (f": {rule.message}" if rule.message else ""),
+            f'Rule "{rule.name}" holds {what} until {people} approves{_because(self._condition(bound))}.',
+            what_is_possible(self.standing),
+        )
+        return Decision(Outcome.HOLD, rule.name, refusal, trace)
+
+    def _nothing_allows(self, uncovered: list[Need], trace: tuple[RuleTrace, ...]) -> Decision:
+        standing = self.standing
+        what = uncovered[0].text(standing.catalog)
+        shut = next((b for b in standing.closed if self._covered(uncovered[0], (*standing.rules, b))), None)
+        if shut is not None:
+            windows = "; ".join(str(w) for w in shut.rule.windows)
+            refusal = refuse(
+                "SP1004",
+                f"{what} is not allowed at this time",
+                f'Rule "{shut.rule.name}" allows it only in this window: {windows}.',
+                "Try again inside the window.",
+            )
+            return Decision(Outcome.DENY, "", refusal, trace)
+        listed = _listed([self._uncovered_text(need) for need in uncovered])
+        refusal = refuse(
+            "SP1001",
+            f"{what} is not allowed",
+            f"No rule of policy {standing.policy_version} for target {standing.target} allows {listed}.",
+            what_is_possible(standing),
+        )
+        return Decision(Outcome.DENY, "", refusal, trace)
+
+    def _uncovered_text(self, need: Need) -> str:
+        """With the columns, when some column of the relation would have been allowed."""
+        catalog, text = self.standing.catalog, need.text(self.standing.catalog)
+        missing = [
+            c for c in sorted(need.columns) if not self._covered(_column_need(need, c), self.standing.rules)
+        ]
+        if not missing or len(missing) == len(need.columns):
+            return text
+        names = [catalog.column_name(c).rpartition(".")[2] for c in missing]
+        return f"{text} (column {', '.join(names[:_LISTED])})"
+
+    def _trace(self) -> tuple[RuleTrace, ...]:
+        out = []
+        for bound in self.standing.rules:
+            rule = bound.rule
+            if rule.effect is Outcome.ALLOW:
+                matched = next(
+                    (n for n in self.needs if not n.indirect and gives(bound, n, self.standing.catalog)), None
+                )
+            else:
+                matched = self._restricts(bound)
+            value = self._condition(bound) if matched is not None else True
+            hit = matched is not None and (
+                value is True or (value is None and rule.effect is not Outcome.ALLOW)
+            )
+            out.append(RuleTrace(rule.name, rule.effect.value, hit, self._why(matched, value)))
+        for bound in self.standing.closed:
+            windows = "; ".join(str(w) for w in bound.rule.windows)
+            out.append(
+                RuleTrace(
+                    bound.rule.name, bound.rule.effect.value, False, f"outside its time window ({windows})"
+                )
+            )
+        return tuple(out)
+
+    def _why(self, matched: Need | None, value: bool | None) -> str:
+        if matched is None:
+            return f"does not concern {_listed([n.text(self.standing.catalog) for n in self.needs])}"
+        what = matched.text(self.standing.catalog)
+        if value is False:
+            return f"concerns {what}, but its condition is false"
+        return f"concerns {what}" + (", and its condition cannot be evaluated" if value is None else "")
+
+
+def _column_need(need: Need, column: ColumnId) -> Need:
+    return Need(need.action, need.relation, frozenset({column}))
+
+
+def _because(value: bool | None) -> str:
+    return " (its condition could not be evaluated for this statement)" if value is None else ""
+
+
+def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
+    """Whether a deny or hold rule concerns this need. In doubt it does."""
+    actions = bound.rule.actions
+    if need.action not in actions and not (is_ddl(need.action) and actions >= DDL):
+        return False
+    if bound.relations is None and bound.columns is None:
+        return True
+    if not need.relation:
+        # What names no existing relation (CREATE TABLE, DO) may still concern one; reading nothing and session mechanics do not.
+        return need.action not in READ and need.action not in SESSION
+    if bound.relations is not None and need.relation not in bound.relations:
+        return False
+    if bound.columns is None:
+        return True
+    if need.columns or need.action in READ:
+        return bool(need.columns & bound.columns)
+    return any(column.relation == need.relation for column in bound.columns)
+
+
+def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
+    """Whether an allow or hold rule concerns this need (columns may still be missing: see :func:`covered`)."""
+    if need.action not in bound.rule.actions:
+        return False
+    open_ended = bound.relations is None and bound.columns is None
+    if not need.relation:
+        return open_ended or need.action in READ
+    relation = catalog.relations.get(need.relation)
+    if relation is None:
+        return False
+    if relation.schema in SYSTEM_SCHEMAS:
+        return bound.rule.effect is Outcome.ALLOW and need.action in READ and _readable(need, catalog)
+    if bound.relations is not None and need.relation not in bound.relations:
+        return False
+    return bound.columns is None or any(column.relation == need.relation for column in bound.columns)
+
+
+def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
+    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a rule names."""
+    relation = catalog.relations[need.relation]
+    class_ = classify_relation(relation)
+    if not class_.readable or class_.columns is None or class_.special:
+        return (
+            class_.readable
+        )  # for the special ones the extractor knows which columns, and says so as an unknown
+    names = {c.name for c in relation.columns if ColumnId(relation.oid, c.attnum) in need.columns}
+    return len(names) == len(need.columns) and names <= class_.columns
+
+
+def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> bool:
+    """Whether the rules together give everything the need asks for."""
+    giving = [bound for bound in rules if gives(bound, need, catalog)]
+    if not giving:
+        return False
+    relation = catalog.relations.get(need.relation)
+    if relation is None or relation.schema in SYSTEM_SCHEMAS or any(b.columns is None for b in giving):
+        return True
+    if not need.columns:
+        return need.action in READ  # count(*): as in PostgreSQL, permission on any column is enough
+    return need.columns <= frozenset[ColumnId]().union(*(b.columns for b in giving if b.columns is not None))
+
+
+def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...]) -> dict[str, Any]:
+    catalog = standing.catalog
+    relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
+    columns = {catalog.column_name(c) for n in needs for c in n.columns}
+    functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
+    return {
+        "subject": subject_variables(standing.subject),
+        "statement": {
+            "kind": canonical(facts.kind),
+            "actions": sorted({n.action for n in needs}),
+            "relations": sorted(relations),
+            "columns": sorted(columns),
+            "functions": sorted(functions),
+            "has_where": has_where(facts),
+        },
+        "target": standing.target,
+        "now": time_variable(standing.now),
+    }
+
+
+def what_is_possible(standing: Standing) -> str:
+    """A HINT: what the subject may do on this target, in the policy's own words."""
+    freely = [_offer(b.rule) for b in standing.rules if b.rule.effect is Outcome.ALLOW]
+    held = [_offer(b.rule) for b in standing.rules if b.rule.effect is Outcome.HOLD]
+    parts = []
+    if freely:
+        parts.append(f"On {standing.target} you may: {_listed(freely, '; ')}.")
+    if held:
+        parts.append(f"After approval: {_listed(held, '; ')}.")
+    return (
+        " ".join(parts)
+        or f"No rule gives you anything on {standing.target}; ask whoever maintains the policy."
+    )
+
+
+def _offer(rule: Rule) -> str:
+    where = [p.text for p in (*rule.relations, *rule.columns)] + [f"columns tagged {t}" for t in rule.tags]
+    condition = f" when {rule.when.source}" if rule.when else ""
+    return ", ".join(rule.named) + (f" on {_listed(where)}" if where else "") + condition
+
+
+def _listed(texts: list[str], separator: str = ", ") -> str:
+    unique = list(dict.fromkeys(texts))
+    more = len(unique) - _LISTED
+    return separator.join(unique[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,199 @@
+"""What a statement may not do with masked columns, whatever rule allows it; and the checks beside the rules.
+
+``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside pg_catalog need a line in policy.
+``check_influence``: a masked column must not steer a result (SP1201) or an error (SP1204) unless its ``filter`` says so. ``check_flows``:
+masked data is not copied to where it would be read unmasked (SP1202). ``check_settings``: pinned settings and search_path (SP1301, SP1302).
+Each returns the first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as PostgreSQL's do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.decision import ColumnMask, Filter
+from sallyport.policy.needs import chain
+from sallyport.policy.searchpath import split_search_path
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, StatementFacts, Unknown
+from sallyport.sql.settings import classify_setting
+
+_LISTED = 5
+_VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
+_STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
+
+
+def character_position(sql: str, byte_offset: int) -> int:
+    """1-based character position of a byte offset into the UTF-8 text; 0 when unknown."""
+    if byte_offset < 0:
+        return 0
+    return len(sql.encode()[:byte_offset].decode("utf-8", "ignore")) + 1
+
+
+def check_unknowns(facts: StatementFacts, sql: str = "") -> Refusal | None:
+    """The first thing that was not understood; DETAIL lists the rest up to a bound."""
+    unknowns: list[Unknown] = [u for level in chain(facts) for u in level.unknowns]
+    if not unknowns:
+        return None
+    first = unknowns[0]
+    texts = list(dict.fromkeys(u.what for u in unknowns))
+    more = f" (and {len(texts) - _LISTED} more)" if len(texts) > _LISTED else ""
+    return refuse(
+        first.code,
+        f"the gateway does not {first.what}",
+        "What the gateway cannot judge does not run. It does not " + "; ".join(texts[:_LISTED]) + more + ".",
+        first.hint or "Write the statement without it.",
+        character_position(sql, first.position) if sql else 0,
+    )
+
+
+def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str) -> Refusal | None:
+    """Functions outside pg_catalog that policy does not name: what they do cannot be seen from outside."""
+    for level in chain(facts):
+        for use in level.functions:
+            if policy.trusts_name(use.schema, use.name):
+                continue
+            name = f"{use.schema}.{use.name}"
+            return refuse(
+                "SP1103",
+                f"the function {name} is not known to be safe",
+                f"{name} is not part of PostgreSQL itself and the policy does not list it under 'functions'.",
+                "Write the expression without it, or ask for it to be listed.",
+                character_position(sql, use.position),
+            )
+    return None
+
+
+def check_influence(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str
+) -> Refusal | None:
+    """SP1201 / SP1204 for the first masked column that may not influence the result the way it does."""
+    for level in chain(facts):
+        for influence in level.influences:
+            mask = masks.get(influence.column)
+            if mask is not None and not _may_influence(influence, mask):
+                return _influence_refusal(influence, mask, catalog, sql)
+    return None
+
+
+def _may_influence(influence: Influence, mask: ColumnMask) -> bool:
+    if influence.clause is Clause.MAY_FAIL:
+        return False  # the error's text, not only its presence, would tell the value
+    if mask.filter is Filter.ALLOW:
+        return True
+    return mask.filter is Filter.EQUALITY and influence.equality and influence.clause is not Clause.STATISTICS
+
+
+def _influence_refusal(influence: Influence, mask: ColumnMask, catalog: CatalogSnapshot, sql: str) -> Refusal:
+    name, at = catalog.column_name(influence.column), character_position(sql, influence.position)
+    why = f"{name} is masked ({mask.origin})" if mask.origin else f"{name} is masked"
+    if influence.clause is Clause.MAY_FAIL:
+        return refuse(
+            "SP1204",
+            f"an expression over the masked column {name} could fail and tell its value",
+            f"{why}; an error raised while computing with it, or its absence, would reveal what it holds.",
+            "Select the column itself (its mask applies), or leave it out of casts, arithmetic and functions that can fail.",
+            at,
+        )
+    equality = mask.filter is Filter.EQUALITY
+    detail = f"{why} and filter {mask.filter.value}: used in {influence.clause.value}, it would show in which rows or values come back."
+    if equality:
+        hint = (
+            f"Compare it only with = or IN and constants or parameters, for example WHERE {_last(name)} = $1."
+        )
+    else:
+        hint = f"Leave {_last(name)} out of {influence.clause.value}: filter, join, sort and group by columns that are not masked."
+    return refuse(
+        "SP1201",
+        f"the masked column {name} would influence the result in {influence.clause.value}",
+        detail,
+        hint,
+        at,
+    )
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def check_flows(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str = ""
+) -> Refusal | None:
+    """SP1202 for masked data that would be written to where it could be read (more) freely."""
+    for level in chain(facts):
+        for flow in level.flows:
+            for source in sorted(flow.sources):
+                if source in masks and not _stays_hidden(flow, source, masks):
+                    return _flow_refusal(flow, source, masks, catalog, sql)
+    return None
+
+
+def _stays_hidden(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask]) -> bool:
+    """A mask that shows part of the value (partial, hash, date, ...) shows another part once the value is rewritten
+    (``SET ssn = reverse(ssn)``), so the target's mask must not depend on the value at all; nor may it be easier to filter by."""
+    target = masks.get(flow.target) if flow.target is not None else None
+    if target is None or target.spec.kind not in _VALUE_INDEPENDENT:
+        return False
+    if target.filter is Filter.DENY:
+        return True
+    return flow.target == source and target.filter is Filter.ALLOW
+
+
+def _flow_refusal(
+    flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str
+) -> Refusal:
+    name = catalog.column_name(source)
+    to = "a new relation" if flow.target is None else catalog.column_name(flow.target)
+    if flow.target in masks:
+        why = f"The mask of {to} shows something of what is written there, or lets it be filtered by."
+    else:
+        why = f"What is in {to} is not masked, so it could be read there."
+    return refuse(
+        "SP1202",
+        f"the masked column {name} would be copied to {to}",
+        f"{name} is masked ({masks[source].origin}). {why}",
+        f"Write constants, parameters or columns that are not masked; leave {_last(name)} out.",
+        character_position(sql, flow.position) if sql else 0,
+    )
+
+
+def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str = "") -> Refusal | None:
+    """SP1301 for settings that may not change, SP1302 for a search_path that policy does not list. RESET goes back to the session's own."""
+    for change in _settings(facts):
+        verdict = classify_setting(change.name, change.value)
+        position = character_position(sql, change.position) if sql else 0
+        if verdict.kind == "allowed" or (not change.name and change.value is None):
+            continue  # RESET ALL goes back to what the gateway itself set in the StartupMessage
+        if verdict.kind == "search_path":
+            refusal = _check_search_path(change, policy, position)
+            if refusal is not None:
+                return refusal
+            continue
+        name = change.name or "all settings"
+        return refuse(
+            "SP1301",
+            f"the setting {name} cannot be changed through the gateway",
+            f"The setting {name} {verdict.reason}.",
+            "Leave it as it is; the statement before and after it will work without.",
+            position,
+        )
+    return None
+
+
+def _settings(facts: StatementFacts) -> Iterator[SettingChange]:
+    for level in chain(facts):
+        yield from level.settings
+
+
+def _check_search_path(change: SettingChange, policy: SubjectPolicy, position: int) -> Refusal | None:
+    if change.value is None or split_search_path(change.value) in policy.search_paths:
+        return None
+    listed = sorted(", ".join(path) for path in policy.search_paths)
+    return refuse(
+        "SP1302",
+        f"the search_path {change.value!r} is not listed by policy",
+        f"The policy lists {'; '.join(listed)}." if listed else "The policy lists no search_path.",
+        "Keep the search_path and write names with their schema, like public.orders.",
+        position,
+    )

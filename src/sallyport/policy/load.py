@@ -1,0 +1,455 @@
+"""Policy files: YAML text -> :class:`~sallyport.policy.model.Policy`.
+
+Everything wrong is a ConfigError that names file, line, what and what to do. A policy is taken whole or not at all. Packs are policies of the
+same format that ship with Sallyport (``packs/*.yaml``); their rules come before the file's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from sallyport.core.errors import ConfigError
+from sallyport.core.yamltext import Document, YamlPath, decode_utf8, load_yaml, suggest
+from sallyport.policy import raw
+from sallyport.policy.actions import expand
+from sallyport.policy.conditions import compile_condition
+from sallyport.policy.decision import Filter, MaskSpec, Outcome
+from sallyport.policy.model import (
+    DAYS,
+    LimitEntry,
+    Limits,
+    Mask,
+    Policy,
+    Reviewers,
+    Rule,
+    SubjectMatch,
+    Window,
+)
+from sallyport.policy.patterns import SYSTEM_SCHEMAS, Pattern, glob, parse_pattern
+from sallyport.policy.searchpath import split_search_path
+
+T = TypeVar("T")
+
+PACKS = ("read-only", "no-ddl", "no-unbounded-write", "pii-default")
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read a policy file. Raises ConfigError."""
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: the policy cannot be read: {error.strerror}. Check 'policy:' in the configuration"
+        ) from None
+    return parse_policy(decode_utf8(content, str(path)), str(path))
+
+
+def parse_policy(text: str, filename: str) -> Policy:
+    """A policy from its text. ``filename`` is used in messages. Raises ConfigError."""
+    document = load_yaml(text, filename)
+    shape = document.convert((), raw.RawPolicy)
+    if shape.version != 1:
+        raise document.error(("version",), f"version {shape.version} is not known", "Write 'version: 1'")
+    digest = hashlib.sha256(text.encode())
+    parts: list[Policy] = []
+    for i, name in enumerate(shape.packs):
+        if name not in PACKS:
+            raise document.error(
+                ("packs", i), f"unknown pack {name!r}", f"{suggest(name, PACKS)}Packs are {', '.join(PACKS)}"
+            )
+        if name in shape.packs[:i]:
+            raise document.error(("packs", i), f"the pack {name!r} is there twice", "Remove one")
+        pack_text = _pack_text(name)
+        digest.update(b"\0" + pack_text.encode())
+        pack = load_yaml(pack_text, f"pack {name}")
+        parts.append(_Loader(pack, pack.convert((), raw.RawPolicy), name).policy())
+    own = _Loader(document, shape, "", [p.tags for p in parts]).policy()
+    return _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
+
+
+def _pack_text(name: str) -> str:
+    return resources.files("sallyport.policy").joinpath("packs", f"{name}.yaml").read_text("utf-8")
+
+
+def _merged(parts: list[Policy], version: str, filename: str, packs: tuple[str, ...]) -> Policy:
+    tags: dict[str, tuple[Pattern, ...]] = {}
+    for part in parts:
+        for tag, patterns in part.tags.items():
+            tags[tag] = tags.get(tag, ()) + patterns
+    return Policy(
+        version=version,
+        filename=filename,
+        tags=tags,
+        packs=packs,
+        rules=tuple(r for p in parts for r in p.rules),
+        masks=tuple(m for p in parts for m in p.masks),
+        functions=tuple(f for p in parts for f in p.functions),
+        search_paths=frozenset(s for p in parts for s in p.search_paths),
+        limits=tuple(entry for p in parts for entry in p.limits),
+        warnings=tuple(w for p in parts for w in p.warnings),
+    )
+
+
+class _Loader:
+    """Gives meaning to one document, remembering where everything stands."""
+
+    def __init__(
+        self, document: Document, shape: raw.RawPolicy, pack: str, other_tags: Iterable[Iterable[str]] = ()
+    ) -> None:
+        self.document, self.shape, self.pack = document, shape, pack
+        self.known_tags = set(shape.tags).union(*other_tags)
+
+    def policy(self) -> Policy:
+        shape, rules = self.shape, []
+        names: dict[str, int] = {}
+        for i, raw_rule in enumerate(shape.rules):
+            path = ("rules", i)
+            if raw_rule.name in names:
+                first = f"first on line {self.document.line(('rules', names[raw_rule.name]))}"
+                raise self.document.error(
+                    (*path, "name"), f"two rules are named {raw_rule.name!r} ({first})", "Rename one"
+                )
+            names[raw_rule.name] = i
+            rules.append(self._rule(path, raw_rule))
+        return Policy(
+            version="",
+            tags={tag: self._patterns(("tags", tag), values, 3) for tag, values in shape.tags.items()},
+            rules=tuple(rules),
+            masks=tuple(self._mask(("masks", i), m) for i, m in enumerate(shape.masks)),
+            functions=tuple(self._function(("functions", i), f) for i, f in enumerate(shape.functions)),
+            search_paths=frozenset(
+                self._search_path(("search_paths", i), s) for i, s in enumerate(shape.search_paths)
+            ),
+            limits=self._limits(),
+            warnings=tuple(self._unused_tags()),
+        )
+
+    # -- rules ------------------------------------------------------------------------------------------------
+
+    def _rule(self, path: YamlPath, rule: raw.RawRule) -> Rule:
+        effect, key, named = self._effect(path, rule)
+        if not rule.name.strip():
+            raise self.document.error(
+                (*path, "name"), "a rule needs a name", "Say in a few words what the rule is for"
+            )
+        if rule.reviewers and effect is not Outcome.HOLD:
+            raise self.document.error(
+                (*path, "reviewers"), "only 'hold' rules have reviewers", "Remove it or use 'hold'"
+            )
+        if rule.expires is not None and effect is not Outcome.HOLD:
+            raise self.document.error(
+                (*path, "expires"), "only 'hold' rules expire", "Remove it or use 'hold'"
+            )
+        for field in ("targets", "relations", "columns", "tags"):
+            self._not_empty((*path, field), getattr(rule, field))
+        actions: frozenset[str] = frozenset()
+        for i, name in enumerate(named):
+            actions |= self._try((*path, key, i), lambda name=name: expand([name]))  # type: ignore[misc]
+        return Rule(
+            name=rule.name,
+            effect=effect,
+            actions=actions,
+            named=tuple(named),
+            subjects=self._subjects((*path, "subjects"), rule.subjects),
+            targets=self._targets(rule.targets),
+            relations=self._patterns((*path, "relations"), rule.relations, 2),
+            columns=self._patterns((*path, "columns"), rule.columns, 3),
+            tags=self._tags((*path, "tags"), rule.tags),
+            when=self._condition((*path, "when"), rule.when),
+            message=rule.message,
+            reviewers=self._reviewers((*path, "reviewers"), rule.reviewers),
+            expires=self._seconds((*path, "expires"), rule.expires) or 900.0,
+            windows=self._windows((*path, "window"), rule.window),
+            line=self.document.line(path),
+            pack=self.pack,
+        )
+
+    def _effect(self, path: YamlPath, rule: raw.RawRule) -> tuple[Outcome, str, list[str]]:
+        given = [(o, o.value, getattr(rule, o.value)) for o in Outcome if getattr(rule, o.value) is not None]
+        if len(given) != 1:
+            have = "none" if not given else " and ".join(key for _, key, _ in given)
+            fix = "Write one list of actions, for example 'allow: [read]'"
+            raise self.document.error(path, f"exactly one of allow, hold and deny is needed, not {have}", fix)
+        effect, key, named = given[0]
+        if not named:
+            raise self.document.error(
+                (*path, key), "the list of actions is empty", "Name actions, for example [read]"
+            )
+        return effect, key, named
+
+    def _condition(self, path: YamlPath, source: str | None) -> Any:
+        if source is None:
+            return None
+        try:
+            return compile_condition(source)
+        except ValueError as error:
+            raise self.document.error(
+                path, f"the condition {error}", "docs/policy.md lists what conditions can use"
+            ) from None
+
+    def _reviewers(self, path: YamlPath, reviewers: raw.RawReviewers | None) -> Reviewers | None:
+        if reviewers is None:
+            return None
+        self._not_empty((*path, "groups"), reviewers.groups)
+        if reviewers.quorum < 1:
+            raise self.document.error((*path, "quorum"), "at least one reviewer is needed", "Write 1 or more")
+        return Reviewers(frozenset(reviewers.groups), reviewers.quorum)
+
+    def _windows(
+        self, path: YamlPath, given: raw.RawWindow | list[raw.RawWindow] | None
+    ) -> tuple[Window, ...]:
+        if given is None:
+            return ()
+        if isinstance(given, list):
+            self._not_empty(path, given)
+            return tuple(self._window((*path, i), w) for i, w in enumerate(given))
+        return (self._window(path, given),)
+
+    def _window(self, path: YamlPath, window: raw.RawWindow) -> Window:
+        self._not_empty((*path, "days"), window.days)
+        start, end = self._minutes((*path, "from"), window.from_), self._minutes((*path, "to"), window.to)
+        if start == end:
+            raise self.document.error(
+                (*path, "to"), "the window is empty", "Write different times for 'from' and 'to'"
+            )
+        try:
+            ZoneInfo(window.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            fix = "Write a name like Europe/Berlin or UTC"
+            raise self.document.error(
+                (*path, "timezone"), f"unknown time zone {window.timezone!r}", fix
+            ) from None
+        days = frozenset(DAYS.index(d) for d in (window.days or DAYS))
+        return Window(days, start, end, window.timezone)
+
+    def _minutes(self, path: YamlPath, text: str) -> int:
+        match = re.fullmatch(r"([01]?\d|2[0-4]):([0-5]\d)", text)
+        minutes = int(match.group(1)) * 60 + int(match.group(2)) if match else -1
+        if not 0 <= minutes <= 1440:
+            raise self.document.error(
+                path, f"{text!r} is not a time of day", "Write hours and minutes like 08:30"
+            )
+        return minutes
+
+    # -- masks, limits, functions -----------------------------------------------------------------------------
+
+    def _mask(self, path: YamlPath, mask: raw.RawMask) -> Mask:
+        if not mask.tags and not mask.columns:
+            fix = "Write 'tags: [...]' or 'columns: [\"schema.relation.column\"]'"
+            raise self.document.error(path, "a mask needs tags or columns", fix)
+        for field in ("tags", "columns", "targets"):
+            self._not_empty((*path, field), getattr(mask, field))
+        exempt = self._subjects((*path, "except"), mask.except_) if mask.except_ else None
+        if exempt == SubjectMatch():
+            fix = "Name groups or ids, or remove 'except'"
+            raise self.document.error(
+                (*path, "except"), "an empty 'except' would lift the mask for everyone", fix
+            )
+        return Mask(
+            spec=self._spec((*path, "with"), mask.with_),
+            filter=Filter(mask.filter),
+            columns=self._patterns((*path, "columns"), mask.columns, 3),
+            tags=self._tags((*path, "tags"), mask.tags),
+            subjects=self._subjects((*path, "subjects"), mask.subjects),
+            exempt=exempt,
+            targets=self._targets(mask.targets),
+            line=self.document.line(path),
+            pack=self.pack,
+        )
+
+    def _spec(self, path: YamlPath, given: str | dict[str, Any]) -> MaskSpec:
+        kind, parameters = given, None
+        if isinstance(given, dict):
+            if len(given) != 1:
+                raise self.document.error(
+                    path, "one mask is expected", "Write, for example, 'with: {partial: {keep_last: 4}}'"
+                )
+            kind, parameters = next(iter(given.items()))
+        return self._spec_of(path, str(kind), parameters)
+
+    def _spec_of(self, path: YamlPath, kind: str, parameters: Any) -> MaskSpec:
+        if kind not in _MASK_SHAPES:
+            fix = f"{suggest(kind, _MASK_SHAPES)}Masks are {', '.join(_MASK_SHAPES)}"
+            raise self.document.error(path, f"unknown mask {kind!r}", fix)
+        shape = _MASK_SHAPES[kind]
+        if shape is None:
+            if parameters is not None:
+                raise self.document.error((*path, kind), f"{kind} has no parameters", f"Write 'with: {kind}'")
+            return MaskSpec(kind)
+        if parameters is None:
+            parameters, values = {}, None
+            if kind in ("bucket", "constant", "partial"):
+                fix = f"Write, for example, 'with: {{{kind}: {_MASK_EXAMPLES[kind]}}}'"
+                raise self.document.error(path, f"the mask {kind!r} needs parameters", fix)
+            return MaskSpec(kind)
+        values = self.document.convert((*path, kind), shape)
+        spec = MaskSpec(kind, **{name: getattr(values, name) for name in values.__struct_fields__})
+        if (
+            spec.keep_first < 0
+            or spec.keep_last < 0
+            or (kind == "partial" and not spec.keep_first + spec.keep_last)
+        ):
+            fix = "Write keep_first, keep_last or both, at least 1 together; use redact to keep nothing"
+            raise self.document.error((*path, kind), "the number of characters to keep is not usable", fix)
+        if kind == "bucket" and not 0 < spec.size < float("inf"):
+            raise self.document.error(
+                (*path, kind, "size"), "a bucket's size must be a positive number", "Write, for example, 1000"
+            )
+        return spec
+
+    def _limits(self) -> tuple[LimitEntry, ...]:
+        given = self.shape.limits
+        if given is None:
+            return ()
+        if isinstance(given, list):
+            return tuple(self._limit(("limits", i), entry) for i, entry in enumerate(given))
+        return (self._limit(("limits",), given),)
+
+    def _limit(self, path: YamlPath, entry: raw.RawLimits) -> LimitEntry:
+        values: dict[str, Any] = {}
+        for name in Limits.__slots__:
+            value = getattr(entry, name)
+            if name in ("statement_timeout", "session"):
+                value = self._seconds((*path, name), value)
+            if value is not None and value < 1:
+                raise self.document.error(
+                    (*path, name), "a limit must be 1 or more", "Remove the key for no limit"
+                )
+            values[name] = value
+        self._not_empty((*path, "targets"), entry.targets)
+        subjects = self._subjects((*path, "subjects"), entry.subjects)
+        return LimitEntry(Limits(**values), subjects, self._targets(entry.targets))
+
+    def _function(self, path: YamlPath, text: str) -> Pattern:
+        pattern = self._try(path, lambda: parse_pattern(text, 2, "app.slugify"))
+        if pattern.parts[0] in SYSTEM_SCHEMAS:
+            fix = "Remove it; the gateway itself knows which system functions are safe"
+            raise self.document.error(path, "system functions cannot be trusted by policy", fix)
+        return pattern
+
+    def _search_path(self, path: YamlPath, text: str) -> tuple[str, ...]:
+        names = split_search_path(text)
+        if not names or any(n.startswith("pg_temp") for n in names):
+            raise self.document.error(
+                path, f"{text!r} is not a usable search_path", "Write schema names like 'app, public'"
+            )
+        return names
+
+    # -- parts ------------------------------------------------------------------------------------------------
+
+    def _subjects(self, path: YamlPath, given: raw.RawSubjects | None) -> SubjectMatch:
+        if given is None:
+            return SubjectMatch()
+        for field in ("groups", "ids", "issuer", "agent", "claims"):
+            self._not_empty((*path, field), getattr(given, field))
+        claims = []
+        for name, value in (given.claims or {}).items():
+            values = value if isinstance(value, list) else [value]
+            if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
+                fix = "Write a text, number, true or false, or a list of them"
+                raise self.document.error((*path, "claims", name), "a claim's value must be plain", fix)
+            claims.append((name, tuple(values)))
+        return SubjectMatch(
+            groups=frozenset(given.groups or ()),
+            ids=frozenset(given.ids or ()),
+            issuers=frozenset(_listed(given.issuer)),
+            agents=frozenset(_listed(given.agent)),
+            claims=tuple(claims),
+        )
+
+    def _tags(self, path: YamlPath, tags: list[str] | None) -> tuple[str, ...]:
+        for i, tag in enumerate(tags or ()):
+            if tag not in self.known_tags:
+                fix = f"{suggest(tag, self.known_tags)}Declare it under 'tags:'"
+                raise self.document.error((*path, i), f"unknown tag {tag!r}", fix)
+        return tuple(tags or ())
+
+    def _targets(self, targets: list[str] | None) -> tuple[re.Pattern[str], ...]:
+        return tuple(glob(t) for t in targets or ())
+
+    def _patterns(self, path: YamlPath, texts: list[str] | None, parts: int) -> tuple[Pattern, ...]:
+        example = "public.customers" if parts == 2 else "public.customers.email"
+        out: list[Pattern] = []
+        for i, text in enumerate(texts or ()):
+            out.append(self._try((*path, i), lambda text=text: parse_pattern(text, parts, example)))  # type: ignore[misc]
+        return tuple(out)
+
+    def _seconds(self, path: YamlPath, given: str | int | None) -> float | None:
+        if given is None:
+            return None
+        match = re.fullmatch(r"(\d{1,9})\s*(s|m|h|d|)", str(given))
+        if match is None or not int(match.group(1)):
+            raise self.document.error(
+                path, f"{given!r} is not a duration", "Write a number with s, m, h or d, like 15m"
+            )
+        return float(int(match.group(1)) * _UNITS[match.group(2)])
+
+    def _not_empty(self, path: YamlPath, value: Any) -> None:
+        if value is not None and not isinstance(value, str) and len(value) == 0:
+            raise self.document.error(
+                path, "the list is empty and would match nothing", "Name at least one, or remove the key"
+            )
+
+    def _try(self, path: YamlPath, make: Callable[[], T]) -> T:
+        try:
+            return make()
+        except ValueError as error:
+            raise self.document.error(path, str(error)) from None
+
+    def _unused_tags(self) -> Iterable[str]:
+        used = {t for r in self.shape.rules for t in r.tags or ()} | {
+            t for m in self.shape.masks for t in m.tags or ()
+        }
+        for tag in self.shape.tags:
+            if tag not in used and not self.pack:
+                line = self.document.line(("tags", tag))
+                yield f"{self.document.filename}:{line}: no rule or mask uses the tag {tag!r}"
+
+
+_MASK_SHAPES: dict[str, Any] = {
+    "redact": None,
+    "null": None,
+    "partial": raw.RawPartial,
+    "email": None,
+    "hash": raw.RawHash,
+    "date": raw.RawDate,
+    "bucket": raw.RawBucket,
+    "constant": raw.RawConstant,
+}
+
+_MASK_EXAMPLES = {"partial": "{keep_last: 4}", "bucket": "{size: 1000}", "constant": "{value: hidden}"}
+
+
+def _listed(value: str | list[str] | None) -> list[str]:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+class PolicyFile:
+    """The policy in force, from a file that may change. Raises ConfigError when the first load fails."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self.current = load_policy(self.path)
+
+    def reload(self) -> tuple[bool, str | None]:
+        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False, text): invalid, old one kept."""
+        with self._lock:
+            try:
+                new = load_policy(self.path)
+            except ConfigError as error:
+                return False, str(error)
+            if new.version == self.current.version:
+                return False, None
+            self.current = new
+            return True, None

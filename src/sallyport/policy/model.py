@@ -1,0 +1,201 @@
+"""A policy as values: what :mod:`sallyport.policy.load` makes of a file, before it meets a catalog.
+
+Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves them once per catalog snapshot.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sallyport.core.subject import Subject
+from sallyport.policy.conditions import Condition
+from sallyport.policy.decision import Filter, MaskSpec, Outcome
+from sallyport.policy.patterns import Pattern
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectMatch:
+    """Which subjects: every given part must hold; inside a part one of the values is enough. All empty: everyone."""
+
+    groups: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    issuers: frozenset[str] = frozenset()
+    agents: frozenset[str] = frozenset()
+    claims: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    def misses(self, subject: Subject) -> str:
+        """Why the subject does not match, in words; "" when it does."""
+        if self.groups and not self.groups & subject.groups:
+            return f"the subject is in none of the groups {_names(self.groups)}"
+        if self.ids and subject.id not in self.ids:
+            return "the subject's id is not listed"
+        if self.issuers and subject.issuer not in self.issuers:
+            return "the token's issuer is not listed"
+        if self.agents and subject.agent not in self.agents:
+            return f"the agent is none of {_names(self.agents)}"
+        for name, accepted in self.claims:
+            if not _claim_matches(subject.claims.get(name), accepted):
+                return f"the claim {name!r} has none of the listed values"
+        return ""
+
+    def matches(self, subject: Subject) -> bool:
+        return not self.misses(subject)
+
+
+def _claim_matches(value: Any, accepted: tuple[Any, ...]) -> bool:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return any(type(v) is type(a) and v == a for v in values for a in accepted)
+
+
+def _names(values: frozenset[str]) -> str:
+    return ", ".join(sorted(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a rule is in force. ``start``/``end``: minutes after local midnight; an end before the start is on the next day."""
+
+    days: frozenset[int]  # 0 is Monday
+    start: int
+    end: int
+    zone: str
+
+    def contains(self, now: float) -> bool:
+        """Whether the moment (Unix seconds) is inside; the end minute is outside."""
+        local = datetime.datetime.fromtimestamp(now, tz=ZoneInfo(self.zone))
+        minute, day = local.hour * 60 + local.minute, local.weekday()
+        if self.start < self.end:
+            return day in self.days and self.start <= minute < self.end
+        yesterday = (day - 1) % 7
+        return (day in self.days and minute >= self.start) or (yesterday in self.days and minute < self.end)
+
+    def __str__(self) -> str:
+        days = ", ".join(DAYS[d] for d in sorted(self.days))
+        return f"{days} {_clock(self.start)}-{_clock(self.end)} {self.zone}"
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewers:
+    """Who may approve what a hold rule stops: members of any of the groups, ``quorum`` different people."""
+
+    groups: frozenset[str]
+    quorum: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval may wait and be used."""
+
+    name: str
+    effect: Outcome
+    actions: frozenset[str]
+    named: tuple[str, ...]
+    subjects: SubjectMatch = SubjectMatch()
+    targets: tuple[re.Pattern[str], ...] = ()
+    relations: tuple[Pattern, ...] = ()
+    columns: tuple[Pattern, ...] = ()
+    tags: tuple[str, ...] = ()
+    when: Condition | None = None
+    message: str = ""
+    reviewers: Reviewers | None = None
+    expires: float = 900.0
+    windows: tuple[Window, ...] = ()
+    line: int = 0
+    pack: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One entry of ``masks``. ``exempt``: subjects that see the real values (None: nobody)."""
+
+    spec: MaskSpec
+    filter: Filter = Filter.DENY
+    columns: tuple[Pattern, ...] = ()
+    tags: tuple[str, ...] = ()
+    subjects: SubjectMatch = SubjectMatch()
+    exempt: SubjectMatch | None = None
+    targets: tuple[re.Pattern[str], ...] = ()
+    line: int = 0
+    pack: str = ""
+
+    @property
+    def origin(self) -> str:
+        """How explanations name it."""
+        what = ", ".join((*self.tags, *(c.text for c in self.columns)))
+        return f"{'pack ' + self.pack if self.pack else f'line {self.line}'}: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds for one subject; None: no bound. Bytes are of result rows after masking; ``statement_timeout`` and ``session`` are seconds."""
+
+    rows: int | None = None
+    bytes: int | None = None
+    rows_per_session: int | None = None
+    bytes_per_session: int | None = None
+    rows_per_hour: int | None = None
+    bytes_per_hour: int | None = None
+    statement_timeout: float | None = None
+    sessions: int | None = None
+    session: float | None = None
+
+    def stricter(self, other: Limits) -> Limits:
+        """The smaller bound of each pair."""
+        return Limits(*(_least(getattr(self, n), getattr(other, n)) for n in self.__slots__))
+
+
+def _least(a: Any, b: Any) -> Any:
+    return b if a is None else a if b is None else min(a, b)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitEntry:
+    """Limits for some subjects and targets; all entries that match apply, the strictest value of each wins."""
+
+    limits: Limits
+    subjects: SubjectMatch = SubjectMatch()
+    targets: tuple[re.Pattern[str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs' texts.
+
+    ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names (``$user`` kept as it is).
+    """
+
+    version: str
+    filename: str = ""
+    tags: Mapping[str, tuple[Pattern, ...]] = field(default_factory=dict)
+    packs: tuple[str, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    masks: tuple[Mask, ...] = ()
+    functions: tuple[Pattern, ...] = ()
+    search_paths: frozenset[tuple[str, ...]] = frozenset()
+    limits: tuple[LimitEntry, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def groups(self) -> frozenset[str]:
+        """Every group that the policy names; one that no token ever carries is probably misspelt."""
+        out: set[str] = set()
+        for rule in self.rules:
+            out |= rule.subjects.groups | (rule.reviewers.groups if rule.reviewers else frozenset())
+        for mask in self.masks:
+            out |= mask.subjects.groups | (mask.exempt.groups if mask.exempt else frozenset())
+        return frozenset(out)
+
+
+def applies_to_target(patterns: tuple[re.Pattern[str], ...], target: str) -> bool:
+    """No pattern: every target."""
+    return not patterns or any(p.fullmatch(target) for p in patterns)

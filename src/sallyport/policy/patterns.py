@@ -1,0 +1,70 @@
+"""Patterns over real names: ``schema.relation``, ``schema.relation.column`` and ``schema.function``.
+
+``*`` and ``?`` work inside one part; everything else is literal and case-sensitive, as PostgreSQL stores it. A part with a dot in its name is
+written in double quotes (``public."odd.name"``). A schema part with a wildcard never means the system schemas: those are named outright.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
+
+_PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One parsed pattern; equal by its text."""
+
+    text: str
+    parts: tuple[str, ...]
+    regexes: tuple[re.Pattern[str], ...] = field(compare=False, repr=False)
+
+    def matches(self, *names: str) -> bool:
+        """Whether every part matches the name at its place. ``names`` begin with the schema."""
+        if len(names) != len(self.regexes):
+            return False
+        if (names[0] in SYSTEM_SCHEMAS or names[0].startswith("pg_toast")) and _has_wildcard(self.parts[0]):
+            return False
+        return all(regex.fullmatch(name) for regex, name in zip(self.regexes, names, strict=True))
+
+
+def _has_wildcard(part: str) -> bool:
+    return "*" in part or "?" in part
+
+
+def parse_pattern(text: Any, parts: int, example: str) -> Pattern:
+    """Parse a pattern that must have ``parts`` parts. ValueError (text for the user) otherwise."""
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"a pattern like {example!r} is expected")
+    found: list[str] = []
+    at = 0
+    while True:
+        match = _PART.match(text, at)
+        if match is None:
+            raise ValueError(f"{text!r} is not a pattern like {example!r}")
+        found.append(match.group(1).replace('""', '"') if match.group(1) else match.group(2))
+        at = match.end()
+        if at == len(text):
+            break
+        if text[at] != ".":
+            raise ValueError(f"{text!r} is not a pattern like {example!r}")
+        at += 1
+    if len(found) != parts:
+        raise ValueError(
+            f"{text!r} has {len(found)} part{'s' if len(found) > 1 else ''}, not {parts} as in {example!r}"
+        )
+    return Pattern(text, tuple(found), tuple(_regex(part) for part in found))
+
+
+def _regex(part: str) -> re.Pattern[str]:
+    out = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", part))
+    return re.compile(out, re.DOTALL)
+
+
+def glob(text: str) -> re.Pattern[str]:
+    """A one-part pattern (a target's name)."""
+    return _regex(text)

@@ -1,0 +1,100 @@
+"""The shape of a policy file, key by key. Unknown keys are errors. :mod:`sallyport.policy.load` gives the values meaning."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class RawSubjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    groups: list[str] | None = None
+    ids: list[str] | None = None
+    issuer: str | list[str] | None = None
+    agent: str | list[str] | None = None
+    claims: dict[str, Any] | None = None
+
+
+class RawReviewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    groups: list[str]
+    quorum: int = 1
+
+
+class RawWindow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    from_: str = msgspec.field(name="from")
+    to: str
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = None
+    timezone: str = "UTC"
+
+
+class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    subjects: RawSubjects | None = None
+    targets: list[str] | None = None
+    allow: list[str] | None = None
+    hold: list[str] | None = None
+    deny: list[str] | None = None
+    relations: list[str] | None = None
+    columns: list[str] | None = None
+    tags: list[str] | None = None
+    when: str | None = None
+    message: str = ""
+    reviewers: RawReviewers | None = None
+    expires: str | int | None = None
+    window: RawWindow | list[RawWindow] | None = None
+
+
+class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    with_: str | dict[str, Any] = msgspec.field(name="with")
+    tags: list[str] | None = None
+    columns: list[str] | None = None
+    filter: Literal["deny", "equality", "allow"] = "deny"
+    except_: RawSubjects | None = msgspec.field(name="except", default=None)
+    subjects: RawSubjects | None = None
+    targets: list[str] | None = None
+
+
+class RawLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    subjects: RawSubjects | None = None
+    targets: list[str] | None = None
+    rows: int | None = None
+    bytes: int | None = None
+    rows_per_session: int | None = None
+    bytes_per_session: int | None = None
+    rows_per_hour: int | None = None
+    bytes_per_hour: int | None = None
+    statement_timeout: str | int | None = None
+    sessions: int | None = None
+    session: str | int | None = None
+
+
+class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    tags: dict[str, list[str]] = {}
+    packs: list[str] = []
+    rules: list[RawRule] = []
+    masks: list[RawMask] = []
+    functions: list[str] = []
+    search_paths: list[str] = []
+    limits: RawLimits | list[RawLimits] | None = None
+
+
+class RawPartial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    keep_first: int = 0
+    keep_last: int = 0
+
+
+class RawHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: str = ""
+
+
+class RawDate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    precision: Literal["year", "month", "day"] = "year"
+
+
+class RawBucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    size: float
+
+
+class RawConstant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    value: str
