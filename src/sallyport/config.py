@@ -1,0 +1,428 @@
+"""``sallyport.yaml``: typed settings, validated once, passed down.
+
+:func:`load_config` gives a frozen :class:`Config` or raises ConfigError, whose text names file, line, what is wrong and what to do. Paths in
+the file are relative to the file; here they are absolute. Secrets stay references (:class:`SecretRef`): nothing here reads one. Every key is
+described in docs/configuration.md; a test compares.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sallyport.core.yamltext import Document, YamlPath, read_yaml
+
+AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+
+
+class Address(msgspec.Struct, frozen=True):
+    """A host (name or address, no brackets) and a TCP port (0: any free one)."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output it is."""
+
+    env: str | None = None
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without an SSLRequest (ALPN postgresql)."""
+
+    certificate: str
+    key: str
+    direct: bool = True
+
+
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The web console."""
+
+    listen: str = "127.0.0.1:8642"
+
+
+class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One identity provider. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit); ``agent_claim`` names the acting program."""
+
+    issuer: str
+    audience: str
+    groups_claim: str = "groups"
+    agent_claim: str = "azp"
+    algorithms: tuple[Algorithm, ...] | None = None
+    jwks_url: str = ""
+    clock_skew: float = 30.0
+    max_token_age: float = 0.0
+    ca: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``required_claims``: claim name -> accepted value or list of values; a token without one of them is refused."""
+
+    oidc: tuple[OidcIssuer, ...] = ()
+    required_claims: dict[str, Any] = {}
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods the server may ask for."""
+
+    host: str
+    database: str
+    user: str
+    port: int = 5432
+    password: SecretRef | None = None
+    tls: Literal["verify-full", "require", "disable"] = "verify-full"
+    ca: str | None = None
+    channel_binding: Literal["prefer", "require", "disable"] = "prefer"
+    auth: tuple[AuthMethod, ...] = ("scram-sha-256",)
+    connect_seconds: float = 10.0
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds`` and ``idle_seconds`` 0: no bound."""
+
+    login_seconds: float = 30.0
+    max_sessions: int = 500
+    max_sessions_per_subject: int = 50
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_row_bytes: int = 16 * 1024 * 1024
+    max_statement_bytes: int = 1024 * 1024
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 3600.0
+
+
+class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``check_seconds``: how often the catalog is compared with the database."""
+
+    check_seconds: float = 5.0
+
+
+class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``directory``: default is ``recordings`` under ``data``. ``durability`` strict: the intent is on disk before the statement is sent."""
+
+    directory: str = ""
+    durability: Literal["normal", "strict"] = "normal"
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``path``: the file it came from."""
+
+    identity: Identity
+    targets: dict[str, Target]
+    policy: str
+    listen: str = "127.0.0.1:6432"
+    tls: TlsFiles | None = None
+    console: Console | None = None
+    data: str = "./var"
+    limits: Limits = Limits()
+    catalog: CatalogSettings = CatalogSettings()
+    recording: Recording = Recording()
+    log: Log = Log()
+
+    @property
+    def address(self) -> Address:
+        """Where agents connect."""
+        return parse_address(self.listen)
+
+    @property
+    def console_address(self) -> Address | None:
+        """Where the console listens; None: it does not."""
+        return parse_address(self.console.listen) if self.console else None
+
+    @property
+    def policy_path(self) -> Path:
+        return Path(self.policy)
+
+    @property
+    def data_directory(self) -> Path:
+        return Path(self.data)
+
+    @property
+    def recording_directory(self) -> Path:
+        return Path(self.recording.directory)
+
+
+#: The sections, by the path of their keys, for the documentation test.
+SECTIONS: Mapping[str, Any] = {
+    "": Config,
+    "tls": TlsFiles,
+    "console": Console,
+    "identity": Identity,
+    "identity.oidc": OidcIssuer,
+    "targets": Target,
+    "targets.password": SecretRef,
+    "limits": Limits,
+    "catalog": CatalogSettings,
+    "recording": Recording,
+    "log": Log,
+}
+
+
+def load_config(path: Path | str) -> Config:
+    """Read, check and complete a configuration file. Raises ConfigError."""
+    return check_config(read_yaml(Path(path)), Path(path).resolve().parent)
+
+
+def check_config(document: Document, base: Path) -> Config:
+    """A Config from a parsed document; relative paths are taken from ``base``. Raises ConfigError."""
+    return _Checker(document, base).config()
+
+
+class _Checker:
+    def __init__(self, document: Document, base: Path) -> None:
+        self.document, self.base = document, base
+
+    def config(self) -> Config:
+        # Targets first and one by one: inside a mapping msgspec does not say which entry is wrong.
+        targets = self._targets()
+        config = self.document.convert((), Config)
+        self._listen(config)
+        self._identity(config.identity)
+        self._numbers(config)
+        if not config.policy:
+            raise self.document.error(
+                ("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'"
+            )
+        data = self._absolute(config.data)
+        directory = config.recording.directory
+        replaced: Config = msgspec.structs.replace(
+            config,
+            targets={name: self._target(name, target) for name, target in targets.items()},
+            tls=self._tls(config.tls),
+            identity=msgspec.structs.replace(
+                config.identity, oidc=tuple(self._issuer(i) for i in config.identity.oidc)
+            ),
+            policy=self._absolute(config.policy),
+            data=data,
+            recording=msgspec.structs.replace(
+                config.recording,
+                directory=self._absolute(directory) if directory else str(Path(data) / "recordings"),
+            ),
+        )
+        return replaced
+
+    def _absolute(self, path: str) -> str:
+        return str((self.base / Path(path).expanduser()).resolve())
+
+    def _listen(self, config: Config) -> None:
+        addresses: list[tuple[YamlPath, str]] = [(("listen",), config.listen)]
+        if config.console is not None:
+            addresses.append((("console", "listen"), config.console.listen))
+        for path, text in addresses:
+            try:
+                address = parse_address(text)
+            except ValueError as error:
+                raise self.document.error(path, str(error), "Write host:port, like 127.0.0.1:6432") from None
+            if config.tls is None and not address.is_loopback:
+                what = f"{text} is reachable from outside this machine, and there is no TLS: tokens would cross the network in clear"
+                fix = "Add 'tls: {certificate: ..., key: ...}', or listen on 127.0.0.1"
+                raise self.document.error(path, what, fix)
+
+    def _tls(self, tls: TlsFiles | None) -> TlsFiles | None:
+        if tls is None:
+            return None
+        for key in ("certificate", "key"):
+            self._readable(("tls", key), getattr(tls, key))
+        return TlsFiles(self._absolute(tls.certificate), self._absolute(tls.key), tls.direct)
+
+    def _readable(self, path: YamlPath, name: str) -> None:
+        if not Path(self._absolute(name)).is_file():
+            raise self.document.error(
+                path,
+                f"there is no file {self._absolute(name)}",
+                "Check the path; it is relative to this file",
+            )
+
+    def _identity(self, identity: Identity) -> None:
+        if not identity.oidc:
+            fix = "Add an entry with issuer and audience"
+            raise self.document.error(("identity", "oidc"), "without an issuer nobody can log in", fix)
+        seen: set[str] = set()
+        for i, issuer in enumerate(identity.oidc):
+            path: YamlPath = ("identity", "oidc", i)
+            self._url((*path, "issuer"), issuer.issuer)
+            if issuer.jwks_url:
+                self._url((*path, "jwks_url"), issuer.jwks_url)
+            if issuer.issuer in seen:
+                raise self.document.error((*path, "issuer"), "this issuer is there twice", "Remove one")
+            seen.add(issuer.issuer)
+            for key in ("audience", "groups_claim", "agent_claim"):
+                if not getattr(issuer, key):
+                    raise self.document.error(
+                        (*path, key), "the value is empty", "Write the value your tokens carry"
+                    )
+            if issuer.algorithms is not None and not issuer.algorithms:
+                raise self.document.error(
+                    (*path, "algorithms"), "the list is empty", "Name some, or remove the key"
+                )
+            if not 0 <= issuer.clock_skew <= 300:
+                raise self.document.error((*path, "clock_skew"), "must be 0 to 300 seconds", "30 is usual")
+            if issuer.max_token_age < 0:
+                raise self.document.error(
+                    (*path, "max_token_age"), "must not be negative", "Write seconds, or 0 for no limit"
+                )
+            if issuer.ca:
+                self._readable((*path, "ca"), issuer.ca)
+        for name, value in identity.required_claims.items():
+            values = value if isinstance(value, list) else [value]
+            if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
+                fix = "Write a text, number, true or false, or a list of them"
+                raise self.document.error(
+                    ("identity", "required_claims", name), "the value must be plain", fix
+                )
+
+    def _url(self, path: YamlPath, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.username is not None or parts.scheme not in ("https", "http"):
+            raise self.document.error(path, f"{url!r} is not a usable URL", "Write https://host/...")
+        if parts.scheme == "http" and not is_loopback(host):
+            raise self.document.error(
+                path, f"{url!r} is not https, so its keys could be forged on the way", "Write https://"
+            )
+
+    def _issuer(self, issuer: OidcIssuer) -> OidcIssuer:
+        replaced: OidcIssuer = msgspec.structs.replace(
+            issuer, ca=self._absolute(issuer.ca) if issuer.ca else None
+        )
+        return replaced
+
+    def _targets(self) -> dict[str, Target]:
+        given = self.document.data.get("targets")
+        if not isinstance(given, dict) or not given:
+            fix = "Add 'targets:' with a name, and host, database and user under it"
+            raise self.document.error(("targets",), "at least one target is needed", fix)
+        out = {}
+        for name in given:
+            if (
+                not name
+                or len(name.encode()) > 63
+                or any(ord(c) < 33 for c in name)
+                or "*" in name
+                or "?" in name
+            ):
+                raise self.document.error(
+                    ("targets", name),
+                    f"{name!r} is not usable as a database name",
+                    "Use letters, digits, - and _",
+                )
+            out[name] = self.document.convert(("targets", name), Target)
+        return out
+
+    def _target(self, name: str, target: Target) -> Target:
+        path: YamlPath = ("targets", name)
+        for key in ("host", "database", "user"):
+            if not getattr(target, key):
+                raise self.document.error(
+                    (*path, key), "the value is empty", "Write it, or remove the target"
+                )
+        if not 0 < target.port < 65536:
+            raise self.document.error(
+                (*path, "port"), f"{target.port} is not a port", "Write 1 to 65535; 5432 is usual"
+            )
+        if not target.auth:
+            raise self.document.error(
+                (*path, "auth"), "the list is empty", "Name at least one, for example [scram-sha-256]"
+            )
+        if target.connect_seconds <= 0:
+            raise self.document.error((*path, "connect_seconds"), "must be more than 0", "10 is usual")
+        password = self._secret((*path, "password"), target.password)
+        self._target_tls(path, target)
+        replaced: Target = msgspec.structs.replace(
+            target,
+            password=password,
+            ca=self._absolute(target.ca) if target.ca else None,
+        )
+        return replaced
+
+    def _target_tls(self, path: YamlPath, target: Target) -> None:
+        if target.ca:
+            self._readable((*path, "ca"), target.ca)
+            if target.tls != "verify-full":
+                fix = "Write 'tls: verify-full', or remove 'ca'"
+                raise self.document.error((*path, "ca"), f"the CA is not used with 'tls: {target.tls}'", fix)
+        local = target.host.startswith("/") or is_loopback(target.host)
+        if target.host.startswith("/") and target.tls != "disable":
+            raise self.document.error((*path, "tls"), "a Unix socket has no TLS", "Write 'tls: disable'")
+        if target.tls == "disable":
+            if target.channel_binding == "require":
+                raise self.document.error(
+                    (*path, "channel_binding"), "channel binding needs TLS", "Write 'tls: verify-full'"
+                )
+            if "password" in target.auth and not local:
+                fix = "Write 'tls: verify-full', or remove 'password' from 'auth'"
+                raise self.document.error(
+                    (*path, "auth"), "the password would cross the network in clear", fix
+                )
+
+    def _secret(self, path: YamlPath, ref: SecretRef | None) -> SecretRef | None:
+        if ref is None:
+            return None
+        given = [key for key in ("env", "file", "command") if getattr(ref, key)]
+        if len(given) != 1:
+            fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
+            raise self.document.error(path, "exactly one of env, file and command is needed", fix)
+        return SecretRef(ref.env, self._absolute(ref.file) if ref.file else None, ref.command)
+
+    def _numbers(self, config: Config) -> None:
+        for section in ("limits", "catalog"):
+            values = getattr(config, section)
+            for key in values.__struct_fields__:
+                may_be_zero = key in ("session_seconds", "idle_seconds")
+                value = getattr(values, key)
+                if value < 0 or (value == 0 and not may_be_zero):
+                    fix = "Write a positive number" + (", or 0 for no bound" if may_be_zero else "")
+                    raise self.document.error((section, key), f"{value} is not usable", fix)
+        if config.limits.max_message_bytes > 2**30 - 1:
+            raise self.document.error(
+                ("limits", "max_message_bytes"), "PostgreSQL's own bound is 1 GB", "Write at most 1073741823"
+            )
+
+
+def parse_address(text: str) -> Address:
+    """``host:port`` or ``[v6]:port``. ValueError when it is neither."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{text!r} is ambiguous; an IPv6 address is written in brackets, like [::1]:6432")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{text!r} is not an address")
+    return Address(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only mean this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
