@@ -204,6 +204,17 @@ def test_no_changed_byte_of_the_proof_passes(place: int, change: int) -> None:
         server.final(bytes(changed))
 
 
+def test_a_nonce_not_agreed_on_fails_even_with_the_right_proof() -> None:
+    class Wayward(ScramClient):
+        def _read_challenge(self, server_first: bytes) -> tuple[bytes, bytes, int]:
+            nonce, salt, iterations = super()._read_challenge(server_first)
+            return nonce + b"x", salt, iterations
+
+    server = ScramServer(make_verifier(PASSWORD, 3))
+    with pytest.raises(ScramError, match="nonce"):
+        exchange(Wayward(PASSWORD, server.offers()), server)
+
+
 @pytest.mark.parametrize(
     ("password", "prepared"),
     [
@@ -319,17 +330,17 @@ class Wire:
         return found
 
 
-def test_login_to_postgresql_and_talk(postgres: Server) -> None:
+def test_login_to_postgresql_and_talk(any_postgres: Server) -> None:
     """Also holds the builders and parsers of both directions against a real server."""
-    with socket.create_connection((postgres.host, postgres.port), 10) as sock:
+    with socket.create_connection((any_postgres.host, any_postgres.port), 10) as sock:
         wire = Wire(sock)
-        client = wire.login(postgres, postgres.password, None, options=r"-c application_name=a\ b")
+        client = wire.login(any_postgres, any_postgres.password, None, options=r"-c application_name=a\ b")
         assert client.mechanism == PLAIN
         start = wire.until_ready()
         settings = dict(backend.parse_parameter_status(body) for kind, body in start if kind == 0x53)
         assert settings["application_name"] == "a b"
         key = next(backend.parse_backend_key_data(body) for kind, body in start if kind == 0x4B)
-        assert len(key.key) == 32  # protocol 3.2
+        assert len(key.key) == (32 if any_postgres.major >= 18 else 4)  # protocol 3.2 or 3.0
 
         sock.sendall(
             frontend.parse(b"s", "select $1::int4 as one, $2::text", [23, 25])

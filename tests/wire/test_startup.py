@@ -211,7 +211,7 @@ def test_spellings_of_utf8(value: str) -> None:
         ({"replication": "yes"}, "SP1502"),
         ({"replication": "o"}, "SP1502"),
         ({"replication": ""}, "SP1502"),
-        ({"\u017ftatement_timeout": "0"}, "SP1301"),  # long s, which lower-casing could turn into s
+        ({"loc\u212a_timeout": "0"}, "SP1301"),  # the Kelvin sign, which lower-casing turns into k
     ],
 )
 def test_refused_parameters(parameters: dict[str, str], code: str) -> None:

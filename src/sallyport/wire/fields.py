@@ -74,13 +74,16 @@ def read_u32(body: bytes, pos: int, what: str) -> tuple[int, int]:
 
 def read_formats(body: bytes, pos: int, what: str) -> tuple[tuple[int, ...], int]:
     """A counted list of format codes, each 0 (text) or 1 (binary). Raises ProtocolError."""
-    count, pos = read_u16(body, pos, what)
+    start = pos + 2
+    if start > len(body):
+        raise ProtocolError(f"{what}: ends before a 2-byte number")
+    (count,) = _U16.unpack_from(body, pos)
     if not count:
-        return (), pos
-    end = pos + 2 * count
+        return (), start
+    end = start + 2 * count
     if end > len(body):
         raise ProtocolError(f"{what}: {count} format codes do not fit")
-    codes = struct.unpack_from(f"!{count}H", body, pos)
+    codes = struct.unpack_from(f"!{count}H", body, start)
     if max(codes) > 1:
         raise ProtocolError(f"{what}: unknown format code {max(codes)}")
     return codes, end

@@ -176,6 +176,9 @@ class FunctionCall(NamedTuple):
     result_format: int
 
 
+_LENGTH: Final = struct.Struct("!I").unpack_from
+
+
 # --- parsers ------------------------------------------------------------
 
 
@@ -214,18 +217,18 @@ def _read_values(body: bytes, pos: int, what: str) -> tuple[list[bytes | None], 
         raise ProtocolError(f"{what}: {count} values do not fit")
     values: list[bytes | None] = []
     for _ in range(count):
-        if pos + 4 > size:
+        start = pos + 4
+        if start > size:
             raise ProtocolError(f"{what}: ends before the length of a value")
-        # Four bytes as an unsigned number; 0xFFFFFFFF is the length -1, which says NULL.
-        length = int.from_bytes(body[pos : pos + 4], "big")
-        pos += 4
-        if length == 0xFFFFFFFF:
+        (length,) = _LENGTH(body, pos)
+        if length == 0xFFFFFFFF:  # the length -1, which says NULL
             values.append(None)
+            pos = start
             continue
-        if length > size - pos:
+        pos = start + length
+        if pos > size:
             raise ProtocolError(f"{what}: a value is longer than the message")
-        values.append(body[pos : pos + length])
-        pos += length
+        values.append(body[start:pos])
     return values, pos
 
 
