@@ -82,6 +82,12 @@ def test_bare_messages_read_back() -> None:
     assert frontend.parse_copy_fail(body_of(frontend.copy_fail("no"))) == (b"no",)
 
 
+def test_messages_without_fields_are_true_and_differ() -> None:
+    bare = [frontend.Sync(), frontend.Flush(), frontend.CopyDone(), frontend.Terminate()]
+    assert all(bare)
+    assert len(set(bare)) == len(bare)
+
+
 def test_execute_takes_zero_and_below_as_all_rows() -> None:
     assert frontend.parse_execute(b"\0\xff\xff\xff\xff").max_rows == 0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import ProtocolError
@@ -128,11 +129,14 @@ class Close(NamedTuple):
     name: bytes
 
 
-class Sync(NamedTuple):
+# Messages without fields are not NamedTuples: those would be false, and equal to one another.
+@dataclass(frozen=True, slots=True)
+class Sync:
     pass
 
 
-class Flush(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Flush:
     pass
 
 
@@ -140,7 +144,8 @@ class CopyData(NamedTuple):
     data: bytes
 
 
-class CopyDone(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class CopyDone:
     pass
 
 
@@ -148,7 +153,8 @@ class CopyFail(NamedTuple):
     reason: bytes
 
 
-class Terminate(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Terminate:
     pass
 
 

@@ -10,6 +10,7 @@ SP1301 or SP1502.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
@@ -23,11 +24,14 @@ _PROTOCOL_OPTION: Final = "_pq_."
 _SPACE: Final = " \t\n\v\f\r"
 
 
-class SSLRequest(NamedTuple):
+# Messages without fields are not NamedTuples: those would be false, and equal to one another.
+@dataclass(frozen=True, slots=True)
+class SSLRequest:
     pass
 
 
-class GSSENCRequest(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GSSENCRequest:
     pass
 
 
@@ -75,9 +79,9 @@ def is_direct_tls(first_byte: int) -> bool:
 def parse_first(buf: bytes | bytearray, pos: int = 0, limit: int = 10_000) -> tuple[Packet | None, int]:
     """Read one untyped packet at ``pos``: (packet, bytes consumed), or (None, 0) while it is incomplete.
 
-    ``limit`` bounds the packet without its length word (bytes), like PostgreSQL's MAX_STARTUP_PACKET_LENGTH,
-    as soon as the length is there. Raises ProtocolError for a length out of bounds or a body that is not what
-    it says.
+    ``limit`` bounds the packet without its length word (bytes), like PostgreSQL's MAX_STARTUP_PACKET_LENGTH, as
+    soon as the length is there. Ask :func:`is_direct_tls` about a connection's first byte before this. Raises
+    ProtocolError for a length out of bounds or a body that is not what it says.
     """
     head = bytes(buf[pos : pos + 4])
     if len(head) < 4:
