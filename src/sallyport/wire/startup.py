@@ -79,9 +79,10 @@ def is_direct_tls(first_byte: int) -> bool:
 def parse_first(buf: bytes | bytearray, pos: int = 0, limit: int = 10_000) -> tuple[Packet | None, int]:
     """Read one untyped packet at ``pos``: (packet, bytes consumed), or (None, 0) while it is incomplete.
 
-    ``limit`` bounds the packet without its length word (bytes), like PostgreSQL's MAX_STARTUP_PACKET_LENGTH, as
-    soon as the length is there. Ask :func:`is_direct_tls` about a connection's first byte before this. Raises
-    ProtocolError for a length out of bounds or a body that is not what it says.
+    ``limit`` bounds the packet without its length word (bytes), like PostgreSQL's
+    MAX_STARTUP_PACKET_LENGTH, as soon as the length is there. Ask :func:`is_direct_tls` about a
+    connection's first byte before this. Raises ProtocolError for a length out of bounds or a body that is
+    not what it says.
     """
     head = bytes(buf[pos : pos + 4])
     if len(head) < 4:
