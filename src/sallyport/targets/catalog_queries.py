@@ -1,0 +1,169 @@
+"""The SQL that reads a target's catalog, for PostgreSQL 14 to 18. Used by
+:mod:`sallyport.targets.catalog_loader` only.
+
+Every query runs in one read-only transaction with an empty search_path, through the simple protocol, and
+gives text. Temporary and TOAST schemas are left out: the first belong to one session, the second to
+nobody.
+"""
+
+from __future__ import annotations
+
+#: Makes invisible what other sessions commit meanwhile, and the text of expressions independent of settings.
+PREPARE = (
+    "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    "SET LOCAL search_path = ''",
+    "SET LOCAL datestyle = 'ISO, MDY'",
+    "SET LOCAL intervalstyle = 'postgres'",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL quote_all_identifiers = off",
+)
+
+#: Before PREPARE: the search_path that a session of this role starts with.
+DEFAULT_SEARCH_PATH = "SELECT pg_catalog.current_setting('search_path')"
+
+SERVER = """SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database(),
+  current_user"""
+
+_SHARED_SCHEMA = "n.nspname !~ '^pg_(temp|toast)'"
+
+SCHEMAS = f"SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE {_SHARED_SCHEMA} ORDER BY 1"
+
+#: View text only where it is needed: relations of the system schemas are classified, not expanded.
+RELATIONS = f"""
+SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.reltype,
+  pg_catalog.array_to_string(c.reloptions, ','),
+  c.relhasrules AND EXISTS (
+    SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
+  c.relhastriggers AND EXISTS (
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
+  CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+    THEN pg_catalog.pg_get_viewdef(c.oid) END
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
+ORDER BY c.oid"""
+
+COLUMNS = f"""
+SELECT a.attrelid, a.attname, a.attnum, a.atttypid, a.attnotnull,
+  a.atthasdef OR a.attidentity <> '', a.attgenerated,
+  CASE WHEN a.atthasdef THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attnum > 0 AND NOT a.attisdropped
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
+ORDER BY a.attrelid, a.attnum"""
+
+INHERITANCE = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno"
+
+#: A true array (not point or name, which merely have elements) is one that array subscripting handles.
+TYPES = f"""
+SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory,
+  CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc
+    THEN t.typelem ELSE 0 END,
+  t.typarray, t.typbasetype, t.typrelid
+FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+WHERE {_SHARED_SCHEMA} ORDER BY t.oid"""
+
+FUNCTIONS = f"""
+SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.proretset, p.pronargdefaults,
+  p.provariadic <> 0, p.provolatile, p.proisstrict, p.prosecdef, l.lanname,
+  pg_catalog.array_to_json(p.proargmodes), pg_catalog.array_to_json(p.proargnames),
+  pg_catalog.array_to_json(p.proallargtypes)
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE {_SHARED_SCHEMA} ORDER BY p.oid"""
+
+OPERATORS = f"""
+SELECT o.oid, n.nspname, o.oprname, o.oprleft, o.oprright, o.oprresult, o.oprcode::pg_catalog.oid
+FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE {_SHARED_SCHEMA} ORDER BY o.oid"""
+
+CASTS = """
+SELECT castsource, casttarget, castfunc, castmethod, castcontext FROM pg_catalog.pg_cast
+ORDER BY castsource, casttarget"""
+
+EXTENSION_MEMBERS = """
+SELECT d.classid::pg_catalog.regclass, d.objid, e.extname
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
+WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
+  AND d.classid IN ('pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+    'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+ORDER BY 1, 2"""
+
+#: Which user-made functions an object's own machinery calls: (relation or 0, domain or 0, function). Built-in
+#: functions leave no trace in pg_depend. A user-made operator counts as the function behind it; a view's _RETURN
+#: rule does not count, because views are expanded by their text.
+HIDDEN_FUNCTIONS = """
+WITH used AS (
+  SELECT d.classid, d.objid, coalesce(o.oprcode::pg_catalog.oid, d.refobjid) AS function
+  FROM pg_catalog.pg_depend d
+  LEFT JOIN pg_catalog.pg_operator o
+    ON d.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = d.refobjid
+  WHERE d.refclassid IN (
+    'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass)
+    AND d.refobjid >= 16384)
+SELECT DISTINCT
+  coalesce(k.conrelid, a.adrelid, i.indrelid, p.polrelid, t.tgrelid, r.ev_class, c.oid, 0),
+  coalesce(k.contypid, 0), u.function
+FROM used u
+LEFT JOIN pg_catalog.pg_constraint k
+  ON u.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = u.objid
+LEFT JOIN pg_catalog.pg_attrdef a
+  ON u.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND a.oid = u.objid
+LEFT JOIN pg_catalog.pg_index i
+  ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND i.indexrelid = u.objid
+LEFT JOIN pg_catalog.pg_policy p
+  ON u.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid = u.objid
+LEFT JOIN pg_catalog.pg_trigger t
+  ON u.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND t.oid = u.objid
+LEFT JOIN pg_catalog.pg_rewrite r
+  ON u.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid = u.objid AND r.rulename <> '_RETURN'
+LEFT JOIN pg_catalog.pg_class c
+  ON u.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = u.objid
+WHERE coalesce(k.oid, a.oid, i.indexrelid, p.oid, t.oid, r.oid, c.oid) IS NOT NULL
+ORDER BY 1, 2, 3"""
+
+
+def _part(table: str, key: str, condition: str = "true") -> str:
+    """A number that changes when any row of ``table`` is inserted, updated or deleted (xmin names its
+    writer)."""
+    return (
+        f"(SELECT pg_catalog.sum(pg_catalog.hashtextextended({key} || ',' || x.xmin::text, 0))"
+        f" FROM pg_catalog.{table} x WHERE {condition})"
+    )
+
+
+_NOT_TEMP = (
+    """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""
+)
+_PARTS = (
+    _part("pg_namespace", "x.oid::text", "x.nspname !~ '^pg_(temp|toast)'"),
+    _part("pg_class", "x.oid::text", _NOT_TEMP.format("relnamespace")),
+    _part("pg_type", "x.oid::text", _NOT_TEMP.format("typnamespace")),
+    _part("pg_proc", "x.oid::text", _NOT_TEMP.format("pronamespace")),
+    _part("pg_operator", "x.oid::text"),
+    _part("pg_cast", "x.oid::text"),
+    _part("pg_rewrite", "x.oid::text"),
+    _part("pg_trigger", "x.oid::text", "NOT x.tgisinternal"),
+    _part("pg_policy", "x.oid::text"),
+    _part("pg_constraint", "x.oid::text"),
+    _part("pg_inherits", "x.inhrelid::text || '<' || x.inhparent::text"),
+    _part("pg_attrdef", "x.oid::text"),
+    _part("pg_extension", "x.oid::text"),
+    _part("pg_depend", "x.objid::text", "x.deptype = 'e'"),
+    _part("pg_db_role_setting", "x.setdatabase::text || '/' || x.setrole::text"),
+    # attributes change with their own rows only (ALTER COLUMN), not always with pg_class
+    "(SELECT pg_catalog.sum(pg_catalog.hashtextextended("
+    "x.attrelid::text || '.' || x.attnum::text || ',' || x.xmin::text, 0))"
+    " FROM pg_catalog.pg_attribute x JOIN pg_catalog.pg_class c ON c.oid = x.attrelid"
+    " WHERE x.attnum > 0 AND c.relpersistence <> 't' AND c.relkind NOT IN ('t', 'i', 'I'))",
+)
+
+FINGERPRINT = (
+    "SELECT pg_catalog.md5(pg_catalog.concat_ws('|', pg_catalog.current_setting('server_version_num'),"
+    + " pg_catalog.current_database(), current_user, "
+    + ", ".join(_PARTS)
+    + "))"
+)
