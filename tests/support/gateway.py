@@ -20,7 +20,7 @@ from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server
-from tests.support.processes import Program
+from tests.support.processes import ProcessError, Program, rss
 
 AGENT = "claude-agent"
 DBA = "dana-dba"
@@ -86,14 +86,14 @@ class Gateway:
             self.ca = authority.file
 
     def start(self) -> Gateway:
-        """Write the files and serve; returns when it listens. RuntimeError with the log when it does not."""
+        """Write the files and serve; returns when it listens. ProcessError with the log when it does not."""
         for attempt in (1, 2, 3):
             self.port = self.port or free_port()
             self.write()
             program = self._program = Program(self.command("serve"), self.log, self._environment())
             try:
                 program.wait_listening(self.port)
-            except RuntimeError:
+            except ProcessError:
                 program.kill()
                 if attempt == 3 or "in use" not in program.output:
                     raise
@@ -172,7 +172,7 @@ class Gateway:
 
     def rss(self) -> int:
         """Resident memory of the gateway in bytes."""
-        return self._running().rss()
+        return rss(self._running())
 
     @property
     def pid(self) -> int:

@@ -1,4 +1,4 @@
-"""``python -m tests.support.prefetch``: download what the tests need, before they run. Quick when it is all there."""
+"""``python -m tests.support.prefetch``: download what the tests need, before they run."""
 
 from __future__ import annotations
 

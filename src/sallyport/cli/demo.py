@@ -1,0 +1,42 @@
+"""``sallyport demo``: see what Sallyport does, in a minute, on this machine. The work is in
+:mod:`sallyport.demo`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command(epilog="Example: sallyport demo --once")(demo)
+
+
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="Take the tour and end; exit 1 if a step failed.")
+    ] = False,
+    token: Annotated[bool, typer.Option("--token", help="Print a token for the demo that runs.")] = False,
+    client: Annotated[str, typer.Option("--as", help="Whose token --token prints.")] = "claude-agent",
+    directory: Annotated[Path, typer.Option(help="Where its database, files and log are.")] = Path(
+        "var/demo"
+    ),
+) -> None:
+    """Start PostgreSQL with a small shop, an identity provider and the gateway; take a tour; stay until
+    Ctrl-C.
+
+    Everything listens on loopback only and ends with the command.
+    """
+    from sallyport.core.errors import SallyportError
+    from sallyport.demo import main
+
+    if not token:
+        raise typer.Exit(main.run(once=once, directory=directory))
+    try:
+        typer.echo(main.token(client, directory))
+    except SallyportError as problem:
+        typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(1) from None

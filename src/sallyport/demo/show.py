@@ -1,0 +1,67 @@
+"""How the demo looks in a terminal (and in a log: without one, plain text of a fixed width)."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sallyport.demo.tour import Reply, Step
+
+_WIDTH_WITHOUT_TERMINAL = 180
+
+
+def console() -> Console:
+    plain = Console(highlight=False)
+    return plain if plain.is_terminal else Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+
+
+def step(number: int, what: Step, reply: Reply, raw: Reply, problem: str, *, wide: bool) -> RenderableType:
+    """One step: title, statement, what came back (with the real data where that is the point), verdict.
+
+    wide: there is room for two tables side by side.
+    """
+    title = Text.assemble((f"{number}. ", "bold cyan"), (what.title, "bold"))
+    sql = Text.assemble(("shop=> ", "dim"), f"{what.sql};")
+    verdict = Text(f"✗ {problem}", style="bold red") if problem else Text("✓ as it must be", style="green")
+    if reply.message:
+        shown: RenderableType = refusal(reply)
+    elif what.raw and reply != raw:
+        shown = _pair(table(raw, "in the database"), table(reply, "what the agent gets"), wide=wide)
+    else:
+        shown = table(reply, "")
+    return Group(
+        Text(), title, *(Padding(part, (0, 0, 0, 3), expand=False) for part in (sql, shown, verdict))
+    )
+
+
+def _pair(left: RenderableType, right: RenderableType, *, wide: bool) -> RenderableType:
+    if not wide:
+        return Group(left, right)
+    grid = Table.grid(padding=(0, 4))
+    grid.add_row(left, right)
+    return grid
+
+
+def table(reply: Reply, title: str) -> RenderableType:
+    grid = Table(
+        box=SIMPLE, title=title or None, title_style="italic dim", title_justify="left", pad_edge=False
+    )
+    for column in reply.columns:
+        grid.add_column(escape(column), overflow="fold")
+    for row in reply.rows:
+        grid.add_row(*(escape(cell) for cell in row))
+    return grid
+
+
+def refusal(reply: Reply) -> RenderableType:
+    """An error as psql prints it: SQLSTATE and message, DETAIL, HINT."""
+    parts = [Text.assemble(("ERROR:  ", "bold red"), f"{reply.sqlstate}: {reply.message}")]
+    if reply.detail:
+        parts.append(Text.assemble(("DETAIL:  ", "bold"), reply.detail))
+    if reply.hint:
+        parts.append(Text.assemble(("HINT:  ", "bold yellow"), reply.hint))
+    return Group(*parts)

@@ -1,0 +1,196 @@
+"""The tour: one session of a real client (psql) through the gateway, beside what the database itself would
+say.
+
+:func:`script` is what psql is asked to run; :func:`read` turns its output into one :class:`Reply` per
+statement; :data:`STEPS` say what each must look like. Nothing is printed here, and nothing is believed: a
+step holds only if its check finds what it must in what came back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from sallyport.demo.account import Install
+from sallyport.demo.postgres import psql
+
+_MARK = "@@sallyport-tour"
+_NULL = "∅"
+
+_PEOPLE = "SELECT id, name, email, ssn, card_number, birth_date FROM customers ORDER BY id LIMIT 4"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one statement gave: a header and rows, or an error. ``status``: the command tag, if psql shows
+    one.
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    sqlstate: str = ""
+    message: str = ""
+    detail: str = ""
+    hint: str = ""
+
+    @property
+    def code(self) -> str:
+        """The refusal's code (SP1201), "" when this is no refusal."""
+        found = re.match(r"\[(SP\d{4})\]", self.message)
+        return found.group(1) if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """title: what to see. sql: the statement. raw: whether to show the database's own answer beside it.
+
+    check: given the gateway's reply and the database's (empty unless raw), "" or what is wrong.
+    """
+
+    title: str
+    sql: str
+    check: Callable[[Reply, Reply], str]
+    raw: bool = False
+    before: tuple[str, ...] = field(default=())
+
+
+def _masked(reply: Reply, raw: Reply) -> str:
+    if reply.columns != raw.columns or len(reply.rows) != len(raw.rows) or not raw.rows:
+        return "the masked result has other columns or rows than the real one"
+    for seen, real in zip(reply.rows, raw.rows, strict=True):
+        if seen[:2] != real[:2]:
+            return "a column that is not masked was changed"
+        if any(mine == theirs for mine, theirs in zip(seen[2:], real[2:], strict=True)):
+            return "a masked column came back as it is"
+        if not seen[2].endswith(real[2].rpartition("@")[2][-4:]) or seen[3][-4:] != real[3][-4:]:
+            return "the masks are not the ones of the policy"
+    return ""
+
+
+def _redacted(reply: Reply, raw: Reply) -> str:
+    if reply.message or len(reply.rows) != len(raw.rows) or not raw.rows:
+        return "the derived column did not come back"
+    told = [real for seen, real in zip(reply.rows, raw.rows, strict=True) if _shares(seen[-1], real[-1])]
+    return "the derived column tells something about the real value" if told else ""
+
+
+def _shares(seen: str, real: str, length: int = 4) -> bool:
+    """Whether any ``length`` characters of the real value are in what was seen."""
+    return any(real[i : i + length].lower() in seen.lower() for i in range(len(real) - length + 1))
+
+
+def _refused(*codes: str) -> Callable[[Reply, Reply], str]:
+    def check(reply: Reply, raw: Reply) -> str:
+        if reply.rows or not reply.message:
+            return "it was not refused"
+        if reply.code not in codes or reply.sqlstate != "42501":
+            got = f"{reply.code or 'no code'} / {reply.sqlstate or 'no SQLSTATE'}"
+            return f"it was refused with {got}, not with {' or '.join(codes)} / 42501"
+        return "" if reply.detail and reply.hint else "the refusal has no DETAIL or no HINT"
+
+    return check
+
+
+def _same(reply: Reply, raw: Reply) -> str:
+    return "" if reply == raw and raw.rows else "the answer is not the database's own"
+
+
+STEPS: tuple[Step, ...] = (
+    Step("An agent reads customers. Personal data comes back masked.", _PEOPLE, _masked, raw=True),
+    Step(
+        "What is computed from masked data is redacted, not passed.",
+        "SELECT id, upper(email) || ' / ' || ssn AS contact FROM customers ORDER BY id LIMIT 3",
+        _redacted,
+        raw=True,
+    ),
+    Step(
+        "A masked column may not choose the rows either: that would be guessing, row by row.",
+        "SELECT id, name FROM customers WHERE ssn LIKE '022-43%'",
+        _refused("SP1201"),
+    ),
+    Step(
+        "An UPDATE that forgot its WHERE is refused, and the refusal teaches.",
+        "UPDATE orders SET status = 'cancelled'",
+        _refused("SP1002"),
+    ),
+    Step("DROP TABLE is refused.", "DROP TABLE customers CASCADE", _refused("SP1001", "SP1002")),
+    Step(
+        "Ordinary work goes through as it is. (Same session: the refusals above did not break it.)",
+        "SELECT status, count(*), sum(total) FROM orders WHERE placed_at > '2026-1-1' GROUP BY 1 ORDER BY 1",
+        _same,
+        raw=True,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where psql connects. ``password``: the database's, or a token."""
+
+    port: int
+    user: str
+    password: str = field(repr=False)
+
+
+def run(client: Install, login: Login, statements: Sequence[str]) -> list[Reply]:
+    """Run statements in one psql session. A session that could not even begin gives one error for all of
+    them.
+    """
+    done = psql(
+        client,
+        port=login.port,
+        user=login.user,
+        password=login.password,
+        database="shop",
+        script=script(statements),
+        arguments=(
+            "--csv",
+            "--quiet",
+            "--set=ON_ERROR_STOP=0",
+            "--set=VERBOSITY=verbose",
+            f"--pset=null={_NULL}",
+        ),
+    )
+    return read(done.stdout, done.stderr, len(statements))
+
+
+def script(statements: Sequence[str]) -> str:
+    """Each statement announced on both of psql's streams, so that either can be cut apart."""
+    return "".join(f"\\echo {_MARK}\n\\warn {_MARK}\n{statement};\n" for statement in statements)
+
+
+def read(output: str, errors: str, count: int) -> list[Reply]:
+    """The inverse of :func:`script`: psql's two streams as one reply per statement."""
+    outputs, problems = (_pieces(text, count) for text in (output, errors))
+    early = errors.split(_MARK)[0].strip()
+    if early:
+        return [_error(early) for _ in range(count)]
+    return [_error(bad) if "ERROR:" in bad or "FATAL:" in bad else _table(good)
+            for good, bad in zip(outputs, problems, strict=True)]  # fmt: skip
+
+
+def _pieces(text: str, count: int) -> list[str]:
+    pieces = [piece.strip("\n") for piece in text.split(f"{_MARK}\n")[1:]]
+    return pieces + [""] * (count - len(pieces))
+
+
+def _table(text: str) -> Reply:
+    lines = [tuple(row) for row in csv.reader(io.StringIO(text))]
+    return Reply(columns=lines[0], rows=tuple(lines[1:])) if lines else Reply()
+
+
+def _error(text: str) -> Reply:
+    fields = dict(
+        re.findall(
+            r"^(?:psql: )?(?:.*?: )??(ERROR|FATAL|DETAIL|HINT): +(.*(?:\n(?![A-Z]+(?: \d+)?:).*)*)",
+            text,
+            re.M,
+        )
+    )
+    message = fields.get("ERROR") or fields.get("FATAL") or text
+    coded = re.match(r"([0-9A-Z]{5}): (.*)", message, re.S)
+    sqlstate, message = coded.groups() if coded else ("", message)
+    return Reply((), (), sqlstate, message, fields.get("DETAIL", ""), fields.get("HINT", ""))

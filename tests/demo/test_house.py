@@ -1,0 +1,104 @@
+"""The demo's own parts: configuration that loads, psql's output read back, refusals recognised."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import stat
+import subprocess
+from pathlib import Path
+from string import Template
+
+from sallyport.config import load_config
+from sallyport.demo import house, main, tour
+from sallyport.demo.postgres import bundled
+from sallyport.policy.load import load_policy
+from tests.support.gateway import SHOP_POLICY
+from tests.support.postgres import Server
+
+
+def test_the_demos_configuration_is_valid(tmp_path: Path) -> None:
+    values = {"listen": "127.0.0.1:6432", "issuer": "http://127.0.0.1:9", "database_port": 5432}
+    (tmp_path / "sallyport.yaml").write_text(Template(house._template("sallyport.yaml")).substitute(values))
+    (tmp_path / "policy.yaml").write_text(house._template("policy.yaml"))
+    config = load_config(tmp_path / "sallyport.yaml")
+    assert config.targets["shop"].user == "sallyport_agent"
+    assert load_policy(config.policy_path).warnings == ()
+
+
+def test_the_policy_of_the_tests_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(SHOP_POLICY)
+    assert load_policy(tmp_path / "policy.yaml").warnings == ()
+
+
+def test_state_is_private_and_survives(tmp_path: Path) -> None:
+    file = tmp_path / "demo.json"
+    state = house.State(shop="abc")
+    state.save(file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert house.State.load(file) == state
+    assert state.agent_password not in repr(state)
+    assert state.agent_password != state.superuser_password
+
+
+def test_a_broken_state_file_is_replaced_not_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "demo.json"
+    for content in ("", "[]", json.dumps({"unknown": 1}), "{"):
+        file.write_text(content)
+        assert house.State.load(file).shop == ""
+
+
+def test_psql_is_read_back_statement_by_statement(postgres: Server) -> None:
+    login = tour.Login(postgres.port, postgres.user, postgres.password)
+    statements = [
+        "SELECT 1 AS a, NULL AS b, E'x,\"y\"\\nz' AS c",
+        "SELECT nonsense",
+        "SELECT 2 AS two WHERE false",
+        "DO $$BEGIN RAISE EXCEPTION 'one\ntwo' USING DETAIL = 'why', HINT = 'do', ERRCODE = '42501'; END$$",
+        "SELECT 3 AS three",
+    ]
+    table, error, empty, raised, last = tour.run(bundled(), login, statements)
+    assert table == tour.Reply(("a", "b", "c"), (("1", "∅", 'x,"y"\nz'),))
+    assert (error.sqlstate, error.message) == ("42703", 'column "nonsense" does not exist')
+    assert empty == tour.Reply(("two",), ())
+    assert (raised.sqlstate, raised.message, raised.detail, raised.hint) == ("42501", "one\ntwo", "why", "do")
+    assert last.rows == (("3",),)
+
+
+def test_a_login_that_fails_is_an_error_for_every_statement(postgres: Server) -> None:
+    replies = tour.run(bundled(), tour.Login(postgres.port, "nobody", "wrong"), ["SELECT 1", "SELECT 2"])
+    assert len(replies) == 2
+    assert all("password authentication failed" in reply.message for reply in replies)
+
+
+def test_every_step_fails_without_a_gateway(postgres: Server) -> None:
+    """The checks can fail: straight at the database, no step that needs the gateway holds."""
+    login = tour.Login(postgres.port, postgres.user, postgres.password)
+    steps = [step for step in tour.STEPS if step.raw]
+    replies = tour.run(bundled(), login, [step.sql for step in steps])
+    held = [step.title for step, reply in zip(steps, replies, strict=True) if not step.check(reply, reply)]
+    assert len(held) == 1
+    assert held[0].startswith("Ordinary work")
+    empty = tour.Reply(("id",), ())
+    assert all(step.check(empty, tour.Reply()) for step in tour.STEPS)
+
+
+def test_a_code_is_found_in_a_refusal() -> None:
+    assert tour.Reply(message="[SP1201] no").code == "SP1201"
+    assert tour.Reply(message="relation SP1201 does not exist").code == ""
+
+
+def test_the_second_demo_in_a_directory_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert main.run(once=True, directory=tmp_path) == 1
+
+
+def test_nothing_runs_after_a_failed_start(tmp_path: Path) -> None:
+    """Whatever goes wrong on the way, no process keeps the directory in its command line."""
+    blocked = tmp_path / "demo"
+    blocked.mkdir()
+    (blocked / "sallyport.yaml").mkdir()  # cannot be written
+    assert main.run(once=True, directory=blocked) == 1
+    found = subprocess.run(["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False)
+    assert found.stdout == ""
