@@ -93,8 +93,8 @@ WHERE d.deptype = 'e' AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.r
 ORDER BY 1, 2"""
 
 #: Which user-made functions an object's own machinery calls: (relation or 0, domain or 0, function). Built-in
-#: functions leave no trace in pg_depend. A user-made operator counts as the function behind it; a view's _RETURN
-#: rule does not count, because views are expanded by their text.
+#: functions leave no trace in pg_depend. A user-made operator counts as the function behind it; a view's
+#: _RETURN rule does not count, because views are expanded by their text.
 HIDDEN_FUNCTIONS = """
 WITH used AS (
   SELECT d.classid, d.objid, coalesce(o.oprcode::pg_catalog.oid, d.refobjid) AS function

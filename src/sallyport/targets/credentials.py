@@ -42,12 +42,9 @@ class Reference:
     argv: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        # Arguments of a command may be secrets themselves; its name is enough to find it.
-        return (
-            f"{{command: [{self.argv[0]}, ...]}}"
-            if self.kind == "command"
-            else f"{{{self.kind}: {self.value}}}"
-        )
+        if self.kind == "command":  # arguments may be secrets themselves; the program is enough to find it
+            return f"{{command: [{self.argv[0]}, ...]}}"
+        return f"{{{self.kind}: {self.value}}}"
 
 
 _SHAPES = "{env: NAME}, {file: path} or {command: [program, argument, ...]}"
@@ -115,13 +112,16 @@ def _secret(reference: Reference, content: bytes) -> Secret:
 def _read_file(reference: Reference) -> bytes:
     try:
         # Opened without blocking: a pipe or a device at this path must not hang a login.
-        with open(os.open(reference.value, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            state = os.fstat(file.fileno())
-            if not stat.S_ISREG(state.st_mode):
+        descriptor = os.open(reference.value, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
                 raise CredentialError(f"{reference}: not a regular file")
-            if state.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            if mode & (stat.S_IRGRP | stat.S_IROTH):
                 _log.warning("secret file is readable by others; chmod 600 it", file=reference.value)
-            return file.read(MAX_LENGTH + 2)
+            return os.read(descriptor, MAX_LENGTH + 2)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise CredentialError(f"{reference}: cannot be read: {error.strerror}") from None
 

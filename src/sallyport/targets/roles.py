@@ -27,7 +27,8 @@ WHERE pg_catalog.has_schema_privilege(current_user, s, 'CREATE') ORDER BY s"""
 
 _EXTENSIONS = """
 SELECT extname FROM pg_catalog.pg_extension
-WHERE extname IN ('adminpack', 'dblink', 'file_fdw', 'pageinspect', 'pg_walinspect', 'plperlu', 'plpython3u', 'pltclu')
+WHERE extname IN (
+  'adminpack', 'dblink', 'file_fdw', 'pageinspect', 'pg_walinspect', 'plperlu', 'plpython3u', 'pltclu')
 ORDER BY extname"""
 
 _POWERS = (
@@ -72,11 +73,11 @@ async def role_warnings(query: Query) -> list[str]:
                 found.append(f"role {name} is a member of {group}: it {what}")
         for (schema,) in await query(_SCHEMAS):
             found.append(
-                f"role {name} can create objects in schema {schema}, which its search_path names: objects there can"
-                f" take the place of others (REVOKE CREATE ON SCHEMA {schema})"
+                f"role {name} can create objects in schema {schema}, which its search_path names: they could"
+                f" take the place of others' (REVOKE CREATE ON SCHEMA {schema})"
             )
     for (extension,) in await query(_EXTENSIONS):
         found.append(
-            f"extension {extension} is installed in the database: its functions reach outside of SQL's walls"
+            f"extension {extension} is installed: its functions reach past tables, to files or servers"
         )
     return found

@@ -54,14 +54,17 @@ _KEYS = frozenset({"host", "port", "database", "user", "password", "tls", "ca", 
 _LIMITS = frozenset({"connect_timeout", "max_sessions", "statement_timeout"})
 
 
-def _values(name: str, settings: object) -> dict[str, object]:
+def _values(name: str, settings: object, known: frozenset[str] = _KEYS) -> dict[str, object]:
     if isinstance(settings, Mapping):
-        if unknown := sorted(str(key) for key in settings if key not in _KEYS):
+        if unknown := sorted(str(key) for key in settings if key not in known):
             raise ConfigError(
-                f"target {name}: unknown key {unknown[0]}; known keys: {', '.join(sorted(_KEYS))}"
+                f"target {name}: unknown key {unknown[0]}; known keys: {', '.join(sorted(known))}"
             )
         return dict(settings)
-    return {key: getattr(settings, key) for key in _KEYS if hasattr(settings, key)}
+    found = {key: getattr(settings, key) for key in known if hasattr(settings, key)}
+    if not found:
+        raise ConfigError(f"target {name}: must be a mapping with some of {', '.join(sorted(known))}")
+    return found
 
 
 def _string(name: str, key: str, value: object) -> str:
@@ -81,13 +84,7 @@ def _limits(name: str, value: object) -> TargetLimits:
         return TargetLimits()
     if isinstance(value, TargetLimits):
         return value
-    if not isinstance(value, Mapping) or (unknown := sorted(str(k) for k in value if k not in _LIMITS)):
-        what = (
-            f"unknown key {unknown[0]} in limits"
-            if isinstance(value, Mapping)
-            else "limits must be a mapping"
-        )
-        raise ConfigError(f"target {name}: {what}; known limits: {', '.join(sorted(_LIMITS))}")
+    value = _values(f"{name}: limits", value, _LIMITS)
     day = 86400.0
     return TargetLimits(
         connect_timeout=_number(name, "limits.connect_timeout", value.get("connect_timeout", 10.0), 0.1, day),
