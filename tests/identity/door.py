@@ -23,7 +23,9 @@ T = TypeVar("T")
 
 
 class Door:
-    """One authenticator with an event loop of its own. ``log`` holds what was logged; ``reason`` why the last login failed."""
+    """One authenticator with an event loop of its own. ``log`` holds what was logged; ``reason`` why the last
+    login failed.
+    """
 
     def __init__(
         self, issuers: Sequence[IssuerSettings], clock: Clock, limits: CacheLimits | None = None, **more: Any
@@ -74,7 +76,9 @@ class Door:
 
 
 def _frames(error: BaseException) -> str:
-    """Everything a debugger or a rich traceback would show of an error: locals of its frames, and of what it chains to."""
+    """Everything a debugger or a rich traceback would show of an error: locals of its frames, and of what it
+    chains to.
+    """
     found = []
     step: BaseException | None = error
     while step is not None:

@@ -21,7 +21,9 @@ DISCOVERY = "/.well-known/openid-configuration"
 
 
 class Provider:
-    """Serves on loopback from a thread. ``answers`` maps a path to what makes its answer; ``asked`` counts requests."""
+    """Serves on loopback from a thread. ``answers`` maps a path to what makes its answer; ``asked`` counts
+    requests.
+    """
 
     def __init__(self, clock: ManualClock, algorithm: str = "ES256", path: str = "") -> None:
         self.clock, self.algorithm = clock, algorithm
@@ -68,7 +70,9 @@ class Provider:
         }
         return {name: value for name, value in claims.items() if value is not None}
 
-    def token(self, *, key: SigningKey | None = None, header: dict[str, Any] | None = None, **claims: Any) -> Secret:
+    def token(
+        self, *, key: SigningKey | None = None, header: dict[str, Any] | None = None, **claims: Any
+    ) -> Secret:
         return sign(key or self.key, self.algorithm, self.claims(**claims), header)
 
     def down(self) -> None:
@@ -111,7 +115,9 @@ class Provider:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
 
-def sign(key: SigningKey, algorithm: str, claims: dict[str, Any], header: dict[str, Any] | None = None) -> Secret:
+def sign(
+    key: SigningKey, algorithm: str, claims: dict[str, Any], header: dict[str, Any] | None = None
+) -> Secret:
     """A signed token; header entries of None are left out."""
     full = {"alg": algorithm, "typ": "JWT", "kid": key.kid, **(header or {})}
     full = {name: value for name, value in full.items() if value is not None}

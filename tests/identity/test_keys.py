@@ -106,7 +106,9 @@ def test_cache_control_is_respected_within_bounds(
     assert provider.key_fetches == 2
 
 
-def test_a_refresh_before_the_end_makes_nobody_wait(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_refresh_before_the_end_makes_nobody_wait(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     door.login(later(provider))
     hold = threading.Event()
     document = provider.answers["/jwks"]
@@ -141,7 +143,9 @@ def test_a_rotated_key_is_found_at_once(provider: Provider, door: Door, clock: M
     assert door.refusal(provider.token(key=old)) == VAGUE
 
 
-def test_a_storm_of_unknown_kids_is_one_fetch_per_interval(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_storm_of_unknown_kids_is_one_fetch_per_interval(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     door.login(provider.token())
     stranger = new_signing_key("ES256")
 
@@ -184,7 +188,9 @@ def test_cached_keys_bridge_an_outage_for_a_while(provider: Provider, door: Door
     door.login(later(provider))
 
 
-def test_a_remembered_token_does_not_outlive_the_stale_bound(provider: Provider, door: Door, clock: ManualClock) -> None:
+def test_a_remembered_token_does_not_outlive_the_stale_bound(
+    provider: Provider, door: Door, clock: ManualClock
+) -> None:
     token = later(provider)
     door.login(token)
     provider.down()
@@ -311,7 +317,9 @@ def test_redirects_to_another_host_are_not_followed(
 ) -> None:
     evil, provider = make_provider(), make_provider()
     door = make_door(provider.url)
-    assert "redirects to another host" in answered(provider, door, (302, {"Location": f"{evil.url}/jwks"}, b""))
+    assert "redirects to another host" in answered(
+        provider, door, (302, {"Location": f"{evil.url}/jwks"}, b"")
+    )
     assert not evil.asked
 
 
@@ -324,6 +332,7 @@ def test_redirects_within_the_issuer_are_followed_a_little(provider: Provider, m
     )
 
 
+@pytest.mark.filterwarnings("ignore:Key size")
 def test_usable_keys_among_garbage(provider: Provider, door: Door) -> None:
     small = RSAKey.generate_key(1024)
     for_encryption = new_signing_key("ES256")

@@ -50,7 +50,9 @@ def test_groups_are_found_where_the_settings_say(
     assert door.login(real_provider.token("dana-dba")).groups == groups
 
 
-def test_a_token_for_another_service_is_refused_and_explained(real_provider: RealProvider, real_door: Door) -> None:
+def test_a_token_for_another_service_is_refused_and_explained(
+    real_provider: RealProvider, real_door: Door
+) -> None:
     token = real_provider.token(resource="https://other.example.com/")
     assert (
         real_door.refusal(token)
@@ -58,7 +60,9 @@ def test_a_token_for_another_service_is_refused_and_explained(real_provider: Rea
     )
 
 
-def test_an_algorithm_that_is_not_configured_is_refused(real_provider: RealProvider, make_door: MakeDoor) -> None:
+def test_an_algorithm_that_is_not_configured_is_refused(
+    real_provider: RealProvider, make_door: MakeDoor
+) -> None:
     door = make_door(real_provider.url, at=SystemClock(), algorithms=("ES256",))
     door.login(real_provider.token(scope="es256"))
     assert door.refusal(real_provider.token(scope="rs256")) == VAGUE

@@ -1,8 +1,11 @@
-"""What a token must be: its signature, header, times, audience. Most forgeries here are signed by the issuer's own key."""
+"""What a token must be: its signature, header, times, audience. Most forgeries here are signed by the
+issuer's own key.
+"""
 
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +34,7 @@ def encoded(value: object) -> str:
 # Signature and algorithm
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 @pytest.mark.parametrize(
     "algorithm",
     ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
@@ -49,8 +53,8 @@ def test_every_asymmetric_algorithm(
 @pytest.mark.parametrize("name", ["none", "None", "NONE", "nOnE"])
 @pytest.mark.parametrize("signature", ["", "AA"])
 def test_alg_none(provider: Provider, door: Door, name: str, signature: str) -> None:
-    token = f"{encoded({'alg': name, 'typ': 'JWT', 'kid': provider.key.kid})}.{encoded(provider.claims())}.{signature}"
-    assert door.refusal(Secret(token)) == VAGUE
+    header = encoded({"alg": name, "typ": "JWT", "kid": provider.key.kid})
+    assert door.refusal(Secret(f"{header}.{encoded(provider.claims())}.{signature}")) == VAGUE
 
 
 def test_alg_none_with_a_genuine_signature(provider: Provider, door: Door) -> None:
@@ -69,15 +73,17 @@ def test_hmac_keyed_with_the_public_key(
     numbers = public.public_key
     secret = {
         "pem": public.as_pem(private=False),
-        "der": numbers.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo),
+        "der": numbers.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        ),
         "jwk": json.dumps(provider.published[0]).encode(),
         "n": str(public.as_dict()["n"]).encode(),
     }[form]
     door = make_door(provider.url)
     header = {"alg": "HS256", "typ": "JWT", "kid": provider.key.kid}
-    octets = OctKey.import_key({"kty": "oct", "k": base64.urlsafe_b64encode(secret).rstrip(b"=").decode()})
-    token = jwt.encode(header, provider.claims(), octets, algorithms=["HS256"])
-    assert door.refusal(Secret(token)) == VAGUE
+    signed = f"{encoded(header)}.{encoded(provider.claims())}"
+    signature = hmac.digest(secret, signed.encode(), "sha256")
+    assert door.refusal(Secret(f"{signed}.{encoded(signature)}")) == VAGUE
     assert "HS256 is not accepted" in door.reason
 
 
@@ -102,7 +108,7 @@ def test_a_curve_belongs_to_its_algorithm(
 ) -> None:
     p384 = new_signing_key("ES384")
     provider.published.append(provider.public(p384))
-    header, payload, signature = sign(p384, "ES384", provider.claims()).reveal().split(".")
+    _, payload, signature = sign(p384, "ES384", provider.claims()).reveal().split(".")
     claimed = encoded({"alg": "ES256", "kid": p384.kid})
     assert door.refusal(Secret(f"{claimed}.{payload}.{signature}")) == VAGUE
     assert "not exactly one key" in door.reason
@@ -176,7 +182,9 @@ def test_unknown_header_parameters_are_ignored(provider: Provider, door: Door) -
 
 def test_encrypted_tokens_are_refused(provider: Provider, door: Door) -> None:
     key = RSAKey.generate_key(2048)
-    nested = jwe.encrypt_compact({"alg": "RSA-OAEP", "enc": "A256GCM", "cty": "JWT"}, provider.token().reveal(), key)
+    nested = jwe.encrypt_compact(
+        {"alg": "RSA-OAEP", "enc": "A256GCM", "cty": "JWT"}, provider.token().reveal(), key
+    )
     assert door.refusal(Secret(nested)) == VAGUE
     assert "JWE" in door.reason
 
@@ -189,7 +197,9 @@ def test_wrong_issuer(provider: Provider, door: Door) -> None:
         assert door.refusal(provider.token(iss=issuer)) == VAGUE
 
 
-def test_one_issuer_cannot_speak_for_another(make_provider: Callable[..., Provider], make_door: MakeDoor) -> None:
+def test_one_issuer_cannot_speak_for_another(
+    make_provider: Callable[..., Provider], make_door: MakeDoor
+) -> None:
     ours, partner = make_provider(), make_provider()
     door = make_door(ours.url, partner.url)
     assert door.login(ours.token()).issuer == ours.url
@@ -252,7 +262,9 @@ def test_times_that_refuse(provider: Provider, door: Door, claims: dict[str, Any
     assert door.refusal(provider.token(**claims)).startswith(f"[SP1601] {message}")
 
 
-@pytest.mark.parametrize("claims", [{"exp": T - 29}, {"exp": T + 0.5}, {"nbf": T + 30}, {"iat": T + 30}, {"iat": None}])
+@pytest.mark.parametrize(
+    "claims", [{"exp": T - 29}, {"exp": T + 0.5}, {"nbf": T + 30}, {"iat": T + 30}, {"iat": None}]
+)
 def test_times_within_the_skew(provider: Provider, door: Door, claims: dict[str, Any]) -> None:
     door.login(provider.token(**claims))
 
@@ -270,7 +282,9 @@ def test_maximum_age(provider: Provider, make_door: MakeDoor, clock: ManualClock
     clock.advance(329)
     door.login(token)
     clock.advance(1)
-    assert door.refusal(token) == "[SP1601] the token was issued 5 minutes ago, this gateway accepts 5 minutes"
+    assert (
+        door.refusal(token) == "[SP1601] the token was issued 5 minutes ago, this gateway accepts 5 minutes"
+    )
     assert "no iat claim" in door.refusal(provider.token(iat=None))
 
 
@@ -381,7 +395,9 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-_fixture = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_fixture = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @given(text=_any_text)
@@ -396,9 +412,13 @@ def test_any_json_is_refused_politely(door: Door, header: object, claims: object
     assert door.refusal(Secret(f"{encoded(header)}.{encoded(claims)}.{encoded(signature)}")) == VAGUE
 
 
-@given(name=st.sampled_from(["sub", "azp", "groups", "email", "nbf", "iat", "exp", "aud", "cnf"]), value=_json)
+@given(
+    name=st.sampled_from(["sub", "azp", "groups", "email", "nbf", "iat", "exp", "aud", "cnf"]), value=_json
+)
 @_fixture
-def test_signed_claims_of_any_shape_are_judged(provider: Provider, door: Door, name: str, value: object) -> None:
+def test_signed_claims_of_any_shape_are_judged(
+    provider: Provider, door: Door, name: str, value: object
+) -> None:
     """A genuine signature over nonsense: a subject or a refusal, nothing else."""
     try:
         token = provider.token(**{name: value})

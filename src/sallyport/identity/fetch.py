@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -24,6 +24,7 @@ from sallyport.identity.settings import IssuerSettings, url_problem
 ClientFactory = Callable[[IssuerSettings], httpx2.AsyncClient]
 
 _MAX_REDIRECTS = 3
+T = TypeVar("T")
 _MAX_AGE = re.compile(r"(?:\A|[,\s])max-age\s*=\s*\"?(\d{1,10})")
 
 
@@ -42,26 +43,68 @@ class Document:
 
 
 def default_client(settings: IssuerSettings) -> httpx2.AsyncClient:
-    """A client that trusts the system's CAs, or only ``ca_file``. Raises FetchError when that file cannot be
-    used.
-    """
+    """The client that fetches an issuer's keys. Raises FetchError when its ``ca_file`` cannot be used."""
+    return new_client(settings.ca_file)
+
+
+def new_client(ca_file: str = "") -> httpx2.AsyncClient:
+    """A client that trusts the system's CAs, or only ``ca_file``. Raises FetchError for an unusable file."""
     try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
+        context = ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:
-        raise FetchError(f"ca_file {settings.ca_file} cannot be used: {error.strerror or error}") from None
+        raise FetchError(f"ca_file {ca_file} cannot be used: {error.strerror or error}") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return httpx2.AsyncClient(verify=context, follow_redirects=False, trust_env=False)
 
 
 async def fetch_json(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> Document:  # noqa: ASYNC109
     """GET one JSON object within ``timeout`` seconds. Raises FetchError."""
+    return await _within(timeout, url, _get(client, url, max_bytes))
+
+
+async def post_form(
+    client: httpx2.AsyncClient,
+    url: str,
+    form: Mapping[str, str],
+    basic: tuple[str, str] | None = None,
+    *,
+    timeout: float = 30.0,  # noqa: ASYNC109
+    max_bytes: int = 262_144,
+) -> tuple[int, dict[str, Any]]:
+    """POST a form, get status and JSON object. basic: user and password. Redirects are errors. Raises
+    FetchError.
+    """
+    return await _within(timeout, url, _post(client, url, form, basic, max_bytes))
+
+
+async def _within(seconds: float, url: str, work: Coroutine[Any, Any, T]) -> T:
     try:
-        async with asyncio.timeout(timeout):
-            return await _get(client, url, max_bytes)
+        async with asyncio.timeout(seconds):
+            return await work
     except TimeoutError:
-        raise FetchError(f"{url} did not answer within {timeout:g} s") from None
+        raise FetchError(f"{url} did not answer within {seconds:g} s") from None
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         raise FetchError(f"{url} cannot be fetched: {type(error).__name__}: {str(error)[:200]}") from None
+
+
+async def _post(
+    client: httpx2.AsyncClient,
+    url: str,
+    form: Mapping[str, str],
+    basic: tuple[str, str] | None,
+    max_bytes: int,
+) -> tuple[int, dict[str, Any]]:
+    if problem := url_problem(url):
+        raise FetchError(f"{url} {problem}")
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    auth = httpx2.BasicAuth(*basic) if basic else None
+    async with client.stream(
+        "POST", url, data=dict(form), auth=auth, headers=headers, follow_redirects=False
+    ) as response:
+        value = json_object(await _body(response, max_bytes))
+        if value is None:
+            raise FetchError(f"{url} answered with status {response.status_code} and no JSON object")
+        return response.status_code, value
 
 
 async def _get(client: httpx2.AsyncClient, url: str, max_bytes: int) -> Document:

@@ -1,0 +1,185 @@
+"""``sallyport token`` and ``sallyport login``: get the token that goes where a password would.
+
+``token`` prints a token and nothing else, so that it can stand in ``PGPASSWORD=$(sallyport token ...)``. With
+a client id it asks the issuer (client credentials); without, it prints the one that ``login`` kept. ``login``
+is for people: it shows an address and a code, and keeps the token in a file that only its owner can read.
+Exit status: 0, or 1 with the reason on standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from sallyport.core.secret import Secret
+    from sallyport.identity.client import DevicePrompt, Grant
+
+_SECRET_VARIABLE = "SALLYPORT_CLIENT_SECRET"  # noqa: S105 - the variable's name
+#: A token that ends within this many seconds is not handed out any more.
+_MARGIN = 10.0
+
+Issuer = Annotated[
+    str, typer.Option(envvar="SALLYPORT_ISSUER", help="The issuer, as in the gateway's configuration.")
+]
+ClientId = Annotated[str, typer.Option(envvar="SALLYPORT_CLIENT_ID", help="Who asks: the OAuth client id.")]
+SecretFile = Annotated[
+    Path | None,
+    typer.Option(help=f"File with the client's secret; without it, the variable {_SECRET_VARIABLE} has it."),
+]
+Scope = Annotated[str, typer.Option(help="Scope to ask for.")]
+Resource = Annotated[str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")]
+Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers that want one.")]
+CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the ``sallyport`` program."""
+    app.command("token")(token)
+    app.command("login")(login)
+
+
+def token(
+    issuer: Issuer = "",
+    client_id: ClientId = "",
+    secret_file: SecretFile = None,
+    scope: Scope = "",
+    resource: Resource = "",
+    audience: Audience = "",
+    ca_file: CaFile = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print a token for the gateway.
+
+    Example, a program with a client secret:
+
+        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
+
+    Example, after `sallyport login`:
+
+        PGPASSWORD=$(sallyport token) psql -h gateway -p 6432 shop
+    """
+    if not client_id:
+        _print(_kept(), as_json)
+        return
+    if not issuer:
+        _fail("--issuer is missing: the identity provider's address, as in the gateway's configuration")
+    secret = _client_secret(secret_file)
+    if secret is None:
+        _fail(f"the client's secret is missing: set {_SECRET_VARIABLE}, or name a file with --secret-file")
+    import asyncio
+
+    from sallyport.identity.client import GrantError, TokenClient
+
+    wants = {"scope": scope, "resource": resource, "audience": audience}
+    try:
+        client = TokenClient(issuer, client_id, secret, wants=wants, ca_file=ca_file)
+        grant = asyncio.run(client.client_credentials())
+    except GrantError as error:
+        _fail(str(error))
+    _print(grant, as_json)
+
+
+def login(
+    issuer: Issuer = "",
+    client_id: ClientId = "",
+    secret_file: SecretFile = None,
+    scope: Scope = "openid",
+    resource: Resource = "",
+    audience: Audience = "",
+    ca_file: CaFile = "",
+) -> None:
+    """Log in with a browser and keep the token.
+
+    Shows an address and a code; open the address in any browser, on any machine, and enter the code.
+
+    Example:
+
+        sallyport login --issuer https://idp.example.com --client-id sallyport-cli
+    """
+    if not issuer or not client_id:
+        _fail("--issuer and --client-id are needed; the gateway's operator knows them")
+    import asyncio
+
+    from sallyport.identity.client import GrantError, TokenClient
+
+    wants = {"scope": scope, "resource": resource, "audience": audience}
+    try:
+        client = TokenClient(issuer, client_id, _client_secret(secret_file), wants=wants, ca_file=ca_file)
+        grant = asyncio.run(client.device(_show))
+    except GrantError as error:
+        _fail(str(error))
+    _keep(grant)
+    typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
+
+
+def token_file() -> Path:
+    """Where ``login`` keeps the token, below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "sallyport" / "token.json"
+
+
+def _show(prompt: DevicePrompt) -> None:
+    typer.echo(f"Open {prompt.complete_uri or prompt.uri}\nand confirm the code {prompt.code}", err=True)
+
+
+def _client_secret(file: Path | None) -> Secret | None:
+    from sallyport.core.secret import Secret
+
+    if file is None:
+        text = os.environ.get(_SECRET_VARIABLE, "")
+    else:
+        try:
+            text = file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            _fail(f"the secret file {file} cannot be read: {type(error).__name__}")
+    return Secret(text) if text else None
+
+
+def _keep(grant: Grant) -> None:
+    path = token_file()
+    fresh = path.with_name(f".token-{os.getpid()}.json")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump({"access_token": grant.token.reveal(), "expires_at": grant.expires_at}, file)
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        _fail(f"the token cannot be kept in {path}: {error.strerror}")
+
+
+def _kept() -> Grant:
+    from sallyport.core.secret import Secret
+    from sallyport.identity.client import Grant
+
+    path = token_file()
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        grant = Grant(Secret(str(kept["access_token"])), float(kept["expires_at"]))
+    except FileNotFoundError:
+        _fail("no token here: run `sallyport login` first, or give --issuer and --client-id")
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        _fail(f"{path} cannot be read ({type(error).__name__}): run `sallyport login` again")
+    if grant.expires_at and grant.expires_at - _MARGIN <= time.time():
+        _fail("the token has expired: run `sallyport login` again")
+    return grant
+
+
+def _print(grant: Grant, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"access_token": grant.token.reveal(), "expires_at": int(grant.expires_at)}))
+    else:
+        typer.echo(grant.token.reveal())
+
+
+def _fail(why: str) -> NoReturn:
+    typer.echo(f"sallyport: {why}", err=True)
+    raise typer.Exit(1)
