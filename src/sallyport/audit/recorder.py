@@ -44,6 +44,7 @@ DROP_AT: Final = 2 * HIGH_WATER
 BLOCK_BYTES: Final = 2 << 20
 #: Seconds between attempts to write a session that failed.
 RETRY: Final = 0.5
+#: zstd level of recordings; docs/recording.md has the measurements.
 
 LEVEL: Final = -1
 
@@ -53,9 +54,9 @@ _log = structlog.get_logger("sallyport.audit")
 class Recorder:
     """All recordings of a gateway.
 
-    ``data_dir``: recordings go to ``data_dir/recordings``. ``fsync``: every block reaches the disk before it
-    leaves the backlog. ``interval``: seconds between passes of the writer. ``failed``: some session cannot
-    be recorded; let nobody in.
+    ``data_dir``: recordings go to ``data_dir/recordings``, or to ``directory``. ``fsync``: every block
+    reaches the disk before it leaves the backlog. ``interval``: seconds between passes of the writer.
+    ``failed``: some session cannot be recorded; let nobody in.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Recorder:
         index: SessionIndex | None = None,
         clock: Clock | None = None,
         *,
+        directory: Path | None = None,
         fsync: bool = False,
         interval: float = 0.04,
         max_interval: float = 1.0,
@@ -71,7 +73,7 @@ class Recorder:
         gateway: str = "",
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.directory = data_dir / "recordings"
+        self.directory = directory or data_dir / "recordings"
         self.failed = False
         self.accepted = 0  # bytes; written by the caller only
         self._index: SessionIndex = index or NoIndex()

@@ -1,0 +1,242 @@
+"""How recorded sessions look in a terminal, and as JSON. Everything recorded is shown inert: see
+:func:`inert`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sallyport.audit import replay as rp
+from sallyport.audit.display import inert
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from sallyport.audit.ports import SessionRow
+    from sallyport.operations.sessions import StatementLine
+
+#: Characters of one value that a table shows.
+_CELL = 200
+
+
+def moment(seconds: float | None) -> str:
+    """Unix seconds as UTC."""
+    if seconds is None:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S") + "Z"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h {minutes % 60}m" if minutes >= 60 else f"{minutes}m {rest}s"
+
+
+def who(row: SessionRow) -> str:
+    return inert(row.subject) + (f" ({inert(row.label)})" if row.label and row.label != row.subject else "")
+
+
+def session_table(rows: list[SessionRow]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("session", "started", "took", "who", "agent", "target"):
+        table.add_column(name, no_wrap=name in ("session", "started"), overflow="fold")
+    for name in ("statements", "refused", "rows"):
+        table.add_column(name, justify="right")
+    table.add_column("status", no_wrap=True)
+    for row in rows:
+        refused = Text(str(row.refused), style="red" if row.refused else "")
+        took = "" if row.ended is None else duration(max(row.ended - row.started, 0.0))
+        cells: list[RenderableType] = [Text(text) for text in (row.id, moment(row.started), took)]
+        cells += [Text(text) for text in (who(row), inert(row.agent), inert(row.target))]
+        cells += [Text(str(row.statements)), refused, Text(str(row.rows))]
+        cells.append(Text(row.status, style={"live": "green", "interrupted": "yellow"}.get(row.status, "")))
+        table.add_row(*cells)
+    return table
+
+
+def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[Table]:
+    """Tables of up to 500 statements each, so that a long session is shown as it is read."""
+    table, count = _statement_head(), 0
+    for line in lines:
+        sql = inert(line.sql, newlines=full)
+        if not full:
+            sql = " ".join(line.sql.split())
+            sql = inert(sql if len(sql) <= _CELL else sql[:_CELL] + "…")
+        verdict = Text(line.outcome, style=_STYLES.get(line.outcome, ""))
+        because = " ".join(filter(None, (line.code, line.rule)))
+        took = "" if line.seconds is None else f"{line.seconds * 1000:.1f}"
+        table.add_row(
+            str(line.number),
+            f"{line.at:.3f}",
+            verdict,
+            Text(inert(because)),
+            Text(str(line.rows) if line.seconds is not None else ""),
+            Text(took),
+            Text(inert(line.sqlstate or line.command)),
+            Text(sql),
+        )
+        count += 1
+        if count == 500:
+            yield table
+            table, count = _statement_head(), 0
+    if count:
+        yield table
+
+
+_STYLES = {"allow": "green", "deny": "red", "hold": "yellow"}
+
+
+def _statement_head() -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("at s", justify="right")
+    table.add_column("verdict")
+    table.add_column("why", overflow="fold")
+    table.add_column("rows", justify="right")
+    table.add_column("ms", justify="right")
+    table.add_column("result", overflow="fold")
+    table.add_column("SQL", overflow="fold", ratio=1)
+    return table
+
+
+class ReplayView:
+    """Prints steps as a terminal session. ``limit``: rows of each result that are shown; the rest is
+    counted.
+    """
+
+    def __init__(
+        self, console: Console, *, limit: int = 50, pause: Callable[[float], None] | None = None
+    ) -> None:
+        self._console = console
+        self._limit = limit
+        self._pause = pause
+        self._at = 0.0
+        self._name = "agent"
+        self._columns: rp.Columns | None = None
+        self._rows: list[tuple[str | None, ...]] = []
+        self._more = 0
+
+    def show(self, steps: Iterable[rp.Step]) -> None:
+        for step in steps:
+            if not isinstance(step, rp.ResultRow):
+                self._table()
+            if self._pause is not None and step.at > self._at:
+                self._pause(step.at - self._at)
+            self._at = max(self._at, step.at)
+            self._step(step)
+        self._table()
+
+    def _step(self, step: rp.Step) -> None:
+        match step:
+            case rp.ResultRow():
+                if len(self._rows) < self._limit:
+                    self._rows.append(step.values)
+                else:
+                    self._more += 1
+            case rp.Columns():
+                self._columns = step
+            case rp.Asked():
+                self._asked(step)
+            case rp.Said():
+                self._said(step)
+            case rp.Done():
+                self._line(f"  {step.tag}", "dim")
+            case rp.Copied():
+                self._copied(step)
+            case rp.Finished():
+                if step.complete.seconds >= 0.001:
+                    self._line(f"  {duration(step.complete.seconds)}", "dim")
+            case rp.Opened():
+                self._opened(step)
+            case rp.Remark():
+                self._line(f"-- {step.kind}: {step.text}", "yellow" if step.kind == "gap" else "dim")
+            case rp.Closed():
+                self._line(f"[+{step.at:.3f}] session over: {step.reason}", "bold")
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(inert(text), style=style), soft_wrap=True)
+
+    def _opened(self, step: rp.Opened) -> None:
+        login = step.login
+        subject = login.subject
+        self._name = inert(subject.agent or subject.label or subject.id)
+        self._line(f"session {login.session}, {moment(login.started)}", "bold")
+        self._line(f"  {subject.id} of {subject.issuer}, groups {', '.join(subject.groups) or 'none'}")
+        self._line(
+            f"  agent {subject.agent or '-'}, label {subject.label or '-'} (not verified), "
+            f"application {login.application or '-'} (not verified)"
+        )
+        self._line(f"  {login.client} -> {login.target}")
+
+    def _asked(self, step: rp.Asked) -> None:
+        statement = step.statement
+        self._console.print()
+        head = f"[+{step.at:.3f}] {self._name}"
+        for place, line in enumerate(inert(statement.sql, newlines=True).split("\n")):
+            prompt = f"{head}> " if place == 0 else f"{'.' * len(head)}> "
+            self._console.print(Text(prompt, style="cyan").append(line, style="bold white"), soft_wrap=True)
+        for place, value in enumerate(step.binds, 1):
+            shown = "NULL" if value is None else repr(_short(inert(value)))
+            self._line(f"  ${place} = {shown}", "dim")
+        if statement.outcome != "allow":
+            because = " ".join(filter(None, (statement.code, statement.rule and f'by "{statement.rule}"')))
+            self._line(f"  {statement.outcome} {because}", _STYLES.get(statement.outcome, "red"))
+
+    def _said(self, step: rp.Said) -> None:
+        bad = step.severity in ("ERROR", "FATAL", "PANIC")
+        style = "red" if bad else "yellow"
+        self._line(f"  {step.severity} {step.sqlstate}: {step.message}", style)
+        if step.detail:
+            self._line(f"  DETAIL: {step.detail}", style)
+        if step.hint:
+            self._line(f"  HINT: {step.hint}", style)
+
+    def _copied(self, step: rp.Copied) -> None:
+        arrow = "<" if step.direction == "in" else ">"
+        text = step.data.decode("utf-8", "backslashreplace").removesuffix("\n")
+        for line in text.split("\n")[: self._limit]:
+            self._line(f"  {arrow} {_short(line)}", "dim")
+
+    def _table(self) -> None:
+        columns, self._columns = self._columns, None
+        rows, self._rows = self._rows, []
+        more, self._more = self._more, 0
+        if columns is None:
+            return
+        table = Table(box=box.ROUNDED, show_edge=True)
+        for name in columns.names:
+            table.add_column(Text(inert(name)), overflow="fold")
+        for row in rows:
+            table.add_row(
+                *(Text("NULL", style="dim") if cell is None else Text(_short(inert(cell))) for cell in row)
+            )
+        self._console.print(table)
+        if more:
+            self._line(f"  ... and {more} more rows", "dim")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[:_CELL]}… ({len(text)} characters)"
+
+
+def as_json(value: object) -> str:
+    """One line of JSON, ASCII only (so inert in a terminal); bytes as base64."""
+    return json.dumps(msgspec.to_builtins(value, enc_hook=_plain, builtin_types=(bytes,)), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    return str(value)

@@ -1,0 +1,226 @@
+"""What people do with recorded sessions: list, show, replay, verify. The CLI and the console call these,
+nothing else.
+
+Every operation first asks ``authorize(action, session id or "")``, which raises when the caller may not; the
+CLI runs as whoever can read the data directory and needs no more. Results are values and iterators; nothing
+is printed here.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sallyport.audit import events as ev
+from sallyport.audit.archive import RecordingError, find_recordings
+from sallyport.audit.ports import SessionRow
+from sallyport.audit.replay import Step, steps
+from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
+from sallyport.core.errors import SallyportError
+
+#: (action, session id or "") -> None; raises SallyportError when it is not permitted.
+Authorize = Callable[[str, str], None]
+#: Status of a session that only its recording knows of.
+NOT_INDEXED = "not indexed"
+#: Statements that wait for their end while a recording is read.
+_OPEN = 1000
+
+
+class SessionReader(Protocol):
+    """The part of the store that these operations read."""
+
+    def recent(
+        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+    ) -> list[SessionRow]: ...
+
+    def get(self, session_id: str) -> SessionRow | None: ...
+
+    def ids_beginning(self, prefix: str, limit: int = 10) -> list[str]: ...
+
+
+class UnknownSessionError(SallyportError):
+    """No session, or more than one, has this id or begins with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its end is not
+    recorded.
+    """
+
+    number: int
+    at: float
+    sql: str
+    outcome: str
+    rule: str
+    code: str
+    command: str = ""
+    rows: int = 0
+    sqlstate: str = ""
+    seconds: float | None = None
+
+
+def permit(action: str, session_id: str) -> None:
+    """The authorization of a caller who could read the files anyway."""
+
+
+class Sessions:
+    """``directory``: of the recordings. ``index`` None: there is no store; what the recordings themselves
+    say is used instead.
+    """
+
+    def __init__(self, directory: Path, index: SessionReader | None, authorize: Authorize = permit) -> None:
+        self._directory = directory
+        self._index = index
+        self._authorize = authorize
+
+    def recent(
+        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+    ) -> list[SessionRow]:
+        """Newest first. "" means any, limit None means all."""
+        self._authorize("sessions.list", "")
+        if self._index is not None:
+            return self._index.recent(limit=limit, status=status, subject=subject, target=target)
+        rows = [row for id_ in self._recordings() if (row := self._from_recording(id_)) is not None]
+        wanted = [
+            row
+            for row in sorted(rows, key=lambda row: row.started, reverse=True)
+            if status in ("", row.status) and subject in ("", row.subject) and target in ("", row.target)
+        ]
+        return wanted[:limit]
+
+    def find(self, prefix: str) -> SessionRow:
+        """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
+        row = self._get(prefix)
+        if row is None:
+            row = self._get(self._complete(prefix))
+        if row is None:
+            raise UnknownSessionError(f"the recording of session {prefix} cannot be read")
+        self._authorize("sessions.read", row.id)
+        return row
+
+    def statements(
+        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+    ) -> Iterator[StatementLine]:
+        """Every statement of a session in order, with verdict, rows and time. Raises RecordingError."""
+        row = self.find(session_id)
+        return _lines(read_events(self._path(row), row.id, on_problem))
+
+    def replay(self, session_id: str, on_problem: Callable[[Problem], None] | None = None) -> Iterator[Step]:
+        """What the agent saw. Raises RecordingError."""
+        row = self.find(session_id)
+        return steps(read_events(self._path(row), row.id, on_problem))
+
+    def verify(self, session_id: str = "") -> Iterator[Verification]:
+        """Check one session's recording, or with "" every one: those the index knows and those only on
+        disk.
+        """
+        if session_id:
+            row = self.find(session_id)
+            yield self._verify(row.id, row)
+            return
+        self._authorize("audit.verify", "")
+        rows = {row.id: row for row in self._index.recent(limit=None)} if self._index is not None else {}
+        for id_ in sorted({*rows, *self._recordings()}):
+            yield self._verify(id_, rows.get(id_))
+
+    def _verify(self, session_id: str, row: SessionRow | None) -> Verification:
+        indexed = row is not None and row.status != NOT_INDEXED
+        path = self._path(row) if row is not None else self._recordings()[session_id]
+        if row is not None and not path.exists():
+            result = Verification(session_id, path)
+            if row.last_hash:
+                result.problems.append(Problem(DELETION, f"the recording {row.file} is missing"))
+            else:
+                result.notes.append("nothing was recorded yet")
+            return result
+        try:
+            result = verify(path, row if indexed else None)
+        except RecordingError as error:
+            return Verification(session_id, path, problems=[Problem(UNREADABLE, str(error))])
+        if self._index is not None and not indexed:
+            result.notes.append("the index does not know this session")
+        return result
+
+    def _get(self, session_id: str) -> SessionRow | None:
+        row = self._index.get(session_id) if self._index is not None else None
+        return row if row is not None else self._from_recording(session_id)
+
+    def _path(self, row: SessionRow) -> Path:
+        return self._directory / row.file
+
+    def _recordings(self) -> dict[str, Path]:
+        return find_recordings(self._directory)
+
+    def _complete(self, prefix: str) -> str:
+        """The one id that begins with ``prefix``."""
+        known = list(self._recordings())
+        matches = {id_ for id_ in known if id_.startswith(prefix)}
+        if self._index is not None:
+            matches.update(self._index.ids_beginning(prefix))
+            known += [row.id for row in self._index.recent(limit=1000)]
+        if prefix and len(matches) == 1:
+            return matches.pop()
+        if prefix and matches:
+            some = ", ".join(sorted(matches)[:5])
+            raise UnknownSessionError(
+                f"{len(matches)} sessions begin with {prefix!r}: {some}; give more of the id"
+            )
+        close = difflib.get_close_matches(prefix, set(known), n=3, cutoff=0.5)
+        hint = (
+            f"; did you mean {' or '.join(close)}?"
+            if close
+            else "; 'sallyport sessions list' shows those there are"
+        )
+        raise UnknownSessionError(f"no session {prefix!r}{hint}")
+
+    def _from_recording(self, session_id: str) -> SessionRow | None:
+        """A row from the login event, for a session that the index does not know."""
+        path = self._recordings().get(session_id)
+        if path is None:
+            return None
+        try:
+            login = next(read_events(path), None)
+        except RecordingError:
+            login = None
+        if not isinstance(login, ev.Login):
+            return None
+        who = login.subject
+        return SessionRow(
+            id=session_id,
+            subject=who.id,
+            issuer=who.issuer,
+            groups=who.groups,
+            agent=who.agent,
+            label=who.label,
+            target=login.target,
+            client=login.client,
+            application=login.application,
+            started=login.started,
+            file=str(path.relative_to(self._directory)),
+            status=NOT_INDEXED,
+        )
+
+
+def _lines(events: Iterator[ev.Event]) -> Iterator[StatementLine]:
+    """Statements leave in the order they came in, each once its end is known (or too many wait)."""
+    waiting: OrderedDict[int, StatementLine] = OrderedDict()
+    began: float | None = None
+    for event in events:
+        began = event.at if began is None else began
+        if isinstance(event, ev.Statement):
+            waiting[event.number] = StatementLine(
+                event.number, event.at - began, event.sql, event.outcome, event.rule, event.code
+            )
+        elif isinstance(event, ev.Complete) and (line := waiting.get(event.number)) is not None:
+            waiting[event.number] = StatementLine(
+                line.number, line.at, line.sql, line.outcome, line.rule, line.code,
+                event.command, event.rows, event.sqlstate, event.seconds,
+            )  # fmt: skip
+        while waiting and (len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None):
+            yield waiting.popitem(last=False)[1]
+    yield from waiting.values()
