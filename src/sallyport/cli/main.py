@@ -1,0 +1,74 @@
+"""The ``sallyport`` program: finds its commands, runs one, turns errors into one clear line.
+
+Each command module defines ``register(app: typer.Typer) -> None``. Importing one is light; what is heavy is imported when a command runs. Exit
+status: 0 when done, 1 when the answer is no (a failed check), 2 for wrong usage, configuration or policy, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+import typer
+
+import sallyport
+from sallyport.core.errors import SallyportError
+
+#: In the order of ``sallyport --help``. A module that is not there yet is left out.
+COMMANDS = ("serve", "demo", "init", "policy", "sessions", "audit", "approvals", "identity", "mcp")
+
+
+def build() -> typer.Typer:
+    """The program with every command that exists."""
+    app = typer.Typer(
+        name="sallyport",
+        help="A guarded door between AI agents and PostgreSQL. Start with: sallyport demo",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name in COMMANDS:
+        module = f"sallyport.cli.{name}"
+        if importlib.util.find_spec(module) is not None:
+            importlib.import_module(module).register(app)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sallyport {getattr(sallyport, '__version__', '') or _installed_version()}")
+        raise typer.Exit
+
+
+def _installed_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sallyport")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Options of the program itself."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program. Errors made for people end in one line on standard error and exit status 2."""
+    try:
+        build()(args=list(arguments) if arguments is not None else None)
+    except SallyportError as error:
+        typer.echo(f"sallyport: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
