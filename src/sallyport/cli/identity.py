@@ -59,10 +59,12 @@ def token(
 
     Example, a program with a client secret:
 
-        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
+    \b
+        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway shop
 
     Example, after `sallyport login`:
 
+    \b
         PGPASSWORD=$(sallyport token) psql -h gateway -p 6432 shop
     """
     if not client_id:
@@ -101,6 +103,7 @@ def login(
 
     Example:
 
+    \b
         sallyport login --issuer https://idp.example.com --client-id sallyport-cli
     """
     if not issuer or not client_id:
