@@ -1,8 +1,9 @@
 """``sallyport.yaml``: typed settings, validated once, passed down.
 
-:func:`load_config` gives a frozen :class:`Config` or raises ConfigError, whose text names file, line, what is wrong and what to do. Paths in
-the file are relative to the file; here they are absolute. Secrets stay references (:class:`SecretRef`): nothing here reads one. Every key is
-described in docs/configuration.md; a test compares.
+:func:`load_config` gives a frozen :class:`Config` or raises ConfigError, whose text names file, line, what
+is wrong and what to do. Paths in the file are relative to the file; here they are absolute. Secrets stay
+references (:class:`SecretRef`): nothing here reads one. Every key is described in docs/configuration.md; a
+test compares.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output it is."""
+    """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output
+    it is.
+    """
 
     env: str | None = None
     file: str | None = None
@@ -46,7 +49,9 @@ class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without an SSLRequest (ALPN postgresql)."""
+    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without an
+    SSLRequest (ALPN postgresql).
+    """
 
     certificate: str
     key: str
@@ -60,7 +65,9 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit); ``agent_claim`` names the acting program."""
+    """One identity provider. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit);
+    ``agent_claim`` names the acting program.
+    """
 
     issuer: str
     audience: str
@@ -74,14 +81,18 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``required_claims``: claim name -> accepted value or list of values; a token without one of them is refused."""
+    """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
+    refused.
+    """
 
     oidc: tuple[OidcIssuer, ...] = ()
     required_claims: dict[str, Any] = {}
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods the server may ask for."""
+    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
+    the server may ask for.
+    """
 
     host: str
     database: str
@@ -96,7 +107,9 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds`` and ``idle_seconds`` 0: no bound."""
+    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds`` and
+    ``idle_seconds`` 0: no bound.
+    """
 
     login_seconds: float = 30.0
     max_sessions: int = 500
@@ -115,7 +128,9 @@ class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``directory``: default is ``recordings`` under ``data``. ``durability`` strict: the intent is on disk before the statement is sent."""
+    """``directory``: default is ``recordings`` under ``data``. ``durability`` strict: the intent is on disk
+    before the statement is sent.
+    """
 
     directory: str = ""
     durability: Literal["normal", "strict"] = "normal"
@@ -129,7 +144,9 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``path``: the file it came from."""
+    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of ``hash``
+    masks, by the name that the policy uses ("default" when it names none).
+    """
 
     identity: Identity
     targets: dict[str, Target]
@@ -138,6 +155,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tls: TlsFiles | None = None
     console: Console | None = None
     data: str = "./var"
+    mask_keys: dict[str, SecretRef] = {}
     limits: Limits = Limits()
     catalog: CatalogSettings = CatalogSettings()
     recording: Recording = Recording()
@@ -175,6 +193,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity.oidc": OidcIssuer,
     "targets": Target,
     "targets.password": SecretRef,
+    "mask_keys": SecretRef,
     "limits": Limits,
     "catalog": CatalogSettings,
     "recording": Recording,
@@ -199,6 +218,8 @@ class _Checker:
     def config(self) -> Config:
         # Targets first and one by one: inside a mapping msgspec does not say which entry is wrong.
         targets = self._targets()
+        for name in self._mapping("mask_keys"):
+            self._mask_key(name)
         config = self.document.convert((), Config)
         self._listen(config)
         self._identity(config.identity)
@@ -217,6 +238,7 @@ class _Checker:
                 config.identity, oidc=tuple(self._issuer(i) for i in config.identity.oidc)
             ),
             policy=self._absolute(config.policy),
+            mask_keys={name: self._mask_key(name) for name in config.mask_keys},
             data=data,
             recording=msgspec.structs.replace(
                 config.recording,
@@ -238,7 +260,7 @@ class _Checker:
             except ValueError as error:
                 raise self.document.error(path, str(error), "Write host:port, like 127.0.0.1:6432") from None
             if config.tls is None and not address.is_loopback:
-                what = f"{text} is reachable from outside this machine, and there is no TLS: tokens would cross the network in clear"
+                what = f"{text} is not a loopback address and there is no TLS: tokens would travel in clear"
                 fix = "Add 'tls: {certificate: ..., key: ...}', or listen on 127.0.0.1"
                 raise self.document.error(path, what, fix)
 
@@ -314,6 +336,10 @@ class _Checker:
         )
         return replaced
 
+    def _mapping(self, key: str) -> dict[str, Any]:
+        value = self.document.data.get(key)
+        return value if isinstance(value, dict) else {}
+
     def _targets(self) -> dict[str, Target]:
         given = self.document.data.get("targets")
         if not isinstance(given, dict) or not given:
@@ -353,7 +379,7 @@ class _Checker:
             )
         if target.connect_seconds <= 0:
             raise self.document.error((*path, "connect_seconds"), "must be more than 0", "10 is usual")
-        password = self._secret((*path, "password"), target.password)
+        password = self._one_of((*path, "password"), target.password) if target.password else None
         self._target_tls(path, target)
         replaced: Target = msgspec.structs.replace(
             target,
@@ -382,14 +408,16 @@ class _Checker:
                     (*path, "auth"), "the password would cross the network in clear", fix
                 )
 
-    def _secret(self, path: YamlPath, ref: SecretRef | None) -> SecretRef | None:
-        if ref is None:
-            return None
+    def _one_of(self, path: YamlPath, ref: SecretRef) -> SecretRef:
         given = [key for key in ("env", "file", "command") if getattr(ref, key)]
         if len(given) != 1:
             fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
             raise self.document.error(path, "exactly one of env, file and command is needed", fix)
         return SecretRef(ref.env, self._absolute(ref.file) if ref.file else None, ref.command)
+
+    def _mask_key(self, name: str) -> SecretRef:
+        path: YamlPath = ("mask_keys", name)
+        return self._one_of(path, self.document.convert(path, SecretRef))
 
     def _numbers(self, config: Config) -> None:
         for section in ("limits", "catalog"):

@@ -1,7 +1,8 @@
 """The ``sallyport`` program: finds its commands, runs one, turns errors into one clear line.
 
-Each command module defines ``register(app: typer.Typer) -> None``. Importing one is light; what is heavy is imported when a command runs. Exit
-status: 0 when done, 1 when the answer is no (a failed check), 2 for wrong usage, configuration or policy, 130 after Ctrl-C.
+Each command module defines ``register(app: typer.Typer) -> None``. Importing one is light; what is heavy is
+imported when a command runs. Exit status: 0 when done, 1 when the answer is no (a failed check), 2 for
+wrong usage, configuration or policy, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def _installed_version() -> str:
 
 
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     """Options of the program itself."""
 

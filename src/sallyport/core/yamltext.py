@@ -1,8 +1,9 @@
 """YAML that remembers its lines: every value can say where in the file it stands.
 
-``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00`` are strings, not surprises), refuses
-duplicate keys, foreign tags and oversized files, and keeps the line of every key. ``Document.convert`` turns a part of it into msgspec
-structs. Everything wrong is a :class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line: where: what; what to do``.
+``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00`` are
+strings, not surprises), refuses duplicate keys, foreign tags and oversized files, and keeps the line of
+every key. ``Document.convert`` turns a part of it into msgspec structs. Everything wrong is a
+:class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line: where: what; what to do``.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Document:
         return value
 
     def convert(self, path: YamlPath, type_: type[T]) -> T:
-        """The value at ``path`` as ``type_`` (msgspec; unknown fields are errors). Raises ConfigError with the line."""
+        """The value at ``path`` as ``type_`` (msgspec; unknown fields are errors). Raises ConfigError with
+        the line.
+        """
         try:
             return msgspec.convert(self.at(path), type_)
         except msgspec.ValidationError as error:
@@ -109,7 +112,9 @@ def path_text(path: YamlPath) -> str:
 
 
 def read_yaml(path: Path) -> Document:
-    """Read and parse a file. ConfigError when it cannot be read, is not UTF-8, too large, or not valid YAML."""
+    """Read and parse a file. ConfigError when it cannot be read, is not UTF-8, too large, or not valid
+    YAML.
+    """
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -214,7 +219,7 @@ class _Builder:
 
 
 def _msgspec_path(text: str, data: Any, base: YamlPath) -> YamlPath:
-    """The path in a msgspec error (``$.rules[0].allow``); stops where it names no single place (``[...]``)."""
+    """The path in a msgspec error (``$.rules[0].allow``); stops where it names no one place (``[...]``)."""
     out: list[str | int] = []
     for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", text):
         if index == "...":

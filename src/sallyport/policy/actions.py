@@ -1,8 +1,8 @@
 """Every action a policy can name, and the groups that stand for several.
 
-An action is the ``kind`` of a statement or the ``action`` of an access in :mod:`sallyport.sql.facts`, written with hyphens
-(``create_table`` and ``create-table`` mean the same). A kind that is not in this table is never allowed, whatever the rules say; deny and
-hold rules on ``ddl`` do match kinds that look like DDL.
+An action is the ``kind`` of a statement or the ``action`` of an access in :mod:`sallyport.sql.facts`,
+written with hyphens (``create_table`` and ``create-table`` mean the same). A kind that is not in this table
+is never allowed, whatever the rules say; deny and hold rules on ``ddl`` do match kinds that look like DDL.
 """
 
 from __future__ import annotations
@@ -11,34 +11,53 @@ from collections.abc import Iterable
 
 from sallyport.core.yamltext import suggest
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 READ = frozenset({"select", "copy-out", "explain", "show", "declare", "fetch", "move", "close"})
 WRITE = frozenset({"insert", "update", "delete", "merge", "copy-in"})
 
-#: What only moves the session along. It needs no rule of its own for a subject that may do anything at all on the target; what it
-#: runs (FETCH, EXECUTE) was judged when it was declared or prepared. Deny and hold rules may still name it.
-SESSION = frozenset(
-    """begin start-transaction commit end rollback abort savepoint release rollback-to set-transaction set-constraints
-    set reset show prepare execute deallocate fetch move close discard unlisten empty""".split()
+#: What only moves the session along. It needs no rule of its own for a subject that may do anything at all
+#: on the target; what it runs (FETCH, EXECUTE) was judged when it was declared or prepared. Deny and hold
+#: rules may still name it.
+SESSION = _words(
+    """
+    begin start-transaction commit end rollback abort savepoint release rollback-to set-transaction
+    set-constraints set reset show prepare execute deallocate fetch move close discard unlisten
+    empty
+    """
 )
 
-#: Statements that wrap another: the wrapper's action must be allowed on every relation that the inner statement touches.
+#: Statements that wrap another: the wrapper's action must be allowed on every relation that the inner
+#: statement touches.
 WRAPPERS = frozenset({"explain", "declare", "copy-out", "copy-in"})
 
-OTHER = frozenset(
-    """truncate call do lock listen notify checkpoint load
-    prepare-transaction commit-prepared rollback-prepared""".split()
+OTHER = _words(
+    """
+    truncate call do lock listen notify checkpoint load prepare-transaction commit-prepared
+    rollback-prepared
+    """
 )
 
-_OBJECTS = """access-method aggregate cast collation conversion database default-privileges domain event-trigger extension
-    foreign-data-wrapper foreign-table function group index language large-object materialized-view operator operator-class
-    operator-family policy procedure property-graph publication role routine rule schema sequence server statistics subscription system table
-    tablespace text-search-configuration text-search-dictionary text-search-parser text-search-template transform trigger type user
-    user-mapping view""".split()
+_OBJECTS = _words(
+    """
+    access-method aggregate cast collation conversion database default-privileges domain
+    event-trigger extension foreign-data-wrapper foreign-table function group index language
+    large-object materialized-view operator operator-class operator-family policy procedure
+    property-graph publication role routine rule schema sequence server statistics subscription
+    system table tablespace text-search-configuration text-search-dictionary text-search-parser
+    text-search-template transform trigger type user user-mapping view
+    """
+)
 
-DDL = frozenset(f"{verb}-{thing}" for verb in ("create", "alter", "drop") for thing in _OBJECTS) | frozenset(
-    """create-table-as select-into refresh-materialized-view comment security-label grant revoke grant-role revoke-role rename
-    create alter drop alter-owner set-schema alter-depends drop-owned reassign-owned import-foreign-schema reindex cluster vacuum analyze
-    repack""".split()
+DDL = frozenset(f"{verb}-{thing}" for verb in ("create", "alter", "drop") for thing in _OBJECTS) | _words(
+    """
+    create-table-as select-into refresh-materialized-view comment security-label grant revoke
+    grant-role revoke-role rename create alter drop alter-owner set-schema alter-depends drop-owned
+    reassign-owned import-foreign-schema reindex cluster vacuum analyze repack
+    """
 )
 
 GROUPS = {
@@ -89,6 +108,6 @@ def expand(names: Iterable[str]) -> frozenset[str]:
         else:
             hint = suggest(action, sorted(ACTIONS | GROUPS.keys()))
             raise ValueError(
-                f"unknown action {name!r}. {hint}Groups are {', '.join(GROUPS)}; docs/policy.md lists all actions"
+                f"unknown action {name!r}. {hint}Groups are {', '.join(GROUPS)}; docs/policy.md lists them all"
             )
     return frozenset(out)

@@ -1,8 +1,9 @@
-"""A policy meets a catalog snapshot: patterns become relation OIDs and column ids, once per (policy, catalog, target).
+"""A policy meets a catalog snapshot: patterns become relation OIDs and column ids, once per (policy,
+catalog, target).
 
-``bind`` gives a :class:`BoundPolicy`; its ``for_subject`` gives the :class:`SubjectPolicy` that judges statements: which masks, which rules,
-which limits. A mask on a column is also a mask on the columns of the same name below it (partitions, children) and above it (parents), so
-that nobody reads around it.
+``bind`` gives a :class:`BoundPolicy`; its ``for_subject`` gives the :class:`SubjectPolicy` that judges
+statements: which masks, which rules, which limits. A mask on a column is also a mask on the columns of the
+same name below it (partitions, children) and above it (parents), so that nobody reads around it.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 class SubjectPolicy:
     """What the policy says to one subject on one target, now.
 
-    key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the verdict cache.
-    masks: for columns the subject may not see. may_connect: some allow or hold rule is for this subject on this target.
-    search_paths: values that SET search_path may take.
+    key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the
+    verdict cache. masks: for columns the subject may not see. may_connect: some allow or hold rule is for
+    this subject on this target. search_paths: values that SET search_path may take.
     """
 
     key: Hashable
@@ -42,7 +43,9 @@ class SubjectPolicy:
     functions: tuple[Pattern, ...] = ()
 
     def decide(self, facts: StatementFacts) -> Decision:
-        """Allow, hold or deny one statement (masks, unknowns and settings are checked apart: :mod:`sallyport.policy.influence`)."""
+        """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
+        :mod:`sallyport.policy.influence`).
+        """
         return decide(self.standing, facts)
 
     def trusts_function(self, function: Function) -> bool:
@@ -69,7 +72,9 @@ class _Remembered:
 
 @dataclass(slots=True)
 class BoundPolicy:
-    """A policy bound to one catalog snapshot and one target. ``warnings``: patterns that match nothing there."""
+    """A policy bound to one catalog snapshot and one target. ``warnings``: patterns that match nothing
+    there.
+    """
 
     policy: Policy
     catalog: CatalogSnapshot
@@ -86,7 +91,9 @@ class BoundPolicy:
         return self.policy.version
 
     def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
-        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked again."""
+        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
+        again.
+        """
         period = int(now // self._period) if self._period else 0
         known = self._remembered.get(id(subject))
         if known is not None and known.subject is subject and known.period == period:
@@ -270,7 +277,9 @@ class _Binder:
 
 
 def close_over_inheritance(columns: frozenset[ColumnId], catalog: CatalogSnapshot) -> frozenset[ColumnId]:
-    """The columns, those of the same name in everything below, and those of the same name in everything above all of these."""
+    """The columns, those of the same name in everything below, and those of the same name in everything
+    above all of these.
+    """
     down = _spread(columns, catalog, down=True)
     return _spread(down, catalog, down=False)
 

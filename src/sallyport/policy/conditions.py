@@ -1,8 +1,9 @@
 """Conditions of rules, in CEL (Common Expression Language), compiled once when the policy is loaded.
 
-A condition sees ``subject`` (id, issuer, agent, groups, claims), ``statement`` (kind, actions, relations, columns, functions, has_where),
-``target`` and ``now``; docs/policy.md lists them. CEL has no loops and no side effects; length and nesting are bounded here because the
-evaluator has no cost limit. :meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive side.
+A condition sees ``subject`` (id, issuer, agent, groups, claims), ``statement`` (kind, actions, relations,
+columns, functions, has_where), ``target`` and ``now``; docs/policy.md lists them. CEL has no loops and no
+side effects; length and nesting are bounded here because the evaluator has no cost limit.
+:meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive side.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ VARIABLES = ("subject", "statement", "target", "now")
 
 #: Functions and methods that CEL's standard library offers and a condition may use.
 FUNCTIONS = frozenset(
-    "size contains startsWith endsWith matches has all exists exists_one map filter int uint double string bool bytes timestamp duration "
-    "type getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours getMilliseconds getMinutes getMonth getSeconds "
-    "lowerAscii upperAscii trim split join min max".split()
+    "size contains startsWith endsWith matches has all exists exists_one map filter int uint double "
+    "string bool bytes timestamp duration type getDate getDayOfMonth getDayOfWeek getDayOfYear "
+    "getFullYear getHours getMilliseconds getMinutes getMonth getSeconds lowerAscii upperAscii trim "
+    "split join min max ".split()  # noqa: SIM905
 )
 
 _EXAMPLE: dict[str, Any] = {
@@ -40,16 +42,19 @@ _EXAMPLE: dict[str, Any] = {
         "has_where": None,
     },
     "target": "",
-    "now": datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc),
+    "now": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
 }
 
-# What the evaluator raises for a condition that cannot be evaluated (missing key, wrong type, overflow, unknown name).
+# What the evaluator raises for a condition that cannot be evaluated (missing key, wrong type, overflow,
+# unknown name).
 _FAILURES = (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A compiled condition. ``uses``: the variables it mentions (they decide how long a verdict may be kept)."""
+    """A compiled condition. ``uses``: the variables it mentions (they decide how long a verdict may be
+    kept).
+    """
 
     source: str
     uses: frozenset[str]
@@ -104,7 +109,9 @@ def _check_names(text: str, uses: frozenset[str]) -> None:
 
 
 def _check_result(program: Any) -> None:
-    """Find conditions that give no truth value, with empty data. What fails on empty data only real data can tell."""
+    """Find conditions that give no truth value, with empty data. What fails on empty data only real data
+    can tell.
+    """
     context = cel.Context()
     context.update(dict(_EXAMPLE))
     try:
@@ -131,7 +138,9 @@ def _first_line(text: str) -> str:
 
 
 def subject_variables(subject: Subject) -> dict[str, Any]:
-    """The ``subject`` variable. The label is absent on purpose: it is what the client typed, not what was verified."""
+    """The ``subject`` variable. The label is absent on purpose: it is what the client typed, not what was
+    verified.
+    """
     return {
         "id": subject.id,
         "issuer": subject.issuer,
@@ -143,4 +152,4 @@ def subject_variables(subject: Subject) -> dict[str, Any]:
 
 def time_variable(now: float) -> datetime.datetime:
     """``now`` (Unix seconds) as a CEL timestamp, whole seconds, UTC."""
-    return datetime.datetime.fromtimestamp(int(now), tz=datetime.timezone.utc)
+    return datetime.datetime.fromtimestamp(int(now), tz=datetime.UTC)

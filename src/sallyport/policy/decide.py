@@ -1,8 +1,9 @@
 """Facts + rules -> :class:`~sallyport.policy.decision.Decision`. Pure.
 
-Most restrictive wins: any deny rule that matches; then anything that no rule allows; then hold rules; then allow. Every access needs a rule
-that covers it (allow, or hold, which is permission after approval). Accesses through a view's definition need none of their own: the view
-was allowed; deny and hold rules see them all the same. A condition that cannot be evaluated restricts: deny and hold rules match, nothing is
+Most restrictive wins: any deny rule that matches; then anything that no rule allows; then hold rules; then
+allow. Every access needs a rule that covers it (allow, or hold, which is permission after approval).
+Accesses through a view's definition need none of their own: the view was allowed; deny and hold rules see
+them all the same. A condition that cannot be evaluated restricts: deny and hold rules match, nothing is
 allowed by it.
 """
 
@@ -38,7 +39,9 @@ class BoundRule:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their time window."""
+    """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their
+    time window.
+    """
 
     policy_version: str
     target: str
@@ -78,7 +81,8 @@ class _Deciding:
             return self._held(*restricting[Outcome.HOLD][0], trace)
         return Decision(Outcome.ALLOW, self._deciding_rule(), None, trace)
 
-    # -- matching ---------------------------------------------------------------------------------------------
+    # -- matching
+    # ---------------------------------------------------------------------------------------------
 
     def _condition(self, bound: BoundRule) -> bool | None:
         """True when the rule has no condition or it holds; None when it cannot be evaluated."""
@@ -119,7 +123,8 @@ class _Deciding:
                     return bound.rule.name
         return ""
 
-    # -- results ----------------------------------------------------------------------------------------------
+    # -- results
+    # ----------------------------------------------------------------------------------------------
 
     def _denied(self, bound: BoundRule, need: Need, trace: tuple[RuleTrace, ...]) -> Decision:
         rule, what = bound.rule, need.text(self.standing.catalog)
@@ -229,7 +234,8 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     if bound.relations is None and bound.columns is None:
         return True
     if not need.relation:
-        # What names no existing relation (CREATE TABLE, DO) may still concern one; reading nothing and session mechanics do not.
+        # What names no existing relation (CREATE TABLE, DO) may still concern one; reading nothing and
+        # session mechanics do not.
         return need.action not in READ and need.action not in SESSION
     if bound.relations is not None and need.relation not in bound.relations:
         return False
@@ -241,7 +247,7 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
 
 
 def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
-    """Whether an allow or hold rule concerns this need (columns may still be missing: see :func:`covered`)."""
+    """Whether an allow or hold rule concerns this need (columns may be missing: see :func:`covered`)."""
     if need.action not in bound.rule.actions:
         return False
     open_ended = bound.relations is None and bound.columns is None
@@ -258,7 +264,9 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
 
 
 def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
-    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a rule names."""
+    """System relations are readable as :mod:`sallyport.sql.relations` says, whatever relations a rule
+    names.
+    """
     relation = catalog.relations[need.relation]
     class_ = classify_relation(relation)
     if not class_.readable or class_.columns is None or class_.special:

@@ -1,9 +1,12 @@
-"""What a statement may not do with masked columns, whatever rule allows it; and the checks beside the rules.
+"""What a statement may not do with masked columns, whatever rule allows it; and the checks beside the
+rules.
 
-``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside pg_catalog need a line in policy.
-``check_influence``: a masked column must not steer a result (SP1201) or an error (SP1204) unless its ``filter`` says so. ``check_flows``:
-masked data is not copied to where it would be read unmasked (SP1202). ``check_settings``: pinned settings and search_path (SP1301, SP1302).
-Each returns the first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as PostgreSQL's do.
+``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside pg_catalog
+need a line in policy. ``check_influence``: a masked column must not steer a result (SP1201) or an error
+(SP1204) unless its ``filter`` says so. ``check_flows``: masked data is not copied to where it would be read
+unmasked (SP1202). ``check_settings``: pinned settings and search_path (SP1301, SP1302). Each returns the
+first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as
+PostgreSQL's do.
 """
 
 from __future__ import annotations
@@ -24,14 +27,15 @@ _VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
 _STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 
 
-def character_position(sql: str, byte_offset: int) -> int:
+def character_position(sql: str | bytes, byte_offset: int) -> int:
     """1-based character position of a byte offset into the UTF-8 text; 0 when unknown."""
-    if byte_offset < 0:
+    if byte_offset < 0 or not sql:
         return 0
-    return len(sql.encode()[:byte_offset].decode("utf-8", "ignore")) + 1
+    raw = sql if isinstance(sql, bytes) else sql.encode()
+    return len(raw[:byte_offset].decode("utf-8", "ignore")) + 1
 
 
-def check_unknowns(facts: StatementFacts, sql: str = "") -> Refusal | None:
+def check_unknowns(facts: StatementFacts, sql: str | bytes = "") -> Refusal | None:
     """The first thing that was not understood; DETAIL lists the rest up to a bound."""
     unknowns: list[Unknown] = [u for level in chain(facts) for u in level.unknowns]
     if not unknowns:
@@ -44,11 +48,11 @@ def check_unknowns(facts: StatementFacts, sql: str = "") -> Refusal | None:
         f"the gateway does not {first.what}",
         "What the gateway cannot judge does not run. It does not " + "; ".join(texts[:_LISTED]) + more + ".",
         first.hint or "Write the statement without it.",
-        character_position(sql, first.position) if sql else 0,
+        character_position(sql, first.position),
     )
 
 
-def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str) -> Refusal | None:
+def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes) -> Refusal | None:
     """Functions outside pg_catalog that policy does not name: what they do cannot be seen from outside."""
     for level in chain(facts):
         for use in level.functions:
@@ -66,7 +70,7 @@ def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str) -> R
 
 
 def check_influence(
-    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
 ) -> Refusal | None:
     """SP1201 / SP1204 for the first masked column that may not influence the result the way it does."""
     for level in chain(facts):
@@ -85,7 +89,9 @@ def _may_influence(influence: Influence, mask: ColumnMask) -> bool:
     return mask.filter is Filter.EQUALITY and influence.equality and influence.clause is not Clause.STATISTICS
 
 
-def _influence_refusal(influence: Influence, mask: ColumnMask, catalog: CatalogSnapshot, sql: str) -> Refusal:
+def _influence_refusal(
+    influence: Influence, mask: ColumnMask, catalog: CatalogSnapshot, sql: str | bytes
+) -> Refusal:
     name, at = catalog.column_name(influence.column), character_position(sql, influence.position)
     why = f"{name} is masked ({mask.origin})" if mask.origin else f"{name} is masked"
     if influence.clause is Clause.MAY_FAIL:
@@ -93,17 +99,20 @@ def _influence_refusal(influence: Influence, mask: ColumnMask, catalog: CatalogS
             "SP1204",
             f"an expression over the masked column {name} could fail and tell its value",
             f"{why}; an error raised while computing with it, or its absence, would reveal what it holds.",
-            "Select the column itself (its mask applies), or leave it out of casts, arithmetic and functions that can fail.",
+            "Select the column itself (its mask applies); keep it out of casts, arithmetic and what else can fail.",
             at,
         )
     equality = mask.filter is Filter.EQUALITY
-    detail = f"{why} and filter {mask.filter.value}: used in {influence.clause.value}, it would show in which rows or values come back."
+    clause = influence.clause.value
+    detail = (
+        f"{why} with filter {mask.filter.value}: in {clause} it would show in which rows or values come back."
+    )
     if equality:
         hint = (
             f"Compare it only with = or IN and constants or parameters, for example WHERE {_last(name)} = $1."
         )
     else:
-        hint = f"Leave {_last(name)} out of {influence.clause.value}: filter, join, sort and group by columns that are not masked."
+        hint = f"Leave {_last(name)} out of {clause}: filter, join, sort and group by columns that are not masked."
     return refuse(
         "SP1201",
         f"the masked column {name} would influence the result in {influence.clause.value}",
@@ -118,7 +127,10 @@ def _last(name: str) -> str:
 
 
 def check_flows(
-    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str = ""
+    facts: StatementFacts,
+    masks: Mapping[ColumnId, ColumnMask],
+    catalog: CatalogSnapshot,
+    sql: str | bytes = "",
 ) -> Refusal | None:
     """SP1202 for masked data that would be written to where it could be read (more) freely."""
     for level in chain(facts):
@@ -130,8 +142,10 @@ def check_flows(
 
 
 def _stays_hidden(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask]) -> bool:
-    """A mask that shows part of the value (partial, hash, date, ...) shows another part once the value is rewritten
-    (``SET ssn = reverse(ssn)``), so the target's mask must not depend on the value at all; nor may it be easier to filter by."""
+    """A mask that shows part of the value (partial, hash, date, ...) shows another part once the value is
+    rewritten (``SET ssn = reverse(ssn)``), so the target's mask must not depend on the value at all; nor
+    may it be easier to filter by.
+    """
     target = masks.get(flow.target) if flow.target is not None else None
     if target is None or target.spec.kind not in _VALUE_INDEPENDENT:
         return False
@@ -141,7 +155,11 @@ def _stays_hidden(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnM
 
 
 def _flow_refusal(
-    flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str
+    flow: Flow,
+    source: ColumnId,
+    masks: Mapping[ColumnId, ColumnMask],
+    catalog: CatalogSnapshot,
+    sql: str | bytes,
 ) -> Refusal:
     name = catalog.column_name(source)
     to = "a new relation" if flow.target is None else catalog.column_name(flow.target)
@@ -154,15 +172,17 @@ def _flow_refusal(
         f"the masked column {name} would be copied to {to}",
         f"{name} is masked ({masks[source].origin}). {why}",
         f"Write constants, parameters or columns that are not masked; leave {_last(name)} out.",
-        character_position(sql, flow.position) if sql else 0,
+        character_position(sql, flow.position),
     )
 
 
-def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str = "") -> Refusal | None:
-    """SP1301 for settings that may not change, SP1302 for a search_path that policy does not list. RESET goes back to the session's own."""
+def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes = "") -> Refusal | None:
+    """SP1301 for settings that may not change, SP1302 for a search_path that policy does not list. RESET
+    goes back to the session's own.
+    """
     for change in _settings(facts):
         verdict = classify_setting(change.name, change.value)
-        position = character_position(sql, change.position) if sql else 0
+        position = character_position(sql, change.position)
         if verdict.kind == "allowed" or (not change.name and change.value is None):
             continue  # RESET ALL goes back to what the gateway itself set in the StartupMessage
         if verdict.kind == "search_path":

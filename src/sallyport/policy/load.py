@@ -1,7 +1,8 @@
 """Policy files: YAML text -> :class:`~sallyport.policy.model.Policy`.
 
-Everything wrong is a ConfigError that names file, line, what and what to do. A policy is taken whole or not at all. Packs are policies of the
-same format that ship with Sallyport (``packs/*.yaml``); their rules come before the file's own.
+Everything wrong is a ConfigError that names file, line, what and what to do. A policy is taken whole or not
+at all. Packs are policies of the same format that ship with Sallyport (``packs/*.yaml``); their rules come
+before the file's own.
 """
 
 from __future__ import annotations
@@ -134,7 +135,8 @@ class _Loader:
             warnings=tuple(self._unused_tags()),
         )
 
-    # -- rules ------------------------------------------------------------------------------------------------
+    # -- rules
+    # ------------------------------------------------------------------------------------------------
 
     def _rule(self, path: YamlPath, rule: raw.RawRule) -> Rule:
         effect, key, named = self._effect(path, rule)
@@ -241,7 +243,8 @@ class _Loader:
             )
         return minutes
 
-    # -- masks, limits, functions -----------------------------------------------------------------------------
+    # -- masks, limits, functions
+    # -----------------------------------------------------------------------------
 
     def _mask(self, path: YamlPath, mask: raw.RawMask) -> Mask:
         if not mask.tags and not mask.columns:
@@ -287,12 +290,12 @@ class _Loader:
                 raise self.document.error((*path, kind), f"{kind} has no parameters", f"Write 'with: {kind}'")
             return MaskSpec(kind)
         if parameters is None:
-            parameters, values = {}, None
-            if kind in ("bucket", "constant", "partial"):
+            if kind in _MASK_EXAMPLES:
                 fix = f"Write, for example, 'with: {{{kind}: {_MASK_EXAMPLES[kind]}}}'"
                 raise self.document.error(path, f"the mask {kind!r} needs parameters", fix)
-            return MaskSpec(kind)
-        values = self.document.convert((*path, kind), shape)
+            values = shape()
+        else:
+            values = self.document.convert((*path, kind), shape)
         spec = MaskSpec(kind, **{name: getattr(values, name) for name in values.__struct_fields__})
         if (
             spec.keep_first < 0
@@ -345,7 +348,8 @@ class _Loader:
             )
         return names
 
-    # -- parts ------------------------------------------------------------------------------------------------
+    # -- parts
+    # ------------------------------------------------------------------------------------------------
 
     def _subjects(self, path: YamlPath, given: raw.RawSubjects | None) -> SubjectMatch:
         if given is None:
@@ -443,7 +447,9 @@ class PolicyFile:
         self.current = load_policy(self.path)
 
     def reload(self) -> tuple[bool, str | None]:
-        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False, text): invalid, old one kept."""
+        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False,
+        text): invalid, old one kept.
+        """
         with self._lock:
             try:
                 new = load_policy(self.path)

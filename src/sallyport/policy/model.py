@@ -1,6 +1,7 @@
 """A policy as values: what :mod:`sallyport.policy.load` makes of a file, before it meets a catalog.
 
-Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves them once per catalog snapshot.
+Nothing here is resolved: patterns are still patterns. :func:`sallyport.policy.bind.bind` resolves them once
+per catalog snapshot.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True, slots=True)
 class SubjectMatch:
-    """Which subjects: every given part must hold; inside a part one of the values is enough. All empty: everyone."""
+    """Which subjects: every given part must hold; inside a part one of the values is enough. All empty:
+    everyone.
+    """
 
     groups: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
@@ -60,7 +63,9 @@ def _names(values: frozenset[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """When a rule is in force. ``start``/``end``: minutes after local midnight; an end before the start is on the next day."""
+    """When a rule is in force. ``start``/``end``: minutes after local midnight; an end before the start is
+    on the next day.
+    """
 
     days: frozenset[int]  # 0 is Monday
     start: int
@@ -95,7 +100,9 @@ class Reviewers:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval may wait and be used."""
+    """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval
+    may wait and be used.
+    """
 
     name: str
     effect: Outcome
@@ -138,7 +145,9 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds for one subject; None: no bound. Bytes are of result rows after masking; ``statement_timeout`` and ``session`` are seconds."""
+    """Bounds for one subject; None: no bound. Bytes are of result rows after masking; ``statement_timeout``
+    and ``session`` are seconds.
+    """
 
     rows: int | None = None
     bytes: int | None = None
@@ -161,7 +170,7 @@ def _least(a: Any, b: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LimitEntry:
-    """Limits for some subjects and targets; all entries that match apply, the strictest value of each wins."""
+    """Limits for some subjects and targets; all that match apply, the strictest value of each wins."""
 
     limits: Limits
     subjects: SubjectMatch = SubjectMatch()
@@ -170,9 +179,11 @@ class LimitEntry:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs' texts.
+    """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
+    texts.
 
-    ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names (``$user`` kept as it is).
+    ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
+    (``$user`` kept as it is).
     """
 
     version: str
@@ -185,6 +196,12 @@ class Policy:
     search_paths: frozenset[tuple[str, ...]] = frozenset()
     limits: tuple[LimitEntry, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def hash_keys(self) -> frozenset[str]:
+        """Names of the secrets that ``hash`` masks need; the configuration must have each under
+        ``mask_keys``.
+        """
+        return frozenset(m.spec.key for m in self.masks if m.spec.kind == "hash")
 
     def groups(self) -> frozenset[str]:
         """Every group that the policy names; one that no token ever carries is probably misspelt."""

@@ -1,4 +1,6 @@
-"""What a statement needs permission for: facts flattened into (action, relation, columns), wrappers and inner statements included."""
+"""What a statement needs permission for: facts flattened into (action, relation, columns), wrappers and
+inner statements included.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sallyport.sql.facts import StatementFacts
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view; needs no rule, but deny and hold see it."""
+    """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view;
+    needs no rule, but deny and hold see it.
+    """
 
     action: str
     relation: int = 0
@@ -69,8 +73,10 @@ def _wrapper_needs(kind: str, levels: list[StatementFacts]) -> list[Need]:
 
 
 def _unlisted_reads(level: StatementFacts) -> Iterator[Need]:
-    """Columns that the statement reads without a read access of their relation (RETURNING, WHERE of an UPDATE): as in PostgreSQL,
-    they need permission to select. A relation reached only through a view stays indirect."""
+    """Columns that the statement reads without a read access of their relation (RETURNING, WHERE of an
+    UPDATE): as in PostgreSQL, they need permission to select. A relation reached only through a view stays
+    indirect.
+    """
     read = {a.relation for a in level.accesses if canonical(a.action) == "select"}
     named = {a.relation for a in level.accesses if not a.indirect}
     found: dict[int, set[ColumnId]] = {}

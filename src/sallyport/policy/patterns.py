@@ -1,7 +1,8 @@
 """Patterns over real names: ``schema.relation``, ``schema.relation.column`` and ``schema.function``.
 
-``*`` and ``?`` work inside one part; everything else is literal and case-sensitive, as PostgreSQL stores it. A part with a dot in its name is
-written in double quotes (``public."odd.name"``). A schema part with a wildcard never means the system schemas: those are named outright.
+``*`` and ``?`` work inside one part; everything else is literal and case-sensitive, as PostgreSQL stores
+it. A part with a dot in its name is written in double quotes (``public."odd.name"``). A schema part with a
+wildcard never means the system schemas: those are named outright.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The shape of a policy file, key by key. Unknown keys are errors. :mod:`sallyport.policy.load` gives the values meaning."""
+"""The shape of a policy file, key by key. Unknown keys are errors. :mod:`sallyport.policy.load` gives the
+values meaning.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,7 @@ class RawPartial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    key: str = ""
+    key: str = "default"
 
 
 class RawDate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,6 @@
-"""Values of ``search_path``, split as PostgreSQL does (SplitIdentifierString in src/backend/utils/adt/varlena.c)."""
+"""Values of ``search_path``, split as PostgreSQL does (SplitIdentifierString in
+src/backend/utils/adt/varlena.c).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ _NAME = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^\s",][^\s",]*))\s*')
 
 
 def split_search_path(text: str) -> tuple[str, ...]:
-    """Schema names of a search_path value: unquoted ones folded to lower case, quoted ones as they are. () when it is malformed."""
+    """Schema names of a search_path value: unquoted ones folded to lower case, quoted ones as they are. ()
+    when it is malformed.
+    """
     names: list[str] = []
     at = 0
     while True:

@@ -1,0 +1,311 @@
+"""``sallyport policy check | explain | test``: is the policy valid; what would it say to this statement,
+and why; does it keep its promises.
+
+``explain`` and ``test`` need the target's catalog, because patterns are matched against real names. It is
+read over the gateway's own connection by ``sallyport.app.load_target_catalog(config, target) ->
+CatalogSnapshot``; :func:`register` takes another source for tests. Exit status: 0; 1 when an expectation
+fails; 2 when the policy or the configuration is wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from sallyport.core.errors import ConfigError, SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.config import Config
+    from sallyport.core.subject import Subject
+    from sallyport.core.yamltext import Document
+    from sallyport.policy.bind import BoundPolicy, SubjectPolicy
+    from sallyport.policy.explain import Explanation
+    from sallyport.policy.model import Policy
+    from sallyport.sql.catalog import CatalogSnapshot
+
+CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_CHECK = """Check a policy, and without FILE the configuration as well: OK, or what is wrong and on which line.
+
+Example:
+
+    sallyport policy check policy.yaml
+"""
+_EXPLAIN = """Say what would happen to this SQL for that subject, and why, rule by rule. Nothing is run.
+
+Example:
+
+    sallyport policy explain --as claude-postgres --target shop "SELECT email FROM customers"
+
+SUBJECT is a list of groups (a,b) or JSON: {"id": "...", "groups": ["a"], "agent": "...", "claims": {...}}.
+"""
+_TEST = """Run a file of expectations against the policy. Exit status 1 when one fails.
+
+Example:
+
+    sallyport policy test expectations.yaml
+
+A file has 'tests:', a list of {subject, target, sql, verdict: allow|hold|deny}; name, code, rule and
+masks are optional.
+"""
+
+
+def live_catalog(config: Config, target: str) -> CatalogSnapshot:
+    """The catalog as the gateway would see it now. SallyportError when the target cannot be reached."""
+    if importlib.util.find_spec("sallyport.app") is None:
+        raise SallyportError("this build cannot connect to a target, so there is no catalog to explain with")
+    snapshot: CatalogSnapshot = importlib.import_module("sallyport.app").load_target_catalog(config, target)
+    return snapshot
+
+
+def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> None:
+    """Add ``policy`` to the program."""
+    commands = typer.Typer(
+        help="Check, explain and test the policy.", no_args_is_help=True, rich_markup_mode=None
+    )
+
+    @commands.command("check", help=_CHECK)
+    def check(
+        file: Annotated[
+            Path | None, typer.Argument(help="A policy file; without it, the one of the configuration.")
+        ] = None,
+        config: ConfigOption = Path("sallyport.yaml"),
+    ) -> None:
+        _check(file, config)
+
+    @commands.command("explain", help=_EXPLAIN)
+    def explain(
+        sql: Annotated[str, typer.Argument(help="The statement, or several.")],
+        subject: Annotated[str, typer.Option("--as", help="Groups (a,b), or a subject as JSON.")],
+        target: Annotated[str, typer.Option(help="A target of the configuration.")] = "",
+        config: ConfigOption = Path("sallyport.yaml"),
+        as_json: AsJson = False,
+    ) -> None:
+        _Explaining(config, catalog_source).show(sql, subject, target, as_json)
+
+    @commands.command("test", help=_TEST)
+    def test(
+        file: Annotated[Path, typer.Argument(help="The file of expectations.")],
+        config: ConfigOption = Path("sallyport.yaml"),
+    ) -> None:
+        _Explaining(config, catalog_source).test(file)
+
+    app.add_typer(commands, name="policy")
+
+
+def _check(file: Path | None, config_path: Path) -> None:
+    from sallyport.config import load_config
+    from sallyport.policy.load import load_policy
+
+    config = load_config(config_path) if file is None else None
+    policy = load_policy(file or Path(config.policy if config else ""))
+    warnings = list(policy.warnings)
+    if config is not None:
+        check_together(config, policy)
+        warnings += [
+            f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
+        ]
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
+    typer.echo(
+        f"OK: policy {policy.version} with {len(policy.rules)} rules and {len(policy.masks)} masks: {policy.filename}"
+    )
+
+
+def check_together(config: Config, policy: Policy) -> None:
+    """What only configuration and policy together can show. ConfigError."""
+    for key in sorted(policy.hash_keys() - config.mask_keys.keys()):
+        raise ConfigError(
+            f"{policy.filename}: a hash mask uses the key {key!r}, which is not in the configuration. "
+            f"Add 'mask_keys: {{{key}: {{file: ...}}}}' there"
+        )
+
+
+def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:
+    patterns = [e.targets for e in policy.rules] + [e.targets for e in policy.masks]
+    for targets in patterns:
+        for pattern in targets:
+            if not any(pattern.fullmatch(name) for name in config.targets):
+                yield pattern.pattern
+
+
+class _Explaining:
+    """A policy bound to live catalogs, one per target that is asked about."""
+
+    def __init__(self, config_path: Path, source: CatalogSource) -> None:
+        from sallyport.config import load_config
+        from sallyport.policy.load import load_policy
+
+        self.config = load_config(config_path)
+        self.policy = load_policy(self.config.policy_path)
+        self.source = source
+        self._bound: dict[str, BoundPolicy] = {}
+
+    def bound(self, target: str) -> BoundPolicy:
+        from sallyport.policy.bind import bind
+
+        if not target and len(self.config.targets) == 1:
+            target = next(iter(self.config.targets))
+        if target not in self.config.targets:
+            raise ConfigError(
+                f"there is no target {target!r}. Use --target with one of {', '.join(self.config.targets)}"
+            )
+        if target not in self._bound:
+            self._bound[target] = bind(self.policy, self.source(self.config, target), target)
+        return self._bound[target]
+
+    def explanations(self, sql: str, subject: Subject, target: str) -> list[Explanation]:
+        """One for each statement of the text. RefusedError when it cannot be read at all."""
+        from sallyport.policy.explain import explain
+
+        policy = self.bound(target).for_subject(subject, time.time())
+        return [explain(policy, facts, sql) for facts in _facts(sql, policy)]
+
+    def show(self, sql: str, subject: str, target: str, as_json: bool) -> None:
+        who = parse_subject(subject)
+        explained = self.explanations(sql, who, target)
+        if as_json:
+            typer.echo(json.dumps([_as_json(e) for e in explained], indent=2))
+            return
+        for warning in self.bound(target).warnings:
+            typer.echo(f"warning: {warning}", err=True)
+        for explanation in explained:
+            typer.echo("\n".join(_lines(explanation)))
+
+    def test(self, file: Path) -> None:
+        from sallyport.core.yamltext import read_yaml
+
+        document = read_yaml(file)
+        tests = document.data.get("tests")
+        if not isinstance(tests, list) or not tests:
+            raise document.error(("tests",), "a list of tests is expected", "docs/policy.md shows one")
+        failed = 0
+        for i in range(len(tests)):
+            name, problem = self._one_test(document, i)
+            failed += bool(problem)
+            typer.echo(f"{'FAIL' if problem else 'ok  '} {name}" + (f"\n     {problem}" if problem else ""))
+        typer.echo(f"{len(tests) - failed} of {len(tests)} as expected (policy {self.policy.version})")
+        if failed:
+            raise typer.Exit(1)
+
+    def _one_test(self, document: Document, index: int) -> tuple[str, str]:
+        from sallyport.core.errors import RefusedError
+        from sallyport.policy.expectations import Expectation, differs
+
+        path = ("tests", index)
+        expected = document.convert(path, Expectation)
+        try:
+            who = subject_from(expected.subject)
+        except ConfigError as error:
+            raise document.error((*path, "subject"), str(error)) from None
+        line = document.line(path)
+        name = expected.name or f"{document.filename}:{line}: {' '.join(expected.sql.split())[:60]}"
+        try:
+            explained = self.explanations(expected.sql, who, expected.target)
+        except RefusedError as error:
+            return name, differs(expected, [], error.refusal)
+        return name, differs(expected, explained, None)
+
+
+def _facts(sql: str, policy: SubjectPolicy) -> Any:
+    from sallyport.judge import effective_search_path
+    from sallyport.sql.extract import Context, analyze
+
+    catalog = policy.standing.catalog
+    context = Context(
+        search_path=effective_search_path(catalog.default_search_path, catalog),
+        role=catalog.role,
+        trusted_functions=policy.trusts_function,
+    )
+    return analyze(sql.encode(), catalog, context)
+
+
+def parse_subject(text: str) -> Subject:
+    """``a,b`` (groups) or a JSON object, as a Subject. ConfigError when it is neither."""
+    if not text.lstrip().startswith("{"):
+        return subject_from([group.strip() for group in text.split(",") if group.strip()])
+    try:
+        return subject_from(json.loads(text))
+    except ValueError as error:
+        raise ConfigError(f"--as: not valid JSON: {error}") from None
+
+
+def subject_from(given: Any) -> Subject:
+    """A Subject from a list of groups, or a mapping with id, issuer, groups, agent, claims."""
+    from sallyport.core.subject import Subject
+
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, list):
+        given = {"groups": given}
+    if not isinstance(given, dict):
+        raise ConfigError(
+            "a subject is a list of groups or an object with id, issuer, groups, agent and claims"
+        )
+    unknown = sorted(given.keys() - {"id", "issuer", "groups", "agent", "claims"})
+    if unknown:
+        raise ConfigError(f"a subject has no {unknown[0]!r}; it has id, issuer, groups, agent and claims")
+    groups, claims = given.get("groups", []), given.get("claims", {})
+    texts = [given.get(key, "") for key in ("id", "issuer", "agent")]
+    if (
+        not isinstance(groups, list)
+        or not isinstance(claims, dict)
+        or not all(isinstance(t, str) for t in [*groups, *texts])
+    ):
+        raise ConfigError(
+            "a subject's groups are a list of texts, its claims an object, its id, issuer and agent texts"
+        )
+    return Subject(texts[0] or "someone", texts[1], frozenset(groups), texts[2], claims=claims)
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield f"{explanation.outcome.value.upper()}" + (
+        f" by rule {explanation.rule!r}" if explanation.rule else ""
+    )
+    if explanation.refusal is not None:
+        yield f"  {explanation.refusal.text}"
+        yield f"  DETAIL: {explanation.refusal.detail}"
+        yield f"  HINT: {explanation.refusal.hint}"
+    yield f"  needs: {', '.join(explanation.needs) or 'nothing'}"
+    for column in explanation.columns:
+        yield f"  column {column.name}: {column.mask or 'as it is'} ({column.why})"
+    for rule in explanation.rules:
+        yield f"  {'*' if rule.matched else ' '} {rule.effect:5} {rule.rule}: {rule.why}"
+    yield f"  policy {explanation.policy_version}"
+
+
+def _as_json(explanation: Explanation) -> dict[str, Any]:
+    refusal = explanation.refusal
+    return {
+        "outcome": explanation.outcome.value,
+        "rule": explanation.rule,
+        "refusal": refusal
+        and {
+            "code": refusal.code.id,
+            "sqlstate": refusal.sqlstate,
+            "message": refusal.message,
+            "detail": refusal.detail,
+            "hint": refusal.hint,
+            "position": refusal.position,
+        },
+        "needs": list(explanation.needs),
+        "columns": [
+            {"name": c.name, "sources": list(c.sources), "mask": c.mask or None, "why": c.why}
+            for c in explanation.columns
+        ],
+        "rules": [
+            {"rule": r.rule, "effect": r.effect, "matched": r.matched, "why": r.why}
+            for r in explanation.rules
+        ],
+        "policy_version": explanation.policy_version,
+    }
