@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +96,16 @@ def make_door(clock: ManualClock) -> Iterator[Callable[..., Door]]:
         limits: CacheLimits | None = None,
         at: Clock | None = None,
         remembered: int = 4096,
+        required_claims: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Door:
         settings = [
             IssuerSettings(one, **{"audience": "sallyport", **options}) if isinstance(one, str) else one
             for one in issuers
         ]
-        made.append(Door(settings, at or clock, limits, remembered=remembered))
+        made.append(
+            Door(settings, at or clock, limits, remembered=remembered, required_claims=required_claims)
+        )
         return made[-1]
 
     yield make

@@ -9,7 +9,7 @@ import pytest
 from sallyport.core.subject import Subject
 from sallyport.identity.jwt import Problem
 from sallyport.identity.settings import IssuerSettings
-from sallyport.identity.subjects import claim_at, groups_of, subject_of
+from sallyport.identity.subjects import claim_at, groups_of, required_problem, subject_of
 
 URL = "https://example.com/groups"
 
@@ -149,3 +149,29 @@ def test_claim_at_prefers_longer_names() -> None:
     assert claim_at({"a": claims["a"]}, "a.b.c") == 1
     assert claim_at({}, "") is None
     assert claim_at({"": {"": 1}}, ".") is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "required", "good"),
+    [
+        ({}, {}, True),
+        ({"tid": "a"}, {"tid": "a"}, True),
+        ({"tid": "b"}, {"tid": "a"}, False),
+        ({"tid": "b"}, {"tid": ["a", "b"]}, True),
+        ({"tid": ["x", "a"]}, {"tid": "a"}, True),
+        ({"tid": []}, {"tid": "a"}, False),
+        ({"tid": "ab"}, {"tid": "a"}, False),
+        ({}, {"tid": "a"}, False),
+        ({}, {"tid": None}, False),
+        ({"tid": None}, {"tid": None}, False),
+        ({"tid": "a"}, {"tid": []}, False),
+        ({"v": True}, {"v": True}, True),
+        ({"v": 1}, {"v": True}, False),
+        ({"v": True}, {"v": 1}, False),
+        ({"v": "true"}, {"v": True}, False),
+        ({"a": {"b": "c"}}, {"a.b": "c"}, True),
+        ({"x": 1, "y": 2}, {"x": 1, "y": 3}, False),
+    ],
+)
+def test_required_claims(claims: dict[str, Any], required: dict[str, Any], good: bool) -> None:
+    assert (required_problem(claims, required) is None) == good

@@ -288,6 +288,15 @@ def test_maximum_age(provider: Provider, make_door: MakeDoor, clock: ManualClock
     assert "no iat claim" in door.refusal(provider.token(iat=None))
 
 
+def test_required_claims(provider: Provider, make_door: MakeDoor) -> None:
+    door = make_door(provider.url, required_claims={"email_verified": True, "tid": ["t1", "t2"]})
+    door.login(provider.token(email_verified=True, tid="t2"))
+    assert (
+        door.refusal(provider.token(email_verified=True, tid="t3"))
+        == "[SP1601] the token's tid claim is not what this gateway requires"
+    )
+
+
 # What is remembered
 
 

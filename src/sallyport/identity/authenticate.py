@@ -17,6 +17,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import structlog
 
@@ -36,7 +37,7 @@ from sallyport.identity.jwt import (
 )
 from sallyport.identity.oidc import CacheLimits, KeySource, KeysUnavailableError
 from sallyport.identity.settings import IssuerSettings
-from sallyport.identity.subjects import subject_of
+from sallyport.identity.subjects import required_problem, subject_of
 
 __all__ = ["Authenticator", "IssuerSettings", "LoginRefused"]
 
@@ -72,7 +73,8 @@ class Authenticator:
     """Checks tokens of the configured issuers. For one event loop.
 
     issuers: each ``issuer`` once, else ConfigError. client_factory: makes the HTTP client for a key fetch.
-    limits: of the key cache. remembered: how many verified tokens are kept.
+    limits: of the key cache. remembered: how many verified tokens are kept. required_claims: claim name
+    or path -> value or list of values; a token must have one of them, whoever its issuer is.
     """
 
     def __init__(
@@ -83,9 +85,11 @@ class Authenticator:
         *,
         limits: CacheLimits | None = None,
         remembered: int = 4096,
+        required_claims: Mapping[str, Any] | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._remembered = remembered
+        self._required = dict(required_claims or {})
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._sources: dict[str, KeySource] = {}
         for settings in issuers:
@@ -201,4 +205,6 @@ class Authenticator:
         if problem is not None:
             return problem
         subject = subject_of(parsed.claims, settings, label)
-        return subject if isinstance(subject, Problem) else _Verified(subject, thumbprint, source)
+        if isinstance(subject, Problem):
+            return subject
+        return required_problem(parsed.claims, self._required) or _Verified(subject, thumbprint, source)

@@ -48,6 +48,26 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
     )
 
 
+def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> Problem | None:
+    """Each claim that ``required`` names must have its value, or one of its list of values, or list one of them."""
+    for path, accepted in required.items():
+        found = claim_at(claims, path)
+        values = found if isinstance(found, list) else [found]
+        wanted = accepted if isinstance(accepted, list | tuple) else [accepted]
+        if not any(_same(value, one) for value in values for one in wanted):
+            return Problem(
+                f"required claim {path}",
+                f"the token's {path} claim is not what this gateway requires",
+                "Log in with the account or client that the gateway's operator expects.",
+            )
+    return None
+
+
+def _same(value: object, wanted: object) -> bool:
+    # In Python True == 1; in a token they differ.
+    return value is not None and isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+
+
 def _purpose_problem(claims: Mapping[str, Any]) -> Problem | None:
     """Tokens that no bearer may use: bound to a key (RFC 7800, 8705, 9449), or announcing a logout."""
     if "cnf" in claims:
