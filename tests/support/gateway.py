@@ -49,6 +49,11 @@ rules:
     targets: [shop]
     allow: [write]
     relations: ["public.orders*", "public.order_items", "public.products"]
+  - name: the privacy office reads the shop
+    subjects: {groups: [privacy]}
+    targets: [shop]
+    allow: [read]
+    relations: ["public.*"]
 masks:
   - {tags: [pii.email], with: email, filter: equality, except: {groups: [privacy]}}
   - {tags: [pii.ssn], with: {partial: {keep_last: 4}}}

