@@ -45,7 +45,8 @@ CODES: dict[str, Code] = _codes(
     # 13xx: session state
     ("SP1301", "42501", "this setting is pinned by the gateway"),
     ("SP1302", "42501", "this search_path is not listed by policy"),
-    ("SP1303", "34000", "the prepared statement, portal or cursor is not known to the gateway"),
+    ("SP1303", "34000", "the portal or cursor is not known to the gateway"),
+    ("SP1304", "26000", "the prepared statement is not known to the gateway"),
     # 15xx: protocol
     ("SP1501", "08P01", "protocol violation"),
     ("SP1502", "0A000", "this part of the protocol is not supported"),

@@ -1,0 +1,225 @@
+"""The composition root: the only place where the parts are wired together.
+
+:func:`serve` runs a gateway until it is told to stop; :func:`load_target_catalog` reads one target's catalog for the command line. Both take
+a validated :class:`~sallyport.config.Config`; nothing below sees the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from sallyport.audit.recorder import Recorder
+from sallyport.config import Config, OidcIssuer, SecretRef
+from sallyport.core.errors import ConfigError, refuse
+from sallyport.core.secret import Secret
+from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.policy.load import PolicyFile
+from sallyport.server import tls
+from sallyport.server.connection import ClientConnection
+from sallyport.server.databases import Database
+from sallyport.server.gateway import Gateway, GatewayLimits
+from sallyport.server.query import QueryClient
+from sallyport.server.upstream import Dialer
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.store.database import open_database
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
+from sallyport.targets.catalog_loader import load_catalog
+from sallyport.targets.credentials import reference_from, resolve
+from sallyport.targets.targets import Target, from_settings
+
+log = structlog.get_logger("sallyport")
+
+_BACKLOG = 512
+
+
+def configure_logging(config: Config) -> None:
+    """Structured lines on standard error: for people, or JSON."""
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if config.log.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info if config.log.format == "json" else _plain,
+            render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log.level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _plain(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return event
+
+
+def _target(name: str, config: Config) -> Target:
+    return from_settings(name, config.targets[name])
+
+
+def _dialer(name: str, config: Config) -> Dialer:
+    target = _target(name, config)
+    return Dialer(target, tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds)
+
+
+def _issuer(issuer: OidcIssuer) -> IssuerSettings:
+    return IssuerSettings(
+        issuer=issuer.issuer,
+        audience=issuer.audience,
+        groups_claim=issuer.groups_claim,
+        agent_claim=issuer.agent_claim,
+        algorithms=issuer.algorithms or ALGORITHMS,
+        jwks_url=issuer.jwks_url,
+        clock_skew=issuer.clock_skew,
+        max_token_age=issuer.max_token_age,
+        ca_file=issuer.ca or "",
+    )
+
+
+async def _secrets(references: Mapping[str, SecretRef]) -> dict[str, Secret]:
+    found = {}
+    for name, ref in references.items():
+        given = {
+            k: v for k, v in (("env", ref.env), ("file", ref.file), ("command", ref.command)) if v is not None
+        }
+        found[name] = await resolve(reference_from(given, f"mask_keys.{name}"))
+    return found
+
+
+def _limits(config: Config) -> GatewayLimits:
+    limits = config.limits
+    return GatewayLimits(
+        login_seconds=limits.login_seconds,
+        max_sessions=limits.max_sessions,
+        max_sessions_per_subject=limits.max_sessions_per_subject,
+        max_message_bytes=limits.max_message_bytes,
+        max_row_bytes=limits.max_row_bytes,
+        session_seconds=limits.session_seconds,
+        idle_seconds=limits.idle_seconds,
+    )
+
+
+async def load_target_catalog_async(config: Config, target: str) -> CatalogSnapshot:
+    """Read a target's catalog over the gateway's own connection. Raises ConfigError, RefusedError."""
+    if target not in config.targets:
+        known = ", ".join(sorted(config.targets)) or "none"
+        raise ConfigError(f"there is no target {target!r} in the configuration; there is: {known}")
+    client = QueryClient(_dialer(target, config), 60.0)
+    try:
+        return await load_catalog(client.query)
+    finally:
+        await client.close()
+
+
+def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
+    """:func:`load_target_catalog_async` for callers without an event loop."""
+    return asyncio.run(load_target_catalog_async(config, target))
+
+
+@asynccontextmanager
+async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
+    """A gateway that listens; gives it and the address it got. Everything it started ends with the block."""
+    policy = PolicyFile(config.policy_path)
+    context = (
+        tls.server_context(Path(config.tls.certificate), Path(config.tls.key))
+        if config.tls is not None
+        else None
+    )
+    keys = await _secrets(config.mask_keys)
+    store = open_database(config.data_directory)
+    writer = Writer(store)
+    index = SqlSessionIndex(store, writer)
+    interrupted = index.mark_interrupted()
+    if interrupted:
+        log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
+    writer.start()
+    recorder = Recorder(config.data_directory, index, directory=config.recording_directory)
+    recorder.start()
+    databases = {
+        name: Database(
+            name,
+            _dialer(name, config),
+            lambda: policy.current,
+            keys,
+            check_seconds=config.catalog.check_seconds,
+            max_statement_bytes=config.limits.max_statement_bytes,
+        )
+        for name in config.targets
+    }
+    authenticator = Authenticator(
+        [_issuer(i) for i in config.identity.oidc], required_claims=config.identity.required_claims
+    )
+    gateway = Gateway(databases, authenticator, recorder, policy, _limits(config), context)
+    server = None
+    try:
+        server = await _listen(config, gateway)
+        await gateway.run()
+        host, port = server.sockets[0].getsockname()[:2]
+        yield gateway, (host, port)
+    finally:
+        if server is not None:
+            server.close()
+        await gateway.stop(_say_goodbye)
+        recorder.close()
+        writer.close()
+        store.dispose()
+
+
+async def _listen(config: Config, gateway: Gateway) -> asyncio.Server:
+    address = config.address
+    try:
+        return await asyncio.get_running_loop().create_server(
+            lambda: ClientConnection(gateway), address.host, address.port, backlog=_BACKLOG
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {address}: {error.strerror}. Is another gateway running there? "
+            "Change 'listen' in the configuration."
+        ) from None
+
+
+def _say_goodbye(connection: ClientConnection) -> None:
+    connection.shut(
+        refuse("SP1803", "the gateway is shutting down", hint="Connect again in a moment."),
+        "the gateway is shutting down",
+    )
+
+
+async def serve_async(config: Config, ready: Callable[[str, int], None]) -> None:
+    """Run until SIGINT or SIGTERM. ``ready`` is told the address once clients can connect."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with gateway_running(config) as (gateway, (host, port)):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(signal.SIGHUP, gateway.reload_policy)
+        log.info("listening", address=f"{host}:{port}", targets=sorted(config.targets))
+        ready(host, port)
+        await stop.wait()
+        log.info("stopping", sessions=gateway.sessions)
+
+
+def serve(config: Config, ready: Callable[[str, int], None]) -> None:
+    """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
+    configure_logging(config)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve_async(config, ready))
+        return
+    uvloop.run(serve_async(config, ready))

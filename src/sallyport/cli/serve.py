@@ -1,0 +1,35 @@
+"""``sallyport serve``: run the gateway."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SERVE = """Run the gateway until Ctrl-C.
+
+Example:
+
+    sallyport serve --config sallyport.yaml
+
+Then connect with any PostgreSQL client, the identity token in place of the password:
+
+    PGPASSWORD=$(sallyport token ...) psql "host=127.0.0.1 port=6432 dbname=shop user=claude"
+"""
+
+
+def register(app: typer.Typer) -> None:
+    @app.command(help=_SERVE)
+    def serve(
+        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
+            "sallyport.yaml"
+        ),
+    ) -> None:
+        from sallyport import app as application
+        from sallyport.config import load_config
+
+        def ready(host: str, port: int) -> None:
+            typer.echo(f"sallyport listens on {host}:{port}", err=True)
+
+        application.serve(load_config(config), ready)

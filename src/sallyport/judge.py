@@ -1,0 +1,375 @@
+"""The one door: statement text -> facts -> decision -> mask plan -> :class:`Verdict`, and the cache of verdicts.
+
+A :class:`Judge` serves one target. It holds the current catalog snapshot and bound policy; ``generation`` moves whenever
+either changed. A :class:`View` is the judge as one kind of session sees it (a subject's rule set and masks, and a search_path):
+everything a verdict depends on besides the text is fixed in it, so that its cache is keyed by the exact text alone.
+Sessions that share subject rules and search_path share the view.
+
+Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected error is SP1804, logged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.masking.plan import MaskPlan, build_plan
+from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
+from sallyport.policy.decision import Decision, Outcome
+from sallyport.policy.influence import (
+    check_flows,
+    check_functions,
+    check_influence,
+    check_settings,
+    check_unknowns,
+)
+from sallyport.policy.model import Policy
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.extract import Context, analyze
+from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts
+
+log = structlog.get_logger("sallyport.judge")
+
+#: Bounds of one view's cache: entries and bytes of text. When either is passed the oldest half goes.
+_CACHE_ENTRIES = 4096
+_CACHE_BYTES = 16 << 20
+
+_TRANSACTION_CONTROL = frozenset(
+    {
+        EffectKind.BEGIN,
+        EffectKind.COMMIT,
+        EffectKind.ROLLBACK,
+        EffectKind.SAVEPOINT,
+        EffectKind.ROLLBACK_TO,
+        EffectKind.RELEASE,
+    }
+)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What happens to one statement. Made once, shared by every session of the view: never changed after.
+
+    plan: masks of the rows it returns (None: it returns none, and rows that come all the same are withheld).
+    inner: of PREPARE and DECLARE, the verdict whose plan EXECUTE and FETCH follow.
+    scrub: its errors and notices may quote masked values. opaque: it runs code that was not read (trusted functions,
+    triggers), so not even PostgreSQL's own analysis errors are told from raised ones.
+    """
+
+    facts: StatementFacts
+    sql: bytes
+    refusal: Refusal | None
+    outcome: Outcome
+    rule: str = ""
+    plan: MaskPlan | None = None
+    inner: Verdict | None = None
+    scrub: bool = False
+    opaque: bool = False
+    decision: Decision | None = None
+    # derived once for the hot path
+    effects: tuple[Effect, ...] = ()
+    changes_search_path: bool = False
+    is_ddl: bool = False
+    resolves_names: bool = True
+    # RowDescription body -> compiled program; bounded by the machine
+    programs: dict[bytes, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ScriptVerdict:
+    """Verdicts of a whole simple-query string or Parse text. ``refused``: index of the first statement that does not run, or -1.
+
+    ``refusal`` without statements: the text could not be read at all (syntax error, too long).
+    ``plain``: exactly one statement, allowed, with no effect on the session: the hot path.
+    """
+
+    sql: bytes
+    statements: tuple[Verdict, ...]
+    refused: int = -1
+    refusal: Refusal | None = None
+    plain: bool = False
+    seconds: float = 0.0
+
+
+class View:
+    """The judge for one rule set, one search_path, one policy and one catalog. Immutable but for its cache."""
+
+    def __init__(self, judge: Judge, subject_policy: SubjectPolicy, search_path: tuple[str, ...]) -> None:
+        self.judge_ = judge
+        self.generation = judge.generation
+        self.subject_policy = subject_policy
+        self.catalog = judge.catalog
+        self.policy_version = judge.policy.version
+        self.epoch = self.catalog.epoch
+        self.keys = judge.keys
+        self.context = Context(
+            search_path=effective_search_path(search_path, self.catalog),
+            role=self.catalog.role,
+            max_length=judge.max_statement_bytes,
+            trusted_functions=subject_policy.trusts_function,
+        )
+        self.has_masks = bool(subject_policy.masks)
+        self._masked_relations = frozenset(c.relation for c in subject_policy.masks)
+        self.identifiers = judge.identifiers
+        self.cache: dict[bytes, ScriptVerdict] = {}
+        self._cache_bytes = 0
+
+    def judge(self, sql: bytes) -> ScriptVerdict:
+        """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal."""
+        known = self.cache.get(sql)
+        if known is not None:
+            return known
+        started = time.perf_counter()
+        verdict = self._judge(sql)
+        verdict.seconds = time.perf_counter() - started
+        self._remember(sql, verdict)
+        return verdict
+
+    def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
+        if len(self.cache) >= _CACHE_ENTRIES or self._cache_bytes + len(sql) > _CACHE_BYTES:
+            for key in list(self.cache)[: max(1, len(self.cache) // 2)]:
+                del self.cache[key]
+                self._cache_bytes -= len(key)
+        self.cache[sql] = verdict
+        self._cache_bytes += len(sql)
+
+    def _judge(self, sql: bytes) -> ScriptVerdict:
+        try:
+            facts = analyze(sql, self.catalog, self.context)
+        except RefusedError as error:
+            return ScriptVerdict(sql, (), 0, error.refusal)
+        except Exception as error:
+            log.error("judge failed", error=type(error).__name__, exc_info=True)
+            return ScriptVerdict(sql, (), 0, internal_refusal())
+        return self._decide_all(sql, facts)
+
+    def _decide_all(self, sql: bytes, facts: tuple[StatementFacts, ...]) -> ScriptVerdict:
+        verdicts: list[Verdict] = []
+        refused = -1
+        path_moved = ddl_before = False
+        for index, one in enumerate(facts):
+            verdict = self._guarded(sql, one)
+            if verdict.refusal is None and path_moved and verdict.resolves_names:
+                verdict = self._refused(verdict, AFTER_SEARCH_PATH)
+            if verdict.refusal is None and ddl_before and verdict.resolves_names and not verdict.is_ddl:
+                verdict = self._refused(verdict, AFTER_DDL)
+            path_moved = path_moved or verdict.changes_search_path
+            ddl_before = ddl_before or verdict.is_ddl
+            verdicts.append(verdict)
+            if verdict.refusal is not None:
+                refused = index
+                break
+        plain = (
+            len(verdicts) == 1
+            and refused < 0
+            and not verdicts[0].effects
+            and not verdicts[0].changes_search_path
+        )
+        return ScriptVerdict(sql, tuple(verdicts), refused, None, plain)
+
+    def _guarded(self, sql: bytes, facts: StatementFacts) -> Verdict:
+        try:
+            return self._decide(sql, facts)
+        except Exception as error:
+            log.error("judge failed", error=type(error).__name__, exc_info=True)
+            return Verdict(facts, sql, internal_refusal(), Outcome.DENY)
+
+    @staticmethod
+    def _refused(verdict: Verdict, refusal: Refusal) -> Verdict:
+        return Verdict(verdict.facts, verdict.sql, refusal, Outcome.DENY, effects=verdict.effects)
+
+    def _decide(self, sql: bytes, facts: StatementFacts) -> Verdict:
+        masks = self.subject_policy.masks
+        text = sql.decode()
+        refusal = (
+            check_unknowns(facts, text)
+            or check_functions(facts, self.subject_policy, text)
+            or check_settings(facts, self.subject_policy, text)
+        )
+        decision = self.subject_policy.decide(facts)
+        if refusal is None and decision.outcome is not Outcome.ALLOW:
+            refusal = decision.refusal or internal_refusal()
+        if refusal is None and masks:
+            refusal = check_influence(facts, masks, self.catalog, sql) or check_flows(
+                facts, masks, self.catalog, sql
+            )
+        inner = None
+        if facts.inner is not None and refusal is None:
+            inner = self._inner(sql, facts.inner)
+        kinds = frozenset(effect.kind for effect in facts.effects)
+        return Verdict(
+            facts=facts,
+            sql=sql[facts.start : facts.end],
+            refusal=refusal,
+            outcome=Outcome.ALLOW if refusal is None else _worst(decision.outcome),
+            rule=decision.rule,
+            plan=self.plan(facts.columns),
+            inner=inner,
+            scrub=self._scrub(facts),
+            opaque=self._opaque(facts),
+            decision=decision,
+            effects=facts.effects,
+            changes_search_path=any(s.name.lower() in ("search_path", "") for s in facts.settings)
+            or EffectKind.DISCARD in kinds,
+            is_ddl=EffectKind.DDL in kinds,
+            resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
+        )
+
+    def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:
+        """The plan of a prepared or declared statement. Its permission was decided with the outer statement's."""
+        return Verdict(
+            facts=facts,
+            sql=sql,
+            refusal=None,
+            outcome=Outcome.ALLOW,
+            plan=self.plan(facts.columns),
+            scrub=self._scrub(facts),
+            opaque=self._opaque(facts),
+        )
+
+    def plan(self, columns: tuple[OutputColumn, ...] | None) -> MaskPlan | None:
+        if columns is None:
+            return None
+        return build_plan(columns, self.subject_policy.masks)
+
+    def _relations(self, facts: StatementFacts) -> set[int]:
+        found = {access.relation for access in facts.accesses}
+        found.update(column.relation for column in facts.touched)
+        if facts.inner is not None:
+            found |= self._relations(facts.inner)
+        return found
+
+    def _scrub(self, facts: StatementFacts) -> bool:
+        if not self.has_masks:
+            return False
+        return self._opaque(facts) or not self._masked_relations.isdisjoint(self._relations(facts))
+
+    def _opaque(self, facts: StatementFacts) -> bool:
+        if not self.has_masks:
+            return False
+        if facts.functions or (facts.inner is not None and facts.inner.functions):
+            return True
+        if any(column.dependence is Dependence.OPAQUE for column in facts.columns or ()):
+            return True
+        writes = facts.kind not in ("select", "explain", "show", "copy-out")
+        relations = self.catalog.relations
+        return writes and any(
+            relations[oid].has_triggers for oid in self._relations(facts) if oid in relations
+        )
+
+
+def _worst(outcome: Outcome) -> Outcome:
+    return Outcome.HOLD if outcome is Outcome.HOLD else Outcome.DENY
+
+
+def internal_refusal() -> Refusal:
+    return refuse(
+        "SP1804",
+        "the gateway failed while judging this statement, so it does not run",
+        hint="This is a fault of the gateway; its log says more. A simpler form of the statement may pass.",
+    )
+
+
+AFTER_SEARCH_PATH = refuse(
+    "SP1302",
+    "search_path was changed earlier in the same message",
+    "Names in this statement cannot be resolved before the change is confirmed by the server.",
+    "Send SET search_path on its own, and this statement after it.",
+)
+AFTER_DDL = refuse(
+    "SP1102",
+    "the catalog was changed earlier in this transaction",
+    "Until that change is committed the gateway cannot see what names mean.",
+    "Commit the DDL first, then run this statement in a new transaction.",
+)
+
+
+def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:
+    """Schema names in lookup order: ``$user`` expanded, missing schemas dropped, pg_catalog first unless listed.
+
+    Source: PostgreSQL, src/backend/catalog/namespace.c, recomputeNamespacePath. No temporary schema is ever included: creating
+    temporary relations is refused.
+    """
+    names = [catalog.role if name == "$user" else name for name in setting]
+    path = [name for name in names if name in catalog.schemas or name == "pg_catalog"]
+    unique = tuple(dict.fromkeys(path))
+    return unique if "pg_catalog" in unique else ("pg_catalog", *unique)
+
+
+class Judge:
+    """The current catalog and policy of one target, and the views over them. ``generation`` moves with either."""
+
+    def __init__(
+        self,
+        target: str,
+        policy: Policy,
+        catalog: CatalogSnapshot,
+        keys: Mapping[str, Secret],
+        *,
+        max_statement_bytes: int,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.target = target
+        self.policy = policy
+        self.catalog = catalog
+        self.keys = keys
+        self.max_statement_bytes = max_statement_bytes
+        self.generation = 0
+        self._now = now
+        self._bound: BoundPolicy = bind(policy, catalog, target)
+        self._views: dict[tuple[object, tuple[str, ...]], View] = {}
+        self._identifiers: frozenset[str] = frozenset()
+        self._identifiers_of = ""
+
+    @property
+    def identifiers(self) -> frozenset[str]:
+        """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING)."""
+        if self._identifiers_of != self.catalog.epoch:
+            catalog = self.catalog
+            found = set(catalog.schemas)
+            for relation in catalog.relations.values():
+                found.add(relation.name)
+                found.update(column.name for column in relation.columns)
+            found.update(one.name for one in catalog.types.values())
+            self._identifiers, self._identifiers_of = frozenset(found), catalog.epoch
+        return self._identifiers
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(self._bound.warnings)
+
+    def update(self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None) -> bool:
+        """Take a new policy or catalog. Returns whether anything moved; raises ConfigError and keeps the old on a bad policy."""
+        new_policy, new_catalog = policy or self.policy, catalog or self.catalog
+        if new_policy.version == self.policy.version and new_catalog.epoch == self.catalog.epoch:
+            return False
+        self._bound = bind(new_policy, new_catalog, self.target)
+        self.policy, self.catalog = new_policy, new_catalog
+        self._views = {}
+        self.generation += 1
+        return True
+
+    def tick(self) -> None:
+        """Time has passed: rules with access windows may have opened or closed, so sessions look again."""
+        if any(rule.windows for rule in self.policy.rules):
+            self.generation += 1
+
+    def subject_policy(self, subject: Subject) -> SubjectPolicy:
+        return self._bound.for_subject(subject, self._now())
+
+    def view(self, subject: Subject, search_path: tuple[str, ...]) -> View:
+        """The view for this subject now. Sessions whose rules, masks and path are equal share one."""
+        subject_policy = self.subject_policy(subject)
+        key = (subject_policy.key, search_path)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) > 256:
+                self._views.clear()
+            view = self._views[key] = View(self, subject_policy, search_path)
+        return view

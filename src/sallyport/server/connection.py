@@ -1,0 +1,442 @@
+"""One client connection: owns both transports, moves bytes, carries out what the sans-I/O machines ask for.
+
+Back-pressure goes both ways: a client that does not read stops the reading of its target, a target that does not read stops the reading
+of its client, and a recorder that falls behind stops both. Nothing here looks into a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import Any
+
+import structlog
+
+from sallyport.audit.recording import SessionRecording
+from sallyport.core.errors import ProtocolError, RefusedError, refuse
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge
+from sallyport.server.databases import Database
+from sallyport.server.gateway import Gateway
+from sallyport.server.tls import ALPN, TlsLayer
+from sallyport.server.upstream import UpstreamLink
+from sallyport.session import login as steps
+from sallyport.session.commands import CancelUpstream, CloseSession, Command, JudgeElsewhere, RefreshCatalog
+from sallyport.session.machine import Limits, Session
+from sallyport.session.paths import format_search_path, parse_search_path
+from sallyport.wire import backend, frontend
+
+log = structlog.get_logger("sallyport.connection")
+
+WRITE_HIGH_WATER = 512 * 1024
+#: Unhandled client bytes of a paused session, beyond which its client is no longer read.
+_CLIENT_BACKLOG = 1 << 20
+_BACKLOG_POLL = 0.005
+
+
+class ClientConnection(asyncio.Protocol):
+    """From accept to close. See the module docstring."""
+
+    __slots__ = (
+        "_authenticating", "_client_paused", "_database", "_deadline", "_direct_tls", "_gateway", "_link", "_login", "_lost", "_peer",
+        "_pid", "_polling", "_recorder", "_session", "_subject", "_tls", "_transport", "_upstream_paused",
+    )  # fmt: skip
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._transport: Any = None
+        self._tls: TlsLayer | None = None
+        self._login: steps.ClientLogin | None = None
+        self._session: Session | None = None
+        self._link: UpstreamLink | None = None
+        self._database: Database | None = None
+        self._recorder: SessionRecording | None = None
+        self._subject: Subject | None = None
+        self._authenticating: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._pid = 0
+        self._peer = ""
+        self._lost = False
+        self._direct_tls = False
+        self._client_paused = self._upstream_paused = self._polling = False
+
+    # -- the client's transport ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
+        loopback = not isinstance(peer, tuple) or ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback
+        self._login = steps.ClientLogin(tls=self._gateway.tls is not None, loopback=loopback)
+        if not self._gateway.may_connect():
+            self._refuse(refuse("SP1605", "too many connections are waiting to log in"))
+            return
+        self._gateway.pending.add(self)
+        seconds = self._gateway.limits.login_seconds
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._too_slow)
+
+    def data_received(self, data: bytes) -> None:
+        tls = self._tls
+        if tls is not None:
+            try:
+                established = tls.established
+                data = tls.receive(data)
+            except ProtocolError as error:
+                self._tls_failed(str(error))
+                return
+            more = tls.outgoing()
+            if more:
+                self._transport.write(more)
+            if not established and tls.established and not self._tls_ready(tls):
+                return
+            if not data:
+                return
+        session = self._session
+        if session is not None:
+            session.receive_from_client(data)
+            self._after()
+        elif self._login is not None:
+            self._login.receive(data)
+            self._after_login_step()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        self._end("the client closed the connection")
+
+    def pause_writing(self) -> None:
+        self._upstream_paused = True
+        self._pace_upstream()
+
+    def resume_writing(self) -> None:
+        self._upstream_paused = False
+        self._pace_upstream()
+
+    def _write(self, data: bytes | bytearray) -> None:
+        if not self._lost:
+            self._transport.write(self._tls.send(data) if self._tls is not None else data)
+
+    # -- login ---------------------------------------------------------------------------------------------------
+
+    def _after_login_step(self) -> None:
+        login = self._login
+        if login is None:
+            return
+        if login.to_client:
+            self._write(bytes(login.to_client))
+            login.to_client.clear()
+        requests, login.requests = login.requests, []
+        for request in requests:
+            if isinstance(request, steps.StartTls):
+                self._start_tls(request)
+            elif isinstance(request, steps.CancelBackend):
+                self._gateway.cancel(request.pid, request.key)
+            elif isinstance(request, steps.Authenticate):
+                self._authenticating = self._gateway.spawn(self._log_in(request), "login")
+            else:
+                self._close_transport()
+
+    def _start_tls(self, request: steps.StartTls) -> None:
+        context = self._gateway.tls
+        if context is None:
+            self._close_transport()
+            return
+        self._tls = TlsLayer(context, server_side=True)
+        self._direct_tls = request.direct
+        if request.received:
+            self.data_received(request.received)
+
+    def _tls_ready(self, tls: TlsLayer) -> bool:
+        # Direct TLS is only PostgreSQL when ALPN says so: another protocol's client must not be answered.
+        if self._direct_tls and tls.alpn != ALPN:
+            self._tls_failed("direct TLS without ALPN postgresql")
+            return False
+        if self._login is not None:
+            self._login.tls_started()
+        return True
+
+    def _tls_failed(self, reason: str) -> None:
+        log.info("TLS failed", peer=self._peer, reason=reason)
+        self._transport.abort()
+
+    def _too_slow(self) -> None:
+        self._refuse(
+            refuse("SP1606", f"the login took more than {self._gateway.limits.login_seconds:g} seconds")
+        )
+
+    def _refuse(self, refusal: Any) -> None:
+        if self._login is not None and self._session is None:
+            self._login.refuse(refusal)
+            self._after_login_step()
+
+    async def _log_in(self, request: steps.Authenticate) -> None:
+        link: UpstreamLink | None = None
+        try:
+            subject = await self._gateway.authenticator.authenticate(
+                request.token, label=request.label, entrance="wire"
+            )
+            database, judge = await self._choose_target(request, subject)
+            self._gateway.admit(subject)
+            path = self._search_path(request, judge, subject)
+            settings = {**request.settings, **_PINNED, "search_path": format_search_path(path)}
+            link = await database.dialer.open(settings, minor=request.minor)
+            if self._lost or self._login is None or self._login.phase is not steps.Phase.WORKING:
+                link.abort()
+                return
+            self._begin(subject, database, judge, link, path, request)
+        except RefusedError as error:
+            log.info("login refused", peer=self._peer, code=error.refusal.code.id, target=request.target)
+            self._refuse(error.refusal)
+        except asyncio.CancelledError:
+            if link is not None:
+                link.abort()
+            raise
+
+    async def _choose_target(self, request: steps.Authenticate, subject: Subject) -> tuple[Database, Judge]:
+        unknown = refuse(
+            "SP1603",
+            f'there is no target "{request.target}" for you',
+            "It does not exist, or no rule of the policy lets you in.",
+            "The database name in the connection string picks the target.",
+        )
+        database = self._gateway.databases.get(request.target)
+        if database is None:
+            raise RefusedError(unknown)
+        judge = await database.ready()
+        if not judge.subject_policy(subject).may_connect:
+            raise RefusedError(unknown)
+        return database, judge
+
+    @staticmethod
+    def _search_path(request: steps.Authenticate, judge: Judge, subject: Subject) -> tuple[str, ...]:
+        default = judge.catalog.default_search_path
+        if request.search_path is None:
+            return default
+        asked = parse_search_path(request.search_path)
+        if asked != default and asked not in judge.subject_policy(subject).search_paths:
+            raise RefusedError(
+                refuse("SP1302", f"the search_path {request.search_path!r} is not listed by policy")
+            )
+        return asked
+
+    def _begin(
+        self,
+        subject: Subject,
+        database: Database,
+        judge: Judge,
+        link: UpstreamLink,
+        path: tuple[str, ...],
+        request: steps.Authenticate,
+    ) -> None:
+        gateway, login = self._gateway, self._login
+        if login is None:
+            return
+        application = request.settings.get("application_name", "")
+        self._recorder = gateway.recorder.open_session(
+            new_id("ses"), subject, database.name, self._peer, application
+        )
+        policy_limits = judge.subject_policy(subject).limits
+        limits = Limits(
+            gateway.limits.max_message_bytes,
+            gateway.limits.max_row_bytes,
+            int(getattr(policy_limits, "rows", 0) or 0),
+            int(getattr(policy_limits, "bytes", 0) or 0),
+        )
+        self._subject, self._database, self._link = subject, database, link
+        self._pid, key = gateway.register(self, subject, request.minor)
+        greeting = bytearray(backend.authentication_ok())
+        for name, value in link.login.parameters.items():
+            greeting += backend.parameter_status(name, value)
+        greeting += backend.backend_key_data(self._pid, key)
+        greeting += backend.ready_for_query(b"I")
+        session = Session(subject, judge, self._recorder, path, limits)
+        rest = login.take_rest()
+        self._session, self._login = session, None
+        self._logged_in()
+        link.on_data, link.on_lost, link.on_pause = self._from_server, self._server_lost, self._server_slow
+        self._write(greeting)
+        if rest:
+            session.receive_from_client(rest)
+            self._after()
+
+    def _logged_in(self) -> None:
+        self._gateway.pending.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        seconds = self._gateway.limits.session_seconds
+        if seconds:
+            self._deadline = asyncio.get_running_loop().call_later(seconds, self._expired)
+
+    def _expired(self) -> None:
+        self.shut(refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached")
+
+    # -- the session ---------------------------------------------------------------------------------------------
+
+    def _from_server(self, data: bytes) -> None:
+        session = self._session
+        if session is not None:
+            session.receive_from_server(data)
+            self._after()
+
+    def _after(self) -> None:
+        """Flush both buffers, carry out commands, pace both sides."""
+        session, link = self._session, self._link
+        if session is None or link is None:
+            return
+        if session.to_server:
+            out, session.to_server = session.to_server, bytearray()
+            link.write(out)
+        if session.to_client:
+            out, session.to_client = session.to_client, bytearray()
+            self._write(out)
+        while session.commands:
+            self._carry_out(session.commands.pop(0), session)
+        recorder = self._recorder
+        if recorder is not None and recorder.backlog > self._gateway.limits.session_backlog_bytes:
+            self._wait_for_recorder()
+        if session.blocked and session.client_backlog > _CLIENT_BACKLOG and not self._client_paused:
+            self._pace_client(True)
+        elif self._client_paused and not session.blocked:
+            self._pace_client(False)
+
+    def _carry_out(self, command: Command, session: Session) -> None:
+        if isinstance(command, CloseSession):
+            self._end(command.reason)
+        elif isinstance(command, CancelUpstream):
+            self._cancel_upstream()
+        elif isinstance(command, RefreshCatalog):
+            self._gateway.spawn(self._refresh(command, session), "refresh catalog")
+        elif isinstance(command, JudgeElsewhere):
+            self._gateway.spawn(self._judge(command, session), "judge")
+
+    async def _refresh(self, command: RefreshCatalog, session: Session) -> None:
+        if self._database is not None:
+            await self._database.refresh(force=command.force)
+        session.resume(refreshed=True)
+        self._after()
+
+    async def _judge(self, command: JudgeElsewhere, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._gateway.judging, command.view.judge, command.sql)
+        session.resume()
+        self._after()
+
+    def cancel_requested(self) -> None:
+        """The client asked, over another connection, to cancel what runs."""
+        if self._recorder is not None:
+            self._recorder.note("cancel", "the client asked to cancel the running statement")
+        self._cancel_upstream()
+
+    def _cancel_upstream(self) -> None:
+        link, database = self._link, self._database
+        if link is not None and database is not None and not self._gateway.stopping:
+            self._gateway.spawn(_cancel(database, link.login.pid, link.login.key), "cancel")
+
+    # -- pacing --------------------------------------------------------------------------------------------------
+
+    def _server_slow(self, slow: bool) -> None:
+        self._pace_client(slow)
+
+    def _pace_client(self, pause: bool) -> None:
+        if self._client_paused == pause or self._lost:
+            return
+        self._client_paused = pause
+        if pause:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _pace_upstream(self) -> None:
+        link = self._link
+        if link is None or link.transport.is_closing():
+            return
+        if self._upstream_paused or self._polling:
+            link.transport.pause_reading()
+        else:
+            link.transport.resume_reading()
+
+    def _wait_for_recorder(self) -> None:
+        if self._polling:
+            return
+        self._polling = True
+        self._pace_upstream()
+        self._pace_client(True)
+        asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
+
+    def _poll_recorder(self) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            self._polling = False
+            return
+        if recorder.backlog > self._gateway.limits.session_backlog_bytes // 2 and not recorder.failed:
+            asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
+            return
+        self._polling = False
+        self._pace_upstream()
+        self._pace_client(False)
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def _server_lost(self) -> None:
+        session = self._session
+        if session is not None:
+            session.close(
+                refuse("SP1802", "the connection to the database was lost", hint="Connect again."),
+                "the target closed the connection",
+            )
+            self._after()
+
+    def shut(self, refusal: Any, reason: str) -> None:
+        """End this connection from the gateway's side, telling the client why."""
+        if self._session is not None:
+            self._session.close(refusal, reason)
+            self._after()
+        else:
+            self._refuse(refusal)
+
+    def _close_transport(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+        self._gateway.pending.discard(self)
+
+    def _end(self, reason: str) -> None:
+        """Let go of everything, once."""
+        gateway = self._gateway
+        gateway.pending.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if self._authenticating is not None and self._session is None:
+            self._authenticating.cancel()
+        link, session = self._link, self._session
+        if link is not None:
+            if session is not None and session.entries and self._lost:
+                self._cancel_upstream()  # nobody is left to read the answer
+            link.on_data = link.on_lost = link.on_pause = None
+            link.write(frontend.terminate())
+            link.close()
+            self._link = None
+        if self._recorder is not None:
+            self._recorder.end(reason)
+            self._recorder = None
+        if self._pid and self._subject is not None:
+            gateway.unregister(self._pid, self._subject)
+            self._pid = 0
+        if session is not None:
+            session.close(None, reason)
+            session.commands.clear()
+            self._session = None
+        if not self._lost:
+            self._close_transport()
+
+
+_PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+
+async def _cancel(database: Database, pid: int, key: bytes) -> None:
+    try:
+        await database.dialer.cancel(pid, key)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        log.warning("cancel not delivered", target=database.name, reason=str(error))

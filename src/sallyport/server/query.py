@@ -1,0 +1,99 @@
+"""The gateway's own questions to a target (catalog, fingerprint), over the simple query protocol with text results."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sallyport.core.errors import SallyportError
+from sallyport.server.upstream import Dialer, UpstreamLink
+from sallyport.wire import backend, frontend
+from sallyport.wire.frames import split
+
+_MAX_MESSAGE = 256 << 20
+
+
+class QueryError(SallyportError):
+    """The target answered one of the gateway's own questions with an error."""
+
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+class QueryClient:
+    """One connection, opened when first needed and again after it was lost; one question at a time."""
+
+    def __init__(self, dialer: Dialer, seconds: float) -> None:
+        self._dialer = dialer
+        self._seconds = seconds
+        self._link: UpstreamLink | None = None
+        self._lock = asyncio.Lock()
+        self._input = bytearray()
+        self._rows: list[list[str | None]] = []
+        self._error: QueryError | None = None
+        self._answer: asyncio.Future[None] | None = None
+
+    async def query(self, sql: str) -> list[list[str | None]]:
+        """Rows as text. Raises QueryError, RefusedError (SP1604) when the target cannot be reached."""
+        async with self._lock:
+            if self._link is None:
+                self._link = await self._dialer.open(
+                    {"application_name": "sallyport", "client_encoding": "UTF8"}
+                )
+                self._link.on_data = self._data
+                self._link.on_lost = self._lost
+            self._rows, self._error = [], None
+            self._answer = asyncio.get_running_loop().create_future()
+            self._link.write(frontend.query(sql))
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._answer
+            except TimeoutError:
+                self._drop()
+                raise QueryError("the catalog query took too long", "57014") from None
+            if self._error is not None:
+                raise self._error
+            return self._rows
+
+    def _data(self, data: bytes) -> None:
+        self._input += data
+        spans, rest = split(self._input, 0, _MAX_MESSAGE, False)
+        for kind, start, end, _ in spans:
+            if kind == 0x44:
+                self._rows.append(_row(self._input, start, end))
+            elif kind == 0x45:
+                fields = backend.parse_error_fields(bytes(self._input[start + 5 : end]))
+                self._error = self._error or QueryError(fields.get("M", "error"), fields.get("C", ""))
+            elif kind == 0x5A and self._answer is not None and not self._answer.done():
+                self._answer.set_result(None)
+        del self._input[:rest]
+
+    def _lost(self) -> None:
+        self._link = None
+        self._input.clear()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(QueryError("the connection to the target was lost", "08006"))
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+
+    async def close(self) -> None:
+        if self._link is not None:
+            self._link.write(frontend.terminate())
+            self._link.close()
+
+
+def _row(buffer: bytearray, start: int, end: int) -> list[str | None]:
+    count = int.from_bytes(buffer[start + 5 : start + 7], "big")
+    position = start + 7
+    values: list[str | None] = []
+    for _ in range(count):
+        size = int.from_bytes(buffer[position : position + 4], "big", signed=True)
+        position += 4
+        if size < 0:
+            values.append(None)
+            continue
+        values.append(buffer[position : position + size].decode())
+        position += size
+    return values

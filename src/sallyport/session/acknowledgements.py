@@ -1,0 +1,76 @@
+"""Replies that acknowledge messages of the extended query protocol, and ReadyForQuery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sallyport.core.errors import ProtocolError
+from sallyport.session.entries import Entry
+from sallyport.session.states import ClientState
+from sallyport.wire import backend
+
+if TYPE_CHECKING:
+    from sallyport.session.machine import Session
+
+Buffer = bytes | bytearray
+
+
+def parse_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+    if entry.refusal is not None or entry.prepared is None:
+        raise ProtocolError("a refused statement was answered with success")
+    session.statements.confirm(entry.name, entry.prepared)
+    session.entries.popleft()
+
+
+def bind_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+    if entry.refusal is not None or entry.portal is None or entry.prepared is None:
+        raise ProtocolError("a refused Bind was answered with success")
+    if session.statements.confirmed.get(entry.portal.statement) is not entry.prepared:
+        raise ProtocolError("a portal was bound to a statement that is not the one that was judged")
+    session.portals.confirm(entry.name, entry.portal)
+    session.entries.popleft()
+
+
+def close_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+    if entry.value == "S":
+        session.statements.confirm(entry.name, None)
+    else:
+        session.portals.confirm(entry.name, None)
+    session.entries.popleft()
+
+
+def ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+    session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
+    session.entries.popleft()
+    if session.state is ClientState.COPY_IN:
+        session.state, session.copy_entry = ClientState.READY, None
+    if session.transaction_status == b"I":
+        session.ddl_open = session.ddl_open and bool(session.entries)
+    if session.withholding:
+        session.announce = bytes(buffer[start:end])
+        session.withholding = False
+        if not session.entries:
+            session.settled()
+        return b""
+    if not session.entries:
+        session.settled()
+    return None
+
+
+def probe_value(buffer: Buffer, start: int) -> str | None:
+    count = int.from_bytes(buffer[start + 5 : start + 7], "big")
+    length = int.from_bytes(buffer[start + 7 : start + 11], "big", signed=True)
+    if count != 1 or length < 0:
+        return None
+    return buffer[start + 11 : start + 11 + length].decode("utf-8", "replace")
+
+
+def probe_ignored(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    return b""
+
+
+def probe_ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
+    session.entries.popleft()
+    session.probed(entry.value)
+    return b""

@@ -1,0 +1,184 @@
+"""What statements do to the session: names that appear and vanish, search_path, the catalog.
+
+``assume`` runs when a statement is forwarded, ``apply`` when the server said that it succeeded; see
+:mod:`sallyport.session.statements` for why there are two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.judge import Verdict
+from sallyport.session.statements import Portal, Prepared
+from sallyport.sql.facts import Effect, EffectKind
+
+if TYPE_CHECKING:
+    from sallyport.session.machine import Session
+
+#: PostgreSQL's NAMEDATALEN - 1: names of statements and portals are cut there, by bytes (hash tables with fixed-size keys).
+NAME_BYTES = 63
+
+_ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
+
+MUST_BE_ALONE = refuse(
+    "SP1107",
+    "this statement must be sent on its own here",
+    "Statements before it in the same message changed what it would mean.",
+    "Send the statements one by one.",
+)
+
+MOVED_MEANWHILE = refuse(
+    "SP1107",
+    "policy or catalog changed while this portal was being opened",
+    "It was judged under rules that no longer hold.",
+    "Bind and execute it again.",
+)
+
+
+@dataclass(slots=True, eq=False)
+class Assumed:
+    """What a statement was taken to create, run or read when it was forwarded. ``rows``: the verdict its rows follow."""
+
+    kind: EffectKind
+    name: bytes
+    value: Prepared | Portal | None
+    rows: Verdict | None = None
+
+
+def key(name: str | bytes) -> bytes:
+    """A statement or portal name as the server's hash tables see it."""
+    return (name.encode() if isinstance(name, str) else name)[:NAME_BYTES]
+
+
+def assume(
+    session: Session, verdict: Verdict, script: bytes, assumed: dict[int, Assumed], index: int
+) -> Refusal | None:
+    """Follow a statement that is about to be forwarded; a refusal when it refers to what is not known."""
+    if verdict.changes_search_path:
+        session.path_dirty = session.path_touched = True
+    if verdict.is_ddl:
+        session.ddl_open = session.catalog_stale = True
+    for effect in verdict.effects:
+        if effect.kind in _ENDS_TRANSACTION and session.path_touched:
+            session.path_dirty = True
+        found = _assume_one(session, verdict, effect)
+        if isinstance(found, Refusal):
+            return found
+        if found is not None:
+            assumed[index] = found
+    return None
+
+
+def _assume_one(session: Session, verdict: Verdict, effect: Effect) -> Assumed | Refusal | None:
+    name = key(effect.name)
+    kind = effect.kind
+    if kind is EffectKind.PREPARE:
+        prepared = Prepared(verdict.sql, verdict.inner, session.view, inner=True)
+        session.statements.assume(name, prepared)
+        return Assumed(kind, name, prepared)
+    if kind is EffectKind.DECLARE:
+        portal = Portal(
+            Prepared(verdict.sql, verdict.inner, session.view, inner=True), verdict.inner, session.view, True
+        )
+        session.portals.assume(name, portal)
+        return Assumed(kind, name, portal)
+    if kind is EffectKind.EXECUTE:
+        return _execute(session, name)
+    if kind is EffectKind.FETCH:
+        return _fetch(session, name)
+    if kind is EffectKind.DEALLOCATE:
+        session.statements.assume(name, None) if name else session.statements.assume_all_closed()
+    elif kind is EffectKind.CLOSE:
+        session.portals.assume(name, None) if name else session.portals.assume_all_closed()
+    elif kind is EffectKind.DISCARD and effect.name == "all":
+        session.statements.assume_all_closed()
+        session.portals.assume_all_closed()
+    return None
+
+
+def _execute(session: Session, name: bytes) -> Assumed | Refusal:
+    prepared = session.statements.lookup(name)
+    if prepared is None:
+        return unknown_statement(name)
+    verdict = current_verdict(session, prepared)
+    if isinstance(verdict, Refusal):
+        return verdict
+    return Assumed(EffectKind.EXECUTE, name, prepared, verdict)
+
+
+def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
+    portal = session.portals.lookup(name)
+    if portal is None:
+        return unknown_portal(name)
+    verdict = current_verdict(session, portal.prepared)
+    if isinstance(verdict, Refusal):
+        return verdict
+    return Assumed(EffectKind.FETCH, name, portal, verdict)
+
+
+def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal | None:
+    """The verdict of a prepared statement as of now: judged again when policy, catalog or search_path moved."""
+    if session.generation != session.judge.generation:
+        session.bind_view()
+    if prepared.view is session.view:
+        return prepared.verdict
+    script = session.view.judge(prepared.script)
+    if script.refusal is not None:
+        return script.refusal
+    if not script.statements:
+        return None
+    verdict = script.statements[0]
+    if verdict.refusal is not None:
+        return verdict.refusal
+    if prepared.inner:
+        return verdict.inner
+    return verdict
+
+
+def apply(session: Session, verdict: Verdict, assumed: Assumed | None) -> None:
+    """The server completed the statement."""
+    if assumed is not None:
+        if assumed.kind is EffectKind.PREPARE and isinstance(assumed.value, Prepared):
+            session.statements.confirm(assumed.name, assumed.value)
+        elif assumed.kind is EffectKind.DECLARE and isinstance(assumed.value, Portal):
+            session.portals.confirm(assumed.name, assumed.value)
+    for effect in verdict.effects:
+        name = key(effect.name)
+        if effect.kind is EffectKind.DEALLOCATE:
+            session.statements.confirm(name, None) if name else session.statements.clear()
+        elif effect.kind is EffectKind.CLOSE:
+            session.portals.confirm(name, None) if name else session.portals.clear()
+        elif effect.kind is EffectKind.DISCARD and effect.name == "all":
+            session.statements.clear()
+            session.portals.clear()
+
+
+def holds(session: Session, assumed: Assumed) -> bool:
+    """Is what was assumed still what the server has, now that every earlier answer is in?"""
+    if assumed.kind is EffectKind.EXECUTE:
+        return session.statements.confirmed.get(assumed.name) is assumed.value
+    if assumed.kind is EffectKind.FETCH:
+        return session.portals.confirmed.get(assumed.name) is assumed.value
+    return True
+
+
+def unknown_statement(name: bytes) -> Refusal:
+    shown = name.decode("utf-8", "replace")
+    return refuse(
+        "SP1304",
+        f'prepared statement "{shown}" does not exist',
+        "It was not prepared through this session, or it was closed or refused.",
+        "Prepare it first.",
+    )
+
+
+def unknown_portal(name: bytes) -> Refusal:
+    shown = name.decode("utf-8", "replace")
+    return refuse(
+        "SP1303",
+        f'cursor or portal "{shown}" does not exist',
+        "It was not opened through this session, or its transaction has ended.",
+        "Open it first, inside the same transaction.",
+    )

@@ -1,0 +1,91 @@
+"""What is expected back from the server, one entry per forwarded (or injected) message, oldest first.
+
+The queue of entries is what keeps pipelining right: a server message always belongs to the oldest entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sallyport.core.errors import Refusal
+from sallyport.judge import ScriptVerdict, Verdict
+from sallyport.session.effects import Assumed
+from sallyport.session.statements import Portal, Prepared
+from sallyport.session.states import Expect
+
+#: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
+#: leaves the same transaction state behind that the refused statement's own error would.
+FAILING_SQL = b'SELECT "refused by sallyport"'
+#: Names that no client can create through the gateway: a Bind or Execute that must fail goes to them.
+NOWHERE = b"sallyport refused this"
+
+
+class Entry:
+    """One expected reply.
+
+    kind: which replies may come. number: the statement's number in the recording, 0 for none. verdict: of the statement that is
+    answered now. script/index: of a simple query, all statements and the current one. refusal: what replaces the server's error
+    for the statement at ``refused_at``.
+    hidden: injected by the gateway; its replies are dropped. assumed: (names, name, value) pairs that must be confirmed when rows
+    come, by statement index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
+    """
+
+    __slots__ = (
+        "assumed",
+        "copy",
+        "first_number",
+        "hidden",
+        "index",
+        "kind",
+        "name",
+        "number",
+        "portal",
+        "prepared",
+        "program",
+        "refusal",
+        "refused_at",
+        "rows",
+        "script",
+        "size",
+        "started",
+        "value",
+        "verdict",
+    )
+
+    def __init__(
+        self,
+        kind: Expect,
+        number: int = 0,
+        verdict: Verdict | None = None,
+        script: ScriptVerdict | None = None,
+        refusal: Refusal | None = None,
+        started: float = 0.0,
+        name: bytes = b"",
+        prepared: Prepared | None = None,
+        portal: Portal | None = None,
+        hidden: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.number = number
+        self.first_number = number
+        self.verdict = verdict
+        self.script = script
+        self.index = 0
+        self.refusal = refusal
+        self.refused_at = 0  # index of the refused statement in a script
+        self.started = started
+        self.name = name
+        self.prepared = prepared
+        self.portal = portal
+        self.hidden = hidden
+        self.rows = 0
+        self.size = 0
+        self.program: Any = None
+        self.copy: Any = None
+        self.assumed: dict[int, Assumed] | None = None
+        self.value: str | None = None
+
+    @property
+    def refused_now(self) -> bool:
+        """Is the statement that is answered now the refused one?"""
+        return self.refusal is not None and self.index >= self.refused_at

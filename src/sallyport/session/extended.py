@@ -1,0 +1,223 @@
+"""Extended query (protocol section 54.2.3): Parse, Bind, Describe, Execute, Close, Flush, Sync, pipelined at will."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.judge import Verdict
+from sallyport.session import effects
+from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
+from sallyport.session.statements import Portal, Prepared
+from sallyport.session.states import ClientState, Expect
+from sallyport.wire import frontend
+from sallyport.wire.fields import EncodingError
+
+if TYPE_CHECKING:
+    from sallyport.session.machine import Session
+
+BLOCK = "block"
+
+#: A client that pipelines without ever reading would grow the queue of expected replies: bounded.
+MAX_ENTRIES = 200_000
+MAX_NAMES = 20_000
+
+
+def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+    """Parse: a refused text is replaced by one that fails in the server's own analysis."""
+    try:
+        message = frontend.parse_parse(bytes(data[start + 5 : end]))
+    except EncodingError as error:
+        return _refuse_parse(session, b"", None, refuse("SP1501", str(error)))
+    script = session.judge_script(message.sql)
+    if script is None:
+        return BLOCK
+    verdict = script.statements[0] if script.statements else None
+    refusal: Refusal | None = None
+    if script.refused >= 0:
+        refusal = script.statements[script.refused].refusal if script.statements else script.refusal
+    elif session.special:
+        gate = session.gate(verdict)
+        if isinstance(gate, str):
+            return gate
+        refusal = gate
+    if refusal is not None:
+        return _refuse_parse(session, message.sql, verdict, refusal)
+    _bound_queue(session)
+    name = effects.key(message.name)
+    # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
+    prepared = Prepared(message.sql, verdict, session.view) if len(script.statements) < 2 else None
+    session.statements.assume(name, prepared)
+    session.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
+    session.to_server += data[start:end]
+    session.unsynced = True
+    return None
+
+
+def _refuse_parse(session: Session, sql: bytes, verdict: Verdict | None, refusal: Refusal) -> str | None:
+    number = session.record(sql, verdict, refusal, "extended")
+    session.entries.append(Entry(Expect.PARSE, number, None, None, refusal, monotonic()))
+    session.to_server += frontend.parse(b"", FAILING_SQL)
+    session.unsynced = True
+    return None
+
+
+def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+    """Bind: the statement it names is looked up, and judged again when something moved since its Parse."""
+    message = frontend.parse_bind(bytes(data[start + 5 : end]))
+    prepared = session.statements.lookup(effects.key(message.statement))
+    refusal: Refusal | None = None
+    verdict: Verdict | None = None
+    if prepared is None:
+        refusal = effects.unknown_statement(message.statement)
+    else:
+        current = effects.current_verdict(session, prepared)
+        if isinstance(current, Refusal):
+            refusal = current
+        else:
+            verdict = current
+            if session.special:
+                gate = session.gate(verdict)
+                if isinstance(gate, str):
+                    return gate
+                refusal = gate
+    session.unsynced = True
+    _bound_queue(session)
+    if refusal is not None or prepared is None:
+        number = session.record(prepared.script if prepared else b"", verdict, refusal, "extended")
+        session.entries.append(Entry(Expect.BIND, number, verdict, None, refusal, monotonic()))
+        session.to_server += frontend.bind(b"", NOWHERE)
+        return None
+    name = effects.key(message.portal)
+    statement = effects.key(message.statement)
+    portal = Portal(prepared, verdict, session.view, False, message.params, message.param_formats, statement)
+    session.portals.assume(name, portal)
+    session.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
+    session.to_server += data[start:end]
+    return None
+
+
+def describe(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    """Describe of a statement or portal; the answer for a portal fixes how its rows pass."""
+    message = frontend.parse_describe(bytes(data[start + 5 : end]))
+    name = effects.key(message.name)
+    session.unsynced = True
+    _bound_queue(session)
+    if message.kind == b"S":
+        prepared = session.statements.lookup(name)
+        verdict = prepared.verdict if prepared else None
+        session.entries.append(Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, None, None, 0.0, name, prepared))
+    else:
+        portal = session.portals.lookup(name)
+        if portal is not None:
+            portal.asked = True
+        verdict = portal.verdict if portal else None
+        session.entries.append(Entry(Expect.DESCRIBE_PORTAL, 0, verdict, None, None, 0.0, name, None, portal))
+    session.to_server += data[start:end]
+
+
+def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+    """Execute: rows pass only after a RowDescription of this very portal was compared with the plan.
+
+    A client need not ask for one (asyncpg describes the statement, once), so the gateway asks in its place and keeps the answer.
+    """
+    message = frontend.parse_execute(bytes(data[start + 5 : end]))
+    name = effects.key(message.portal)
+    portal = session.portals.lookup(name)
+    session.unsynced = True
+    _bound_queue(session)
+    if portal is None:
+        return _refuse_execute(session, b"", None, effects.unknown_portal(message.portal))
+    current = _still_allowed(session, portal, name)
+    if isinstance(current, Refusal):
+        return _refuse_execute(session, portal.prepared.script, portal.verdict, current, portal)
+    portal = current
+    refusal: Refusal | None = None
+    verdict = portal.verdict
+    if session.special:
+        # The portal may live in this very pipeline: waiting for that to drain would wait for ever.
+        gate = session.gate(verdict, may_wait=False)
+        refusal = None if isinstance(gate, str) else gate
+    assumed: dict[int, effects.Assumed] = {}
+    if refusal is None and verdict is not None and (verdict.effects or verdict.changes_search_path):
+        refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)
+    if refusal is not None:
+        return _refuse_execute(session, portal.prepared.script, verdict, refusal, portal)
+    number = session.record(portal.prepared.script, verdict, None, "extended", portal)
+    if assumed:
+        # What EXECUTE and FETCH name may have changed since the portal was described.
+        portal.asked = False
+    if not portal.asked and verdict is not None and (verdict.plan is not None or assumed):
+        portal.asked = True
+        session.entries.append(
+            Entry(Expect.DESCRIBE_PORTAL, number, verdict, None, None, 0.0, name, None, portal, True)
+        )
+        session.to_server += frontend.describe(b"P", message.portal)
+    entry = Entry(Expect.EXECUTE, number, verdict, None, None, monotonic(), name, portal.prepared, portal)
+    entry.assumed = assumed or None
+    session.entries.append(entry)
+    session.to_server += data[start:end]
+    return None
+
+
+def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Refusal:
+    """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined portal)."""
+    if session.generation != session.judge.generation:
+        session.bind_view()
+    if portal.view is session.view:
+        return portal
+    current = effects.current_verdict(session, portal.prepared)
+    if isinstance(current, Refusal):
+        return current
+    if session.portals.confirmed.get(name) is not portal:
+        return effects.MOVED_MEANWHILE
+    # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a portal of its own.
+    again = replace(portal, verdict=current, view=session.view, asked=False, described=False, program=None)
+    session.portals.confirm(name, again)
+    session.portals.assume(name, again)
+    return again
+
+
+def _refuse_execute(
+    session: Session, sql: bytes, verdict: Verdict | None, refusal: Refusal, portal: Portal | None = None
+) -> str | None:
+    number = session.record(sql, verdict, refusal, "extended", portal)
+    session.entries.append(Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic()))
+    session.to_server += frontend.execute(NOWHERE)
+    return None
+
+
+def close(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    message = frontend.parse_close(bytes(data[start + 5 : end]))
+    name = effects.key(message.name)
+    if message.kind == b"S":
+        session.statements.assume(name, None)
+    else:
+        session.portals.assume(name, None)
+    _bound_queue(session)
+    entry = Entry(Expect.CLOSE, name=name)
+    entry.value = message.kind.decode()
+    session.entries.append(entry)
+    session.to_server += data[start:end]
+    session.unsynced = True
+
+
+def flush(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    frontend.parse_flush(bytes(data[start + 5 : end]))
+    session.to_server += data[start:end]
+
+
+def sync(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    frontend.parse_sync(bytes(data[start + 5 : end]))
+    _bound_queue(session)
+    session.entries.append(Entry(Expect.SYNC))
+    session.to_server += data[start:end]
+    session.unsynced = False
+    session.state = ClientState.READY
+
+
+def _bound_queue(session: Session) -> None:
+    if len(session.entries) > MAX_ENTRIES or len(session.statements.confirmed) > MAX_NAMES:
+        session.violation("too many messages or prepared statements are outstanding")

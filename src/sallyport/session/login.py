@@ -1,0 +1,216 @@
+"""The client's side of a login, without I/O: TLS negotiation, exactly one StartupMessage, the token.
+
+``receive(data)`` fills ``to_client`` and appends to ``requests`` what the owner must do. Nothing that arrived before TLS is ever read as if it
+had come through it (CVE-2021-23214), and what a peer sends before it is authenticated is bounded.
+
+Source: protocol section 54.2.1, 54.2.11 (SSL), 54.2.12 (GSSAPI); PostgreSQL's src/backend/tcop/backend_startup.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
+from sallyport.core.secret import Secret
+from sallyport.wire import backend, frontend, startup
+
+
+class Phase(Enum):
+    FIRST = "first packet"
+    TLS = "TLS handshake"
+    PASSWORD = "password"  # noqa: S105 - the name of a state
+    WORKING = "authenticating"
+    DONE = "done"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Wrap everything from here on; ``received``: TLS bytes that are there already (direct TLS)."""
+
+    direct: bool
+    received: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBackend:
+    pid: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Everything a login needs. ``settings``: accepted startup parameters, without user and database."""
+
+    token: Secret
+    label: str
+    target: str
+    settings: dict[str, str]
+    search_path: str | None
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    reason: str
+
+
+Request = StartTls | CancelBackend | Authenticate | Close
+
+_MAX_PASSWORD = 65_535
+
+
+class ClientLogin:
+    """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is needed."""
+
+    def __init__(self, *, tls: bool, loopback: bool) -> None:
+        self.to_client = bytearray()
+        self.requests: list[Request] = []
+        self.phase = Phase.FIRST
+        self.encrypted = False
+        self.label = ""
+        self._tls = tls
+        self._loopback = loopback
+        self._input = bytearray()
+        self._gss_asked = self._ssl_asked = False
+        self._message: startup.StartupMessage | None = None
+        self._minor = 0
+        self._parameters: startup.ParameterCheck | None = None
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the client. Raises nothing: what is wrong becomes an error message and a Close."""
+        if self.phase in (Phase.CLOSED, Phase.DONE):
+            return
+        self._input += data
+        try:
+            self._advance()
+        except ProtocolError as error:
+            self.refuse(refuse("SP1501", f"protocol violation: {error}"))
+        except RefusedError as error:
+            self.refuse(error.refusal)
+
+    def tls_started(self) -> None:
+        """The TLS layer is in place; the next bytes come through it."""
+        self.encrypted = True
+        self.phase = Phase.FIRST
+
+    def take_rest(self) -> bytes:
+        """Bytes that the client pipelined behind its password: they belong to the session."""
+        self.phase = Phase.DONE
+        rest = bytes(self._input)
+        self._input.clear()
+        return rest
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Say no, as FATAL, and close."""
+        if self.phase is Phase.CLOSED:
+            return
+        self.phase = Phase.CLOSED
+        self.to_client += backend.refusal_error(refusal, "FATAL")
+        self.requests.append(Close(refusal.text))
+
+    def _advance(self) -> None:
+        while self.phase is Phase.FIRST and self._input:
+            if not self._first():
+                return
+        if self.phase is Phase.PASSWORD:
+            self._password()
+        elif self.phase is Phase.WORKING and len(self._input) > _MAX_PASSWORD:
+            raise ProtocolError("too much was sent before the login was answered")
+
+    def _first(self) -> bool:
+        """One untyped packet. False when more bytes are needed."""
+        if startup.is_direct_tls(self._input[0]) and not self.encrypted and not self._ssl_asked:
+            if not self._tls:
+                raise ProtocolError("TLS was started, but this gateway has no certificate configured")
+            self._start_tls(direct=True)
+            return True
+        packet, used = startup.parse_first(self._input)
+        if packet is None:
+            return False
+        del self._input[:used]
+        if isinstance(packet, startup.SSLRequest):
+            self._ssl_request()
+        elif isinstance(packet, startup.GSSENCRequest):
+            if self._gss_asked or self.encrypted:
+                raise ProtocolError("GSSENCRequest is not expected here")
+            self._gss_asked = True
+            self.to_client += b"N"
+        elif isinstance(packet, startup.CancelRequest):
+            self.phase = Phase.CLOSED
+            self.requests += [CancelBackend(packet.pid, packet.key), Close("cancel request")]
+        else:
+            self._startup(packet)
+        return True
+
+    def _ssl_request(self) -> None:
+        if self._ssl_asked or self.encrypted:
+            raise ProtocolError("SSLRequest is not expected here")
+        self._ssl_asked = True
+        if not self._tls:
+            self.to_client += b"N"
+            return
+        if self._input:
+            raise ProtocolError("bytes arrived behind SSLRequest before TLS was negotiated")
+        self.to_client += b"S"
+        self._start_tls(direct=False)
+
+    def _start_tls(self, *, direct: bool) -> None:
+        received = bytes(self._input)
+        self._input.clear()
+        self.phase = Phase.TLS
+        self.requests.append(StartTls(direct, received))
+
+    def _startup(self, message: startup.StartupMessage) -> None:
+        negotiation = startup.negotiate(message.major, message.minor, message.parameters)
+        self._minor = negotiation.minor_used
+        if not self.encrypted and not self._loopback:
+            raise RefusedError(
+                refuse(
+                    "SP1602",
+                    "a token is not accepted over an unencrypted connection",
+                    "The client did not use TLS, and it is not on this machine.",
+                    "Connect with sslmode=require or better.",
+                )
+            )
+        checked = startup.check_parameters(message.parameters)
+        if checked.refusal is not None:
+            raise RefusedError(checked.refusal)
+        self._parameters = checked
+        self.label = checked.accepted.get("user", "")
+        if negotiation.reply is not None:
+            self.to_client += negotiation.reply
+        self.to_client += backend.authentication_cleartext()
+        self.phase = Phase.PASSWORD
+        self._password()
+
+    def _password(self) -> None:
+        if len(self._input) < 5:
+            return
+        length = int.from_bytes(self._input[1:5], "big")
+        if self._input[0] != frontend.PASSWORD or not 4 <= length <= _MAX_PASSWORD:
+            raise ProtocolError("a PasswordMessage was expected")
+        if len(self._input) < 1 + length:
+            return
+        body = bytes(self._input[5 : 1 + length])
+        del self._input[: 1 + length]
+        password = frontend.parse_password(body).password
+        if not password:
+            raise RefusedError(
+                refuse(
+                    "SP1601",
+                    "no token was sent",
+                    hint="Send the identity token as the password (PGPASSWORD).",
+                )
+            )
+        checked = self._parameters
+        if checked is None:
+            raise ProtocolError("a password before a StartupMessage")
+        settings = {k: v for k, v in checked.accepted.items() if k not in ("user", "database")}
+        self.phase = Phase.WORKING
+        self.requests.append(
+            Authenticate(
+                password, self.label, checked.accepted["database"], settings, checked.search_path, self._minor
+            )
+        )

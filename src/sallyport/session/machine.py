@@ -1,0 +1,367 @@
+"""The session after login: two byte streams in, two byte buffers out, no I/O (in the manner of h11).
+
+``receive_from_client(data)`` and ``receive_from_server(data)`` fill ``to_client`` and ``to_server``, and append to ``commands`` what must
+wait for something (see :mod:`sallyport.session.commands`). The owner flushes the buffers, carries out commands, and calls ``resume`` after
+one that blocks. Nothing here sleeps, allocates by what a length field claims, or raises for what a peer sent: a protocol violation
+ends as an error message for the client and a ``CloseSession`` command.
+
+A refused statement is replaced, on its way to the server, by one that fails there, and the server's error is replaced by ours on the
+way back: transaction state and the skipping of a pipeline are then PostgreSQL's own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
+from sallyport.core.subject import Subject
+from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Judge, ScriptVerdict, Verdict, View
+from sallyport.session import copying, effects, extended, replies, simple
+from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
+from sallyport.session.entries import FAILING_SQL, Entry
+from sallyport.session.paths import parse_search_path
+from sallyport.session.ports import SessionRecorder
+from sallyport.session.statements import Names, Portal, Prepared
+from sallyport.session.states import CLIENT_TABLE, ClientState, Expect
+from sallyport.wire import backend, frontend
+from sallyport.wire.frames import split
+
+#: Texts longer than this are judged off the event loop (bytes).
+JUDGE_INLINE = 8_192
+
+_PROBE_SQL = b"SELECT pg_catalog.current_setting('search_path')"
+
+RECORDING_FAILED = refuse(
+    "SP1801",
+    "statements stop because the session cannot be recorded",
+    "The gateway's recording could not be written (disk full, or no permission).",
+    "Tell the gateway's operator; the same statement will run once recording works again.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one session. ``rows``/``bytes``: per result, 0 for none. Message sizes in bytes."""
+
+    max_client_message: int = 64 << 20
+    max_server_message: int = 64 << 20
+    rows: int = 0
+    bytes: int = 0
+
+
+class Session:
+    """One authenticated client and its own upstream connection, both past their login."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        judge: Judge,
+        recorder: SessionRecorder,
+        search_path: tuple[str, ...],
+        limits: Limits,
+    ) -> None:
+        self.subject = subject
+        self.judge = judge
+        self.recorder = recorder
+        self.search_path = search_path
+        self.limits = limits
+        self.to_client = bytearray()
+        self.to_server = bytearray()
+        self.commands: list[Command] = []
+        self.state = ClientState.READY
+        self.transaction_status = b"I"
+        self.statements: Names[Prepared] = Names()
+        self.portals: Names[Portal] = Names()
+        self.entries: deque[Entry] = deque()
+        self.number = 0  # of the latest statement
+        self.unsynced = False  # extended-query messages were forwarded since the last Sync
+        self.path_touched = False  # search_path was ever changed: the end of a transaction may change it back
+        self.path_dirty = False  # search_path may differ from self.search_path
+        self.ddl_open = False  # DDL ran and its transaction is not known to be over
+        self.catalog_stale = False
+        self.withholding = False  # a result was withheld: nothing reaches the client until ReadyForQuery
+        self.announce = b""  # what a handler says to the client in place of what it withheld
+        self.completed: tuple[Entry, str, str] | None = (
+            None  # (entry, command tag, SQLSTATE) of a statement that just ended
+        )
+        self.server_needs = 0  # bytes that must be there before the server's input is worth looking at
+        self.copy_entry: Entry | None = None
+        self.counters = Counters()
+        self._blocked = ""
+        self._client_input = bytearray()
+        self._server_input = bytearray()
+        self._retried: bytes | None = None
+        self.view: View
+        self.generation = -1
+        self.bind_view()
+
+    # -- the two inputs ------------------------------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> str:
+        """Why client input is not being read ("" when it is): a command's name, 'drain' or 'probe'."""
+        return self._blocked
+
+    @property
+    def client_backlog(self) -> int:
+        """Bytes received from the client and not yet handled."""
+        return len(self._client_input)
+
+    def receive_from_client(self, data: bytes) -> None:
+        if self.state is ClientState.CLOSED:
+            return
+        if self._blocked or self._client_input:
+            self._client_input += data
+            if not self._blocked:
+                self._consume_client(self._client_input)
+            return
+        self._consume_client(data)
+
+    def receive_from_server(self, data: bytes) -> None:
+        if self.state is ClientState.CLOSED:
+            return
+        try:
+            replies.receive(self, data)
+        except ProtocolError as error:
+            self.fault("the server's answer could not be understood", str(error))
+        if self._client_input and not self.entries and self._blocked in ("", "drain"):
+            self._blocked = ""
+            self._continue()
+
+    def resume(self, refreshed: bool = False) -> None:
+        """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog."""
+        self._blocked = ""
+        if refreshed:
+            self.catalog_stale = False
+        self._continue()
+
+    def _continue(self) -> None:
+        if self._client_input and not self._blocked and self.state is not ClientState.CLOSED:
+            self._consume_client(self._client_input)
+
+    def _consume_client(self, data: bytes | bytearray) -> None:
+        """Handle whole messages; what is incomplete, or not yet to be read, stays in ``_client_input``."""
+        position = 0
+        try:
+            spans, rest = split(data, 0, self.limits.max_client_message, False)
+            for kind, start, end, _ in spans:
+                name = _CLIENT[self.state].get(kind)
+                if name is None:
+                    raise ProtocolError(_unexpected(kind, self.state))
+                if _HANDLERS[name](self, data, start, end) is BLOCK:
+                    break
+                position = end
+                if self.state is ClientState.CLOSED:
+                    return
+            else:
+                position = rest
+        except ProtocolError as error:
+            self.violation(str(error))
+            return
+        if data is self._client_input:
+            del self._client_input[:position]
+        elif position < len(data):
+            self._client_input += memoryview(data)[position:]
+
+    # -- judging -------------------------------------------------------------------------------------------------
+
+    def bind_view(self) -> None:
+        self.generation = self.judge.generation
+        self.view = self.judge.view(self.subject, self.search_path)
+
+    def judge_script(self, sql: bytes) -> ScriptVerdict | None:
+        """The verdict on a text, or None when the session must wait first (the caller returns BLOCK)."""
+        if self.generation != self.judge.generation:
+            self.bind_view()
+        known = self.view.cache.get(sql)
+        if known is None:
+            if len(sql) > JUDGE_INLINE and self._retried != sql:
+                self._retried = sql
+                self.block(JudgeElsewhere(self.view, sql))
+                return None
+            known = self.view.judge(sql)
+        if known.refused >= 0 and self._is_stale(known, sql):
+            self.block(RefreshCatalog())
+            return None
+        self._retried = None
+        return known
+
+    def _is_stale(self, script: ScriptVerdict, sql: bytes) -> bool:
+        """An unknown name may be newer than our snapshot: look once before saying no."""
+        refusal = script.statements[script.refused].refusal if script.statements else script.refusal
+        if refusal is None or refusal.code.id != "SP1106" or self._retried == sql:
+            return False
+        self._retried = sql
+        return True
+
+    def gate(self, verdict: Verdict | None, may_wait: bool = True) -> Refusal | str | None:
+        """What stands between an allowed statement and the server: a refusal, BLOCK (the message is read again later), or None.
+
+        Only called when ``special`` says that something is out of the ordinary.
+        """
+        if self.recorder.failed:
+            return RECORDING_FAILED
+        if verdict is None or not (self.path_dirty or self.ddl_open or self.catalog_stale):
+            return None
+        if not verdict.resolves_names:
+            return None
+        if self.entries and not self.unsynced:
+            if not may_wait:
+                return effects.MUST_BE_ALONE
+            self._blocked = "drain"
+            return BLOCK
+        if self.path_dirty and (self.entries or self.transaction_status != b"E"):
+            return AFTER_SEARCH_PATH
+        if self.ddl_open and not verdict.is_ddl:
+            return AFTER_DDL
+        if self.catalog_stale and not self.entries and may_wait:
+            self.block(RefreshCatalog(force=True))
+            return BLOCK
+        return None
+
+    @property
+    def special(self) -> bool:
+        return self.recorder.failed or self.path_dirty or self.ddl_open or self.catalog_stale
+
+    # -- pausing -------------------------------------------------------------------------------------------------
+
+    def block(self, command: Command) -> None:
+        self._blocked = type(command).__name__
+        self.commands.append(command)
+
+    def settled(self) -> None:
+        """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when it may have moved."""
+        self.statements.settle()
+        self.portals.settle()
+        if self.path_dirty and self.transaction_status != b"E" and self._blocked != "probe":
+            self._blocked = "probe"
+            self.entries.append(Entry(Expect.PROBE))
+            self.to_server += frontend.query(_PROBE_SQL)
+
+    def probed(self, value: str | None) -> None:
+        """The server told its search_path (None: it could not)."""
+        self._blocked = ""
+        if value is None:
+            return
+        self.path_dirty = False
+        path = parse_search_path(value)
+        if path != self.search_path:
+            self.search_path = path
+            self.bind_view()
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def record(
+        self,
+        sql: bytes,
+        verdict: Verdict | None,
+        refusal: Refusal | None,
+        protocol: str,
+        portal: Portal | None = None,
+    ) -> int:
+        """Record that a statement was judged; gives its number."""
+        self.number += 1
+        self.counters.statements += 1
+        if refusal is not None:
+            self.counters.refused += 1
+        view = self.view
+        self.recorder.statement(
+            self.number,
+            sql.decode("utf-8", "replace"),
+            outcome="allow" if refusal is None else ("hold" if refusal.code.id == "SP1003" else "deny"),
+            rule=verdict.rule if verdict is not None else "",
+            code="" if refusal is None else refusal.code.id,
+            policy_version=view.policy_version,
+            epoch=view.epoch,
+            protocol=protocol,
+            binds=portal.params if portal is not None else None,
+            bind_formats=portal.formats if portal is not None else (),
+        )
+        return self.number
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def violation(self, what: str) -> None:
+        """The client broke the protocol: say so and close."""
+        self.close(refuse("SP1501", f"protocol violation: {what}"), f"protocol violation: {what}")
+
+    def fault(self, message: str, detail: str) -> None:
+        """The gateway and the server disagree, or a plan does not hold: nothing more may pass."""
+        self.recorder.note("fault", f"{message}: {detail}")
+        self.close(
+            refuse(
+                "SP1203", message, "The session is closed so that nothing unjudged passes.", "Connect again."
+            ),
+            f"{message}: {detail}",
+        )
+
+    def close(self, refusal: Refusal | None, reason: str) -> None:
+        """End the session; with a refusal, the client gets it as FATAL. Complete at most once."""
+        if self.state is ClientState.CLOSED:
+            return
+        self.state = ClientState.CLOSED
+        if refusal is not None:
+            message = backend.refusal_error(refusal, "FATAL")
+            self.to_client += message
+            self.recorder.reply(0, message)
+        self._client_input.clear()
+        self._server_input.clear()
+        self.commands.append(CloseSession(reason))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What this session did so far; for the session index and metrics."""
+
+    statements: int = 0
+    refused: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+#: What a handler returns when the message stays unread until ``resume`` or a drained pipeline.
+BLOCK = "block"
+
+Handler = Callable[[Session, "bytes | bytearray", int, int], "str | None"]
+
+
+def _ignored(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    return None
+
+
+def _terminate(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+    session.to_server += frontend.terminate()
+    session.close(None, "the client ended the session")
+
+
+_HANDLERS: dict[str, Handler] = {
+    "query": simple.query,
+    "function_call": simple.function_call,
+    "parse": extended.parse,
+    "bind": extended.bind,
+    "describe": extended.describe,
+    "execute": extended.execute,
+    "close": extended.close,
+    "flush": extended.flush,
+    "sync": extended.sync,
+    "copy_data": copying.client_data,
+    "copy_done": copying.client_done,
+    "copy_fail": copying.client_done,
+    "copy_sync": copying.client_sync,
+    "terminate": _terminate,
+    "ignored": _ignored,
+}
+_CLIENT: dict[ClientState, dict[int, str]] = {
+    state: {ord(kind): name for kind, name in row.items()} for state, row in CLIENT_TABLE.items()
+}
+
+
+def _unexpected(kind: int, state: ClientState) -> str:
+    known = frontend.MESSAGES.get(kind)
+    what = known.name if known is not None else f"message type 0x{kind:02x}"
+    return f"{what} is not expected while the session is {state.name.lower().replace('_', ' ')}"
+
+
+__all__ = ["BLOCK", "FAILING_SQL", "Counters", "Limits", "RefusedError", "Session", "parse_search_path"]

@@ -1,0 +1,67 @@
+"""From a verdict and the server's own description of a result to the program that masks its rows.
+
+Compiled programs are kept with the verdict, by the exact RowDescription: a statement that is run again costs one look-up.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import structlog
+
+from sallyport.core.errors import RefusedError
+from sallyport.judge import Verdict, View
+from sallyport.masking.copy import compile_copy
+from sallyport.masking.plan import Mismatch, compile_rows, parse_row_description
+
+log = structlog.get_logger("sallyport.session")
+
+
+class _Keep:
+    """Rows pass as they are: nothing in them is masked, and their description was compared with the plan."""
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP: Final = _Keep()
+
+_MAX_PROGRAMS = 64
+
+
+def compile_result(view: View, verdict: Verdict | None, body: bytes) -> Any:
+    """The program for rows described by this RowDescription body, KEEP, or None when they do not fit the plan."""
+    if verdict is None or verdict.plan is None:
+        return None
+    known = verdict.programs.get(body)
+    if known is not None:
+        return known
+    found = compile_rows(verdict.plan, parse_row_description(body), view.catalog.types, view.keys)
+    if isinstance(found, Mismatch):
+        log.warning("result withheld", column=found.column, judged=found.expected, described=found.found)
+        return None
+    program = KEEP if found.keep_all else found
+    if len(verdict.programs) >= _MAX_PROGRAMS:
+        verdict.programs.clear()
+    verdict.programs[body] = program
+    return program
+
+
+def compile_copy_out(view: View, verdict: Verdict | None, body: bytes) -> Any:
+    """The masker of one COPY TO STDOUT, KEEP, or None when the CopyOutResponse does not fit the plan."""
+    if verdict is None or verdict.plan is None or verdict.facts.copy_format is None:
+        return None
+    oids = []
+    for column in verdict.plan.columns:
+        found = view.catalog.column(column.origin) if column.origin is not None else None
+        oids.append(found.type_oid if found is not None else 0)
+    try:
+        masker = compile_copy(verdict.plan, oids, verdict.facts.copy_format, view.catalog.types, view.keys)
+    except RefusedError as error:
+        log.warning("COPY withheld", reason=error.refusal.message)
+        return None
+    mismatch = masker.matches(body)
+    if mismatch is not None:
+        log.warning("COPY withheld", judged=mismatch.expected, described=mismatch.found)
+        return None
+    return KEEP if masker.keep_all else masker

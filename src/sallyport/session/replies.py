@@ -1,0 +1,201 @@
+"""From the server to the client: which reply belongs to which statement, and how it passes (forward, drop, replace, mask).
+
+Rows are handled as spans of the receive buffer: one native call masks all rows of a buffer, and what passes unchanged is copied in
+one piece. No object is made per row.
+
+A handler returns None to forward the message as it is, or the bytes that take its place (b"" drops it).
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sallyport.core.errors import ProtocolError
+from sallyport.session import acknowledgements, failures, results
+from sallyport.session.entries import Entry
+from sallyport.session.programs import KEEP
+from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
+from sallyport.session.withhold import exceeded
+from sallyport.wire.frames import mask_rows, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sallyport.session.machine import Session
+
+Buffer = bytes | bytearray
+_DATA_ROW = 0x44
+_COPY_DATA = 0x64
+_READY = 0x5A
+
+
+def receive(session: Session, data: bytes) -> None:
+    """Handle every whole message in what was received so far. Raises ProtocolError when the server's stream makes no sense."""
+    buffer: Buffer = data
+    if session._server_input:
+        session._server_input += data
+        if len(session._server_input) < session.server_needs:
+            return
+        buffer = session._server_input
+    spans, rest = split(buffer, 0, session.limits.max_server_message, True)
+    _spans(session, buffer, spans)
+    if session.state is ClientState.CLOSED:
+        return
+    session.server_needs = _needs(buffer, rest)
+    if buffer is session._server_input:
+        del session._server_input[:rest]
+    elif rest < len(buffer):
+        session._server_input += memoryview(buffer)[rest:]
+
+
+def _needs(buffer: Buffer, rest: int) -> int:
+    """How many bytes the incomplete message at ``rest`` has in all: no use in looking at it before they are there."""
+    if len(buffer) - rest < 5:
+        return 0
+    return 1 + int.from_bytes(buffer[rest + 1 : rest + 5], "big")
+
+
+def _spans(session: Session, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
+    entries = session.entries
+    pending = -1  # start of what may be forwarded as it is and has not been copied yet
+    pending_number = 0
+    for kind, start, end, count in spans:
+        entry = entries[0] if entries else None
+        number = entry.number if entry is not None else 0
+        if kind == _DATA_ROW:
+            replaced = _rows(session, entry, buffer, start, end, count)
+        else:
+            replaced = _message(session, entry, kind, buffer, start, end, count)
+        if replaced is None and not session.withholding:
+            if pending >= 0 and number != pending_number:
+                _emit(session, pending_number, bytes(buffer[pending:start]))
+                pending = -1
+            if pending < 0:
+                pending, pending_number = start, number
+            if (entries[0] if entries else None) is not entry or session.completed:
+                _emit(session, number, bytes(buffer[pending:end]))
+                pending = -1
+        else:
+            if pending >= 0:
+                _emit(session, pending_number, bytes(buffer[pending:start]))
+                pending = -1
+            if replaced and (not session.withholding or kind == _READY):
+                _emit(session, number, replaced)
+        if session.completed:
+            _complete(session)
+        if session.announce:
+            _emit(session, number, session.announce)
+            session.announce = b""
+        if session.state is ClientState.CLOSED:
+            return
+    if pending >= 0:
+        _emit(session, pending_number, bytes(buffer[pending : spans[-1][2]]))
+
+
+def _emit(session: Session, number: int, data: bytes) -> None:
+    session.to_client += data
+    if number:
+        session.recorder.reply(number, data)
+
+
+def _rows(
+    session: Session, entry: Entry | None, buffer: Buffer, start: int, end: int, count: int
+) -> bytes | None:
+    if entry is None:
+        raise ProtocolError("rows although nothing was asked")
+    program = entry.program
+    if program is None:
+        if entry.kind is Expect.PROBE:
+            entry.value = acknowledgements.probe_value(buffer, start)
+            return b""
+        program = entry.portal.program if entry.portal is not None and entry.kind is Expect.EXECUTE else None
+        if program is None:
+            raise ProtocolError("rows that nothing was judged for")
+        entry.program = program
+    entry.rows += count
+    entry.size += end - start
+    limits = session.limits
+    if (limits.rows and entry.rows > limits.rows) or (limits.bytes and entry.size > limits.bytes):
+        return exceeded(session)
+    if program is KEEP:
+        return None
+    return mask_rows(buffer, start, end, program)
+
+
+def _message(
+    session: Session, entry: Entry | None, kind: int, buffer: Buffer, start: int, end: int, count: int
+) -> bytes | None:
+    handler = _ASYNC.get(kind)
+    if handler is None:
+        if entry is None:
+            if kind == 0x45:  # an ErrorResponse that nothing waits for: the server is ending the connection
+                return failures.unasked_error(session, buffer, start, end)
+            raise ProtocolError(f"message type 0x{kind:02x} although nothing was asked")
+        handler = _REPLIES[entry.kind].get(kind)
+        if handler is None:
+            raise ProtocolError(f"message type 0x{kind:02x} in answer to {entry.kind.name}")
+        if kind == _COPY_DATA:
+            entry.rows += count
+            entry.size += end - start
+    replaced = handler(session, entry, buffer, start, end)
+    if entry is not None and entry.hidden and kind not in (0x45, 0x4E, 0x53, 0x41):
+        return b""
+    return replaced
+
+
+def _complete(session: Session) -> None:
+    """Close the books on the statement that just ended, and move on to the next of its script."""
+    completed = session.completed
+    session.completed = None
+    if completed is None:
+        return
+    entry, tag, sqlstate = completed
+    session.counters.rows += entry.rows
+    session.counters.bytes += entry.size
+    if entry.number:
+        session.recorder.complete(entry.number, tag, entry.rows, sqlstate, monotonic() - entry.started)
+    if sqlstate:
+        return
+    if entry.kind is Expect.EXECUTE:
+        session.entries.popleft()
+        return
+    entry.index += 1
+    entry.rows = entry.size = 0
+    entry.program = entry.copy = None
+    script = entry.script
+    if script is not None and entry.index < len(script.statements):
+        entry.verdict = script.statements[entry.index]
+        entry.number = entry.first_number + entry.index
+        entry.started = monotonic()
+    else:
+        entry.verdict = None
+        entry.number = 0
+
+
+_NAMES: dict[str, Callable[..., bytes | None]] = {
+    "row_description": results.row_description,
+    "portal_description": results.portal_description,
+    "statement_description": results.statement_description,
+    "no_data": results.no_data,
+    "parameter_description": results.parameter_description,
+    "command_complete": results.command_complete,
+    "empty_query": results.empty_query,
+    "portal_suspended": results.portal_suspended,
+    "copy_in_response": results.copy_in_response,
+    "copy_out_response": results.copy_out_response,
+    "copy_data_out": results.copy_data_out,
+    "copy_done_out": results.copy_done_out,
+    "parse_complete": acknowledgements.parse_complete,
+    "bind_complete": acknowledgements.bind_complete,
+    "close_complete": acknowledgements.close_complete,
+    "ready": acknowledgements.ready,
+    "error": failures.error,
+    "notice": failures.notice,
+    "parameter_status": failures.parameter_status,
+    "notification": failures.notification,
+    "probe_ignored": acknowledgements.probe_ignored,
+    "probe_ready": acknowledgements.probe_ready,
+}
+_REPLIES = {kind: {ord(t): _NAMES[h] for t, h in row.items()} for kind, row in REPLY_TABLE.items()}
+_ASYNC = {ord(t): _NAMES[h] for t, h in ASYNC_TABLE.items()}

@@ -1,0 +1,109 @@
+"""Simple query (protocol section 54.2.2): one string, any number of statements, one ReadyForQuery."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.judge import ScriptVerdict
+from sallyport.session import effects
+from sallyport.session.entries import FAILING_SQL, Entry
+from sallyport.session.states import Expect
+from sallyport.wire import frontend
+from sallyport.wire.fields import EncodingError
+
+if TYPE_CHECKING:
+    from sallyport.session.machine import Session
+
+_FUNCTION_CALL = refuse(
+    "SP1502",
+    "the FunctionCall message is not supported",
+    "It calls functions by OID, past the SQL that the gateway reads.",
+    "Call the function with SELECT.",
+)
+
+
+def query(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+    """A Query message: judge the script, then forward it whole, cut it before the first refused statement, or wait."""
+    try:
+        sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
+    except EncodingError as error:
+        return _refuse_all(session, b"", refuse("SP1501", str(error)))
+    script = session.judge_script(sql)
+    if script is None:
+        return "block"
+    if script.plain and not session.special:
+        verdict = script.statements[0]
+        number = session.record(sql, verdict, None, "simple")
+        session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
+        session.to_server += data[start:end]
+        return None
+    return _query_in_full(session, sql, script, data, start, end)
+
+
+def _query_in_full(
+    session: Session, sql: bytes, script: ScriptVerdict, data: bytes | bytearray, start: int, end: int
+) -> str | None:
+    if script.refusal is not None:
+        return _refuse_all(session, sql, script.refusal)
+    if not script.statements:
+        session.entries.append(Entry(Expect.QUERY, script=script, started=monotonic()))
+        session.to_server += data[start:end]
+        return None
+    refused, refusal = script.refused, None
+    assumed: dict[int, effects.Assumed] = {}
+    for index, verdict in enumerate(script.statements):
+        gate = verdict.refusal or session.gate(verdict, may_wait=index == 0)
+        if isinstance(gate, str):
+            return gate
+        if gate is None:
+            gate = effects.assume(session, verdict, script.sql, assumed, index)
+        if gate is not None:
+            refused, refusal = index, gate
+            break
+    _forward(session, sql, script, assumed, refused, refusal, data, start, end)
+    return None
+
+
+def _forward(
+    session: Session,
+    sql: bytes,
+    script: ScriptVerdict,
+    assumed: dict[int, effects.Assumed],
+    refused: int,
+    refusal: Refusal | None,
+    data: bytes | bytearray,
+    start: int,
+    end: int,
+) -> None:
+    first = script.statements[0]
+    entry = Entry(Expect.QUERY, 0, first, script, None, monotonic())
+    entry.assumed = assumed or None
+    for index, verdict in enumerate(script.statements):
+        number = session.record(verdict.sql, verdict, refusal if index == refused else None, "simple")
+        if index == 0:
+            entry.number = entry.first_number = number
+        if index == refused:
+            break
+    if refusal is None:
+        session.to_server += data[start:end]
+    else:
+        entry.refusal = refusal
+        entry.refused_at = refused
+        prefix = sql[: script.statements[refused].facts.start]
+        session.to_server += frontend.query(prefix + b"\n" + FAILING_SQL if prefix else FAILING_SQL)
+    session.entries.append(entry)
+
+
+def _refuse_all(session: Session, sql: bytes, refusal: Refusal) -> str | None:
+    number = session.record(sql, None, refusal, "simple")
+    entry = Entry(Expect.QUERY, number, None, None, refusal, monotonic())
+    session.entries.append(entry)
+    session.to_server += frontend.query(FAILING_SQL)
+    return None
+
+
+def function_call(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+    """FunctionCall has the same shape of answer as a simple query: an error, then ReadyForQuery."""
+    return _refuse_all(session, b"-- FunctionCall", _FUNCTION_CALL)

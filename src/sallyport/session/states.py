@@ -1,0 +1,116 @@
+"""Session states and what may happen in each: tables, no code.
+
+Two machines run side by side in a session. The *client* table says which message a client may send in which state and which
+handler takes it; a message that is not listed is a protocol error that closes the session. The *reply* table says, for the
+oldest expected reply, which server messages may arrive and which handler takes them; anything else means that the gateway
+and the server disagree about the protocol, and the session closes (fail closed).
+
+Message types: PostgreSQL documentation, "Message Formats" (protocol 3.0 and 3.2).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ClientState(IntEnum):
+    READY = 0  # between messages; extended-query messages may be pipelined
+    COPY_IN = 1  # the server asked for CopyData
+    SKIPPING = 2  # an error was reported in an extended-query pipeline: everything until Sync is ignored
+    CLOSED = 3
+
+
+class Expect(IntEnum):
+    """What a forwarded (or injected) message makes the server answer."""
+
+    QUERY = 0  # simple query: results of each statement, then ReadyForQuery
+    PARSE = 1
+    BIND = 2
+    DESCRIBE_STATEMENT = 3
+    DESCRIBE_PORTAL = 4
+    EXECUTE = 5
+    CLOSE = 6
+    SYNC = 7
+    PROBE = 8  # the gateway's own simple query; its replies never reach the client
+
+
+#: (state, message type) -> handler name in session.machine
+CLIENT_TABLE: dict[ClientState, dict[str, str]] = {
+    ClientState.READY: {
+        "Q": "query",
+        "P": "parse",
+        "B": "bind",
+        "D": "describe",
+        "E": "execute",
+        "C": "close",
+        "H": "flush",
+        "S": "sync",
+        "X": "terminate",
+        "F": "function_call",
+        # PostgreSQL ignores these outside COPY: a client may still be sending after its COPY failed
+        "d": "ignored",
+        "c": "ignored",
+        "f": "ignored",
+    },
+    ClientState.COPY_IN: {
+        "d": "copy_data",
+        "c": "copy_done",
+        "f": "copy_fail",
+        "H": "flush",
+        "S": "copy_sync",
+        "X": "terminate",
+    },
+    ClientState.SKIPPING: {
+        "S": "sync",
+        "X": "terminate",
+        "Q": "ignored",
+        "P": "ignored",
+        "B": "ignored",
+        "D": "ignored",
+        "E": "ignored",
+        "C": "ignored",
+        "H": "ignored",
+        "F": "ignored",
+        "d": "ignored",
+        "c": "ignored",
+        "f": "ignored",
+    },
+    ClientState.CLOSED: {},
+}
+
+#: Messages that may arrive at any time, whatever is expected.
+ASYNC_TABLE: dict[str, str] = {"N": "notice", "S": "parameter_status", "A": "notification"}
+
+_RESULT = {
+    "T": "row_description",
+    "C": "command_complete",
+    "I": "empty_query",
+    "G": "copy_in_response",
+    "H": "copy_out_response",
+    "d": "copy_data_out",
+    "c": "copy_done_out",
+    "E": "error",
+}
+
+#: expectation -> message type -> handler name in session.replies (DataRow is handled inline: the hot path)
+REPLY_TABLE: dict[Expect, dict[str, str]] = {
+    Expect.QUERY: {**_RESULT, "Z": "ready"},
+    Expect.PARSE: {"1": "parse_complete", "E": "error"},
+    Expect.BIND: {"2": "bind_complete", "E": "error"},
+    Expect.DESCRIBE_STATEMENT: {
+        "t": "parameter_description",
+        "T": "statement_description",
+        "n": "no_data",
+        "E": "error",
+    },
+    Expect.DESCRIBE_PORTAL: {"T": "portal_description", "n": "no_data", "E": "error"},
+    Expect.EXECUTE: {**{k: v for k, v in _RESULT.items() if k != "T"}, "s": "portal_suspended"},
+    Expect.CLOSE: {"3": "close_complete", "E": "error"},
+    Expect.SYNC: {"Z": "ready", "E": "error"},
+    Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
+}
+
+
+def client_handlers() -> dict[int, dict[int, str]]:
+    """CLIENT_TABLE keyed by plain integers, for dispatch."""
+    return {int(s): {ord(t): h for t, h in row.items()} for s, row in CLIENT_TABLE.items()}
