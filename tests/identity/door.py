@@ -19,6 +19,7 @@ from sallyport.identity.oidc import CacheLimits
 from sallyport.identity.settings import IssuerSettings
 
 VAGUE = "[SP1601] not a valid token for this gateway"
+UNREACHABLE = "[SP1601] the identity provider cannot be reached, so the token cannot be checked"
 T = TypeVar("T")
 
 

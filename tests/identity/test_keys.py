@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from http.server import ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,16 +16,14 @@ from joserfc.jwk import OKPKey, RSAKey
 from sallyport.core.clock import ManualClock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.demo.issuer import DevIssuer, new_signing_key
+from sallyport.demo.issuer import new_signing_key
 from sallyport.identity.authenticate import LoginRefused
 from sallyport.identity.oidc import CacheLimits
 from sallyport.identity.settings import IssuerSettings
-from tests.identity.door import VAGUE, Door
+from tests.identity.door import UNREACHABLE, VAGUE, Door
 from tests.identity.provider import DISCOVERY, Answer, Provider, sign
-from tests.support.certificates import Authority
 
 MakeDoor = Callable[..., Door]
-UNREACHABLE = "[SP1601] the identity provider cannot be reached, so the token cannot be checked"
 
 
 def later(provider: Provider) -> Secret:
@@ -196,6 +192,23 @@ def test_a_remembered_token_does_not_outlive_the_stale_bound(
     provider.down()
     clock.advance(300 + 14_400)
     assert door.refusal(token) == UNREACHABLE
+
+
+def test_an_issuer_that_hangs_delays_nobody_who_can_be_served(
+    provider: Provider, make_door: MakeDoor, clock: ManualClock
+) -> None:
+    door = make_door(provider.url, limits=CacheLimits(timeout=0.3))
+    door.login(later(provider))
+    release = threading.Event()
+    provider.answers[DISCOVERY] = lambda: (release.wait(10), provider.json({}))[1]
+    clock.advance(301)
+    door.login(later(provider))  # this one waited, and found out
+    for n in range(5):
+        clock.advance(6)
+        began = time.monotonic()
+        door.login(provider.token(sub=f"s{n}", exp=int(clock.now()) + 60))
+        assert time.monotonic() - began < 0.25
+    release.set()
 
 
 def test_a_slow_issuer_stops_neither_others_nor_the_clock(
@@ -399,47 +412,3 @@ def test_environment_proxies_are_not_used(
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     door.login(provider.token())
-
-
-# TLS
-
-
-@pytest.fixture
-def tls_issuer(tmp_path: Path) -> Any:
-    authority = Authority(tmp_path)
-    files = authority.issue("issuer", ("127.0.0.1",))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(files.certificate, files.key)
-    issuer = DevIssuer()
-    issuer._server.socket = context.wrap_socket(issuer._server.socket, server_side=True)
-    https = issuer.url.replace("http:", "https:")
-    original = issuer.discovery
-    issuer.discovery = lambda: json.loads(json.dumps(original()).replace("http:", "https:"))  # type: ignore[method-assign]
-    with issuer:
-        yield issuer, https, authority.file
-
-
-def test_ca_file_is_what_is_trusted(tls_issuer: Any, make_door: MakeDoor, tmp_path: Path) -> None:
-    issuer, url, ca = tls_issuer
-    now = int(time.time())
-    token = issuer.sign({"iss": url, "sub": "ada", "aud": "sallyport", "exp": now + 60})
-    from sallyport.core.clock import SystemClock
-
-    make_door(url, ca_file=str(ca), at=SystemClock()).login(token)
-    untrusting = make_door(url, at=SystemClock())
-    assert untrusting.refusal(token) == UNREACHABLE
-    assert "CERTIFICATE_VERIFY_FAILED" in untrusting.reason
-    missing = make_door(url, ca_file=str(tmp_path / "absent.pem"), at=SystemClock())
-    assert missing.refusal(token) == UNREACHABLE
-    assert "absent.pem cannot be used: No such file" in missing.reason
-
-
-def test_https_issuers_do_not_fall_back_to_http(tls_issuer: Any, make_door: MakeDoor) -> None:
-    issuer, url, ca = tls_issuer
-    issuer.discovery = lambda: {"issuer": url, "jwks_uri": "http://127.0.0.1:1/jwks"}
-    from sallyport.core.clock import SystemClock
-
-    door = make_door(url, ca_file=str(ca), at=SystemClock())
-    token = issuer.sign({"iss": url, "sub": "ada", "aud": "sallyport", "exp": int(time.time()) + 60})
-    assert door.refusal(token) == UNREACHABLE
-    assert "is not https" in door.reason

@@ -131,10 +131,8 @@ def key_fits(key: PublicKey, algorithm: str) -> bool:
     model = JWSRegistry.algorithms.get(algorithm)
     if model is None or not isinstance(key, _KEY_TYPES.get(algorithm[:2], ())):
         return False
-    if key.alg is not None and key.alg != algorithm and {key.alg, algorithm} != {"EdDSA", "Ed25519"}:
-        return False
     try:
-        model.check_key(key)
+        model.check_key(key)  # type, curve, use and alg of the key
     except JoseError:
         return False
     return True

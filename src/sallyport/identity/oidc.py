@@ -8,8 +8,8 @@ Sources: OpenID Connect Discovery 1.0 sections 3 and 4, RFC 7517 (JWK).
 - A ``kid`` that is not in the set is reason for one fetch, at most every ``min_interval`` seconds however
   many ask.
 - While the issuer cannot be reached, the last set keeps serving for ``max_stale`` seconds after it ran out;
-  then :class:`KeysUnavailableError`. After a failure nobody waits for another try until ``retry_interval``
-  has passed.
+  then :class:`KeysUnavailableError`. After a failure the next try comes no sooner than ``retry_interval``,
+  and nobody who can be served from the cache waits for it.
 - Keys that cannot be used (symmetric, for encryption, RSA under 2048 bits, unknown, damaged) are left out;
   private parts that an issuer publishes by accident are not kept.
 """
@@ -107,7 +107,13 @@ class KeySource:
             if now >= self._refresh_after and self._may_retry():
                 self._start()
             return self._ring
-        if self._flight is not None or self._may_retry():
+        may_fetch = self._flight is not None or self._may_retry()
+        if self._ring is not None and self._last_failure is not None and not self._too_old():
+            # A known outage: keep trying, but nobody waits for a server that does not answer.
+            if may_fetch:
+                self._start()
+            return self._ring
+        if may_fetch:
             await self._fetched()
         return self._usable()
 
@@ -129,9 +135,12 @@ class KeySource:
     def _usable(self) -> KeyRing:
         if self._ring is None:
             raise KeysUnavailableError(self._error or "the keys have not been fetched")
-        if self._clock.monotonic() >= self._fresh_until + self._limits.max_stale:
+        if self._too_old():
             raise KeysUnavailableError(f"the keys are too old: {self._error}")
         return self._ring
+
+    def _too_old(self) -> bool:
+        return self._clock.monotonic() >= self._fresh_until + self._limits.max_stale
 
     def _interval_passed(self) -> bool:
         return (
@@ -176,7 +185,8 @@ class KeySource:
 
     async def _load(self) -> tuple[KeyRing, float]:
         limits, self.fetches = self._limits, self.fetches + 1
-        async with self._client_factory(self.settings) as client:
+        # Reading the system's CAs takes milliseconds in which no session would move.
+        async with await asyncio.to_thread(self._client_factory, self.settings) as client:
 
             async def get(url: str) -> Document:
                 return await fetch_json(client, url, timeout=limits.timeout, max_bytes=limits.max_bytes)

@@ -49,7 +49,7 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
 
 
 def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> Problem | None:
-    """Each claim that ``required`` names must have its value, or one of its list of values, or list one of them."""
+    """Each claim that ``required`` names must be, or list, its value or one of its list of values."""
     for path, accepted in required.items():
         found = claim_at(claims, path)
         values = found if isinstance(found, list) else [found]
