@@ -206,7 +206,7 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
     found = _through_pg_cast(source, target, catalog)
     if found is not None:
         return found
-    if source.element and target.element:
+    if source.element and target.element and target.oid not in (22, 30):  # never int2vector, oidvector
         return classify_cast(source.element, target.element, catalog)
     if _is_string(target):
         return _IO_OUT if source.oid < FIRST_USER_OID or source.kind in "ecrm" else _IO_FAILS

@@ -42,7 +42,7 @@ class Reference:
     argv: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        if self.kind == "command":  # arguments may be secrets themselves; the program is enough to find it
+        if self.kind == "command":  # arguments may be secrets; the program is enough to find it
             return f"{{command: [{self.argv[0]}, ...]}}"
         return f"{{{self.kind}: {self.value}}}"
 

@@ -1,0 +1,102 @@
+"""Settings by example: what drivers send at connect works, what would move a wall does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from sallyport.sql.settings import STARTUP, classify_setting, show_allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("extra_float_digits", "3"),  # JDBC
+        ("application_name", "PostgreSQL JDBC Driver"),
+        ("client_encoding", "UTF8"),
+        ("CLIENT_ENCODING", "utf-8"),
+        ("client_encoding", "'UNICODE'".strip("'")),
+        ("DateStyle", "ISO"),
+        ("datestyle", "ISO, DMY"),
+        ("TimeZone", "Europe/Berlin"),
+        ("IntervalStyle", "iso_8601"),
+        ("bytea_output", "hex"),
+        ("standard_conforming_strings", "on"),
+        ("standard_conforming_strings", "true"),
+        ("row_security", "on"),
+        ("client_min_messages", "warning"),
+        ("statement_timeout", "30s"),
+        ("lock_timeout", "5000"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),  # asyncpg
+        ("default_transaction_isolation", "serializable"),
+        ("transaction_read_only", "on"),
+        ("work_mem", "64MB"),
+        ("default_text_search_config", "pg_catalog.english"),
+        ("role", None),  # RESET ROLE
+        ("statement_timeout", None),
+    ],
+)
+def test_allowed(name: str, value: str | None) -> None:
+    assert classify_setting(name, value).kind == "allowed"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("search_path", "public", "search_path"),
+        ("SEARCH_PATH", None, "search_path"),
+        ("client_encoding", "SJIS", "pinned"),
+        ("client_encoding", "LATIN1", "pinned"),
+        ("standard_conforming_strings", "off", "pinned"),
+        ("row_security", "off", "pinned"),
+        ("session_replication_role", "replica", "pinned"),
+        ("role", "postgres", "pinned"),
+        ("role", "none", "pinned"),
+        ("Session_Authorization", "postgres", "pinned"),
+        ("backslash_quote", "on", "denied"),
+        ("app.note", "x", "denied"),
+        ("app.note", None, "denied"),
+        ("seed", "0.5", "denied"),
+        ("transform_null_equals", "on", "denied"),
+        ("client_min_messages", "debug1", "denied"),
+        ("client_min_messages", "log", "denied"),
+        ("DateStyle", "German", "denied"),
+        ("DateStyle", "SQL, DMY", "denied"),
+        ("statement_timeout", "0", "denied"),
+        ("statement_timeout", "-1", "denied"),
+        ("statement_timeout", "0ms", "denied"),
+        ("work_mem", "100GB", "denied"),
+        ("default_text_search_config", "public.mine", "denied"),
+        ("log_min_error_statement", "panic", "denied"),
+        ("log_statement", "all", "denied"),
+        ("debug_print_plan", "on", "denied"),
+        ("lc_messages", "C", "denied"),
+        ("local_preload_libraries", "x", "denied"),
+        ("transaction_snapshot", "00000003-1", "denied"),
+        ("wor\u212a_mem", "1MB", "denied"),  # KELVIN SIGN lowers to k, but not for PostgreSQL
+        ("", "x", "denied"),
+        ("all", None, "denied"),
+    ],
+)
+def test_refused(name: str, value: str | None, kind: str) -> None:
+    found = classify_setting(name, value)
+    assert found.kind == kind
+    assert found.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["standard_conforming_strings", "transaction_isolation", "server_version", "TimeZone"]
+)
+def test_shown(name: str) -> None:
+    assert show_allowed(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["all", "primary_conninfo", "app.secret", "archive_command", "data_directory", "hba_file", ""]
+)
+def test_not_shown(name: str) -> None:
+    assert not show_allowed(name)
+
+
+def test_what_is_sent_at_startup_may_be_set_again() -> None:
+    assert all(classify_setting(name, value).kind == "allowed" for name, value in STARTUP.items())
