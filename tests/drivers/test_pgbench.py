@@ -23,12 +23,12 @@ COMMIT;
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 @pytest.mark.parametrize("script", [_SELECT, _WRITE], ids=["select", "write"])
-def test_pgbench(door: Gateway, tmp_path: Path, mode: str, script: str) -> None:
+def test_pgbench(plain_door: Gateway, tmp_path: Path, mode: str, script: str) -> None:
     file = tmp_path / "script.sql"
     file.write_text(script)
     command = [
-        client_program("pgbench", tls=door.ca is not None), "--no-vacuum", f"--protocol={mode}", "--client=4",
-        "--transactions=50", f"--file={file}", "--max-tries=1", door.dsn(),
+        client_program("pgbench"), "--no-vacuum", f"--protocol={mode}", "--client=4",
+        "--transactions=50", f"--file={file}", "--max-tries=1", plain_door.dsn(),
     ]  # fmt: skip
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)

@@ -1,0 +1,145 @@
+"""``python -m bench [--quick]``: runs every workload through every contender, in turn, and prints medians
+and ratios.
+
+Rounds are interleaved, so that a machine that gets slower in between treats all alike. The numbers go to
+.cache/bench/ as JSON. Absolute numbers mean little on a shared machine: read the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from tests.support.places import CACHE
+
+from bench import judging, workloads
+from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
+
+Run = Callable[[Contender], dict[str, float]]
+
+
+def main() -> int:
+    options = _options()
+    console = Console(highlight=False)
+    rows = QUICK_ROWS if options.quick else ROWS
+    sessions = 200 if options.quick else 1000
+    with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (server, gateway, ways):
+        results: dict[str, dict[str, float]] = {}
+        for name, rounds, run in _workloads(options, rows, sessions):
+            console.print(f"[dim]· {name}[/]")
+            for figure, values in _measure(ways, rounds, run).items():
+                results[f"{name}, {figure}" if figure else name] = values
+        first, cached = judging.times(server, gateway.policy_file, 50 if options.quick else 300)
+    results["judge, ten-line query at first sight, µs"] = {"Sallyport": first * 1e6}
+    results["judge, cached, µs"] = {"Sallyport": cached * 1e6}
+    _print(console, results)
+    _write(console, results, rows, sessions)
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
+    )
+    parser.add_argument("--rounds", type=int, default=0, help="rounds of each workload (default 5, quick 2)")
+    parser.add_argument(
+        "--seconds", type=float, default=0, help="length of a pgbench run (default 5, quick 2)"
+    )
+    parser.add_argument("--only", default="", help="only workloads whose name contains this")
+    return parser.parse_args()
+
+
+def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tuple[str, int, Run]]:
+    rounds = options.rounds or (2 if options.quick else 5)
+    seconds = options.seconds or (2 if options.quick else 5)
+
+    def point(mode: str, clients: int) -> Run:
+        def run(way: Contender) -> dict[str, float]:
+            rate = workloads.point_selects(way, mode, clients, seconds, rows)
+            return {"per second": rate.per_second} if clients > 1 else {"ms": rate.latency}
+
+        return run
+
+    def bulk(work: Callable[[Contender, int], workloads.Bulk]) -> Run:
+        def run(way: Contender) -> dict[str, float]:
+            result = work(way, rows)
+            return {"rows per second": rows / result.seconds, "memory MiB": result.growth / 2**20}
+
+        return run
+
+    def idle(way: Contender) -> dict[str, float]:
+        result = workloads.idle_sessions(way, sessions)
+        return {"KiB each": result.bytes_each / 1024, "login ms": result.login * 1000}
+
+    found: list[tuple[str, int, Run]] = [
+        ("point SELECT, simple, 8 clients", rounds, point("simple", 8)),
+        ("point SELECT, prepared, 8 clients", rounds, point("prepared", 8)),
+        ("point SELECT, simple, 1 client", rounds, point("simple", 1)),
+        ("point SELECT, prepared, 1 client", rounds, point("prepared", 1)),
+        (f"{rows:,} rows x 7, psycopg fetch", min(rounds, 3), bulk(workloads.fetch_all)),
+        (f"{rows:,} rows x 7, COPY TO STDOUT", min(rounds, 3), bulk(workloads.copy_all)),
+        (f"{sessions} idle sessions", 1, idle),
+    ]
+    return [one for one in found if options.only.lower() in one[0].lower()]
+
+
+def _measure(ways: list[Contender], rounds: int, run: Run) -> dict[str, dict[str, float]]:
+    """Figure -> contender -> median."""
+    samples: dict[str, dict[str, list[float]]] = {}
+    for _ in range(rounds):
+        for way in ways:
+            for figure, value in run(way).items():
+                samples.setdefault(figure, {}).setdefault(way.name, []).append(value)
+    return {
+        figure: {name: statistics.median(values) for name, values in by_name.items()}
+        for figure, by_name in samples.items()
+    }
+
+
+def _print(console: Console, results: dict[str, dict[str, float]]) -> None:
+    names = ["direct", "PgBouncer", "Sallyport"]
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("")
+    for name in [*names, "Sallyport / direct", "Sallyport / PgBouncer"]:
+        table.add_column(name, justify="right")
+    for what, values in results.items():
+        cells = [_number(values.get(name)) for name in names]
+        ratios = [_ratio(values.get("Sallyport"), values.get(other)) for other in ("direct", "PgBouncer")]
+        table.add_row(what, *cells, *ratios)
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def _ratio(mine: float | None, other: float | None) -> str:
+    return f"{mine / other:.2f}" if mine is not None and other else "-"
+
+
+def _write(console: Console, results: dict[str, Any], rows: int, sessions: int) -> None:
+    directory = CACHE / "bench"
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
+    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
+    file.write_text(
+        json.dumps({"machine": machine, "rows": rows, "sessions": sessions, "results": results}, indent=2)
+    )
+    console.print(f"[dim]Written to {file}[/]")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

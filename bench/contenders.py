@@ -1,0 +1,73 @@
+"""The ways to the same database: direct, through PgBouncer, through Sallyport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from tests.support.gateway import SHOP_POLICY, Gateway
+from tests.support.postgres import Server, start_server
+from tests.support.processes import rss
+
+from bench import pgbouncer
+from sallyport.demo.issuer import DevIssuer
+
+ROWS = 1_000_000
+QUICK_ROWS = 100_000
+
+#: Seven columns, three of them masked through SHOP_POLICY and the masks below.
+_TABLE = """
+CREATE TABLE people AS
+SELECT i AS id, 'Person ' || i AS name, 'person' || i || '@example.com' AS email,
+       lpad((i % 899 + 1)::text, 3, '0') || '-45-' || lpad((i % 9999 + 1)::text, 4, '0') AS ssn,
+       '+1-212-555-' || lpad((i % 10000)::text, 4, '0') AS phone, i % 100 AS score,
+       timestamptz '2024-01-01 00:00+00' + i * interval '1 second' AS seen_at
+FROM generate_series(1, %s) AS i
+"""
+_MASKS = """\
+  - {columns: ["public.people.ssn"], with: {partial: {keep_last: 4}}}
+  - {columns: ["public.people.phone"], with: redact}
+"""
+SETTINGS = {"max_connections": "1300", "shared_buffers": "512MB"}
+
+
+@dataclass
+class Contender:
+    """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands in
+    between.
+    """
+
+    name: str
+    dsn: str
+    memory: Callable[[], int]
+
+
+@contextmanager
+def contenders(rows: int, tell: Callable[[str], None]) -> Iterator[tuple[Server, Gateway, list[Contender]]]:
+    """Start everything; stops it afterwards."""
+    with ExitStack() as stack:
+        tell("Starting PostgreSQL 18 and loading the data")
+        server = start_server(settings=SETTINGS)
+        stack.callback(server.stop)
+        with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+            db.execute(psycopg.sql.SQL(_TABLE.replace("%s", str(rows))))
+            db.execute("ALTER TABLE people ADD PRIMARY KEY (id)")
+            db.execute("GRANT SELECT ON people TO sallyport_agent")
+            db.execute("VACUUM (ANALYZE, FREEZE) people")
+        ways = [Contender("direct", f"{server.agent_dsn}?sslmode=disable", lambda: 0)]
+        try:
+            program, port = pgbouncer.start(server)
+        except pgbouncer.UnavailableError as problem:
+            tell(str(problem))
+        else:
+            stack.callback(program.stop)
+            dsn = f"postgresql://{server.user}:{server.password}@127.0.0.1:{port}/shop?sslmode=disable"
+            ways.append(Contender("PgBouncer", dsn, lambda: rss(program)))
+        issuer = stack.enter_context(DevIssuer(lifetime=12 * 3600.0))
+        extra = {"limits": {"max_sessions": 3000, "max_sessions_per_subject": 3000}}
+        gateway = Gateway(issuer, {"shop": server}, SHOP_POLICY + _MASKS, extra=extra).start()
+        stack.callback(gateway.stop)
+        ways.append(Contender("Sallyport", gateway.dsn(), gateway.rss))
+        yield server, gateway, ways
