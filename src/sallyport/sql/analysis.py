@@ -1,0 +1,259 @@
+"""What is gathered while one statement is walked, and the questions that every part of the walk asks.
+
+An :class:`Analysis` collects the facts of one statement; :meth:`Analysis.facts` freezes them. Nothing here raises for what a statement
+says: what is not understood is noted with :meth:`unknown`, and the walk goes on with an opaque value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.facts import (
+    Access,
+    Clause,
+    CopyFormat,
+    Dependence,
+    Effect,
+    Flow,
+    FunctionUse,
+    Influence,
+    OutputColumn,
+    SettingChange,
+    StatementFacts,
+    Unknown,
+)
+from sallyport.sql.lineage import OPAQUE, Field, Sources, Value
+from sallyport.sql.nodes import Handlers, tag_of
+from sallyport.sql.parse import DEFAULT_LENGTH, Node
+from sallyport.sql.resolve import Names
+from sallyport.sql.scope import Item, Scope
+
+
+def _trust_none(function: Function) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Session state that changes what a statement means.
+
+    search_path: effective schema names in order ("$user" replaced, missing schemas left out); pg_catalog is searched first unless named.
+    role: the gateway's role at the target. max_length: bytes of text accepted. trusted_functions: functions outside pg_catalog that
+    policy names for this subject.
+    """
+
+    search_path: tuple[str, ...] = ("public",)
+    role: str = ""
+    max_length: int = DEFAULT_LENGTH
+    trusted_functions: Callable[[Function], bool] = _trust_none
+
+
+ExpressionHandler = Callable[["Analysis", Node, Scope], Value]
+ItemHandler = Callable[["Analysis", Node, Scope, list[Item]], list[Item]]
+QueryHandler = Callable[["Analysis", Node, Scope], "tuple[Field, ...] | None"]
+StatementHandler = Callable[["Analysis", Node, int], None]
+
+EXPRESSIONS: Handlers[ExpressionHandler] = Handlers("expression")
+FROM_ITEMS: Handlers[ItemHandler] = Handlers("FROM item")
+QUERIES: Handlers[QueryHandler] = Handlers("query")
+STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
+
+
+class Analysis:
+    """The facts of one statement in the making. ``depth``: how many views are open around what is being walked."""
+
+    def __init__(self, names: Names, context: Context) -> None:
+        self.names = names
+        self.types = names.types
+        self.catalog: CatalogSnapshot = names.catalog
+        self.context = context
+        self.kind = ""
+        self.columns: tuple[OutputColumn, ...] | None = None
+        self.plain_select = (
+            False  # a bare SELECT list at the top: the only place where set_config is followed
+        )
+        self.is_nested = False
+        self.inside_with = False
+        self.has_where: bool | None = None
+        self.inner: StatementFacts | None = None
+        self.copy_format: CopyFormat | None = None
+        self.actions: set[str] = set()  # what is done to relations by writing
+        self.settings: list[SettingChange] = []
+        self.effects: list[Effect] = []
+        self.touched: set[ColumnId] = set()  # whatever an error could tell about
+        self.seen: set[ColumnId] = set()  # what is read
+        self.views: tuple[int, ...] = ()
+        self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node
+        self._accesses: dict[tuple[int, str, bool], set[ColumnId]] = {}
+        self._functions: dict[FunctionUse, None] = {}
+        self._influences: dict[Influence, None] = {}
+        self._flows: dict[Flow, None] = {}
+        self._unknowns: dict[Unknown, None] = {}
+
+    # walking
+
+    def expression(self, node: Node, scope: Scope) -> Value:
+        tag, body = tag_of(node)
+        entry = EXPRESSIONS.table.get(tag)
+        if entry is None:
+            return self.not_understood(tag, body)
+        handler, fields = entry
+        if not body.keys() <= fields:
+            self.unread(tag, body, fields)
+        return handler(self, body, scope)
+
+    def expressions(self, nodes: Iterable[Node], scope: Scope) -> list[Value]:
+        return [self.expression(node, scope) for node in nodes]
+
+    def query(self, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+        """A SELECT, or a data-modifying statement inside WITH; its columns, or None when it returns no rows."""
+        tag, body = tag_of(node)
+        entry = QUERIES.table.get(tag)
+        if entry is None:
+            self.not_understood(tag, body)
+            return None
+        handler, fields = entry
+        if not body.keys() <= fields:
+            self.unread(tag, body, fields)
+        return handler(self, body, scope)
+
+    def check(self, tag: str, body: Node, fields: frozenset[str]) -> None:
+        """A structure read in place: everything it holds must be declared."""
+        if not body.keys() <= fields:
+            self.unread(tag, body, fields)
+
+    # what is not understood
+
+    def unknown(self, code: str, what: str, hint: str = "", position: int = -1) -> Value:
+        self._unknowns[Unknown(code, what, hint, position)] = None
+        return OPAQUE
+
+    def not_understood(self, tag: str, body: Node) -> Value:
+        location = body.get("location", -1) if isinstance(body, dict) else -1
+        return self.unknown("SP1102", f"understand {tag or 'an empty node'} in this place", position=location)
+
+    def unread(self, tag: str, body: Node, fields: frozenset[str]) -> None:
+        for name in sorted(body.keys() - fields):
+            self.unknown("SP1102", f"understand {name} of {tag}", position=body.get("location", -1))
+
+    # what is found
+
+    def read(self, value: Value, position: int = -1) -> Value:
+        """Note that a column is read. Every reference to a column passes through here."""
+        if value.sources:
+            self.seen.update(value.sources)
+        if value.denied:
+            self.unknown("SP1104", value.denied, position=position)
+        return value
+
+    def read_relation(self, relation: Relation) -> None:
+        self.access(relation.oid, "select")
+
+    def access(self, relation: int, action: str, columns: Iterable[ColumnId] = ()) -> None:
+        self._accesses.setdefault((relation, action, bool(self.views)), set()).update(columns)
+
+    def access_indirectly(self, access: Access) -> None:
+        """What a view's definition reads."""
+        self._accesses.setdefault((access.relation, access.action, True), set()).update(access.columns)
+
+    def access_under(self, relation: int, action: str, columns: Iterable[ColumnId]) -> None:
+        """Writing to a relation through a view on it."""
+        self._accesses.setdefault((relation, action, True), set()).update(columns)
+
+    def note_where(self, there: bool) -> None:
+        """UPDATE and DELETE, also inside WITH: one without WHERE is enough."""
+        self.has_where = there if self.has_where is None else self.has_where and there
+
+    def influence(self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1) -> None:
+        for column in sources:
+            self._influences[Influence(column, clause, equality, position)] = None
+
+    def condition(self, value: Value, clause: Clause, position: int = -1) -> None:
+        """A boolean that decides about rows."""
+        self.influence(value.sources - value.equality, clause, False, position)
+        self.influence(value.equality, clause, True, position)
+
+    def flow(self, target: ColumnId | None, sources: Sources, position: int = -1) -> None:
+        if sources:
+            self._flows[Flow(target, sources, position)] = None
+
+    def call(self, function: Function, position: int) -> None:
+        """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
+        self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
+        if not self.context.trusted_functions(function):
+            self.unknown(
+                "SP1103",
+                f"know what function {function.schema}.{function.name} does",
+                "Ask for the function to be named in the policy, or do without it.",
+                position,
+            )
+
+    def note_call(self, use: FunctionUse) -> None:
+        """A call inside a nested statement, whose Unknown comes with that statement."""
+        self._functions[use] = None
+
+    def output(self, fields: tuple[Field, ...] | None) -> None:
+        """The columns of the statement's result."""
+        if fields is not None:
+            self.columns = tuple(
+                OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin) for f in fields
+            )
+
+    def relation(self, schema: str, name: str) -> Relation | None:
+        """A relation by name: as given, or through the search_path."""
+        if schema:
+            return self.catalog.relation_by_name.get((schema, name))
+        for candidate in self.names.path:
+            found = self.catalog.relation_by_name.get((candidate, name))
+            if found is not None:
+                return found
+        return None
+
+    def named_relation(self, node: Node) -> Relation | None:
+        """The relation of a RangeVar; an Unknown when the snapshot has none."""
+        schema, name, at = node.get("schemaname", ""), node.get("relname", ""), node.get("location", -1)
+        catalog = node.get("catalogname", self.catalog.database)
+        found = self.relation(schema, name) if catalog == self.catalog.database else None
+        if found is None:
+            shown = f"{schema}.{name}" if schema else name
+            self.unknown(
+                "SP1106",
+                f"know a relation {shown}",
+                f"Write the schema if it is not on the search_path ({', '.join(self.names.path)}).",
+                at,
+            )
+        return found
+
+    def facts(self, start: int, end: int) -> StatementFacts:
+        accesses = self._accesses
+        for column in self.seen:
+            for indirect in (False, True):
+                found = accesses.get((column.relation, "select", indirect))
+                if found is not None:
+                    found.add(column)
+        return StatementFacts(
+            kind=self.kind,
+            start=start,
+            end=end,
+            columns=self.columns,
+            accesses=tuple(
+                Access(relation, action, indirect, frozenset(columns))
+                for (relation, action, indirect), columns in accesses.items()
+            ),
+            functions=tuple(self._functions),
+            influences=tuple(self._influences),
+            flows=tuple(self._flows),
+            settings=tuple(self.settings),
+            effects=tuple(self.effects),
+            unknowns=tuple(self._unknowns),
+            has_where=self.has_where,
+            inner=self.inner,
+            copy_format=self.copy_format,
+            touched=frozenset(self.touched | self.seen),
+        )
+
+
+def opaque(value: Value) -> Value:
+    return value._replace(dependence=Dependence.OPAQUE, origin=None)

@@ -1,0 +1,134 @@
+"""What calling a function, an operator or a cast means for the statement: safety, failure, result.
+
+Shared by every handler that calls something. Each call is resolved (:mod:`sallyport.sql.resolve`), its answer noted, and its value
+derived from its arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.facts import Clause, Dependence
+from sallyport.sql.functions import may_fail_with
+from sallyport.sql.lineage import UNKNOWN_TYPE, Value, derived, union
+from sallyport.sql.nodes import fields, strings
+from sallyport.sql.parse import Node
+from sallyport.sql.resolve import Resolved
+from sallyport.sql.types import BOOL, MODIFIED
+
+_TYPE_NAME = fields("names typemod typmods arrayBounds")
+EQUALS = ("=",)
+
+
+def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: int) -> None:
+    """Note what a resolved call means: unknown, unsafe, not PostgreSQL's own, or able to fail over a column."""
+    if not found.found:
+        a.unknown("SP1106", f"know {what} for these argument types", position=at)
+        return
+    if found.reason:
+        a.unknown(
+            "SP1103",
+            f"allow {what}: it {found.reason}",
+            "Use a plain expression over columns instead.",
+            at,
+        )
+    for function in found.users:
+        a.call(function, at)
+    if found.may_fail:
+        sources = union(values)
+        if sources and _fails(found, values):
+            a.influence(sources, Clause.MAY_FAIL, False, at)
+
+
+def _fails(found: Resolved, values: Sequence[Value]) -> bool:
+    """Whether the call can fail, given what constants it has."""
+    if found.users or not found.candidates or not any(v.literal is not None for v in values):
+        return True
+    constants = [value.literal for value in values]
+    return any(may_fail_with(function, constants) for function in found.candidates)
+
+
+def result(found: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
+    value = derived(values, found.result if type_ is None else type_)
+    if found.users:
+        return value._replace(dependence=Dependence.OPAQUE)
+    return value
+
+
+def operator(
+    a: Analysis,
+    names: tuple[str, ...],
+    left: Value | None,
+    right: Value,
+    at: int,
+    right_type: int | None = None,
+) -> Value:
+    """``left names right``. ``right_type``: of an array's elements, for ANY and ALL."""
+    if (
+        left is not None
+        and left.row
+        and right.row
+        and len(left.row) == len(right.row)
+        and left.type == right.type
+    ):
+        for one, other in zip(left.row, right.row, strict=True):
+            operator(a, names, one.value, other.value, at)
+        return derived((left, right), BOOL)
+    found = a.names.operator(
+        names, None if left is None else left.type, right.type if right_type is None else right_type
+    )
+    values = (right,) if left is None else (left, right)
+    judge(a, found, f"operator {'.'.join(names)}", values, at)
+    value = result(found, values)
+    if names == EQUALS and left is not None and not found.users:
+        if left.bare and right.constant:
+            return value._replace(equality=left.sources)
+        if right.bare and left.constant:
+            return value._replace(equality=right.sources)
+    return value
+
+
+def type_oid(a: Analysis, node: Node) -> int:
+    """The type that a TypeName names; 0, with an Unknown, when it is not known."""
+    a.check("TypeName", node, _TYPE_NAME)
+    names = strings(node.get("names", []))
+    if len(names) == 3 and names[0] == a.catalog.database:
+        names = names[1:]
+    found = a.names.types.named(names)
+    at = node.get("location", -1)
+    if found is None:
+        a.unknown("SP1106", f"know a type {'.'.join(names)}", position=at)
+        return 0
+    oid = found.oid
+    if node.get("arrayBounds"):
+        oid = a.types.array(oid)
+        if not oid:
+            a.unknown("SP1106", f"know an array type over {'.'.join(names)}", position=at)
+    return oid
+
+
+def cast(a: Analysis, value: Value, node: Node, at: int) -> Value:
+    """``value::type``."""
+    target = type_oid(a, node)
+    if not target:
+        return derived((value,))
+    return cast_to(a, value, target, at, bool(node.get("typmods")))
+
+
+def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = False) -> Value:
+    if value.type == target and not modified and not value.constant:
+        return value if target not in MODIFIED else derived((value,), target)
+    source = value.type or (0 if value.sources else UNKNOWN_TYPE)
+    found = a.names.cast(source, target)
+    judge(a, found, f"a cast to {type_name(a, target)}", (value,), at)
+    if modified and value.sources:
+        a.influence(value.sources, Clause.MAY_FAIL, False, at)
+    if value.constant and not found.users:
+        return Value(type=target, constant=True, literal=value.literal)
+    return result(found, (value,), target)
+
+
+def type_name(a: Analysis, oid: int) -> str:
+    type_ = a.types.get(oid)
+    return f"type {type_.name}" if type_ is not None else "a type"

@@ -1,0 +1,125 @@
+"""WITH: ordinary, recursive and data-modifying queries (parse_cte.c).
+
+A recursive query's columns depend on themselves, so its recursive term is walked until nothing is added any more.
+"""
+
+from __future__ import annotations
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.facts import Clause
+from sallyport.sql.lineage import Field, Sources, Value, either, union
+from sallyport.sql.nodes import fields, strings
+from sallyport.sql.parse import Node
+from sallyport.sql.scope import Cte, Scope
+from sallyport.sql.setops import combined, settle_text
+from sallyport.sql.types import BOOL
+
+_WITH = fields("ctes recursive")
+_CTE = fields("ctename aliascolnames ctematerialized ctequery search_clause cycle_clause")
+_SEARCH = fields("search_col_list search_breadth_first search_seq_column")
+_CYCLE = fields("cycle_col_list cycle_mark_column cycle_mark_value cycle_mark_default cycle_path_column")
+_ROUNDS = 64
+
+
+def with_clause(a: Analysis, node: Node, scope: Scope) -> None:
+    """Register the CTEs of a WITH clause in ``scope`` and walk every one, used or not."""
+    a.check("WithClause", node, _WITH)
+    a.inside_with = True
+    made: list[Cte] = []
+    for item in node.get("ctes", []):
+        body = item["CommonTableExpr"]
+        a.check("CommonTableExpr", body, _CTE)
+        name = body.get("ctename", "")
+        cte = Cte(name, None, body, scope, bool(node.get("recursive")))
+        if node.get("recursive"):
+            scope.ctes[name] = cte
+        else:
+            # each query sees only those before it, and an outer one of its own name
+            cte.scope = Scope(scope.parent, scope.items, dict(scope.ctes))
+            cte_fields(a, cte)
+            scope.ctes[name] = cte
+        made.append(cte)
+    for cte in made:
+        cte_fields(a, cte)
+
+
+def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
+    """The columns of a WITH query, walking it now if that was not done; inside itself, what is known so far."""
+    if cte.node is None:
+        return cte.fields
+    if cte.started:
+        cte.referenced = True
+        return cte.fields
+    cte.started = True
+    body = cte.node
+    query = body["ctequery"]
+    if cte.recursive and query.get("SelectStmt", {}).get("op") == "SETOP_UNION":
+        found: tuple[Field, ...] | None = _recursive(a, cte, query["SelectStmt"])
+    else:
+        found = _renamed(a, body, a.query(query, Scope(cte.scope)))
+        if cte.referenced:
+            a.unknown("SP1102", f"understand the recursion of WITH query {cte.name}")
+    cte.node = None
+    if found is not None:
+        found = _search_and_cycle(a, body, found, cte.scope)
+    cte.fields = found
+    return found
+
+
+def _renamed(a: Analysis, body: Node, columns: tuple[Field, ...] | None) -> tuple[Field, ...] | None:
+    if columns is None:
+        return None
+    names = strings(body.get("aliascolnames", []))
+    if len(names) > len(columns):
+        a.unknown("SP1106", f"know {len(names)} columns of WITH query {body.get('ctename', '')}")
+    return tuple(
+        [Field(names[n] if n < len(names) else f.name, settle_text(f.value)) for n, f in enumerate(columns)]
+    )
+
+
+def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
+    body = cte.node or {}
+    known: tuple[Field, ...] = ()
+    for _ in range(_ROUNDS):
+        cte.referenced = False
+
+        def learn(first: tuple[Field, ...]) -> None:
+            """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
+            start = _renamed(a, body, first) or ()
+            cte.fields = combined(a, start, known) if known else start
+            cte.fields = tuple(Field(f.name, f.value._replace(origin=None)) for f in cte.fields)
+
+        found = a.query({"SelectStmt": query}, Scope(cte.scope, union_hook=learn))
+        found = _renamed(a, body, found) or ()
+        if not cte.referenced or found == known:
+            return found
+        known = found
+    a.unknown("SP1102", f"follow the recursion of WITH query {cte.name}")
+    return known
+
+
+def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], scope: Scope) -> tuple[Field, ...]:
+    search, cycle = body.get("search_clause"), body.get("cycle_clause")
+    if search is not None:
+        a.check("CTESearchClause", search, _SEARCH)
+        sources = _sources(columns, search.get("search_col_list", []))
+        columns = (*columns, Field(search.get("search_seq_column", ""), Value(sources)))
+    if cycle is not None:
+        a.check("CTECycleClause", cycle, _CYCLE)
+        sources = _sources(columns, cycle.get("cycle_col_list", []))
+        a.influence(sources, Clause.WHERE)
+        marks = [
+            a.expression(cycle[k], scope) for k in ("cycle_mark_value", "cycle_mark_default") if k in cycle
+        ]
+        mark = either(marks[0], marks[1]) if len(marks) == 2 else Value(type=BOOL)
+        columns = (
+            *columns,
+            Field(cycle.get("cycle_mark_column", ""), Value(sources | mark.sources)),
+            Field(cycle.get("cycle_path_column", ""), Value(sources)),
+        )
+    return columns
+
+
+def _sources(columns: tuple[Field, ...], names: list[Node]) -> Sources:
+    wanted = strings(names)
+    return union(f.value for f in columns if f.name in wanted)

@@ -1,0 +1,355 @@
+"""INSERT, UPDATE, DELETE and MERGE: what is written where, from what, and what RETURNING gives back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sallyport.sql.analysis import QUERIES, Analysis
+from sallyport.sql.calls import judge
+from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.columns import subscript
+from sallyport.sql.ctes import with_clause
+from sallyport.sql.expressions import spread
+from sallyport.sql.facts import Clause
+from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
+from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.nodes import fields, position, tag_of
+from sallyport.sql.parse import Node
+from sallyport.sql.relation_items import relation_item
+from sallyport.sql.scope import Item, Scope
+from sallyport.sql.select import target_list
+from sallyport.sql.types import MODIFIED
+
+_RES_TARGET = fields("name val indirection")
+_RETURNING = fields("options exprs")
+_OPTION = fields("option value")
+_CONFLICT = fields("action infer targetList whereClause")
+_INFER = fields("indexElems whereClause conname")
+_INDEX_ELEMENT = fields("name expr collation opclass ordering nulls_ordering")
+_MULTI = fields("source colno ncolumns")
+_WHEN = fields("matchKind commandType override condition targetList values")
+
+
+class Target:
+    """The relation that is written, as a namespace item."""
+
+    def __init__(self, a: Analysis, node: Node) -> None:
+        a.check("RangeVar", node, RANGE_VAR)
+        self.relation: Relation | None = a.named_relation(node)
+        self.at: int = node.get("location", -1)
+        alias = node.get("alias")
+        if self.relation is None:
+            self.item = aliased(a, make_item(node.get("relname", ""), ()), alias)
+            return
+        self.item = aliased(a, relation_item(a, self.relation, self.at), alias)
+        a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
+        if self.relation.has_rules:
+            a.unknown("SP1102", f"follow the rules on {self.relation.qualified}", position=self.at)
+        if self.relation.kind not in "rpvf":
+            a.unknown("SP1102", f"write to {self.relation.qualified}", position=self.at)
+        if self.relation.kind == "v" and self.relation.has_triggers:
+            a.unknown("SP1102", f"follow the triggers of view {self.relation.qualified}", position=self.at)
+
+    def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:
+        """A column of the target by its real name: id, type, and its value as it is now."""
+        if self.relation is None:
+            return None
+        for number, column in enumerate(self.relation.columns):
+            if column.name == name:
+                return (
+                    ColumnId(self.relation.oid, column.attnum),
+                    column.type_oid,
+                    self.item.fields[number].value,
+                )
+        a.unknown("SP1106", f"know a column {name} of {self.relation.qualified}", position=at)
+        return None
+
+    def access(self, a: Analysis, action: str, columns: frozenset[ColumnId] = frozenset()) -> None:
+        """Writing; through a view also to what is under it."""
+        a.actions.add(action)
+        if self.relation is None:
+            return
+        a.access(self.relation.oid, action, columns)
+        if self.relation.kind != "v":
+            return
+        under: dict[int, set[ColumnId]] = {}
+        for column, field in zip(self.relation.columns, self.item.fields, strict=False):
+            written = not columns or ColumnId(self.relation.oid, column.attnum) in columns
+            for source in field.value.sources:
+                if source.relation != self.relation.oid:
+                    under.setdefault(source.relation, set()).update((source,) if written and columns else ())
+        for relation, found in under.items():
+            a.access_under(relation, action, found)
+
+    def assign(
+        self, a: Analysis, name: str, value: Value, at: int, indirection: bool = False
+    ) -> ColumnId | None:
+        """``column = value``: a flow, and a conversion that may fail."""
+        found = self.column(a, name, at)
+        if found is None:
+            return None
+        id_, type_, current = found
+        if not indirection and value.type != type_ and value.type:
+            judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", (value,), at)
+        if value.sources and (value.type != type_ or type_ in MODIFIED):
+            a.influence(value.sources, Clause.MAY_FAIL, False, at)
+        for target in {id_, *(s for s in current.sources if current.bare)}:
+            a.flow(target, value.sources, at)
+        return id_
+
+
+def assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
+    """SET lists; the columns that are assigned."""
+    written = set()
+    sources: dict[int, list[Value]] = {}
+    for node in nodes:
+        body = node["ResTarget"]
+        a.check("ResTarget", body, _RES_TARGET)
+        at = position(body)
+        steps = body.get("indirection", [])
+        value = _assigned(a, body["val"], scope, sources)
+        for step in steps:
+            tag, inner = tag_of(step)
+            if tag == "A_Indices":
+                value = subscript(a, value, inner, scope)
+            elif tag != "String":
+                a.not_understood(tag, inner)
+        id_ = target.assign(a, body.get("name", ""), value, at, bool(steps))
+        if id_ is not None:
+            written.add(id_)
+    return frozenset(written)
+
+
+def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]]) -> Value:
+    tag, body = tag_of(node)
+    if tag != "MultiAssignRef":
+        return a.expression(node, scope)
+    a.check(tag, body, _MULTI)
+    # every reference repeats the same source in the tree; it is walked once per column, and facts are sets
+    source_tag, source = tag_of(body["source"])
+    number = body.get("colno", 1) - 1
+    if source_tag == "RowExpr":
+        values = [f.value for item in source.get("args", []) for f in spread(a, item, scope)]
+        return values[number] if number < len(values) else a.not_understood(tag, body)
+    if source_tag == "SubLink":
+        value = a.expression(body["source"], scope)
+        if value.row is not None:
+            return (
+                derived((value.row[number].value,), value.row[number].value.type)
+                if number < len(value.row)
+                else value
+            )
+        return value
+    return a.not_understood(source_tag, source)
+
+
+def returning(a: Analysis, node: Node | None, target: Target, scope: Scope) -> tuple[Field, ...] | None:
+    """RETURNING with old and new (or the names given to them)."""
+    if node is None:
+        return None
+    a.check("ReturningClause", node, _RETURNING)
+    names = {"old": "old", "new": "new"}
+    for option in node.get("options", []):
+        body = option["ReturningOption"]
+        a.check("ReturningOption", body, _OPTION)
+        key = "old" if body.get("option") == "RETURNING_OPTION_OLD" else "new"
+        names[key] = body.get("value", "")
+    taken = {item.name for item in scope.items if item.visible}
+    extra = [
+        replace(target.item, name=name, schema="", visible=True, columns_visible=False)
+        for name in names.values()
+        if name not in taken
+    ]
+    if target.relation is not None:
+        a.read_relation(target.relation)
+    return target_list(a, node.get("exprs", []), Scope(scope.parent, [*scope.items, *extra], scope.ctes))
+
+
+@QUERIES.on("InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override")
+def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+    if "withClause" in node:
+        with_clause(a, node["withClause"], scope)
+    target = Target(a, node["relation"])
+    names, nested = _insert_columns(a, node.get("cols", []), target, scope)
+    rows = _insert_rows(a, node["selectStmt"], scope) if "selectStmt" in node else []
+    proposed: dict[str, Value] = {}
+    for row in rows:
+        for name, value in zip(names, row, strict=False):
+            target.assign(a, name, value, target.at, name in nested)
+            proposed[name] = derived((proposed[name], value)) if name in proposed else value
+    if any(len(row) > len(names) for row in rows) and target.relation is not None:
+        a.unknown("SP1102", "match the values with the columns", position=target.at)
+    found = [target.column(a, name, target.at) for name in names]
+    width = max((len(row) for row in rows), default=0)
+    written = frozenset(f[0] for f in (found if node.get("cols") else found[:width]) if f is not None)
+    target.access(a, "insert", written)
+    inner = Scope(scope.parent, [target.item], scope.ctes)
+    if "onConflictClause" in node:
+        _on_conflict(a, node["onConflictClause"], target, proposed, written, inner)
+    return returning(a, node.get("returningClause"), target, inner)
+
+
+def _insert_columns(
+    a: Analysis, nodes: list[Node], target: Target, scope: Scope
+) -> tuple[list[str], set[str]]:
+    if not nodes:
+        return [c.name for c in target.relation.columns] if target.relation is not None else [], set()
+    names, nested = [], set()
+    for node in nodes:
+        body = node["ResTarget"]
+        a.check("ResTarget", body, _RES_TARGET)
+        names.append(body.get("name", ""))
+        if "indirection" in body:
+            nested.add(body.get("name", ""))
+            for step in body["indirection"]:
+                tag, inner = tag_of(step)
+                if tag == "A_Indices":
+                    subscript(a, Value(), inner, scope)
+                elif tag != "String":
+                    a.not_understood(tag, inner)
+    return names, nested
+
+
+def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[Value]]:
+    """The values that are inserted: the rows of VALUES, or the one row of columns of a query."""
+    tag, body = tag_of(node)
+    if tag != "SelectStmt" or "valuesLists" not in body or body.keys() - {"valuesLists", "limitOption", "op"}:
+        columns = a.query(node, Scope(scope)) or ()
+        return [[f.value for f in columns]]
+    rows: list[list[Value]] = []
+    seen: set[tuple[Value, ...]] = set()
+    for item in body["valuesLists"]:
+        row = [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
+        row = [v._replace(literal=None) if v.literal is not None else v for v in row]
+        key = tuple(row)
+        if key not in seen:  # a thousand rows of constants differ in nothing that matters
+            seen.add(key)
+            rows.append(row)
+    return rows
+
+
+def _on_conflict(
+    a: Analysis,
+    node: Node,
+    target: Target,
+    proposed: dict[str, Value],
+    written: frozenset[ColumnId],
+    scope: Scope,
+) -> None:
+    a.check("OnConflictClause", node, _CONFLICT)
+    infer = node.get("infer")
+    arbiters: frozenset[ColumnId] = frozenset()
+    if infer is not None:
+        arbiters = _arbiters(a, infer, scope)
+    if not arbiters and target.relation is not None:
+        # any unique index may decide: whatever is written is compared with what is there
+        arbiters = written or frozenset(
+            ColumnId(target.relation.oid, c.attnum) for c in target.relation.columns
+        )
+    a.influence(arbiters, Clause.ON_CONFLICT, True, position(node))
+    if node.get("action") != "ONCONFLICT_UPDATE":
+        return
+    excluded = tuple(
+        Field(f.name, proposed.get(f.name, Value())._replace(origin=None, constant=False, type=f.value.type))
+        for f in target.item.fields
+    )
+    item = make_item("excluded", excluded)
+    inner = Scope(scope.parent, [target.item, item.shown(True, True)], scope.ctes)
+    changed = assignments(a, target, node.get("targetList", []), inner)
+    target.access(a, "update", changed)
+    if "whereClause" in node:
+        a.condition(a.expression(node["whereClause"], inner), Clause.ON_CONFLICT)
+
+
+def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
+    a.check("InferClause", node, _INFER)
+    found: set[ColumnId] = set()
+    for element in node.get("indexElems", []):
+        body = element["IndexElem"]
+        a.check("IndexElem", body, _INDEX_ELEMENT)
+        if "name" in body:
+            value = a.expression(
+                {"ColumnRef": {"fields": [{"String": {"sval": body["name"]}}], "location": -1}}, scope
+            )
+        else:
+            value = a.expression(body["expr"], scope)
+        found |= value.sources
+    if "whereClause" in node:
+        a.expression(node["whereClause"], scope)
+    return frozenset(found)
+
+
+@QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
+def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+    if "withClause" in node:
+        with_clause(a, node["withClause"], scope)
+    target = Target(a, node["relation"])
+    from_clause(a, node.get("fromClause", []), scope, (target.item,))
+    written = assignments(a, target, node.get("targetList", []), scope)
+    target.access(a, "update", written)
+    a.note_where("whereClause" in node)
+    if "whereClause" in node:
+        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+    return returning(a, node.get("returningClause"), target, scope)
+
+
+@QUERIES.on("DeleteStmt", "relation usingClause whereClause returningClause withClause")
+def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+    if "withClause" in node:
+        with_clause(a, node["withClause"], scope)
+    target = Target(a, node["relation"])
+    from_clause(a, node.get("usingClause", []), scope, (target.item,))
+    target.access(a, "delete")
+    a.note_where("whereClause" in node)
+    if "whereClause" in node:
+        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+    return returning(a, node.get("returningClause"), target, scope)
+
+
+@QUERIES.on("MergeStmt", "relation sourceRelation joinCondition mergeWhenClauses returningClause withClause")
+def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
+    if "withClause" in node:
+        with_clause(a, node["withClause"], scope)
+    target = Target(a, node["relation"])
+    source = from_item(a, node["sourceRelation"], scope, [])
+    both = Scope(scope.parent, [target.item, *source], scope.ctes)
+    a.condition(a.expression(node["joinCondition"], both), Clause.MERGE_CONDITION)
+    target.access(a, "merge")
+    for item in node.get("mergeWhenClauses", []):
+        _when(a, item["MergeWhenClause"], target, source, both)
+    order = Scope(scope.parent, [*source, target.item], scope.ctes)  # RETURNING * gives the source first
+    return returning(a, node.get("returningClause"), target, order)
+
+
+def _when(a: Analysis, node: Node, target: Target, source: list[Item], both: Scope) -> None:
+    a.check("MergeWhenClause", node, _WHEN)
+    kind = node.get("matchKind", "MERGE_WHEN_MATCHED")
+    scope = both
+    if kind == "MERGE_WHEN_NOT_MATCHED_BY_TARGET":
+        scope = Scope(both.parent, source, both.ctes)
+    elif kind == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE":
+        scope = Scope(both.parent, [target.item], both.ctes)
+    if "condition" in node:
+        a.condition(a.expression(node["condition"], scope), Clause.MERGE_CONDITION)
+    command = node.get("commandType")
+    if command == "CMD_UPDATE":
+        target.access(a, "update", assignments(a, target, node.get("targetList", []), scope))
+    elif command == "CMD_DELETE":
+        target.access(a, "delete")
+    elif command == "CMD_INSERT":
+        _merge_insert(a, node, target, scope)
+    elif command != "CMD_NOTHING":
+        a.unknown("SP1102", f"understand {command} in MERGE")
+
+
+def _merge_insert(a: Analysis, node: Node, target: Target, scope: Scope) -> None:
+    names, nested = _insert_columns(a, node.get("targetList", []), target, scope)
+    values = [f.value for item in node.get("values", []) for f in spread(a, item, scope)]
+    if len(values) > len(names):
+        a.unknown("SP1102", "match the values with the columns", position=target.at)
+    written = set()
+    for name, value in zip(names, values, strict=False):
+        id_ = target.assign(a, name, value, target.at, name in nested)
+        if id_ is not None:
+            written.add(id_)
+    target.access(a, "insert", frozenset(written))

@@ -1,0 +1,340 @@
+"""Expressions, except column references and calls of functions: what each is computed from (parse_expr.c)."""
+
+from __future__ import annotations
+
+from sallyport.sql.analysis import EXPRESSIONS, Analysis
+from sallyport.sql.calls import EQUALS, cast, operator
+from sallyport.sql.columns import star
+from sallyport.sql.facts import Clause
+from sallyport.sql.lineage import (
+    CONSTANT,
+    NONE,
+    PARAMETER,
+    UNKNOWN_TYPE,
+    Field,
+    Sources,
+    Value,
+    derived,
+    union,
+)
+from sallyport.sql.nodes import position, strings, tag_of
+from sallyport.sql.parse import Node
+from sallyport.sql.scope import Scope
+from sallyport.sql.types import (
+    BIT,
+    BOOL,
+    DATE,
+    INT4,
+    INT8,
+    NAME,
+    NUMERIC,
+    RECORD,
+    TEXT,
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    TIMETZ,
+)
+
+on = EXPRESSIONS.on
+
+
+@on("A_Const", "ival fval boolval sval bsval isnull")
+def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
+    if "ival" in node:
+        return Value(type=INT4, constant=True, literal=str(node["ival"].get("ival", 0)))
+    if "sval" in node:
+        return Value(type=UNKNOWN_TYPE, constant=True, literal=node["sval"].get("sval", ""))
+    if "boolval" in node:
+        return Value(type=BOOL, constant=True, literal="true" if node["boolval"].get("boolval") else "false")
+    if "fval" in node:
+        text = node["fval"].get("fval", "")
+        whole = text.isascii() and text.isdigit() and len(text) < 19
+        return Value(
+            type=INT8 if whole else NUMERIC if not text.isdigit() else 0, constant=True, literal=text
+        )
+    if "bsval" in node:
+        return Value(type=BIT, constant=True)
+    return CONSTANT
+
+
+@on("ParamRef", "number")
+def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
+    return PARAMETER
+
+
+@on("A_Expr", "kind name lexpr rexpr rexpr_list_start rexpr_list_end")
+def _operation(a: Analysis, node: Node, scope: Scope) -> Value:
+    kind = node.get("kind", "")
+    handler = _KINDS.get(kind)
+    if handler is None:
+        return a.unknown("SP1102", f"understand {kind or 'this kind of expression'}", position=position(node))
+    return handler(a, node, scope)
+
+
+def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
+    # the left spine of a chain is walked in a loop, so that a || b || c ... costs no stack
+    chain = [node]
+    while True:
+        tag, body = tag_of(chain[-1].get("lexpr", {}))
+        if tag != "A_Expr" or body.get("kind") != "AEXPR_OP" or not body.keys() <= EXPRESSIONS.table[tag][1]:
+            break
+        chain.append(body)
+    first = chain[-1].get("lexpr")
+    value = a.expression(first, scope) if first is not None else None
+    for step in reversed(chain):
+        right = a.expression(step["rexpr"], scope) if "rexpr" in step else CONSTANT
+        value = operator(a, strings(step.get("name", [])), value, right, position(step))
+    return value if value is not None else CONSTANT
+
+
+def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:
+    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
+    element = right.type if right.type in (0, UNKNOWN_TYPE) else a.types.element(right.type)
+    value = operator(a, strings(node.get("name", [])), left, right, position(node), element)
+    if node["kind"] == "AEXPR_OP_ALL" or not (left.bare and right.constant):
+        value = value._replace(equality=NONE)
+    return value._replace(type=BOOL)
+
+
+def _in(a: Analysis, node: Node, scope: Scope) -> Value:
+    left = a.expression(node["lexpr"], scope)
+    tag, body = tag_of(node["rexpr"])
+    if tag != "List" or not body.keys() <= {"items"}:
+        return a.not_understood(tag, body)
+    items = a.expressions(body.get("items", []), scope)
+    name = strings(node.get("name", []))
+    values = [operator(a, name, left, item, position(node)) for item in items]
+    value = derived(values, BOOL)
+    if name == EQUALS and left.bare and all(item.constant for item in items):
+        return value._replace(equality=left.sources)
+    return value
+
+
+def _between(a: Analysis, node: Node, scope: Scope) -> Value:
+    left = a.expression(node["lexpr"], scope)
+    bounds = a.expressions(node["rexpr"]["List"].get("items", []), scope)
+    names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
+    if not names:
+        return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
+    symmetric = "SYM" in node["kind"]
+    for name, bound in zip(names, bounds, strict=True):
+        operator(a, (name,), left, bound, position(node))
+    if symmetric:
+        for name, bound in zip(names, reversed(bounds), strict=True):
+            operator(a, (name,), left, bound, position(node))
+    return derived((left, *bounds), BOOL)
+
+
+def _distinct(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = operator(
+        a,
+        strings(node.get("name", [])),
+        a.expression(node["lexpr"], scope),
+        a.expression(node["rexpr"], scope),
+        position(node),
+    )
+    return value._replace(equality=NONE, type=BOOL)
+
+
+def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
+    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
+    operator(a, strings(node.get("name", [])), left, right, position(node))
+    return derived((left, right), TEXT if left.type == UNKNOWN_TYPE else left.type)
+
+
+_KINDS = {
+    "AEXPR_OP": _operator,
+    "AEXPR_OP_ANY": _any_all,
+    "AEXPR_OP_ALL": _any_all,
+    "AEXPR_DISTINCT": _distinct,
+    "AEXPR_NOT_DISTINCT": _distinct,
+    "AEXPR_NULLIF": _nullif,
+    "AEXPR_IN": _in,
+    "AEXPR_LIKE": _operator,
+    "AEXPR_ILIKE": _operator,
+    "AEXPR_SIMILAR": _operator,
+    "AEXPR_BETWEEN": _between,
+    "AEXPR_NOT_BETWEEN": _between,
+    "AEXPR_BETWEEN_SYM": _between,
+    "AEXPR_NOT_BETWEEN_SYM": _between,
+}
+
+
+@on("BoolExpr", "boolop args")
+def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = a.expressions(node.get("args", []), scope)
+    value = derived(values, BOOL)
+    if node.get("boolop") in ("AND_EXPR", "OR_EXPR"):
+        otherwise: Sources = frozenset().union(*(v.sources - v.equality for v in values))
+        equal: Sources = frozenset().union(*(v.equality for v in values))
+        return value._replace(equality=equal - otherwise)
+    return value
+
+
+@on("NullTest", "arg nulltesttype argisrow")
+def _null_test(a: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((a.expression(node["arg"], scope),), BOOL)
+
+
+@on("BooleanTest", "arg booltesttype")
+def _boolean_test(a: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((a.expression(node["arg"], scope),), BOOL)
+
+
+@on("TypeCast", "arg typeName")
+def _cast(a: Analysis, node: Node, scope: Scope) -> Value:
+    return cast(a, a.expression(node["arg"], scope), node["typeName"], position(node))
+
+
+@on("CollateClause", "arg collname")
+def _collate(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = a.expression(node["arg"], scope) if "arg" in node else CONSTANT
+    # a nondeterministic collation changes what = means, so what is collated is no longer bare
+    return value if value.constant else derived((value,), value.type)
+
+
+@on("CaseExpr", "arg args defresult")
+def _case(a: Analysis, node: Node, scope: Scope) -> Value:
+    subject = a.expression(node["arg"], scope) if "arg" in node else None
+    used: list[Value] = [] if subject is None else [subject]
+    results: list[Value] = []
+    for item in node.get("args", []):
+        when = item["CaseWhen"]
+        a.check("CaseWhen", when, _CASE_WHEN)
+        condition = a.expression(when["expr"], scope)
+        used.append(condition)
+        if subject is not None:
+            operator(a, EQUALS, subject, condition, position(when))
+        results.append(a.expression(when["result"], scope))
+    if "defresult" in node:
+        results.append(a.expression(node["defresult"], scope))
+    return derived((*used, *results), _common(a, results))
+
+
+_CASE_WHEN = frozenset({"expr", "result", "location"})
+
+
+def _common(a: Analysis, values: list[Value]) -> int:
+    return a.types.common([value.type for value in values])
+
+
+@on("CoalesceExpr", "args")
+def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = a.expressions(node.get("args", []), scope)
+    return derived(values, _common(a, values))
+
+
+@on("MinMaxExpr", "op args")
+def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = a.expressions(node.get("args", []), scope)
+    return derived(values, _common(a, values))
+
+
+@on("RowExpr", "args row_format")
+def _row(a: Analysis, node: Node, scope: Scope) -> Value:
+    values: list[Value] = []
+    for item in node.get("args", []):
+        values.extend(field.value for field in spread(a, item, scope))
+    row = tuple(Field(f"f{number}", value) for number, value in enumerate(values, 1))
+    denied = next((v.denied for v in values if v.denied), "")
+    constant = bool(values) and all(v.constant for v in values)
+    return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied)
+
+
+def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+    """An element of a list that may hold ``t.*``."""
+    from_star = star(a, node, scope)
+    return from_star if from_star is not None else (Field("", a.expression(node, scope)),)
+
+
+@on("A_ArrayExpr", "elements list_start list_end")
+def _array(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = a.expressions(node.get("elements", []), scope)
+    element = _common(a, values) if values else 0
+    type_ = 0
+    if element:
+        type_ = element if a.types.element(element) else a.types.array(element)
+    return derived(values, type_, constant=all(v.constant for v in values))
+
+
+_SQL_VALUES = {
+    "SVFOP_CURRENT_DATE": DATE,
+    "SVFOP_CURRENT_TIME": TIMETZ,
+    "SVFOP_CURRENT_TIME_N": TIMETZ,
+    "SVFOP_CURRENT_TIMESTAMP": TIMESTAMPTZ,
+    "SVFOP_CURRENT_TIMESTAMP_N": TIMESTAMPTZ,
+    "SVFOP_LOCALTIME": TIME,
+    "SVFOP_LOCALTIME_N": TIME,
+    "SVFOP_LOCALTIMESTAMP": TIMESTAMP,
+    "SVFOP_LOCALTIMESTAMP_N": TIMESTAMP,
+    "SVFOP_CURRENT_ROLE": NAME,
+    "SVFOP_CURRENT_USER": NAME,
+    "SVFOP_USER": NAME,
+    "SVFOP_SESSION_USER": NAME,
+    "SVFOP_CURRENT_CATALOG": NAME,
+    "SVFOP_CURRENT_SCHEMA": NAME,
+}
+
+
+@on("SQLValueFunction", "op typmod")
+def _sql_value(a: Analysis, node: Node, scope: Scope) -> Value:
+    op = node.get("op", "")
+    if op not in _SQL_VALUES:
+        return a.unknown("SP1102", f"understand {op}", position=position(node))
+    return Value(type=_SQL_VALUES[op])
+
+
+@on("GroupingFunc", "args")
+def _grouping(a: Analysis, node: Node, scope: Scope) -> Value:
+    a.expressions(node.get("args", []), scope)
+    return Value(type=INT4)
+
+
+@on("SetToDefault", "")
+def _default(a: Analysis, node: Node, scope: Scope) -> Value:
+    return CONSTANT
+
+
+@on("CurrentOfExpr", "cursor_name cvarno")
+def _current_of(a: Analysis, node: Node, scope: Scope) -> Value:
+    return Value(type=BOOL)
+
+
+@on("MergeSupportFunc", "msftype")
+def _merge_action(a: Analysis, node: Node, scope: Scope) -> Value:
+    return Value(type=TEXT)
+
+
+@on("SubLink", "subLinkType testexpr operName subselect")
+def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
+    kind, at = node.get("subLinkType", ""), position(node)
+    columns = a.query(node["subselect"], Scope(scope)) or ()
+    a.names_of[id(node)] = columns[0].name if columns else ""
+    values = [column.value for column in columns]
+    if kind == "EXISTS_SUBLINK":
+        return Value(type=BOOL)
+    if kind == "EXPR_SUBLINK" and len(values) == 1:
+        return derived(values, values[0].type)
+    if kind in ("EXPR_SUBLINK", "MULTIEXPR_SUBLINK") and values:
+        return Value(union(values), type=RECORD, row=tuple(columns))
+    if kind == "ARRAY_SUBLINK" and values:
+        type_ = values[0].type
+        return derived(values, a.types.array(type_) if type_ and not a.types.element(type_) else 0)
+    if kind in ("ANY_SUBLINK", "ALL_SUBLINK"):
+        left = a.expression(node["testexpr"], scope)
+        names = strings(node["operName"]) if "operName" in node else EQUALS
+        lefts = [f.value for f in left.row] if left.row and len(values) > 1 else [left]
+        if len(lefts) != len(values):
+            return a.unknown("SP1102", "understand this comparison with a subquery", position=at)
+        for one, other in zip(lefts, values, strict=True):
+            operator(a, names, one, other._replace(constant=False), at)
+        return derived((left, *values), BOOL)
+    return a.unknown("SP1102", f"understand {kind} in this place", position=at)
+
+
+def order(a: Analysis, node: Node, value: Value, clause: Clause, at: int) -> None:
+    """Sorting by a value: its order tells about it. ``node``: the SortBy."""
+    if node.get("sortby_dir") == "SORTBY_USING":
+        operator(a, strings(node.get("useOp", [])), value, value, at)
+    a.influence(value.sources, clause, False, at)

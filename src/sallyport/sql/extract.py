@@ -1,0 +1,89 @@
+"""From a script to the facts of each of its statements: the entrance of this package.
+
+:func:`analyze` parses (:mod:`sallyport.sql.parse`), walks every statement and returns one :class:`StatementFacts` each. It raises only
+:class:`RefusedError`, for text that cannot be parsed at all; whatever else is not understood is an Unknown in the facts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sallyport.core.errors import RefusedError, refuse
+from sallyport.sql import dml, expressions, from_items, function_calls, select, session_statements, statements
+from sallyport.sql.analysis import Context
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
+from sallyport.sql.parse import RawStatement, parse, too_deep
+from sallyport.sql.resolve import Names, names
+from sallyport.sql.statements import analyze_statement
+
+__all__ = ["Context", "analyze"]
+
+#: Modules that register handlers when imported.
+HANDLERS = (dml, expressions, from_items, function_calls, select, session_statements, statements)
+
+
+def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
+    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
+    found = names(catalog, context.search_path)
+    try:
+        return _script(parse(sql, context.max_length), found, context)
+    except RecursionError:
+        raise too_deep() from None
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise RefusedError(
+            refuse(
+                "SP1102",
+                "the statement has a form that the gateway does not understand",
+                f"{type(error).__name__} while reading its parse tree.",
+            )
+        ) from error
+
+
+#: Kinds that mean the same whatever stood before them in the script.
+_INDEPENDENT = frozenset(
+    {
+        "begin",
+        "commit",
+        "rollback",
+        "savepoint",
+        "rollback_to",
+        "release",
+        "set",
+        "reset",
+        "show",
+        "deallocate",
+        "close",
+    }
+)
+
+
+def _script(statements: list[RawStatement], found: Names, context: Context) -> tuple[StatementFacts, ...]:
+    """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
+    result: list[StatementFacts] = []
+    moved = ""
+    for raw in statements:
+        facts = analyze_statement(found, context, raw.node, raw.start, raw.end)
+        if moved and facts.kind not in _INDEPENDENT:
+            unknown = Unknown(
+                "SP1102",
+                f"know what names mean after {moved} earlier in the same script",
+                "Send the statements one at a time.",
+                raw.start,
+            )
+            facts = replace(facts, unknowns=(*facts.unknowns, unknown))
+        result.append(facts)
+        moved = moved or _moves(facts)
+    return tuple(result)
+
+
+def _moves(facts: StatementFacts) -> str:
+    """Why names may mean something else after this statement, or ""."""
+    for effect in facts.effects:
+        if effect.kind is EffectKind.DDL:
+            return "a change of the schema"
+        if effect.kind is EffectKind.DISCARD and effect.name == "all":
+            return "DISCARD ALL"
+    if any(change.name in ("search_path", "") for change in facts.settings):
+        return "a change of search_path"
+    return ""

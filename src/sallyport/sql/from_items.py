@@ -1,0 +1,260 @@
+"""FROM items: relations, subqueries, joins, functions (parse_clause.c, transformFromClauseItem).
+
+Every handler gets the items to its left (visible to it only if it is LATERAL or a function) and returns the namespace it adds; the
+last item of that list stands for the whole of it, as PostgreSQL's nsitem does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
+from sallyport.sql.calls import EQUALS, operator, type_oid
+from sallyport.sql.ctes import cte_fields
+from sallyport.sql.facts import Clause
+from sallyport.sql.function_calls import call, function_name
+from sallyport.sql.lineage import Field, Value, either, union
+from sallyport.sql.names_of import figure
+from sallyport.sql.nodes import fields, position, strings, tag_of
+from sallyport.sql.parse import Node
+from sallyport.sql.relation_items import relation_item
+from sallyport.sql.scope import Ambiguous, Item, Scope, index_fields
+from sallyport.sql.setops import settle_text
+from sallyport.sql.types import INT8
+
+on = FROM_ITEMS.on
+RANGE_VAR = fields("catalogname schemaname relname inh relpersistence alias")
+_ALIAS = fields("aliasname colnames")
+_COLUMN_DEF = fields("colname typeName is_local collClause")
+
+
+def from_clause(a: Analysis, nodes: list[Node], scope: Scope, before: tuple[Item, ...] = ()) -> None:
+    """Fill ``scope`` with what FROM brings. ``before``: items that come first but are not laterally visible (UPDATE's target)."""
+    items: list[Item] = []
+    for node in nodes:
+        items.extend(from_item(a, node, scope, items))
+    scope.items = [*before, *items]
+
+
+def from_item(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    tag, body = tag_of(node)
+    entry = FROM_ITEMS.table.get(tag)
+    if entry is None:
+        a.not_understood(tag, body)
+        return [make_item("", ())]
+    handler, known = entry
+    a.check(tag, body, known)
+    return handler(a, body, scope, left)
+
+
+def make_item(name: str, columns: tuple[Field, ...]) -> Item:
+    return Item(name, columns, index_fields(columns), visible=bool(name))
+
+
+def settled(columns: tuple[Field, ...] | None) -> tuple[Field, ...]:
+    """A subquery's columns as seen from outside."""
+    return tuple([Field(f.name, settle_text(f.value)) for f in columns or ()])
+
+
+def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
+    """``item AS name (columns)``."""
+    if node is None:
+        return item
+    a.check("Alias", node, _ALIAS)
+    new = strings(node.get("colnames", []))
+    columns = item.fields
+    if len(new) > len(columns):
+        a.unknown("SP1106", f"know {len(new)} columns of {node.get('aliasname', '')}")
+    if new:
+        columns = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
+    name = node.get("aliasname", "")
+    index = index_fields(columns) if new else item.index
+    return replace(item, name=name, fields=columns, index=index, schema="", visible=bool(name))
+
+
+def outside(scope: Scope, left: list[Item]) -> Scope:
+    """What a FROM item sees of the level it stands in: the CTEs, and ``left`` where lateral."""
+    return Scope(scope.parent, list(left), scope.ctes)
+
+
+@on("RangeVar", "catalogname schemaname relname inh relpersistence alias")
+def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    name = node.get("relname", "")
+    if "schemaname" not in node:
+        cte = scope.cte(name)
+        if cte is not None:
+            columns = cte_fields(a, cte)
+            if columns is None:
+                a.unknown("SP1102", f"read WITH query {name}, which returns no rows", position=position(node))
+            return [aliased(a, make_item(name, columns or ()), node.get("alias"))]
+    relation = a.named_relation(node)
+    if relation is None:
+        return [aliased(a, make_item(name, ()), node.get("alias"))]
+    a.read_relation(relation)
+    return [aliased(a, relation_item(a, relation, position(node)), node.get("alias"))]
+
+
+@on("RangeSubselect", "lateral subquery alias")
+def _range_subselect(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = Scope(outside(scope, left if node.get("lateral") else []))
+    columns = settled(a.query(node["subquery"], inner))
+    return [aliased(a, make_item("", columns), node.get("alias"))]
+
+
+@on("RangeTableSample", "relation method args repeatable")
+def _table_sample(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    at = position(node)
+    method = strings(node.get("method", []))
+    if method[-1:] not in (("bernoulli",), ("system",)) or method[:-1] not in ((), ("pg_catalog",)):
+        a.unknown("SP1103", f"know the sampling method {'.'.join(method)}", position=at)
+    arguments = [*node.get("args", []), *([node["repeatable"]] if "repeatable" in node else [])]
+    inner = outside(scope, left)
+    a.influence(union(a.expressions(arguments, inner)), Clause.LIMIT, False, at)
+    return from_item(a, node["relation"], scope, left)
+
+
+@on("RangeFunction", "lateral ordinality is_rowsfrom functions alias coldeflist")
+def _range_function(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = outside(scope, left)
+    columns: list[Field] = []
+    alias = node.get("alias", {})
+    entries = [entry["List"]["items"] for entry in node.get("functions", [])]
+    name, scalar = "", False
+    calls = [split for items in entries for split in _unnest(items)]
+    for function, definitions in calls:
+        definitions = definitions or node.get("coldeflist", [])
+        label, found, single = _function_columns(a, function, definitions, inner)
+        if single and len(calls) == 1 and alias.get("aliasname") and not definitions:
+            found = (Field(alias["aliasname"], found[0].value),) if found[0].name == label else found
+        name, scalar = name or label, single and len(calls) == 1
+        columns.extend(found)
+    if node.get("ordinality"):
+        sources = union(f.value for f in columns)
+        columns.append(Field("ordinality", Value(sources, type=INT8)))
+        scalar = False
+    item = make_item(name, tuple(columns))
+    item.scalar = scalar
+    return [aliased(a, item, node.get("alias"))]
+
+
+def _unnest(items: list[Node]) -> list[tuple[Node, list[Node]]]:
+    """One entry of ROWS FROM; ``unnest(a, b)`` stands for ``unnest(a), unnest(b)``."""
+    function = items[0]
+    definitions = items[1].get("List", {}).get("items", []) if len(items) > 1 else []
+    body = function.get("FuncCall")
+    if (
+        body is not None
+        and strings(body.get("funcname", [])) == ("unnest",)
+        and len(body.get("args", [])) > 1
+        and not definitions
+        and not body.keys() & {"agg_order", "func_variadic", "agg_star", "agg_distinct"}
+    ):
+        return [({"FuncCall": {**body, "args": [argument]}}, []) for argument in body["args"]]
+    return [(function, definitions)]
+
+
+def _function_columns(
+    a: Analysis, node: Node, definitions: list[Node], scope: Scope
+) -> tuple[str, tuple[Field, ...], bool]:
+    """Name, columns and whether there is a single scalar column, of one function in FROM."""
+    tag, body = tag_of(node)
+    if tag != "FuncCall":
+        label = figure(a, node)
+        return (
+            label,
+            (Field(label, a.expression(node, scope)._replace(constant=False, literal=None, origin=None)),),
+            True,
+        )
+    a.check(tag, body, EXPRESSIONS.table[tag][1])
+    value, found = call(a, body, scope, in_from=True)
+    a.influence(value.sources, Clause.ROW_COUNT, False, position(body))
+    value = value._replace(constant=False, literal=None, origin=None)
+    label = function_name(a, body)[-1]
+    if definitions:
+        return label, _defined(a, definitions, value), False
+    outs = {(f.out_names, f.out_types) for f in found.candidates}
+    if len(outs) == 1:
+        names, types = outs.pop()
+        if len(names) > 1:
+            return (
+                label,
+                tuple(Field(n, value._replace(type=t)) for n, t in zip(names, types, strict=True)),
+                False,
+            )
+        if len(names) == 1 and names[0]:
+            return label, (Field(names[0], value),), True
+    elif outs and any(names for names, _ in outs):
+        a.unknown("SP1102", f"know which function {label} is meant", "Cast the arguments.", position(body))
+    relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    if relation is not None:
+        return (
+            label,
+            tuple(Field(c.name, value._replace(type=c.type_oid, row=None)) for c in relation.columns),
+            False,
+        )
+    return label, (Field(label, value),), True
+
+
+def _defined(a: Analysis, definitions: list[Node], value: Value) -> tuple[Field, ...]:
+    columns = []
+    for item in definitions:
+        body = item["ColumnDef"]
+        a.check("ColumnDef", body, _COLUMN_DEF)
+        columns.append(Field(body.get("colname", ""), value._replace(type=type_oid(a, body["typeName"]))))
+    return tuple(columns)
+
+
+@on("JoinExpr", "jointype isNatural larg rarg usingClause join_using_alias quals alias rtindex")
+def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    kind = node.get("jointype", "")
+    one = from_item(a, node["larg"], scope, left)
+    other = from_item(a, node["rarg"], scope, [*left, *one])
+    first, second = one[-1], other[-1]
+    names = strings(node.get("usingClause", []))
+    if node.get("isNatural"):
+        names = tuple(f.name for f in first.fields if f.name in second.index)
+    merged = _merge(a, kind, names, first, second)
+    if "quals" in node:
+        condition = a.expression(node["quals"], Scope(scope.parent, [*one, *other], scope.ctes))
+        a.condition(condition, Clause.JOIN)
+    rest = [f for item in (first, second) for f in item.fields if f.name not in names]
+    result = aliased(a, make_item("", (*merged, *rest)), node.get("alias"))
+    children = [] if "alias" in node else [item.shown(item.visible, False) for item in (*one, *other)]
+    if "join_using_alias" in node:
+        using = aliased(a, make_item("", merged), node["join_using_alias"])
+        children.append(using.shown(True, False))
+    return [*children, result]
+
+
+def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: Item) -> tuple[Field, ...]:
+    """USING: each merged column is computed from both sides, and both decide which rows there are."""
+    columns = []
+    for name in names:
+        try:
+            left, right = first.column(name), second.column(name)
+        except Ambiguous:
+            left = right = None
+        if left is None or right is None:
+            value = a.unknown("SP1106", f"know which column {name} USING means")
+        else:
+            operator(a, EQUALS, left, right, -1)
+            a.influence(a.read(left).sources | a.read(right).sources, Clause.JOIN)
+            value = _merged(a, kind, left, right)
+        columns.append(Field(name, value))
+    return tuple(columns)
+
+
+def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:
+    """buildMergedJoinVar: the side that RowDescription will name is the one that needs no conversion."""
+    type_ = left.type if left.type == right.type else a.types.common([left.type, right.type])
+    value = either(left, right, type_)
+    left_fits, right_fits = left.type == type_, right.type == type_
+    if kind == "JOIN_INNER":
+        chosen = left if left_fits else right if right_fits else None
+    elif kind == "JOIN_LEFT":
+        chosen = left if left_fits else None
+    elif kind == "JOIN_RIGHT":
+        chosen = right if right_fits else None
+    else:
+        chosen = None
+    return value._replace(origin=chosen.origin if chosen is not None else None)

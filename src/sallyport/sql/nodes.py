@@ -1,0 +1,61 @@
+"""Reading the parse tree so that forgetting is impossible.
+
+Every handler declares the fields of its node that it consumes. A field that is present and not declared, and a node that has no
+handler, make an Unknown, and an Unknown is a refusal. libpg_query leaves out fields that hold their default (0, false, NULL, empty).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from sallyport.sql.parse import Node
+
+H = TypeVar("H", bound=Callable[..., Any])
+
+
+class Handlers(Generic[H]):
+    """Handlers by node tag, each with the fields it consumes."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.table: dict[str, tuple[H, frozenset[str]]] = {}
+
+    def on(self, tag: str, fields: str) -> Callable[[H], H]:
+        """Register a handler for ``tag``; ``fields``: names of the consumed fields, separated by spaces."""
+
+        def register(handler: H) -> H:
+            if tag in self.table:
+                raise ValueError(f"two {self.what} handlers for {tag}")
+            self.table[tag] = (handler, frozenset(fields.split()) | {"location"})
+            return handler
+
+        return register
+
+
+def fields(names: str) -> frozenset[str]:
+    """The declared fields of a structure that is read in place."""
+    return frozenset(names.split()) | {"location"}
+
+
+def tag_of(node: Node) -> tuple[str, Node]:
+    """A node's tag and body; ("", {}) for the empty node."""
+    for tag, body in node.items():
+        return tag, body
+    return "", {}
+
+
+def string(node: Node) -> str:
+    """The text of a String node; "" for anything else."""
+    body = node.get("String")
+    return body.get("sval", "") if body is not None else ""
+
+
+def strings(items: list[Node]) -> tuple[str, ...]:
+    return tuple([string(item) for item in items])
+
+
+def position(node: Node) -> int:
+    """The byte offset of a node's body in the script, or -1. (A location of 0 is left out of the tree.)"""
+    location: int = node.get("location", 0)
+    return location

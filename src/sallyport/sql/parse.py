@@ -1,0 +1,208 @@
+"""SQL text to PostgreSQL's own raw parse tree; the only importer of the SQL parser.
+
+:func:`parse` calls libpg_query (PostgreSQL's grammar, bundled in the ``postgast`` wheel) through ctypes and decodes its JSON.
+It promises never to crash the process and never to raise anything but :class:`RefusedError`:
+
+- SP1105 when the text is longer than the bound, or the tree deeper than :data:`MAX_DEPTH`;
+- SP1101 with PostgreSQL's own message and position for a syntax error, NUL bytes and invalid UTF-8.
+
+The grammar's left recursion is limited only by memory, and writing the tree out recurses once per level: a chain of some 65,000
+operators overflows an 8 MB stack and kills the process. Texts above :data:`SMALL` bytes are therefore parsed on one thread that
+has a stack larger than the longest accepted text can use (measured: at most 128 bytes of stack per byte of text; see tests/sql).
+
+The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pins both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from sallyport.core.errors import RefusedError, refuse
+
+#: Bytes of text accepted when the caller does not say, and at most.
+DEFAULT_LENGTH: Final = 1 << 20
+MAX_LENGTH: Final = 2 << 20
+#: Texts up to this many bytes are parsed on the caller's thread.
+SMALL: Final = 8192
+#: Levels of JSON objects and arrays accepted; an operator costs two, a parenthesised subquery about eight.
+MAX_DEPTH: Final = 480
+_STACK: Final = 512 << 20
+
+Node = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RawStatement:
+    """One statement of a script. ``start``/``end``: byte offsets in the script, without the semicolon."""
+
+    node: Node
+    start: int
+    end: int
+
+
+class _Error(ctypes.Structure):
+    _fields_ = (
+        ("message", ctypes.c_char_p),
+        ("funcname", ctypes.c_char_p),
+        ("filename", ctypes.c_char_p),
+        ("lineno", ctypes.c_int),
+        ("cursorpos", ctypes.c_int),
+        ("context", ctypes.c_char_p),
+    )
+
+
+class _Result(ctypes.Structure):
+    _fields_ = (
+        ("parse_tree", ctypes.c_char_p),
+        ("stderr_buffer", ctypes.c_char_p),
+        ("error", ctypes.POINTER(_Error)),
+    )
+
+
+def _load() -> ctypes.CDLL:
+    spec = importlib.util.find_spec("postgast")  # finds without importing: the import costs 0.3 s
+    for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for path in sorted(Path(location).glob("libpg_query.*")):
+            if path.suffix in (".so", ".dylib", ".dll"):
+                library = ctypes.CDLL(str(path))
+                library.pg_query_parse.argtypes = [ctypes.c_char_p]
+                library.pg_query_parse.restype = _Result
+                library.pg_query_free_parse_result.argtypes = [_Result]
+                library.pg_query_free_parse_result.restype = None
+                return library
+    raise ImportError("the SQL parser library (libpg_query) is missing: install the 'postgast' wheel")
+
+
+_library = _load()
+_decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+
+
+def _call(sql: bytes) -> tuple[bytes, str, int]:
+    """The JSON tree, or a syntax error's message and cursor position (1-based, in characters)."""
+    result = _library.pg_query_parse(sql)
+    try:
+        if result.error:
+            error = result.error.contents
+            return b"", (error.message or b"syntax error").decode("utf-8", "replace"), int(error.cursorpos)
+        return bytes(result.parse_tree or b""), "", 0
+    finally:
+        _library.pg_query_free_parse_result(result)
+
+
+class _BigStack:
+    """One thread with a stack of :data:`_STACK` bytes (reserved, not touched), started when first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[bytes, Future[tuple[bytes, str, int]]]] | None = None
+
+    def _run(self, jobs: queue.SimpleQueue[tuple[bytes, Future[tuple[bytes, str, int]]]]) -> None:
+        while True:
+            sql, future = jobs.get()
+            try:
+                future.set_result(_call(sql))
+            except Exception as error:  # noqa: BLE001  handed to the waiting caller, not swallowed
+                future.set_exception(error)
+
+    def call(self, sql: bytes) -> tuple[bytes, str, int]:
+        with self._lock:
+            if self._jobs is None:
+                jobs: queue.SimpleQueue[tuple[bytes, Future[tuple[bytes, str, int]]]] = queue.SimpleQueue()
+                before = threading.stack_size(_STACK)
+                try:
+                    threading.Thread(target=self._run, args=(jobs,), name="sql-parser", daemon=True).start()
+                finally:
+                    threading.stack_size(before)
+                self._jobs = jobs
+            future: Future[tuple[bytes, str, int]] = Future()
+            self._jobs.put((sql, future))
+        return future.result()
+
+
+_big_stack = _BigStack()
+
+
+def _depth_exceeds(tree: Any, limit: int) -> bool:
+    """Whether objects and arrays nest deeper than ``limit``, found without recursion."""
+    level: list[Any] = [tree]
+    depth = 0
+    while level:
+        depth += 1
+        if depth > limit:
+            return True
+        following: list[Any] = []
+        for item in level:
+            for value in item.values() if type(item) is dict else item:
+                if type(value) is dict or type(value) is list:
+                    following.append(value)
+        level = following
+    return False
+
+
+def too_deep() -> RefusedError:
+    return RefusedError(
+        refuse(
+            "SP1105",
+            "the statement is nested too deeply",
+            f"Expressions and subqueries may nest about {MAX_DEPTH // 2} levels.",
+            "Split the statement, or write long chains as IN (...) or VALUES lists.",
+        )
+    )
+
+
+def _check_text(sql: bytes, max_length: int) -> None:
+    limit = min(max_length, MAX_LENGTH)
+    if len(sql) > limit:
+        raise RefusedError(
+            refuse(
+                "SP1105",
+                f"the statement is too long: {len(sql)} bytes, {limit} are accepted",
+                hint="Send data with COPY or bind parameters, or split the script.",
+            )
+        )
+    if b"\0" in sql:
+        raise RefusedError(refuse("SP1101", "the statement contains a NUL byte"))
+    try:
+        sql.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RefusedError(
+            refuse("SP1101", f"invalid byte sequence for encoding UTF8 at byte {error.start}")
+        ) from None
+
+
+def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
+    """The statements of a script, in order; [] when it holds none. Raises RefusedError (SP1101, SP1105)."""
+    _check_text(sql, max_length)
+    small = len(sql) <= SMALL
+    text, message, position = _call(sql) if small else _big_stack.call(sql)
+    if message:
+        code = "SP1105" if "memory exhausted" in message or "stack depth" in message else "SP1101"
+        raise RefusedError(refuse(code, message, position=max(position, 0)))
+    try:
+        tree = _decode(text)
+    except (RecursionError, msgspec.DecodeError):
+        raise too_deep() from None
+    if _depth_exceeds(tree, MAX_DEPTH):
+        raise too_deep()
+    return [_raw(sql, item) for item in tree.get("stmts", ())]
+
+
+def _raw(sql: bytes, item: Node) -> RawStatement:
+    start = item.get("stmt_location", 0)
+    length = item.get("stmt_len", 0)
+    end = start + length if length else len(sql)
+    while start < end and sql[start] in b" \t\r\n\f\v":
+        start += 1
+    while end > start and sql[end - 1] in b" \t\r\n\f\v;":
+        end -= 1
+    return RawStatement(item.get("stmt", {}), start, end)

@@ -1,0 +1,199 @@
+"""Relations as namespace items: tables, system relations, views expanded by their definition, generated columns.
+
+A view is read as a subquery: its columns' sources hold the view's own column and the base columns under it, and what its definition
+reads, calls and filters by counts for the statement that uses it. Definitions are walked once per snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sallyport.core.errors import RefusedError
+from sallyport.sql.analysis import Analysis, Context
+from sallyport.sql.catalog import Column, ColumnId, Function, Relation
+from sallyport.sql.facts import Access, Dependence, FunctionUse, Influence, Unknown
+from sallyport.sql.lineage import Field, Sources, Value
+from sallyport.sql.parse import MAX_LENGTH, Node, parse
+from sallyport.sql.relations import classify_relation
+from sallyport.sql.resolve import SYSTEM
+from sallyport.sql.scope import Item, Scope, index_fields
+
+_READABLE_KINDS = frozenset("rpvmfS")
+_SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
+
+
+class Expansion(NamedTuple):
+    """What using a relation means. ``accesses``, ``calls`` and so on: of a view's definition and generated columns."""
+
+    fields: tuple[Field, ...]
+    index: dict[str, int]
+    accesses: tuple[Access, ...] = ()
+    calls: tuple[FunctionUse, ...] = ()
+    influences: tuple[Influence, ...] = ()
+    unknowns: tuple[Unknown, ...] = ()
+    touched: Sources = frozenset()
+
+
+def _trust_all(function: Function) -> bool:
+    """Inside a view, calls are gathered first and judged for every use of the view."""
+    return True
+
+
+def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
+    """A relation as a namespace item, with what its definition brings noted. The item answers to the relation's own name."""
+    if relation.kind not in _READABLE_KINDS:
+        a.unknown("SP1102", f"read {relation.qualified}, which is not a table or view", position=at)
+    expansion = expand(a, relation)
+    for access in expansion.accesses:
+        a.access_indirectly(access)
+    for use in expansion.calls:
+        function = a.catalog.functions.get(use.oid)
+        if function is not None:
+            a.call(function, at)
+    for influence in expansion.influences:
+        a.influence(frozenset((influence.column,)), influence.clause, influence.equality, at)
+    for unknown in expansion.unknowns:
+        a.unknown(unknown.code, f"{unknown.what} (in {relation.qualified})", unknown.hint, at)
+    a.seen.update(expansion.touched)
+    return Item(
+        relation.name,
+        expansion.fields,
+        expansion.index,
+        relation.oid,
+        relation.schema,
+        relation.row_type,
+        relation.kind in _SYSTEM_COLUMN_KINDS,
+    )
+
+
+def expand(a: Analysis, relation: Relation) -> Expansion:
+    """The relation's columns and what using it means, from the cache where possible."""
+    cache = a.names.relations
+    found = cache.get(relation.oid)
+    if found is None:
+        if relation.schema in SYSTEM or relation.schema.startswith("pg_toast"):
+            found = _system(relation)
+        elif relation.kind in ("v", "m"):
+            found = _view(a, relation)
+        else:
+            found = _table(a, relation)
+        cache[relation.oid] = found
+    return found
+
+
+def _plain(relation: Relation, column: Column, denied: str = "") -> Field:
+    id_ = ColumnId(relation.oid, column.attnum)
+    value = Value(frozenset((id_,)), Dependence.IDENTITY, id_, column.type_oid, denied=denied)
+    return Field(column.name, value)
+
+
+def _system(relation: Relation) -> Expansion:
+    answer = classify_relation(relation)
+    unknowns: tuple[Unknown, ...] = ()
+    if not answer.readable:
+        reason = f": it {answer.reason}" if answer.reason else ""
+        unknowns = (Unknown("SP1104", f"allow reading {relation.qualified}{reason}"),)
+    fields = tuple(
+        _plain(
+            relation,
+            column,
+            ""
+            if answer.columns is None or column.name in answer.columns
+            else f"allow reading {relation.qualified}.{column.name}",
+        )
+        for column in relation.columns
+    )
+    return Expansion(fields, index_fields(fields), unknowns=unknowns)
+
+
+def _inside(a: Analysis, relation: Relation) -> Analysis:
+    """An analysis of what stands inside a relation's definition, where names are fully qualified."""
+    inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all))
+    inner.views = (*a.views, relation.oid)
+    return inner
+
+
+def _tree(inner: Analysis, text: str) -> Node | None:
+    try:
+        statements = parse(text.encode(), MAX_LENGTH)
+    except RefusedError as error:
+        inner.unknown("SP1102", f"understand a definition in the catalog ({error.refusal.message})")
+        return None
+    if len(statements) != 1:
+        inner.unknown("SP1102", "understand a definition in the catalog")
+        return None
+    return statements[0].node
+
+
+def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
+    facts = inner.facts(0, 0)
+    return Expansion(
+        fields,
+        index_fields(fields),
+        facts.accesses,
+        facts.functions,
+        facts.influences,
+        facts.unknowns,
+        facts.touched,
+    )
+
+
+def _view(a: Analysis, relation: Relation) -> Expansion:
+    inner = _inside(a, relation)
+    if relation.oid in a.views or len(a.views) > 32 or not relation.view_definition:
+        inner.unknown("SP1102", f"know the definition of view {relation.qualified}")
+        tree = None
+    else:
+        tree = _tree(inner, relation.view_definition)
+    found = (inner.query(tree, Scope()) or ()) if tree is not None else ()
+    if tree is not None and len(found) != len(relation.columns):
+        inner.unknown("SP1102", f"match the columns of view {relation.qualified} with its definition")
+    fields = []
+    for number, column in enumerate(relation.columns):
+        own = ColumnId(relation.oid, column.attnum)
+        under = found[number].value if len(found) == len(relation.columns) else Value()
+        kept = under.bare or not under.sources
+        dependence = Dependence.IDENTITY if kept else under.dependence
+        fields.append(
+            Field(
+                column.name,
+                Value(under.sources | {own}, dependence, own, column.type_oid, denied=under.denied),
+            )
+        )
+    return _expansion(inner, tuple(fields))
+
+
+def _table(a: Analysis, relation: Relation) -> Expansion:
+    fields = tuple(_plain(relation, column) for column in relation.columns)
+    if not any(column.generated for column in relation.columns):
+        return Expansion(fields, index_fields(fields))
+    inner = _inside(a, relation)
+    item = Item(
+        relation.name, fields, index_fields(fields), relation.oid, relation.schema, relation.row_type, True
+    )
+    scope = Scope(items=[item])
+    computed = []
+    for column, field in zip(relation.columns, fields, strict=True):
+        if not column.generated:
+            computed.append(field)
+            continue
+        tree = _tree(inner, f"SELECT {column.default}") if column.default else None
+        if tree is None:
+            inner.unknown("SP1102", f"know how {relation.qualified}.{column.name} is generated")
+            computed.append(field)
+            continue
+        target = tree["SelectStmt"]["targetList"][0]["ResTarget"]["val"]
+        under = inner.expression(target, scope)
+        value = field.value
+        computed.append(
+            Field(
+                field.name,
+                value._replace(sources=value.sources | under.sources, dependence=Dependence.DERIVED)
+                if under.sources
+                else value,
+            )
+        )
+    # a generated column is computed when a row is written, or gives its stored value: reading it adds no influence of its own
+    expansion = _expansion(inner, tuple(computed))
+    virtual = any(column.generated == "v" for column in relation.columns)
+    return expansion if virtual else expansion._replace(influences=(), accesses=())

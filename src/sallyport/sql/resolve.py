@@ -1,0 +1,269 @@
+"""Functions, operators and casts: from a name and argument types to what could be called, and whether that is safe.
+
+Follows parse_func.c and parse_oper.c as far as it must: which candidates *could* be chosen. Where more than one remains, the most
+restrictive answer holds. Answers are kept per snapshot and search_path, as nothing in them depends on the statement.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, NamedTuple
+
+from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
+from sallyport.sql.functions import FIRST_USER_OID, classify, classify_cast, classify_operator
+from sallyport.sql.lineage import UNKNOWN_TYPE
+from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, POLYMORPHIC, TEXT, Types
+
+#: Schemas whose functions are PostgreSQL's own; functions.py tells those that were added to them from those that came with it.
+SYSTEM = frozenset({"pg_catalog", "information_schema"})
+NOT_KNOWN = "is not known to be safe"
+
+
+class Resolved(NamedTuple):
+    """What could be called. ``reason`` "" when every pg_catalog candidate is safe. ``users``: candidates outside pg_catalog."""
+
+    found: bool
+    reason: str = ""
+    may_fail: bool = False
+    changes_settings: bool = False
+    writes: bool = False
+    result: int = 0
+    returns_set: bool = False
+    kinds: frozenset[str] = frozenset()
+    users: tuple[Function, ...] = ()
+    candidates: tuple[Function, ...] = ()
+
+
+class Names:
+    """Everything that can be looked up by name in one snapshot under one search_path."""
+
+    def __init__(self, catalog: CatalogSnapshot, path: tuple[str, ...]) -> None:
+        self.catalog = catalog
+        self.asked = path
+        self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
+        self.types = Types(catalog, self.path)
+        self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
+        self._qualified: Names | None = None
+        self._functions: dict[tuple[tuple[str, ...], tuple[int, ...], bool, bool], Resolved] = {}
+        self._operators: dict[tuple[tuple[str, ...], int | None, int], Resolved] = {}
+        self._cast_classes: dict[tuple[int, int], Resolved] = {}
+
+    def qualified(self) -> Names:
+        """The same snapshot with pg_catalog alone on the path, as definitions in the catalog are written."""
+        if self.path == ("pg_catalog",):
+            return self
+        if self._qualified is None:
+            self._qualified = Names(self.catalog, ())
+        return self._qualified
+
+    # functions
+
+    def function(
+        self, names: tuple[str, ...], types: tuple[int, ...], named: bool = False, variadic: bool = False
+    ) -> Resolved:
+        """Candidates for a call. ``named``: some arguments are given by name, so positions say nothing of types."""
+        key = (names, types, named, variadic)
+        known = self._functions.get(key)
+        if known is None:
+            known = self._functions[key] = self._find_function(names, types, named, variadic)
+        return known
+
+    def _find_function(
+        self, names: tuple[str, ...], types: tuple[int, ...], named: bool, variadic: bool
+    ) -> Resolved:
+        if len(names) > 2:
+            return Resolved(False)
+        schemas = (names[0],) if len(names) == 2 else self.path
+        visible = [f for f in self.catalog.functions_by_name.get(names[-1], ()) if f.schema in schemas]
+        given = tuple(0 for _ in types) if named else types
+        matching = [f for f in visible if f.kind != "p" and self._accepts(f, given, variadic)]
+        if not named and types and 0 not in types and UNKNOWN_TYPE not in types:
+            exact = [f for f in matching if f.arg_types == types and (not f.variadic or variadic)]
+            if exact:
+                matching = [min(exact, key=lambda f: schemas.index(f.schema))]
+        return self._judge(matching, given)
+
+    def _accepts(self, function: Function, types: tuple[int, ...], variadic: bool) -> bool:
+        wanted = function.arg_types
+        if function.variadic and not variadic and wanted:
+            last = wanted[-1]
+            element = last if last == ANY else (0 if last in ARRAYS else self.types.element(last))
+            plain = wanted[:-1]
+            if len(types) < len(plain) - function.n_defaults:
+                return False
+            wanted = plain + (element or ANY,) * max(0, len(types) - len(plain))
+        elif not len(wanted) - function.n_defaults <= len(types) <= len(wanted):
+            return False
+        return all(map(self.types.could, types, wanted))
+
+    def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
+        if not candidates:
+            return Resolved(False)
+        system = [f for f in candidates if f.schema in SYSTEM]
+        classes = [classify(f) for f in system]
+        reason = next((c.reason or NOT_KNOWN for c in classes if not c.safe), "")
+        results = {self._result(f, types) for f in candidates}
+        users = tuple(f for f in candidates if f.schema not in SYSTEM)
+        return Resolved(
+            True,
+            reason,
+            bool(users) or any(c.may_fail for c in classes),
+            any(c.changes_settings for c in classes),
+            any(c.writes for c in classes),
+            results.pop() if len(results) == 1 else 0,
+            any(f.returns_set for f in candidates),
+            frozenset(f.kind for f in candidates),
+            users,
+            tuple(candidates),
+        )
+
+    def _result(self, function: Function, types: tuple[int, ...]) -> int:
+        result = function.return_type
+        if result not in POLYMORPHIC:
+            return result
+        for wanted, given in zip(function.arg_types, types, strict=False):
+            if given in (0, UNKNOWN_TYPE) or wanted not in (*ARRAYS, *ELEMENTS):
+                continue
+            if "compatible" in self._type_name(wanted) and len(types) > 1:
+                return 0
+            element = self.types.element(given) if wanted in ARRAYS else given
+            return self.types.array(element) if result in ARRAYS else (element if result in ELEMENTS else 0)
+        return 0
+
+    def _type_name(self, oid: int) -> str:
+        type_ = self.types.get(oid)
+        return type_.name if type_ is not None else "anycompatible"
+
+    # operators
+
+    def operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
+        """Candidates for an operator; ``left`` None for a prefix operator."""
+        key = (names, left, right)
+        known = self._operators.get(key)
+        if known is None:
+            known = self._operators[key] = self._find_operator(names, left, right)
+        return known
+
+    def _find_operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
+        if len(names) > 2:
+            return Resolved(False)
+        schemas = (names[0],) if len(names) == 2 else self.path
+        named = [o for o in self.catalog.operators_by_name.get(names[-1], ()) if o.schema in schemas]
+        if left is None:
+            matching = [o for o in named if not o.left and self.types.could(right, o.right)]
+            exact = [o for o in matching if o.right == right]
+        else:
+            matching = [
+                o
+                for o in named
+                if o.left and self.types.could(left, o.left) and self.types.could(right, o.right)
+            ]
+            exact = self._exact(matching, left, right)
+        if exact:
+            matching = [min(exact, key=lambda o: schemas.index(o.schema))]
+        return self._judge_operators(matching, left, right)
+
+    def _exact(self, candidates: list[Operator], left: int, right: int) -> list[Operator]:
+        """binary_oper_exact: an unknown literal is taken to be of the other side's type; a parameter may be declared as anything."""
+        if 0 in (left, right):
+            return []
+        if left == UNKNOWN_TYPE:
+            left = right
+        elif right == UNKNOWN_TYPE:
+            right = left
+        if left == UNKNOWN_TYPE:
+            return []
+        found = [o for o in candidates if (o.left, o.right) == (left, right)]
+        base = self.types.base(left)
+        if not found and left == right and base != left:
+            found = [o for o in candidates if (o.left, o.right) == (base, base)]
+        return found
+
+    def _judge_operators(self, candidates: list[Operator], left: int | None, right: int) -> Resolved:
+        if not candidates:
+            return Resolved(False)
+        known = [self.catalog.functions.get(o.function) for o in candidates]
+        functions = tuple(f for f in known if f is not None)
+        classes = [
+            classify_operator(o, self.catalog)
+            for o, f in zip(candidates, known, strict=True)
+            if f is None or f.schema in SYSTEM
+        ]
+        reason = next((c.reason or NOT_KNOWN for c in classes if not c.safe), "")
+        results = {self._operator_result(o, left, right) for o in candidates}
+        return Resolved(
+            True,
+            reason,
+            len(functions) > len(classes) or any(c.may_fail for c in classes),
+            any(c.changes_settings for c in classes),
+            any(c.writes for c in classes),
+            results.pop() if len(results) == 1 else 0,
+            users=tuple(f for f in functions if f.schema not in SYSTEM),
+            candidates=functions,
+        )
+
+    def _operator_result(self, operator: Operator, left: int | None, right: int) -> int:
+        if operator.result not in POLYMORPHIC:
+            return operator.result
+        if operator.result in ARRAYS:
+            for wanted, given in ((operator.left, left or 0), (operator.right, right)):
+                if wanted in ARRAYS and given not in (0, UNKNOWN_TYPE):
+                    return given
+        return 0
+
+    # casts
+
+    def cast(self, source: int, target: int) -> Resolved:
+        """What an explicit cast does. ``source`` 0: any type could be cast."""
+        key = (source, target)
+        known = self._cast_classes.get(key)
+        if known is None:
+            known = self._cast_classes[key] = self._judge_cast(source, target)
+        return known
+
+    def _judge_cast(self, source: int, target: int) -> Resolved:
+        base = self.types.base(target)
+        if self.types.get(base) is None:
+            return Resolved(False)
+        if target == source:
+            return Resolved(True, result=target)
+        # a parameter or an expression of unknown type: as from text, and whatever cast function there is for the target
+        answer = classify_cast(source or TEXT, target, self.catalog)
+        reason = "" if answer.safe else (answer.reason or NOT_KNOWN)
+        if source == 0:
+            functions = [c.function for c in self.catalog.casts if c.target == base and c.function]
+        else:
+            cast = self.types.cast(self.types.base(source), base)
+            functions = [cast.function] if cast is not None and cast.function else []
+            if cast is None:
+                reason = reason or self._input_function(base)
+        found = [self.catalog.functions.get(oid) for oid in functions]
+        users = tuple(f for f in found if f is not None and f.schema not in SYSTEM)
+        if users:
+            reason = ""  # what is not PostgreSQL's own is reported as a call, and policy decides
+        failing = answer.may_fail or source == 0 or bool(users)
+        return Resolved(True, reason, failing, answer.changes_settings, answer.writes, target, users=users)
+
+    def _input_function(self, target: int) -> str:
+        """Why text must not be read as this type: a base type of users' making has an input function of its own."""
+        element = self.types.get(self.types.element(target) or target)
+        if element is not None and element.kind == "b" and element.oid >= FIRST_USER_OID:
+            return f"type {element.schema}.{element.name} has an input function that is not PostgreSQL's own"
+        return ""
+
+
+_KEPT = 16
+_kept: list[Names] = []
+_lock = threading.Lock()
+
+
+def names(catalog: CatalogSnapshot, path: tuple[str, ...]) -> Names:
+    """The lookup tables for a snapshot (by identity) and search_path; a few are kept, the most recent first."""
+    for kept in _kept:
+        if kept.catalog is catalog and kept.asked == path:
+            return kept
+    made = Names(catalog, path)
+    with _lock:
+        _kept.insert(0, made)
+        del _kept[_KEPT:]
+    return made

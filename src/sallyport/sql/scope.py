@@ -1,0 +1,148 @@
+"""Names that are visible where an expression stands, as PostgreSQL's parse_relation.c finds them.
+
+A :class:`Scope` is one query level: its FROM items (the "namespace") and its CTEs; ``parent`` is the enclosing level. Whether an item
+answers to its name and whether its columns answer unqualified are separate, as for the two sides of a JOIN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from sallyport.sql.catalog import ColumnId
+from sallyport.sql.lineage import Field, Value, as_row
+from sallyport.sql.parse import Node
+
+#: System columns (heap.c) with attribute number and type.
+SYSTEM_COLUMNS: dict[str, tuple[int, int]] = {
+    "ctid": (-1, 27),
+    "xmin": (-2, 28),
+    "cmin": (-3, 29),
+    "xmax": (-4, 28),
+    "cmax": (-5, 29),
+    "tableoid": (-6, 26),
+}
+
+
+class Ambiguous(Exception):
+    """More than one thing answers to this name."""
+
+
+def index_fields(fields: tuple[Field, ...]) -> dict[str, int]:
+    """Position by name; -1 where a name occurs twice."""
+    index: dict[str, int] = {}
+    for number, item in enumerate(fields):
+        index[item.name] = -1 if item.name in index else number
+    return index
+
+
+@dataclass(slots=True)
+class Item:
+    """One namespace item. ``relation``: OID of a table or view named directly (for system columns and schema.table), else 0.
+
+    ``schema`` is set only when the relation has no alias. ``row_type``: type OID of its whole-row value, or 0. ``scalar``: a function
+    in FROM whose whole-row value is its only column.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    index: dict[str, int]
+    relation: int = 0
+    schema: str = ""
+    row_type: int = 0
+    system: bool = False
+    visible: bool = True
+    columns_visible: bool = True
+    scalar: bool = False
+
+    def column(self, name: str) -> Value | None:
+        number = self.index.get(name)
+        if number is not None:
+            if number < 0:
+                raise Ambiguous(name)
+            return self.fields[number].value
+        if self.system and name in SYSTEM_COLUMNS:
+            attnum, type_ = SYSTEM_COLUMNS[name]
+            return Value(origin=ColumnId(self.relation, attnum), type=type_)
+        return None
+
+    def whole(self) -> Value:
+        if self.scalar:
+            return self.fields[0].value._replace(origin=None)
+        origin = ColumnId(self.relation, 0) if self.relation else None
+        return as_row(self.fields, self.row_type, origin)
+
+    def shown(self, visible: bool, columns_visible: bool) -> Item:
+        if self.visible == visible and self.columns_visible == columns_visible:
+            return self
+        return replace(self, visible=visible, columns_visible=columns_visible)
+
+
+@dataclass(slots=True)
+class Cte:
+    """A WITH query. ``fields`` None: not known yet, or returns no rows. ``node``: its body until it was walked, in ``scope``."""
+
+    name: str
+    fields: tuple[Field, ...] | None
+    node: Node | None
+    scope: Scope
+    recursive: bool = False
+    started: bool = False
+    referenced: bool = False
+
+
+@dataclass(slots=True)
+class Scope:
+    """One query level. ``union_hook`` is told the columns of a UNION's left side before its right side is walked (recursion)."""
+
+    parent: Scope | None = None
+    items: list[Item] = field(default_factory=list)
+    ctes: dict[str, Cte] = field(default_factory=dict)
+    union_hook: Callable[[tuple[Field, ...]], None] | None = None
+
+    def cte(self, name: str) -> Cte | None:
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.ctes.get(name)
+            if found is not None:
+                return found
+            scope = scope.parent
+        return None
+
+    def column(self, name: str) -> tuple[Value, bool] | None:
+        """An unqualified column, innermost level first, and whether it is of this level. Raises Ambiguous."""
+        scope: Scope | None = self
+        while scope is not None:
+            found = scope.local_column(name)
+            if found is not None:
+                return found, scope is self
+            scope = scope.parent
+        return None
+
+    def local_column(self, name: str) -> Value | None:
+        found: Value | None = None
+        for item in self.items:
+            if item.columns_visible:
+                value = item.column(name)
+                if value is not None:
+                    if found is not None:
+                        raise Ambiguous(name)
+                    found = value
+        return found
+
+    def item(self, name: str, relation: int = 0) -> Item | None:
+        """The item that answers to ``name`` (or, with ``relation``, to schema.name). Raises Ambiguous."""
+        scope: Scope | None = self
+        while scope is not None:
+            found: Item | None = None
+            for item in scope.items:
+                if not item.visible:
+                    continue
+                if (item.relation == relation and item.schema) if relation else item.name == name:
+                    if found is not None:
+                        raise Ambiguous(name)
+                    found = item
+            if found is not None:
+                return found
+            scope = scope.parent
+        return None

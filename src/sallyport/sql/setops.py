@@ -1,0 +1,37 @@
+"""Columns that come from more than one query: UNION, INTERSECT, EXCEPT and VALUES, by position."""
+
+from __future__ import annotations
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.facts import Dependence
+from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, either
+from sallyport.sql.types import TEXT
+
+
+def settle_text(value: Value) -> Value:
+    """As seen from outside a query: an untyped literal has become text, and nothing is a constant any more."""
+    if value.constant:
+        type_ = TEXT if value.type == UNKNOWN_TYPE else value.type
+        return value._replace(constant=False, literal=None, type=type_)
+    return value
+
+
+def combined(a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Column by column, either side; names are the left side's."""
+    if len(left) != len(right):
+        a.unknown("SP1102", "match queries with different numbers of columns")
+        left, right = (left, right) if len(left) > len(right) else (right, left)
+        right = (*right, *(Field("", Value(dependence=Dependence.OPAQUE)) for _ in left[len(right) :]))
+    return tuple([Field(f.name, _combine(a, f.value, g.value)) for f, g in zip(left, right, strict=True)])
+
+
+def _combine(a: Analysis, left: Value, right: Value) -> Value:
+    if left.type == right.type:
+        value = either(left, right, left.type)
+    else:
+        value = either(left, right, a.types.common([left.type, right.type]))
+        if value.dependence is Dependence.IDENTITY:
+            value = value._replace(dependence=Dependence.DERIVED)  # one side is converted
+    if left.type == UNKNOWN_TYPE == right.type:
+        value = value._replace(type=UNKNOWN_TYPE)
+    return value
