@@ -36,9 +36,7 @@ def snapshot() -> CatalogSnapshot:
             for oid, schema, name, kind, columns, parents, children in _RELATIONS
         ),
         types=(),
-        functions=tuple(
-            Function(oid, schema, name, "f", (TEXT,), TEXT) for oid, schema, name in _FUNCTIONS
-        ),
+        functions=tuple(Function(oid, schema, name, "f", (TEXT,), TEXT) for oid, schema, name in _FUNCTIONS),
     )
 
 

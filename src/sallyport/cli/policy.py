@@ -35,7 +35,7 @@ CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_CHECK = """Check a policy, and without FILE the configuration as well: OK, or what is wrong and on which line.
+_CHECK = """Check a policy, and without FILE the configuration as well: OK, or what is wrong on which line.
 
 Example:
 
@@ -118,7 +118,7 @@ def _check(file: Path | None, config_path: Path) -> None:
     for warning in warnings:
         typer.echo(f"warning: {warning}")
     typer.echo(
-        f"OK: policy {policy.version} with {len(policy.rules)} rules and {len(policy.masks)} masks: {policy.filename}"
+        f"OK: version {policy.version}, {len(policy.rules)} rules, {len(policy.masks)} masks: {policy.filename}"
     )
 
 

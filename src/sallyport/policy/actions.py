@@ -41,6 +41,9 @@ OTHER = _words(
     """
 )
 
+#: Actions that never concern a relation, so that rules about relations are not about them.
+NO_RELATION = OTHER - _words("truncate call do lock")
+
 _OBJECTS = _words(
     """
     access-method aggregate cast collation conversion database default-privileges domain
@@ -108,6 +111,6 @@ def expand(names: Iterable[str]) -> frozenset[str]:
         else:
             hint = suggest(action, sorted(ACTIONS | GROUPS.keys()))
             raise ValueError(
-                f"unknown action {name!r}. {hint}Groups are {', '.join(GROUPS)}; docs/policy.md lists them all"
+                f"unknown action {name!r}. {hint}Groups are {', '.join(GROUPS)}; see docs/policy.md"
             )
     return frozenset(out)

@@ -23,13 +23,14 @@ MAX_NESTING = 16
 
 VARIABLES = ("subject", "statement", "target", "now")
 
-#: Functions and methods that CEL's standard library offers and a condition may use.
-FUNCTIONS = frozenset(
+# Functions and methods that CEL's standard library offers and a condition may use.
+_FUNCTION_NAMES = (
     "size contains startsWith endsWith matches has all exists exists_one map filter int uint double "
     "string bool bytes timestamp duration type getDate getDayOfMonth getDayOfWeek getDayOfYear "
     "getFullYear getHours getMilliseconds getMinutes getMonth getSeconds lowerAscii upperAscii trim "
-    "split join min max ".split()  # noqa: SIM905
+    "split join min max"
 )
+FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 
 _EXAMPLE: dict[str, Any] = {
     "subject": {"id": "", "issuer": "", "agent": "", "groups": [], "claims": {}},

@@ -15,7 +15,7 @@ from typing import Any
 
 from sallyport.core.errors import refuse
 from sallyport.core.subject import Subject
-from sallyport.policy.actions import DDL, READ, SESSION, canonical, is_ddl
+from sallyport.policy.actions import DDL, NO_RELATION, READ, SESSION, canonical, is_ddl
 from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.model import Rule
@@ -234,9 +234,8 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     if bound.relations is None and bound.columns is None:
         return True
     if not need.relation:
-        # What names no existing relation (CREATE TABLE, DO) may still concern one; reading nothing and
-        # session mechanics do not.
-        return need.action not in READ and need.action not in SESSION
+        # What names no existing relation (CREATE TABLE, DO) may still concern one; the rest cannot.
+        return need.action not in READ | SESSION | NO_RELATION
     if bound.relations is not None and need.relation not in bound.relations:
         return False
     if bound.columns is None:

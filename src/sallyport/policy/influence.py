@@ -99,7 +99,7 @@ def _influence_refusal(
             "SP1204",
             f"an expression over the masked column {name} could fail and tell its value",
             f"{why}; an error raised while computing with it, or its absence, would reveal what it holds.",
-            "Select the column itself (its mask applies); keep it out of casts, arithmetic and what else can fail.",
+            "Select the column itself (its mask applies); keep it out of casts, arithmetic and the like.",
             at,
         )
     equality = mask.filter is Filter.EQUALITY
@@ -108,11 +108,9 @@ def _influence_refusal(
         f"{why} with filter {mask.filter.value}: in {clause} it would show in which rows or values come back."
     )
     if equality:
-        hint = (
-            f"Compare it only with = or IN and constants or parameters, for example WHERE {_last(name)} = $1."
-        )
+        hint = f"Compare it only by = or IN with constants or parameters, like WHERE {_last(name)} = $1."
     else:
-        hint = f"Leave {_last(name)} out of {clause}: filter, join, sort and group by columns that are not masked."
+        hint = f"Leave {_last(name)} out of {clause}; use columns that are not masked there."
     return refuse(
         "SP1201",
         f"the masked column {name} would influence the result in {influence.clause.value}",

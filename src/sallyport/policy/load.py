@@ -21,7 +21,8 @@ from sallyport.core.yamltext import Document, YamlPath, decode_utf8, load_yaml, 
 from sallyport.policy import raw
 from sallyport.policy.actions import expand
 from sallyport.policy.conditions import compile_condition
-from sallyport.policy.decision import Filter, MaskSpec, Outcome
+from sallyport.policy.decision import Filter, Outcome
+from sallyport.policy.maskspec import mask_spec
 from sallyport.policy.model import (
     DAYS,
     LimitEntry,
@@ -259,7 +260,7 @@ class _Loader:
                 (*path, "except"), "an empty 'except' would lift the mask for everyone", fix
             )
         return Mask(
-            spec=self._spec((*path, "with"), mask.with_),
+            spec=mask_spec(self.document, (*path, "with"), mask.with_),
             filter=Filter(mask.filter),
             columns=self._patterns((*path, "columns"), mask.columns, 3),
             tags=self._tags((*path, "tags"), mask.tags),
@@ -269,46 +270,6 @@ class _Loader:
             line=self.document.line(path),
             pack=self.pack,
         )
-
-    def _spec(self, path: YamlPath, given: str | dict[str, Any]) -> MaskSpec:
-        kind, parameters = given, None
-        if isinstance(given, dict):
-            if len(given) != 1:
-                raise self.document.error(
-                    path, "one mask is expected", "Write, for example, 'with: {partial: {keep_last: 4}}'"
-                )
-            kind, parameters = next(iter(given.items()))
-        return self._spec_of(path, str(kind), parameters)
-
-    def _spec_of(self, path: YamlPath, kind: str, parameters: Any) -> MaskSpec:
-        if kind not in _MASK_SHAPES:
-            fix = f"{suggest(kind, _MASK_SHAPES)}Masks are {', '.join(_MASK_SHAPES)}"
-            raise self.document.error(path, f"unknown mask {kind!r}", fix)
-        shape = _MASK_SHAPES[kind]
-        if shape is None:
-            if parameters is not None:
-                raise self.document.error((*path, kind), f"{kind} has no parameters", f"Write 'with: {kind}'")
-            return MaskSpec(kind)
-        if parameters is None:
-            if kind in _MASK_EXAMPLES:
-                fix = f"Write, for example, 'with: {{{kind}: {_MASK_EXAMPLES[kind]}}}'"
-                raise self.document.error(path, f"the mask {kind!r} needs parameters", fix)
-            values = shape()
-        else:
-            values = self.document.convert((*path, kind), shape)
-        spec = MaskSpec(kind, **{name: getattr(values, name) for name in values.__struct_fields__})
-        if (
-            spec.keep_first < 0
-            or spec.keep_last < 0
-            or (kind == "partial" and not spec.keep_first + spec.keep_last)
-        ):
-            fix = "Write keep_first, keep_last or both, at least 1 together; use redact to keep nothing"
-            raise self.document.error((*path, kind), "the number of characters to keep is not usable", fix)
-        if kind == "bucket" and not 0 < spec.size < float("inf"):
-            raise self.document.error(
-                (*path, kind, "size"), "a bucket's size must be a positive number", "Write, for example, 1000"
-            )
-        return spec
 
     def _limits(self) -> tuple[LimitEntry, ...]:
         given = self.shape.limits
@@ -418,20 +379,6 @@ class _Loader:
             if tag not in used and not self.pack:
                 line = self.document.line(("tags", tag))
                 yield f"{self.document.filename}:{line}: no rule or mask uses the tag {tag!r}"
-
-
-_MASK_SHAPES: dict[str, Any] = {
-    "redact": None,
-    "null": None,
-    "partial": raw.RawPartial,
-    "email": None,
-    "hash": raw.RawHash,
-    "date": raw.RawDate,
-    "bucket": raw.RawBucket,
-    "constant": raw.RawConstant,
-}
-
-_MASK_EXAMPLES = {"partial": "{keep_last: 4}", "bucket": "{size: 1000}", "constant": "{value: hidden}"}
 
 
 def _listed(value: str | list[str] | None) -> list[str]:

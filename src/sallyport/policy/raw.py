@@ -47,7 +47,7 @@ class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    with_: str | dict[str, Any] = msgspec.field(name="with")
+    with_: str | dict[str, Any] | None = msgspec.field(name="with")
     tags: list[str] | None = None
     columns: list[str] | None = None
     filter: Literal["deny", "equality", "allow"] = "deny"

@@ -1,0 +1,249 @@
+"""Policy meets catalog: masks follow inheritance, the strictest wins, equal keys decide alike, patterns that miss are told."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from sallyport.core.subject import Subject
+from sallyport.policy.bind import SubjectPolicy, bind
+from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
+from sallyport.policy.load import parse_policy
+from sallyport.policy.patterns import parse_pattern
+from tests.policy.shop import CATALOG, col
+
+NOW = 1_790_000_000.0
+
+
+def person(
+    *groups: str, id_: str = "s", issuer: str = "https://idp", agent: str = "", **claims: object
+) -> Subject:
+    return Subject(id_, issuer, frozenset(groups), agent, claims=claims)
+
+
+def policy_for(
+    text: str, who: Subject | None = None, target: str = "shop", now: float = NOW
+) -> SubjectPolicy:
+    return bind(parse_policy("version: 1\n" + text, "p.yaml"), CATALOG, target).for_subject(
+        who or person(), now
+    )
+
+
+def masked(text: str, who: Subject | None = None, target: str = "shop") -> dict[str, ColumnMask]:
+    policy = policy_for("masks:\n" + text, who, target)
+    return {CATALOG.column_name(column): mask for column, mask in policy.masks.items()}
+
+
+def test_a_mask_on_the_parent_masks_every_descendant() -> None:
+    found = masked("  - {columns: [public.orders.note], with: redact}\n")
+    assert found.keys() == {"public.orders.note", "public.orders_2025.note", "public.orders_2026.note"}
+
+
+def test_a_mask_on_a_partition_masks_the_parent_but_not_its_siblings() -> None:
+    found = masked("  - {columns: [public.orders_2026.note], with: redact}\n")
+    assert found.keys() == {"public.orders.note", "public.orders_2026.note"}
+
+
+def test_inheritance_is_followed_by_name_not_by_number() -> None:
+    found = masked("  - {columns: [hr.people.email], with: redact}\n")
+    assert found.keys() == {"hr.people.email", "hr.managers.email"}
+
+
+def test_patterns_match_real_names_case_sensitively_and_quoted() -> None:
+    assert masked("  - {columns: ['public.*.email'], with: redact}\n").keys() == {"public.customers.email"}
+    assert masked("  - {columns: ['public.\"Odd.Name\".Email'], with: redact}\n").keys() == {
+        "public.Odd.Name.Email"
+    }
+
+
+def test_wildcard_schemas_do_not_mean_system_schemas() -> None:
+    assert not any(
+        name.startswith("pg_catalog") for name in masked("  - {columns: ['*.*.*'], with: redact}\n")
+    )
+    assert parse_pattern("pg_catalog.*", 2, "a.b").matches("pg_catalog", "pg_class")
+    assert not parse_pattern("pg_*.*", 2, "a.b").matches("pg_catalog", "pg_class")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "matches"),
+    [
+        ("public.*", "orders", True),
+        ("public.ord?rs", "orders", True),
+        ("public.ord?rs", "ordrs", False),
+        ("public.*_2026", "orders_2026", True),
+        ("public.orders", "Orders", False),
+        ("public.orders", "orders2", False),
+        ("public.o.ders".replace(".d", "+d"), "orders", False),
+        ("public.*", "a\nb", True),
+    ],
+)
+def test_pattern_table(pattern: str, name: str, matches: bool) -> None:
+    assert parse_pattern(pattern, 2, "a.b").matches("public", name) is matches
+
+
+def test_several_masks_the_strictest_wins() -> None:
+    text = """
+  - {columns: [public.customers.ssn], with: {partial: {keep_last: 4}}, filter: allow}
+  - {columns: [public.customers.ssn], with: hash, filter: equality}
+  - {columns: [public.customers.name], with: email, filter: equality}
+  - {columns: [public.customers.name], with: email, filter: allow}
+"""
+    found = masked(text)
+    assert (found["public.customers.ssn"].spec, found["public.customers.ssn"].filter) == (
+        REDACT,
+        Filter.EQUALITY,
+    )
+    assert found["public.customers.name"].spec == MaskSpec("email")
+    assert found["public.customers.name"].filter is Filter.EQUALITY
+    assert "line 4" in found["public.customers.ssn"].origin
+    assert "line 5" in found["public.customers.ssn"].origin
+
+
+def test_except_subjects_and_targets() -> None:
+    one = "  - {columns: [public.customers.ssn], with: redact, except: {groups: [privacy]}}\n"
+    assert masked(one)
+    assert not masked(one, person("privacy"))
+    some = "  - {columns: [public.customers.ssn], with: redact, subjects: {groups: [agents]}}\n"
+    assert masked(some, person("agents"))
+    assert not masked(some, person("people"))
+    there = "  - {columns: [public.customers.ssn], with: redact, targets: ['shop*']}\n"
+    assert masked(there, target="shop2")
+    assert not masked(there, target="other")
+
+
+def test_an_exception_from_one_mask_does_not_lift_another() -> None:
+    text = """
+  - {columns: [public.customers.ssn], with: email, except: {groups: [privacy]}}
+  - {columns: [public.customers.ssn], with: redact}
+"""
+    assert masked(text, person("privacy"))["public.customers.ssn"].spec == REDACT
+
+
+def test_tags_are_on_the_mask() -> None:
+    policy = policy_for("tags: {pii: ['*.*.email']}\nmasks:\n  - {tags: [pii], with: redact}\n")
+    assert policy.masks[col("public.customers.email")].tags == ("pii",)
+
+
+RULES = """
+rules:
+  - {name: agents, subjects: {groups: [agents]}, allow: [read], relations: ["public.*"]}
+  - {name: staff, subjects: {groups: [staff]}, hold: [update], relations: ["public.*"]}
+  - {name: all, deny: [truncate]}
+"""
+
+
+def test_may_connect_needs_a_rule_that_gives_something() -> None:
+    assert policy_for(RULES, person("agents")).may_connect
+    assert policy_for(RULES, person("staff")).may_connect
+    assert not policy_for(RULES, person("others")).may_connect
+    assert not policy_for("rules:\n  - {name: a, targets: [x], allow: [read]}\n").may_connect
+
+
+def test_equal_keys_for_equal_rules_and_different_ones_otherwise() -> None:
+    bound = bind(parse_policy("version: 1\n" + RULES, "p"), CATALOG, "shop")
+    first = bound.for_subject(person("agents", id_="a"), NOW)
+    assert first.key == bound.for_subject(person("agents", "irrelevant", id_="b"), NOW).key
+    assert first.key != bound.for_subject(person("staff"), NOW).key
+    hash(first.key)
+
+
+def test_conditions_on_the_subject_and_on_time_are_part_of_the_key() -> None:
+    text = "version: 1\nrules:\n  - {name: r, allow: [read], when: %s}\n"
+    by_subject = bind(parse_policy(text % "subject.claims.level > 3", "p"), CATALOG, "shop")
+    assert (
+        by_subject.for_subject(person(level=1), NOW).key != by_subject.for_subject(person(level=5), NOW).key
+    )
+    by_time = bind(parse_policy(text % "now.getHours() < 12", "p"), CATALOG, "shop")
+    who = person()
+    assert by_time.for_subject(who, NOW).key != by_time.for_subject(who, NOW + 1).key
+    neither = bind(parse_policy(text % "target == 'shop'", "p"), CATALOG, "shop")
+    assert neither.for_subject(person(level=1), NOW).key == neither.for_subject(person(level=5), NOW + 99).key
+
+
+def test_asking_again_is_remembered_but_not_across_time() -> None:
+    text = "rules:\n  - {name: r, allow: [read], window: {from: 08:00, to: 18:00}}\n"
+    bound = bind(parse_policy("version: 1\n" + text, "p"), CATALOG, "shop")
+    who = person()
+    noon = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC).timestamp()
+    assert bound.for_subject(who, noon) is bound.for_subject(who, noon + 59)
+    assert bound.for_subject(who, noon).may_connect
+    evening = noon + 6 * 3600
+    assert not bound.for_subject(who, evening).may_connect
+    assert bound.for_subject(who, evening - 1).may_connect
+
+
+def test_windows_over_midnight_belong_to_the_day_they_begin() -> None:
+    text = "rules:\n  - {name: r, allow: [read], window: {days: [fri], from: 22:00, to: 06:00}}\n"
+    at = {
+        (20, 21): False,  # Friday evening
+        (20, 23): True,
+        (21, 5): True,  # Saturday morning
+        (21, 6): False,
+        (21, 23): False,
+        (20, 5): False,  # Friday morning
+    }
+    for (day, hour), expected in at.items():
+        now = datetime.datetime(2026, 11, day, hour, tzinfo=datetime.UTC).timestamp()
+        assert policy_for(text, now=now).may_connect is expected, (day, hour)
+
+
+def test_subject_parts_must_all_match() -> None:
+    text = (
+        "rules:\n  - {name: r, allow: [read], subjects: "
+        "{groups: [a, b], ids: [s], issuer: https://idp, agent: [bot], claims: {team: [x, y], on: true}}}\n"
+    )
+    full = {"agent": "bot", "team": "x", "on": True}
+    assert policy_for(text, person("a", **full)).may_connect
+    assert policy_for(text, person("b", **{**full, "team": ["q", "y"]})).may_connect
+    for wrong in (
+        {"agent": "other"},
+        {"team": "z"},
+        {"on": 1},
+        {"on": "true"},
+        {"id_": "t"},
+        {"issuer": "https://x"},
+    ):
+        assert not policy_for(text, person("a", **{**full, **wrong})).may_connect, wrong
+    assert not policy_for(text, person("c", **full)).may_connect
+
+
+def test_functions_are_trusted_by_name_and_never_system_ones() -> None:
+    policy = policy_for("functions: ['app.*', '*.slugify']\n")
+    functions = {f"{f.schema}.{f.name}": f for f in CATALOG.functions.values()}
+    assert policy.trusts_function(functions["app.send_mail"])
+    assert policy.trusts_name("other", "slugify")
+    assert not policy.trusts_name("other", "send_mail")
+    assert not policy_for("functions: ['*.*']\n").trusts_function(functions["pg_catalog.lower"])
+
+
+def test_limits_of_all_matching_entries() -> None:
+    text = """limits:
+  - {rows: 100, statement_timeout: 30s}
+  - {subjects: {groups: [agents]}, rows: 50, bytes: 1000}
+  - {targets: [other], rows: 1}
+"""
+    limits = policy_for(text, person("agents")).limits
+    assert (limits.rows, limits.bytes, limits.statement_timeout) == (50, 1000, 30.0)
+    assert policy_for(text).limits.rows == 100
+
+
+def test_patterns_that_match_nothing_are_told_with_their_line() -> None:
+    text = """version: 1
+packs: [pii-default]
+tags: {pii: ['*.*.nothing']}
+rules:
+  - {name: r, allow: [read], relations: ['public.orders', 'public.oders']}
+  - {name: elsewhere, targets: [x], allow: [read], relations: ['a.b']}
+masks:
+  - {columns: ['public.customers.emial'], with: redact}
+  - {tags: [pii], with: redact}
+functions: ['app.nothing']
+"""
+    warnings = bind(parse_policy(text, "p"), CATALOG, "shop").warnings
+    assert warnings == (
+        'rule "r" (line 5): public.oders matches nothing in target shop',
+        "mask (line 8): public.customers.emial matches nothing in target shop",
+        "mask (line 9): no column of target shop has the tag 'pii'",
+        "functions: app.nothing matches nothing in target shop",
+    )
