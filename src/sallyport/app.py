@@ -35,8 +35,8 @@ from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.targets.catalog_loader import load_catalog
-from sallyport.targets.credentials import reference_from, resolve
-from sallyport.targets.targets import Target, from_settings
+from sallyport.targets.credentials import Reference, reference_from, resolve
+from sallyport.targets.targets import Target
 
 log = structlog.get_logger("sallyport")
 
@@ -68,7 +68,24 @@ def _plain(logger: object, method: str, event: structlog.typing.EventDict) -> st
 
 
 def _target(name: str, config: Config) -> Target:
-    return from_settings(name, config.targets[name])
+    given = config.targets[name]
+    return Target(
+        name=name,
+        host=given.host,
+        port=given.port,
+        database=given.database,
+        user=given.user,
+        password=None if given.password is None else _reference(given.password, f"targets.{name}.password"),
+        tls=given.tls,
+        ca=None if given.ca is None else Path(given.ca),
+        auth=given.auth,
+        channel_binding=given.channel_binding,
+    )
+
+
+def _reference(given: SecretRef, where: str) -> Reference:
+    parts = {"env": given.env, "file": given.file, "command": given.command}
+    return reference_from({k: v for k, v in parts.items() if v is not None}, where)
 
 
 def _dialer(name: str, config: Config) -> Dialer:
@@ -91,13 +108,7 @@ def _issuer(issuer: OidcIssuer) -> IssuerSettings:
 
 
 async def _secrets(references: Mapping[str, SecretRef]) -> dict[str, Secret]:
-    found = {}
-    for name, ref in references.items():
-        given = {
-            k: v for k, v in (("env", ref.env), ("file", ref.file), ("command", ref.command)) if v is not None
-        }
-        found[name] = await resolve(reference_from(given, f"mask_keys.{name}"))
-    return found
+    return {name: await resolve(_reference(given, f"mask_keys.{name}")) for name, given in references.items()}
 
 
 def _limits(config: Config) -> GatewayLimits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -39,6 +40,7 @@ class ClientConnection(asyncio.Protocol):
     """From accept to close. See the module docstring."""
 
     __slots__ = (
+        "_active",
         "_authenticating", "_client_paused", "_database", "_deadline", "_direct_tls", "_gateway", "_link", "_login", "_lost", "_peer",
         "_pid", "_polling", "_recorder", "_session", "_subject", "_tls", "_transport", "_upstream_paused",
     )  # fmt: skip
@@ -55,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         self._subject: Subject | None = None
         self._authenticating: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        self._active = 0.0
         self._pid = 0
         self._peer = ""
         self._lost = False
@@ -95,6 +98,7 @@ class ClientConnection(asyncio.Protocol):
                 return
         session = self._session
         if session is not None:
+            self._active = monotonic()
             session.receive_from_client(data)
             self._after()
         elif self._login is not None:
@@ -254,6 +258,14 @@ class ClientConnection(asyncio.Protocol):
         rest = login.take_rest()
         self._session, self._login = session, None
         self._logged_in()
+        self._active = monotonic()
+        log.info(
+            "session started",
+            session=self._recorder.row.id,
+            subject=subject.id,
+            target=database.name,
+            peer=self._peer,
+        )
         link.on_data, link.on_lost, link.on_pause = self._from_server, self._server_lost, self._server_slow
         self._write(greeting)
         if rest:
@@ -269,6 +281,14 @@ class ClientConnection(asyncio.Protocol):
         if seconds:
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._expired)
 
+    def check_idle(self, now: float, seconds: float) -> None:
+        """Close a session in which nothing has happened for so long (monotonic seconds)."""
+        if self._session is not None and now - self._active > seconds:
+            self.shut(
+                refuse("SP1701", f"the session was idle for {seconds:g} seconds", hint="Connect again."),
+                "idle",
+            )
+
     def _expired(self) -> None:
         self.shut(refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached")
 
@@ -277,6 +297,7 @@ class ClientConnection(asyncio.Protocol):
     def _from_server(self, data: bytes) -> None:
         session = self._session
         if session is not None:
+            self._active = monotonic()
             session.receive_from_server(data)
             self._after()
 
@@ -420,6 +441,7 @@ class ClientConnection(asyncio.Protocol):
             self._link = None
         if self._recorder is not None:
             self._recorder.end(reason)
+            log.info("session ended", session=self._recorder.row.id, reason=reason)
             self._recorder = None
         if self._pid and self._subject is not None:
             gateway.unregister(self._pid, self._subject)

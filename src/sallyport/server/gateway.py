@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -96,6 +97,8 @@ class Gateway:
             self.spawn(self._first_load(database), f"load {database.name}")
             self.spawn(database.watch(), f"watch {database.name}")
         self.spawn(self._watch_policy(), "watch policy")
+        if self.limits.idle_seconds:
+            self.spawn(self._watch_idle(), "watch idle sessions")
 
     async def _first_load(self, database: Database) -> None:
         try:
@@ -109,6 +112,14 @@ class Gateway:
         while True:
             await asyncio.sleep(_POLICY_SECONDS)
             self.reload_policy()
+
+    async def _watch_idle(self) -> None:
+        seconds = self.limits.idle_seconds
+        while True:
+            await asyncio.sleep(min(10.0, seconds / 2))
+            now = monotonic()
+            for _, connection in list(self._sessions.values()):
+                connection.check_idle(now, seconds)
 
     def reload_policy(self) -> None:
         """Take a changed policy file, or say why not."""

@@ -162,6 +162,7 @@ class Dialer:
                     settings=settings,
                     allowed=target.auth,
                     tls=self._context is not None,
+                    binding=target.channel_binding,
                     minor=minor,
                     key_cache=self._keys,
                 )

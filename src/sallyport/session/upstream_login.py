@@ -51,6 +51,7 @@ class UpstreamLogin:
     settings: Mapping[str, str]
     allowed: Collection[str]
     tls: bool
+    binding: str = "prefer"  # channel binding: prefer, require or disable
     minor: int = 0
     max_iterations: int = 100_000
     key_cache: scram.KeyCache | None = None
@@ -158,7 +159,8 @@ class UpstreamLogin:
         self._need("scram-sha-256")
         self._scram = scram.ScramClient(
             password=self.password,
-            channel_binding=self.channel_binding,
+            channel_binding=None if self.binding == "disable" else self.channel_binding,
+            require_binding=self.binding == "require",
             server_offers=mechanisms,
             max_iterations=self.max_iterations,
             cache=self.key_cache or scram.SHARED_KEYS,

@@ -17,7 +17,7 @@ from sallyport.core.errors import ConfigError
 from sallyport.targets.credentials import Reference, reference_from
 
 TlsMode = Literal["verify-full", "require", "disable"]
-AuthMethod = Literal["scram-sha-256", "md5", "password"]
+AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Target:
     ca: Path | None = None
     auth: tuple[AuthMethod, ...] = ("scram-sha-256",)
     limits: TargetLimits = TargetLimits()
+    channel_binding: Literal["prefer", "require", "disable"] = "prefer"
 
 
 _KEYS = frozenset({"host", "port", "database", "user", "password", "tls", "ca", "auth", "limits"})
