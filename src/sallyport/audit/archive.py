@@ -6,7 +6,7 @@ appended to::
 
     file    = header block*
     header  = "SALLYREC" version u16 | length of session id u16 | session id (UTF-8) | genesis hash (32 bytes)
-    block   = "SPB1" flags u8 0 0 0 | sequence u32 | events u32 | first event u64 | raw length u32
+    block   = "SPB1" flags u32 | sequence u32 | events u32 | first event u64 | raw length u32
               | stored length u32 | previous hash (32) | payload (stored length) | hash (32)
     payload = marks | body, as one zstd frame when flags & 1
 
@@ -14,8 +14,8 @@ All integers are little-endian; hashes, marks and body are defined in :mod:`sall
 is complete or it is the torn tail of a gateway that died (or of a full disk): readers give everything before
 it and say so.
 
-Directories are made with mode 0700, files with 0600. A file that shrank, grew or was unlinked behind the
-writer's back is an OSError: the recorder fails closed rather than record into nothing.
+Directories are made with mode 0700, files with 0600. A file that shrank or was unlinked behind the writer's
+back is an OSError: the recorder fails closed rather than record into nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SUFFIX: Final = ".sprec"
 #: Readers refuse a block that claims more: a message of PostgreSQL's protocol is at most 1 GiB.
 MAX_RAW: Final = (1 << 30) + (1 << 24)
 _FILE_HEAD = struct.Struct("<8sHH")
-_BLOCK_HEAD = struct.Struct("<4sB3xIIQII32s")
+_BLOCK_HEAD = struct.Struct("<4sIIIQII32s")
 _HASH: Final = 32
 _COMPRESSED: Final = 1
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -142,10 +142,10 @@ class Appender:
     def _descriptor(self, output: Output) -> int:
         fd = self._open.get(output.path)
         if fd is None:
+            while len(self._open) >= self._max_open:
+                os.close(self._open.popitem(last=False)[1])
             fd = self._open_file(output)
             self._open[output.path] = fd
-            if len(self._open) > self._max_open:
-                os.close(self._open.popitem(last=False)[1])
         else:
             self._open.move_to_end(output.path)
         status = os.fstat(fd)
@@ -278,7 +278,7 @@ class RecordingReader:
                 self.torn = offset
                 return
             magic, flags, sequence, events, first, raw_length, stored, previous = _BLOCK_HEAD.unpack(head)
-            if magic != BLOCK_MAGIC or raw_length > MAX_RAW or stored > raw_length:
+            if magic != BLOCK_MAGIC or flags & ~_COMPRESSED or raw_length > MAX_RAW or stored > raw_length:
                 # After a power cut the tail may be zeros: space was given, content never came.
                 if head.strip(b"\0"):
                     self.damaged = offset

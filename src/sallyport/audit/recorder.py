@@ -45,7 +45,6 @@ BLOCK_BYTES: Final = 2 << 20
 #: Seconds between attempts to write a session that failed.
 RETRY: Final = 0.5
 #: zstd level of recordings; docs/recording.md has the measurements.
-
 LEVEL: Final = -1
 
 _log = structlog.get_logger("sallyport.audit")

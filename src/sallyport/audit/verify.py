@@ -102,16 +102,17 @@ class _State:
     def see(self, block: Block) -> None:
         self.result.blocks += 1
         self.result.events += block.events
-        expected = len(self.sequences)
-        self.sequences.append(block.sequence)
+        expected = self.sequences[-1] + 1 if self.sequences else 0
         self.hashes.add(block.hash)
         if block.computed_hash() != block.hash:
-            problem = _diagnose(block)
+            # Its numbers are not to be trusted either: it counts as the one that should stand here.
+            self.sequences.append(expected)
+            problem = _diagnose(block, expected)
             self.report(problem.kind, problem.text, problem.block, problem.event)
-        elif block.previous != self.previous and block.sequence == expected:
-            self.report(
-                EDIT, "does not continue the block before it: one of the two was replaced", block.sequence
-            )
+        else:
+            self.sequences.append(block.sequence)
+            if block.previous != self.previous and block.sequence == expected:
+                self.report(EDIT, "does not continue the block before it: one of the two was replaced", expected)
         self.previous = block.hash
         self.last = block
 
@@ -154,11 +155,13 @@ class _State:
     def _order(self) -> None:
         """Blocks carry numbers: gaps are deletions, descents are reorderings, repeats are insertions."""
         seen = Counter(self.sequences)
-        if not seen:
-            return
-        missing = [number for number in range(max(seen)) if number not in seen][:_LIMIT]
-        for number in missing:
-            self.report(DELETION, "is missing", number)
+        before = -1
+        for number in sorted(seen):
+            if number == before + 2:
+                self.report(DELETION, "is missing", before + 1)
+            elif number > before + 2:
+                self.report(DELETION, f"is missing, and all up to block {number - 1}", before + 1)
+            before = number
         for number, count in seen.items():
             if count > 1:
                 self.report(INSERTION, f"is there {count} times", number)
@@ -175,9 +178,8 @@ def _last_event(block: Block) -> ev.Event | None:
         return None
 
 
-def _diagnose(block: Block) -> Problem:
+def _diagnose(block: Block, number: int) -> Problem:
     """A block's content does not match its hash: tell by the marks what was done to which event."""
-    number = block.sequence
     if block.raw is None:
         return Problem(EDIT, "its content cannot be decompressed", number)
     try:
@@ -221,7 +223,7 @@ def read_events(
         count = 0
         for number, block in enumerate(reader.blocks()):
             if block.computed_hash() != block.hash:
-                tell(_diagnose(block))
+                tell(_diagnose(block, number))
                 return
             if block.sequence != number or block.previous != previous:
                 tell(Problem(EDIT, "does not continue the block before it", number))

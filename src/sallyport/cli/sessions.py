@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ import typer
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.console import Console
 
     from sallyport.audit.verify import Problem
@@ -190,9 +192,8 @@ def verify(
             raise typer.Exit(1)
 
 
-def _fields(value: object) -> dict[str, object]:
-    slots = getattr(type(value), "__dataclass_fields__", {})
-    return {name: getattr(value, name) for name in slots}
+def _fields(value: DataclassInstance) -> dict[str, object]:
+    return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
 def _sessions(config: Path | None, data: Path | None) -> Sessions:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -232,11 +233,15 @@ def _short(text: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """One line of JSON, ASCII only (so inert in a terminal); bytes as base64."""
-    return json.dumps(msgspec.to_builtins(value, enc_hook=_plain, builtin_types=(bytes,)), default=_plain)
+    """One line of JSON, ASCII only (so inert in a terminal); bytes as base64, values of ours as objects."""
+    return json.dumps(value, default=_plain).replace("\x7f", "\\u007f")
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     return str(value)

@@ -1,0 +1,123 @@
+"""Recorders to try, wire messages to record, and a forger that edits recordings."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import zstandard
+
+from sallyport.audit import events as ev
+from sallyport.audit.archive import Block, RecordingReader, file_header
+from sallyport.audit.chain import block_hash, marks
+from sallyport.audit.ports import SessionRow
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.recording import SessionRecording
+from sallyport.audit.verify import read_events
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+
+AGENT = Subject(
+    "agent-7",
+    "https://idp.example.com",
+    frozenset({"claude-postgres", "ci"}),
+    agent="claude-code",
+    label="bob",
+    email="bob@example.com",
+    expires_at=1_800_000_000.0,
+    claims={"secret": "CANARY-CLAIM", "jti": "CANARY-JTI"},
+)
+
+
+class ListIndex:
+    """An index that keeps every report (a copy, as the store does)."""
+
+    def __init__(self) -> None:
+        self.reports: list[SessionRow] = []
+
+    def save(self, row: SessionRow) -> None:
+        self.reports.append(SessionRow(**{name: getattr(row, name) for name in SessionRow.__slots__}))
+
+    def last(self, session_id: str) -> SessionRow:
+        return [row for row in self.reports if row.id == session_id][-1]
+
+
+def begin(recorder: Recorder, session_id: str = "") -> SessionRecording:
+    return recorder.open_session(session_id or new_id("s"), AGENT, "shop", "127.0.0.1:50000", "psql")
+
+
+def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("did not happen in time")
+        time.sleep(0.005)
+
+
+def events_of(path: Path) -> list[ev.Event]:
+    problems: list[object] = []
+    events = list(read_events(path, on_problem=problems.append))
+    assert not problems, problems
+    return events
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+def row_description(*columns: tuple[str, int, int]) -> bytes:
+    fields = [
+        name.encode() + b"\0" + struct.pack("!IhIhih", 1, 1, oid, 4, -1, code) for name, oid, code in columns
+    ]
+    return message(b"T", struct.pack("!h", len(columns)) + b"".join(fields))
+
+
+def data_row(*values: bytes | None) -> bytes:
+    cells = [
+        struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value for value in values
+    ]
+    return message(b"D", struct.pack("!h", len(values)) + b"".join(cells))
+
+
+class Forger:
+    """A recording taken apart: change ``blocks`` (or the file's bytes) and :meth:`write` it back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with RecordingReader(path) as reader:
+            self.header = file_header(reader.session_id)
+            self.blocks: list[Block] = list(reader.blocks())
+        data = path.read_bytes()
+        ends = [block.offset for block in self.blocks[1:]] + [len(data)]
+        self.chunks = [data[block.offset : end] for block, end in zip(self.blocks, ends, strict=True)]
+
+    def write(self) -> None:
+        self.path.write_bytes(self.header + b"".join(self.chunks))
+
+    def events(self, number: int) -> list[bytes]:
+        return [bytes(raw) for raw in ev.split_batch(self.blocks[number].body)]
+
+    def replace_events(
+        self, number: int, events: Sequence[bytes], *, new_marks: bool = False, new_hash: bool = False
+    ) -> None:
+        """Put other events into a block; optionally cover it up by computing marks and hash again."""
+        block = self.blocks[number]
+        body = msgspec.msgpack.encode([msgspec.Raw(event) for event in events])
+        count = len(events) if new_marks else block.events
+        marks_ = marks(events) if new_marks else block.marks
+        hash_ = block.hash
+        if new_hash:
+            hash_ = block_hash(block.previous, block.sequence, count, block.first_event, marks_, body)
+        payload = zstandard.ZstdCompressor().compress(marks_ + body)
+        if len(payload) >= len(marks_) + len(body):
+            payload, flags = marks_ + body, 0
+        else:
+            flags = 1
+        head = struct.pack(
+            "<4sIIIQII32s", b"SPB1", flags, block.sequence, count, block.first_event,
+            len(marks_) + len(body), len(payload), block.previous,
+        )  # fmt: skip
+        self.chunks[number] = head + payload + hash_

@@ -1,0 +1,238 @@
+"""When recordings cannot be written, everybody knows within one pass, nothing is lost silently, and it heals by itself."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from sallyport.audit import events as ev
+from sallyport.audit import recorder as recorder_module
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.verify import verify
+from tests.audit.helpers import ListIndex, begin, events_of, until
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "RETRY", 0.02)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path, ListIndex(), interval=0.005)
+    recorder.start()
+    yield recorder
+    recorder.close()
+
+
+def test_what_cannot_be_written_fails_and_heals(tmp_path: Path, recorder: Recorder) -> None:
+    obstacle = tmp_path / "recordings"
+    obstacle.write_text("a file where the directory should be")
+    with capture_logs() as logs:
+        session, other = begin(recorder), begin(recorder)
+        until(lambda: session.failed and other.failed and recorder.failed)
+        late = begin(recorder)
+        assert late.failed, "who comes while nothing can be recorded is failed from the start"
+        session.statement(1, "select 1", outcome="allow")
+        until(lambda: session.backlog > 512)
+        assert session.failed
+        obstacle.unlink()
+        until(lambda: not session.failed and not other.failed and not late.failed)
+        until(lambda: not recorder.failed)
+    session.end("done")
+    until(lambda: session.backlog == 0)
+    events = events_of(session.output.path)
+    assert [type(event).__name__ for event in events] in (
+        ["Login", "Gap", "Statement", "End"],
+        ["Login", "Statement", "Gap", "End"],
+    )
+    gap = next(event for event in events if isinstance(event, ev.Gap))
+    assert gap.events == 0
+    assert gap.seconds > 0
+    assert verify(session.output.path).ok
+    assert [log["log_level"] for log in logs] == ["error", "warning"], (
+        "said once when it breaks, once when it heals"
+    )
+
+
+def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    obstacle = tmp_path / "recordings"
+    obstacle.write_text("")
+    session = begin(recorder)
+    until(lambda: session.failed)
+    for number in range(600):  # nobody heeds the backlog
+        session.reply(1, b"x" * 100_000)
+        if number % 50 == 0:
+            until(lambda: session.backlog < 2 * recorder_module.DROP_AT)
+    until(lambda: session.backlog <= recorder_module.DROP_AT)
+    obstacle.unlink()
+    until(lambda: not session.failed)
+    session.end("done")
+    until(lambda: session.backlog == 0)
+    assert recorder.backlog == 0
+    events = events_of(session.output.path)
+    (gap,) = [event for event in events if isinstance(event, ev.Gap)]
+    replies = sum(len(event.data) for event in events if isinstance(event, ev.Reply))
+    assert gap.events > 0
+    assert replies + gap.bytes == pytest.approx(60_000_000, rel=0.01)
+
+
+@pytest.mark.parametrize("damage", ["unlink", "truncate"])
+def test_a_file_that_vanishes_or_shrinks_under_the_writer_fails_its_session(
+    recorder: Recorder, damage: str
+) -> None:
+    session, other = begin(recorder), begin(recorder)
+    until(lambda: recorder.backlog == 0)
+    if damage == "unlink":
+        session.output.path.unlink()
+    else:
+        os.truncate(session.output.path, 60)
+    session.note("test", "into nothing?")
+    other.note("test", "here")
+    until(lambda: session.failed and not other.backlog)
+    assert not other.failed
+
+
+def test_at_shutdown_what_could_not_be_written_is_interrupted(tmp_path: Path) -> None:
+    index = ListIndex()
+    (tmp_path / "recordings").write_text("")
+    recorder = Recorder(tmp_path, index, interval=0.005)
+    recorder.start()
+    session = begin(recorder)
+    until(lambda: session.failed)
+    with capture_logs() as logs:
+        recorder.close()
+    assert index.last(session.row.id).status == "interrupted"
+    assert [log["event"] for log in logs] == ["recording incomplete at shutdown"]
+
+
+def test_a_bug_in_the_writer_fails_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda args: None)
+    recorder = Recorder(tmp_path, interval=0.005)
+    recorder.start()
+    session = begin(recorder)
+    until(lambda: session.backlog == 0)
+    monkeypatch.setattr(recorder, "_pass", lambda complete: 1 // 0)
+    session.note("test", "x")
+    until(lambda: session.failed and recorder.failed)
+    assert begin(recorder).failed
+
+
+_FULL = """
+import os, signal, sys, time
+from pathlib import Path
+from sallyport.audit import recorder as module
+from tests.audit.helpers import begin, until
+from sallyport.audit.verify import verify
+module.RETRY = 0.02
+recorder = module.Recorder(Path(sys.argv[1]), interval=0.005)
+recorder.start()
+session = begin(recorder)
+until(lambda: not session.backlog)
+sent = 0
+def fill():
+    global sent
+    while not session.failed:
+        session.reply(1, os.urandom(20_000))
+        sent += 1
+        until(lambda: session.failed or not session.backlog)
+{fill_and_free}
+until(lambda: not session.failed and not recorder.failed)
+session.end("done")
+recorder.close()
+result = verify(session.output.path)
+assert result.ok, result.problems
+from sallyport.audit import events as ev
+from tests.audit.helpers import events_of
+events = events_of(session.output.path)
+assert sum(isinstance(e, ev.Reply) for e in events) == sent, "nothing is lost"
+assert sum(isinstance(e, ev.Gap) for e in events) == 1
+print("healed")
+"""
+
+
+def _run(code: str, *args: str, **options: object) -> str:
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [sys.executable, "-c", code, *args],
+        check=True, capture_output=True, text=True, timeout=60, cwd=root, **options,
+    ).stdout  # fmt: skip
+
+
+def test_a_full_disk_as_a_file_size_limit(tmp_path: Path) -> None:
+    """The kernel takes a part of the write and then says no, as a full disk does."""
+    code = """
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    fill()
+    assert recorder.failed
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    """
+    assert "healed" in _run(_FULL.format(fill_and_free=textwrap.dedent(code)), str(tmp_path))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs root and mount")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    code = """
+    ballast = Path(sys.argv[1], "ballast")
+    ballast.write_bytes(bytes(120_000))
+    fill()
+    assert recorder.failed
+    ballast.unlink()
+    """
+    assert "healed" in _run(_FULL.format(fill_and_free=textwrap.dedent(code)), str(small_disk))
+
+
+def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from sallyport.audit import recorder as module
+from tests.audit.helpers import begin, until
+module.RETRY = 0.02
+data = Path(sys.argv[1])
+recorder = module.Recorder(data, interval=0.005)
+os.chmod(data, 0o500)
+recorder.start()
+session = begin(recorder)
+until(lambda: session.failed and recorder.failed)
+os.chmod(data, 0o700)
+until(lambda: not session.failed)
+recorder.close()
+print("healed")
+"""
+    data = tmp_path / "data"
+    data.mkdir()
+    if os.geteuid() != 0:
+        assert "healed" in _run(code, str(data))
+        return
+    try:
+        subprocess.run(
+            [sys.executable, "-c", "import sallyport"], user=65534, check=True, capture_output=True
+        )
+    except (subprocess.CalledProcessError, PermissionError):
+        pytest.skip("the tests run as root, and another user cannot read this checkout")
+    os.chown(data, 65534, 65534)
+    for parent in list(data.parents)[:3]:
+        parent.chmod(0o755)
+    assert "healed" in _run(code, str(data), user=65534)
