@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import io
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +38,11 @@ BOTH = [installed, interpreted]
 def test_the_interpreted_module_is_not_the_compiled_one() -> None:
     assert interpreted.COMPILED is False
     assert interpreted.__file__ == str(SOURCE)
+
+
+def test_it_runs_where_cython_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cython", None)
+    assert _interpreted().data_row([b"a", None]) == b"D\0\0\0\x0f\0\x02\0\0\0\x01a\xff\xff\xff\xff"
 
 
 def test_the_compiled_module_is_up_to_date() -> None:
