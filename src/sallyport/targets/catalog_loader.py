@@ -13,6 +13,7 @@ sense; what ``query`` raises passes through. The connection is left outside any 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -54,7 +55,8 @@ async def load_catalog(query: Query) -> CatalogSnapshot:
         await query("ROLLBACK")
         raise
     await query("COMMIT")
-    return _snapshot(search_path, {"server": server, **loaded})
+    # Tens of milliseconds of pure computing: other sessions go on meanwhile.
+    return await asyncio.to_thread(_snapshot, search_path, {"server": server, **loaded})
 
 
 _QUERIES = {

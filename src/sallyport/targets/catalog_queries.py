@@ -127,10 +127,11 @@ ORDER BY 1, 2, 3"""
 
 
 def _part(table: str, key: str, condition: str = "true") -> str:
-    """A number that changes when any row of ``table`` is inserted, updated or deleted (xmin names its
-    writer)."""
+    """A number that changes when any row of ``table`` is inserted, updated or deleted: xmin names its last
+    writer, ``key`` (a bigint) the row.
+    """
     return (
-        f"(SELECT pg_catalog.sum(pg_catalog.hashtextextended({key} || ',' || x.xmin::text, 0))"
+        f"(SELECT pg_catalog.sum(pg_catalog.hashint8extended(x.xmin::text::int8, {key}))"
         f" FROM pg_catalog.{table} x WHERE {condition})"
     )
 
@@ -139,26 +140,28 @@ _NOT_TEMP = (
     """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""
 )
 _PARTS = (
-    _part("pg_namespace", "x.oid::text", "x.nspname !~ '^pg_(temp|toast)'"),
-    _part("pg_class", "x.oid::text", _NOT_TEMP.format("relnamespace")),
-    _part("pg_type", "x.oid::text", _NOT_TEMP.format("typnamespace")),
-    _part("pg_proc", "x.oid::text", _NOT_TEMP.format("pronamespace")),
-    _part("pg_operator", "x.oid::text"),
-    _part("pg_cast", "x.oid::text"),
-    _part("pg_rewrite", "x.oid::text"),
-    _part("pg_trigger", "x.oid::text", "NOT x.tgisinternal"),
-    _part("pg_policy", "x.oid::text"),
-    _part("pg_constraint", "x.oid::text"),
-    _part("pg_inherits", "x.inhrelid::text || '<' || x.inhparent::text"),
-    _part("pg_attrdef", "x.oid::text"),
-    _part("pg_extension", "x.oid::text"),
-    _part("pg_depend", "x.objid::text", "x.deptype = 'e'"),
-    _part("pg_db_role_setting", "x.setdatabase::text || '/' || x.setrole::text"),
-    # attributes change with their own rows only (ALTER COLUMN), not always with pg_class
-    "(SELECT pg_catalog.sum(pg_catalog.hashtextextended("
-    "x.attrelid::text || '.' || x.attnum::text || ',' || x.xmin::text, 0))"
-    " FROM pg_catalog.pg_attribute x JOIN pg_catalog.pg_class c ON c.oid = x.attrelid"
-    " WHERE x.attnum > 0 AND c.relpersistence <> 't' AND c.relkind NOT IN ('t', 'i', 'I'))",
+    _part("pg_namespace", "x.oid::int8", "x.nspname !~ '^pg_(temp|toast)'"),
+    _part("pg_class", "x.oid::int8", _NOT_TEMP.format("relnamespace")),
+    _part("pg_type", "x.oid::int8", _NOT_TEMP.format("typnamespace")),
+    _part("pg_proc", "x.oid::int8", _NOT_TEMP.format("pronamespace")),
+    _part("pg_operator", "x.oid::int8"),
+    _part("pg_cast", "x.oid::int8"),
+    _part("pg_rewrite", "x.oid::int8"),
+    _part("pg_trigger", "x.oid::int8", "NOT x.tgisinternal"),
+    _part("pg_policy", "x.oid::int8"),
+    _part("pg_constraint", "x.oid::int8"),
+    _part("pg_inherits", "(x.inhrelid::int8 << 32) | x.inhparent::int8"),
+    _part("pg_attrdef", "x.oid::int8"),
+    _part("pg_extension", "x.oid::int8"),
+    _part("pg_depend", "x.objid::int8", "x.deptype = 'e'"),
+    _part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8"),
+    # ALTER COLUMN changes these rows only; columns of system relations cannot be altered
+    _part(
+        "pg_attribute",
+        "(x.attrelid::int8 << 16) | x.attnum",
+        "x.attrelid >= 16384 AND x.attnum > 0 AND EXISTS (SELECT FROM pg_catalog.pg_class c"
+        " WHERE c.oid = x.attrelid AND c.relpersistence <> 't' AND c.relkind NOT IN ('t', 'i', 'I'))",
+    ),
 )
 
 FINGERPRINT = (

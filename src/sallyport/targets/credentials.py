@@ -33,7 +33,7 @@ class CredentialError(SallyportError):
     """A secret could not be fetched. The text names the reference, what went wrong and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reference:
     """Where a secret is. ``value``: the variable's name, or the file's path; ``argv`` for a command."""
 
@@ -45,6 +45,8 @@ class Reference:
         if self.kind == "command":  # arguments may be secrets; the program is enough to find it
             return f"{{command: [{self.argv[0]}, ...]}}"
         return f"{{{self.kind}: {self.value}}}"
+
+    __repr__ = __str__
 
 
 _SHAPES = "{env: NAME}, {file: path} or {command: [program, argument, ...]}"
