@@ -30,6 +30,8 @@ from sallyport.demo.shop import AGENT_ROLE
 DIRECTORY = Path("var/demo")
 AGENT = "claude-agent"
 _TOKEN_SECONDS = 10.0
+#: A session's end reaches the list a moment after it.
+_LISTED_SECONDS = 10.0
 
 
 def run(*, once: bool, directory: Path = DIRECTORY) -> int:
@@ -67,6 +69,7 @@ def _tour(console: Console, house: House) -> bool:
     guarded = tour.Login(house.port, "claude", house.issuer.token(AGENT).reveal())
     # The real answers are fetched only for steps that show them: the others would change the data.
     truths = iter(tour.run(client, direct, [step.sql for step in tour.STEPS if step.raw]))
+    began = time.time()
     replies = tour.run(client, guarded, statements)
     good = True
     for number, (step, reply) in enumerate(zip(tour.STEPS, replies, strict=True), 1):
@@ -74,7 +77,7 @@ def _tour(console: Console, house: House) -> bool:
         problem = step.check(reply, raw)
         good = good and not problem
         console.print(show.step(number, step, reply, raw, problem, wide=console.width >= 170))
-    good = _replay(console, house, len(tour.STEPS) + 1) and good
+    good = _replay(console, house, began, len(tour.STEPS) + 1) and good
     console.print()
     if good:
         console.print("[bold green]Every step showed what it must.[/]")
@@ -85,15 +88,13 @@ def _tour(console: Console, house: House) -> bool:
     return good
 
 
-def _replay(console: Console, house: House, number: int) -> bool:
-    """The last step: the session just made, listed and replayed from its recording."""
+def _replay(console: Console, house: House, began: float, number: int) -> bool:
+    """The last step: the session made since ``began``, listed and replayed from its recording."""
     title = "All of it was recorded, as the agent saw it. Any session can be replayed."
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
-    listed = _sallyport(house, "sessions", "list", "--json")
-    try:
-        session = str(json.loads(listed.stdout)[0]["id"])
-    except (ValueError, LookupError, TypeError):
-        console.print(f"   [bold red]✗ the session is not listed[/] {escape(listed.stderr.strip())}")
+    session = _ended_session(house, began)
+    if not session:
+        console.print("   [bold red]✗ the session is not listed[/]")
         return False
     replayed = _sallyport(house, "sessions", "replay", session)
     lines = replayed.stdout.rstrip().splitlines()
@@ -107,6 +108,21 @@ def _replay(console: Console, house: House, number: int) -> bool:
         "   [green]✓ as it must be[/]" if complete else "   [bold red]✗ the replay is not complete[/]"
     )
     return complete
+
+
+def _ended_session(house: House, began: float) -> str:
+    """The id of the session that began last, once it is listed as ended; "" when that does not come."""
+    deadline = time.monotonic() + _LISTED_SECONDS
+    while time.monotonic() < deadline:
+        listed = _sallyport(house, "sessions", "list", "--json")
+        try:
+            newest = json.loads(listed.stdout)[0]
+            if newest["started"] >= began and newest["status"] == "ended":
+                return str(newest["id"])
+        except (ValueError, LookupError, TypeError):
+            pass  # nothing is listed yet
+        time.sleep(0.2)
+    return ""
 
 
 def _sallyport(house: House, *words: str) -> subprocess.CompletedProcess[str]:

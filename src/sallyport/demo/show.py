@@ -47,14 +47,12 @@ def _pair(left: RenderableType, right: RenderableType, *, wide: bool) -> Rendera
 
 
 def table(reply: Reply, title: str) -> RenderableType:
-    grid = Table(
-        box=SIMPLE, title=title or None, title_style="italic dim", title_justify="left", pad_edge=False
-    )
+    grid = Table(box=SIMPLE, pad_edge=False)
     for column in reply.columns:
         grid.add_column(escape(column), overflow="fold")
     for row in reply.rows:
         grid.add_row(*(escape(cell) for cell in row))
-    return grid
+    return Group(Text(title, style="italic dim"), grid) if title else grid
 
 
 def refusal(reply: Reply) -> RenderableType:

