@@ -86,10 +86,9 @@ def _numeric(value: bytes) -> str:
     count, weight, sign, scale = struct.unpack_from("!HhHH", value)
     if sign in (0xC000, 0xD000, 0xF000):
         return {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}[sign]
-    digits = struct.unpack_from(f"!{count}H", value, 8)
-    number = sum(
-        (Decimal(digit).scaleb(4 * (weight - place)) for place, digit in enumerate(digits)), Decimal(0)
-    )
+    digits = "".join(f"{digit:04}" for digit in struct.unpack_from(f"!{count}H", value, 8)) or "0"
+    # From text, because Decimal arithmetic would round to 28 digits.
+    number = Decimal(f"{digits}E{4 * (weight + 1) - 4 * count}")
     return f"{'-' if sign == 0x4000 else ''}{number:.{scale}f}"
 
 

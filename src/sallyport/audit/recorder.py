@@ -182,6 +182,8 @@ class Recorder:
             for session in list(self._sessions.values()):
                 session.failed = session.broken = True
             raise
+        finally:
+            self._appender.close_all()
 
     def _wait(self, due: float) -> None:
         """Until the next pass is due, or enough bytes wait, or (when there is nothing at all) something
@@ -345,7 +347,6 @@ class Recorder:
             session.row.status = INTERRUPTED
             self._index.save(session.row)
             _log.error("recording incomplete at shutdown", session=session.row.id, bytes=session.backlog)
-        self._appender.close_all()
 
 
 def _weight(event: ev.RawEvent) -> int:

@@ -1,0 +1,215 @@
+"""What people see of recorded sessions, and what they are told when there is nothing to see."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from sallyport.audit.recorder import Recorder
+from sallyport.cli.sessions import register
+from sallyport.store.database import open_database
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
+from tests.audit.helpers import Forger, begin, data_row, message, row_description, until
+
+HOSTILE = "select id\nfrom t -- \x1b]0;owned\x07\u202egpj"
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    register(app)
+    return app
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two sessions: s_alpha1 asked and was refused, s_beta2 did nothing."""
+    engine = open_database(tmp_path)
+    writer = Writer(engine, interval=0.01)
+    writer.start()
+    recorder = Recorder(tmp_path, SqlSessionIndex(engine, writer), interval=0.005)
+    recorder.start()
+    session = begin(recorder, "s_alpha1")
+    session.statement(1, HOSTILE, outcome="allow", rule="agents read", binds=[b"4\x1b2", None])
+    rows = [data_row(struct.pack("!i", number), b"evil\x1b[2Jcell\n") for number in range(60)]
+    session.reply(1, row_description(("id", 23, 1), ("na\x1bme", 25, 0)) + b"".join(rows))
+    session.reply(1, message(b"C", b"SELECT 60\0"))
+    session.complete(1, "SELECT 60", 60, "", 0.0125)
+    until(lambda: session.backlog == 0)
+    session.statement(2, "drop table t", outcome="deny", rule="no ddl", code="SP1002")
+    error = b"SERROR\0VERROR\0C42501\0M[SP1002] drop is refused\0Dby rule no ddl\0Hask a DBA\0\0"
+    session.reply(2, message(b"E", error))
+    session.complete(2, "", 0, "42501", 0.0)
+    session.end("terminated")
+    time.sleep(0.002)
+    begin(recorder, "s_beta2").end("terminated")
+    recorder.close()
+    writer.close()
+    engine.dispose()
+    return tmp_path
+
+
+def run(app: typer.Typer, *args: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    if code != 2:
+        assert set(result.stdout) & set("\x1b\x07\u202e\x9b") == set(), (
+            "nothing recorded acts on the terminal"
+        )
+    return result.output
+
+
+def test_list(app: typer.Typer, data: Path) -> None:
+    text = run(app, "sessions", "list", "--data", data)
+    assert text.index("s_beta2") < text.index("s_alpha1")
+    (line,) = [line for line in text.splitlines() if "s_alpha1" in line]
+    assert "agent-7 (bob)" in line
+    assert line.split()[-4:] == ["2", "1", "60", "ended"]
+
+
+def test_list_as_json(app: typer.Typer, data: Path) -> None:
+    rows = json.loads(run(app, "sessions", "list", "--json", "--data", data, "--limit", 1))
+    assert [row["id"] for row in rows] == ["s_beta2"]
+    assert rows[0]["groups"] == ["ci", "claude-postgres"]
+
+
+def test_show(app: typer.Typer, data: Path) -> None:
+    lines = run(app, "sessions", "show", "s_alpha", "--data", data).splitlines()
+    (first,) = [line for line in lines if "agents read" in line]
+    assert "select id from t -- \\e]0;owned\\x07\\u{202e}gpj" in first
+    assert first.split()[:3][-1] == "allow"
+    assert "12.5" in first
+    (second,) = [line for line in lines if "drop table" in line]
+    assert "SP1002 no ddl" in second
+    assert "42501" in second
+
+
+def test_show_as_json(app: typer.Typer, data: Path) -> None:
+    session, *statements = map(
+        json.loads, run(app, "sessions", "show", "s_alpha1", "--json", "--data", data).splitlines()
+    )
+    assert session["id"] == "s_alpha1"
+    assert [(line["number"], line["outcome"], line["rows"]) for line in statements] == [
+        (1, "allow", 60),
+        (2, "deny", 0),
+    ]
+    assert statements[0]["sql"] == HOSTILE
+
+
+def test_replay(app: typer.Typer, data: Path) -> None:
+    text = run(app, "sessions", "replay", "s_alpha1", "--instant", "--rows", 10, "--data", data)
+    assert "claude-code> select id\n" in text
+    assert "...> from t -- \\e]0;owned\\x07\\u{202e}gpj\n" in text
+    assert "$1 = '4\\\\e2'" in text or "$1 = '4\\e2'" in text
+    assert "$2 = NULL" in text
+    assert "na\\eme" in text
+    assert text.count("evil\\e[2Jcell\\n") == 10
+    assert "... and 50 more rows" in text
+    assert "SELECT 60" in text
+    assert 'deny SP1002 by "no ddl"' in text
+    assert "ERROR 42501: [SP1002] drop is refused\n  DETAIL: by rule no ddl\n  HINT: ask a DBA" in text
+    assert "session over: terminated" in text
+
+
+def test_replay_keeps_the_recorded_pace(tmp_path: Path, app: typer.Typer) -> None:
+    recorder = Recorder(tmp_path)
+    session = begin(recorder, "s_1")
+    at = recorder.clock.monotonic()
+    session.pending += [(6, at + 0.2, "one", ""), (6, at + 0.4, "two", "")]
+    recorder.start()
+    recorder.close()
+    took = []
+    for options in (["--instant"], [], ["--speed", "4"], ["--max-pause", "0.05"]):
+        began = time.monotonic()
+        run(app, "sessions", "replay", "s_1", "--data", tmp_path, *options)
+        took.append(time.monotonic() - began)
+    instant, paced, fast, capped = took
+    assert paced > 0.4
+    assert 0.1 < fast < 0.4
+    assert 0.1 < capped < 0.4
+    assert instant < 0.2
+
+
+def test_replay_as_json(app: typer.Typer, data: Path) -> None:
+    steps = [
+        json.loads(line)
+        for line in run(app, "sessions", "replay", "s_alpha1", "--json", "--data", data).splitlines()
+    ]
+    assert [step["step"] for step in steps][:4] == ["opened", "asked", "columns", "resultrow"]
+    assert steps[0]["login"]["subject"]["id"] == "agent-7"
+    assert steps[1]["statement"]["sql"] == HOSTILE
+
+
+def test_verify_all_and_one(app: typer.Typer, data: Path) -> None:
+    text = run(app, "audit", "verify", "--data", data)
+    assert "s_alpha1  OK" in text
+    assert "2 recordings, 0 with problems." in text
+    assert "1 recordings, 0 with problems." in run(app, "audit", "verify", "s_beta", "--data", data)
+
+
+def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> None:
+    (path,) = (data / "recordings").glob("*/*/*/s_alpha1.sprec")
+    forger = Forger(path)
+    number = len(forger.blocks) - 1
+    events = forger.events(number)
+    target = next(place for place, event in enumerate(events) if b"drop table" in event)
+    events[target] = events[target].replace(b"drop table", b"seek table")
+    forger.replace_events(number, events)
+    forger.write()
+    text = run(app, "audit", "verify", "--data", data, code=1)
+    event = forger.blocks[number].first_event + target
+    assert f"block {number}, event {event}: edit: the event was changed" in text
+    assert "2 recordings, 1 with problems." in text
+    results = map(json.loads, run(app, "audit", "verify", "--json", "--data", data, code=1).splitlines())
+    assert [(result["session"], result["ok"]) for result in results] == [
+        ("s_alpha1", False),
+        ("s_beta2", True),
+    ]
+    shown = run(app, "sessions", "show", "s_alpha1", "--data", data, code=1)
+    assert "the recording stops here" in shown
+
+
+def test_verify_misses_a_deleted_recording_and_an_unknown_one(app: typer.Typer, data: Path) -> None:
+    (path,) = (data / "recordings").glob("*/*/*/s_alpha1.sprec")
+    path.unlink()
+    other = Recorder(data)
+    begin(other, "s_smuggled")
+    other.start()
+    other.close()
+    text = run(app, "audit", "verify", "--data", data, code=1)
+    assert "is missing" in text
+    assert "the index does not know this session" in text
+
+
+def test_recordings_without_a_store_can_be_read(app: typer.Typer, data: Path) -> None:
+    for file in data.glob("sallyport.db*"):
+        file.unlink()
+    assert "s_alpha1" in run(app, "sessions", "list", "--data", data)
+    assert "drop table" in run(app, "sessions", "show", "s_alpha1", "--data", data)
+    assert "2 recordings, 0 with problems." in run(app, "audit", "verify", "--data", data)
+
+
+def test_mistakes_are_explained(app: typer.Typer, data: Path, tmp_path: Path) -> None:
+    assert "did you mean s_alpha1" in run(app, "sessions", "show", "s_alpah1", "--data", data, code=2)
+    assert "2 sessions begin with 's_'" in run(app, "sessions", "replay", "s_", "--data", data, code=2)
+    assert "sessions list" in run(app, "sessions", "show", "zzzzzzzzzz", "--data", data, code=2)
+    assert "no data directory" in run(app, "sessions", "list", "--data", tmp_path / "none", code=2)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no sessions yet" in run(app, "sessions", "list", "--data", empty, code=2)
+    assert "none.yaml" in run(app, "sessions", "list", "--config", tmp_path / "none.yaml", code=2)
+
+
+@pytest.mark.parametrize(
+    "command", [["sessions", "list"], ["sessions", "show"], ["sessions", "replay"], ["audit", "verify"]]
+)
+def test_help_has_an_example(app: typer.Typer, command: list[str]) -> None:
+    assert "Example:" in run(app, *command, "--help")

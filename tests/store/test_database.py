@@ -1,0 +1,95 @@
+"""The store opens, migrates and protects its file, and explains itself when it cannot."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from sallyport.store import database
+from sallyport.store.database import HEAD, StoreError, open_database, open_readonly
+from sallyport.store.tables import metadata
+
+
+def test_a_new_database_has_the_newest_schema(tmp_path: Path) -> None:
+    engine = open_database(tmp_path / "data")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+def test_files_are_private_and_wal_is_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    engine = open_database(data)
+    with engine.begin() as connection:
+        assert connection.execute(sa.text("PRAGMA journal_mode")).scalar_one() == "wal"
+        connection.execute(sa.text("CREATE TABLE t (x)"))
+    assert data.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in data.iterdir()} == {0o600}
+    engine.dispose()
+
+
+def test_alembic_is_not_imported_when_the_schema_is_current(tmp_path: Path) -> None:
+    open_database(tmp_path).dispose()
+    code = (
+        "import sys; from pathlib import Path; from sallyport.store.database import open_database\n"
+        "open_database(Path(sys.argv[1])); print('alembic' in sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout.strip() == "False"
+
+
+def test_two_gateways_may_start_at_once(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from sallyport.store.database import open_database\n"
+    code += "open_database(Path(sys.argv[1]))"
+    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    engine = open_database(tmp_path)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    with pytest.raises(StoreError, match="newer than this version"):
+        open_database(tmp_path)
+    with pytest.raises(StoreError, match="schema 9999"):
+        open_readonly(tmp_path)
+
+
+def test_what_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / database.FILE).write_bytes(b"this is not SQLite " * 100)
+    for attempt in (open_database, open_readonly):
+        with pytest.raises(StoreError, match="not a database"):
+            attempt(tmp_path)
+
+
+def test_a_missing_database_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no sessions yet"):
+        open_readonly(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot open"):
+        open_database(tmp_path / "file")
+
+
+def test_readonly_cannot_write(tmp_path: Path) -> None:
+    open_database(tmp_path).dispose()
+    engine = open_readonly(tmp_path)
+    with pytest.raises(sa.exc.OperationalError, match="readonly"), engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM sessions"))
+    engine.dispose()
