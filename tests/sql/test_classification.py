@@ -232,6 +232,11 @@ def test_specials(catalog: CatalogSnapshot) -> None:
     assert {c.special for c in kinds["set_config"]} == {"set_config"}
     assert all(c.changes_settings and not c.safe for c in kinds["set_config"])
     assert {c.special for c in kinds["current_setting"]} == {"current_setting"}
+    locks = {classify(f) for f in catalog.functions_by_name["pg_advisory_lock"]}
+    assert {(c.safe, c.special) for c in locks} == {(False, "constants")}
+    assert all(
+        classify(f).safe for f in catalog.functions_by_name["pg_advisory_unlock_all"]
+    )  # asyncpg's reset
     assert all(classify(f).writes for f in catalog.functions_by_name["nextval"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.sql.settings import STARTUP, classify_setting, show_allowed
+from sallyport.sql.settings import STARTUP, any_value_allowed, classify_setting, show_allowed
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,19 @@ def test_not_shown(name: str) -> None:
 
 def test_what_is_sent_at_startup_may_be_set_again() -> None:
     assert all(classify_setting(name, value).kind == "allowed" for name, value in STARTUP.items())
+
+
+def test_a_parameter_may_only_stand_for_harmless_values() -> None:
+    assert any_value_allowed("JIT")
+    assert any_value_allowed("TimeZone")
+    for name in (
+        "client_encoding",
+        "search_path",
+        "role",
+        "datestyle",
+        "work_mem",
+        "statement_timeout",
+        "a.b",
+        "x",
+    ):
+        assert not any_value_allowed(name)

@@ -10,9 +10,9 @@ session state, read other people's data or collected statistics, lock, sleep, no
 raise: ``may_fail`` is False only where no argument value at all can cause an error or a notice, so that
 neither can tell a value apart.
 
-``special`` marks functions that the caller may treat as what they stand for: ``current_setting`` (allowed
-for a constant name that :func:`sallyport.sql.settings.show_allowed` lists) and ``set_config`` (judged as
-SET when name and value are constants).
+``special`` marks functions that the caller may treat as what they stand for: ``current_setting`` (allowed for a
+constant name that :func:`sallyport.sql.settings.show_allowed` lists), ``set_config`` (judged as SET when name and
+value are constants) and ``constants`` (harmless when every argument is a constant or a parameter: advisory locks).
 
 Not covered by ``may_fail``: length coercion of a cast with a type modifier (``varchar(5)``), which the
 caller sees and this module does not.
@@ -57,6 +57,7 @@ _REASONS = {
     "type named at run time": "uses a type that is named at run time",
     "sends data elsewhere": "sends data elsewhere",
     "session state": "keeps or reads session state",
+    "advisory locks": "locks a key, in which data could be kept",
     "sleeps": "sleeps",
     "other sessions": "shows or disturbs other sessions",
     "large objects": "reads or writes large objects",
@@ -77,7 +78,7 @@ class FunctionClass:
     may_fail: bool = True
     changes_settings: bool = False
     writes: bool = False
-    special: str = ""  # "" | "current_setting" | "set_config"
+    special: str = ""  # "" | "current_setting" | "set_config" | "constants"
 
 
 _NOT_BUILT_IN = FunctionClass(False, "is not built into PostgreSQL")
@@ -91,6 +92,8 @@ def _class_of(kind: str, failing: str, name: str) -> FunctionClass:
     if kind == "safe writes":
         return FunctionClass(True, "advances a sequence", writes=True)
     special = name if name in ("current_setting", "set_config") else ""
+    if kind == "advisory locks":
+        special = "constants"
     return FunctionClass(False, _REASONS[kind], changes_settings=name == "set_config", special=special)
 
 

@@ -173,6 +173,12 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
     return _CUSTOM if "." in key else _UNLISTED
 
 
+def any_value_allowed(name: str) -> bool:
+    """Is every value of ``name`` allowed? Then a parameter may stand for it (``set_config('jit', $1, false)``)."""
+    key = _fold(name)
+    return key in _PLAIN or key in _PLANNER
+
+
 def show_allowed(name: str) -> bool:
     """May a session see ``name`` with SHOW or ``current_setting``? ``ALL`` and custom settings: no."""
     key = _fold(name)
