@@ -1,0 +1,206 @@
+"""``sallyport policy check | explain | test``, with the demo's policy and the catalog of a real PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import sallyport.demo
+from sallyport.cli import policy as policy_commands
+from sallyport.cli.main import build, main
+from sallyport.core.errors import ConfigError
+from sallyport.sql.catalog import CatalogSnapshot
+from tests.support.postgres import Server
+from tests.targets.query import catalog_of
+
+DEMO_POLICY = (Path(sallyport.demo.__file__).parent / "policy.yaml").read_text()
+EXPECTATIONS = Path(__file__).parents[1] / "policy" / "shop.expectations.yaml"
+
+CONFIG = """identity: {oidc: [{issuer: https://idp.example.com, audience: sallyport}]}
+targets:
+  shop: {host: 127.0.0.1, database: shop, user: agent, tls: disable}
+policy: policy.yaml
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def catalog(postgres: Server) -> CatalogSnapshot:
+    return catalog_of(postgres.superuser_dsn)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "sallyport.yaml").write_text(CONFIG)
+    (tmp_path / "policy.yaml").write_text(DEMO_POLICY)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(home: Path, catalog: CatalogSnapshot) -> Run:
+    app = typer.Typer()
+    policy_commands.register(app, lambda config, target: catalog)
+    return lambda *arguments: CliRunner().invoke(app, ["policy", *arguments])
+
+
+def test_check_takes_policy_and_configuration_together(run: Run) -> None:
+    result = run("check")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("OK: version ")
+
+
+def test_check_of_one_file_needs_no_configuration(run: Run, home: Path) -> None:
+    (home / "sallyport.yaml").unlink()
+    assert run("check", "policy.yaml").exit_code == 0
+
+
+def test_check_warns(run: Run, home: Path) -> None:
+    (home / "policy.yaml").write_text(
+        "version: 1\ntags: {a: ['a.b.c']}\nrules: [{name: r, targets: [shoop], deny: [ddl]}]\n"
+    )
+    output = run("check").output
+    assert "warning: " in output
+    assert "policy.yaml:2: no rule or mask uses the tag 'a'" in output
+    assert "'shoop': no such target" in output
+
+
+def test_check_finds_a_hash_mask_without_key(run: Run, home: Path) -> None:
+    text = "version: 1\nmasks: [{columns: ['a.b.c'], with: hash}]\n"
+    (home / "policy.yaml").write_text(text)
+    result = run("check")
+    assert isinstance(result.exception, ConfigError)
+    assert "mask_keys: {default: {file: ...}}" in str(result.exception)
+    (home / "sallyport.yaml").write_text(CONFIG + "mask_keys: {default: {env: K}}\n")
+    assert run("check").exit_code == 0
+
+
+def test_an_error_is_one_line_with_its_place_and_no_traceback(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "policy.yaml").write_text("version: 1\nrules:\n  - name: r\n    alow: [read]\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["policy", "check"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(
+        f"sallyport: {home / 'policy.yaml'}:4: rules[0].alow: unknown key. Did you mean 'allow'?"
+    )
+
+
+def test_the_golden_expectations(run: Run) -> None:
+    result = run("test", str(EXPECTATIONS))
+    failures = [line for line in result.output.splitlines() if not line.startswith("ok ")]
+    assert result.exit_code == 0, "\n".join(failures)
+
+
+def test_expectations_can_fail_and_say_how(run: Run, home: Path) -> None:
+    (home / "e.yaml").write_text(
+        """tests:
+  - {name: one, subject: claude-postgres, sql: "DELETE FROM orders WHERE id = 1", verdict: allow}
+  - {name: two, subject: claude-postgres, sql: "SELECT email FROM customers", verdict: allow, masks: {email: redact}}
+  - {name: three, subject: claude-postgres, sql: "SELECT 1 AS x", verdict: allow, masks: {y: ""}}
+  - {name: four, subject: claude-postgres, sql: "DELETE FROM orders WHERE id = 1", verdict: deny, code: SP1002}
+  - {name: five, subject: claude-postgres, sql: "SELECT 1", verdict: allow, rule: another}
+  - {name: six, subject: claude-postgres, sql: "SELECT 1", verdict: allow}
+"""
+    )
+    result = run("test", "e.yaml")
+    assert result.exit_code == 1
+    assert "FAIL one\n     expected allow, got deny ([SP1001]" in result.output
+    assert "expected column 'email' with mask redact, got email" in result.output
+    assert "there is no result column 'y'; there are x" in result.output
+    assert "expected code SP1002, got SP1001" in result.output
+    assert "expected rule 'another', got 'agents read the shop'" in result.output
+    assert "ok   six" in result.output
+    assert "1 of 6 as expected" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("tests: []\n", "e.yaml:1: tests: a list of tests is expected"),
+        (
+            "tests:\n  - {subject: a, sql: x, verdict: maybe}\n",
+            "e.yaml:2: tests[0].verdict: invalid enum value 'maybe'",
+        ),
+        ("tests:\n  - {subject: a, sql: x, verdit: deny}\n", "Did you mean 'verdict'?"),
+        (
+            "tests:\n  - {subject: {grops: [a]}, sql: x, verdict: deny}\n",
+            "e.yaml:2: tests[0].subject: a subject has no 'grops'",
+        ),
+    ],
+)
+def test_expectations_that_are_wrong(run: Run, home: Path, text: str, what: str) -> None:
+    (home / "e.yaml").write_text(text)
+    result = run("test", "e.yaml")
+    assert isinstance(result.exception, ConfigError)
+    assert what in str(result.exception)
+
+
+def test_explain_says_what_why_and_rule_by_rule(run: Run) -> None:
+    result = run("explain", "--as", "claude-postgres", "SELECT id, email, upper(ssn) AS s FROM customers")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0] == "ALLOW by rule 'agents read the shop'"
+    assert "  needs: select on public.customers" in lines
+    assert "  column id: as it is (no masked column goes into it)" in lines
+    assert any(line.startswith("  column email: email (mask of public.customers.email") for line in lines)
+    assert "  column s: redact (computed from public.customers.ssn, which is masked)" in lines
+    assert "  * allow agents read the shop: concerns select on public.customers" in lines
+    assert any("people with a reason" in line and "none of the groups dba, privacy" in line for line in lines)
+
+
+def test_explain_of_a_refusal(run: Run) -> None:
+    output = run("explain", "--as", "claude-postgres", "--target", "shop", "DELETE FROM orders").output
+    assert output.startswith("DENY by rule 'no-unbounded-write: UPDATE and DELETE need WHERE'\n  [SP1002] ")
+    assert "  DETAIL: Rule " in output
+    assert "  HINT: On shop you may: read on public.*" in output
+
+
+def test_explain_as_json_with_a_whole_subject(run: Run) -> None:
+    who = json.dumps({"id": "ann", "groups": ["privacy"], "claims": {"team": "x"}})
+    result = run(
+        "explain", "--as", who, "--json", "SELECT email FROM customers; DELETE FROM orders WHERE id = 1"
+    )
+    first, second = json.loads(result.output)
+    assert (first["outcome"], first["columns"][0]["mask"]) == ("allow", None)
+    assert second["refusal"]["code"] == "SP1001"
+    assert second["refusal"]["sqlstate"] == "42501"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (
+            ["--as", "a", "--target", "nope", "SELECT 1"],
+            "there is no target 'nope'. Use --target with one of shop",
+        ),
+        (["--as", "{", "SELECT 1"], "--as: not valid JSON"),
+        (["--as", '{"groups": "a"}', "SELECT 1"], "groups are a list of texts"),
+        (["--as", '{"label": "root"}', "SELECT 1"], "a subject has no 'label'"),
+    ],
+)
+def test_explain_with_wrong_arguments(run: Run, arguments: list[str], what: str) -> None:
+    result = run("explain", *arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert what in str(result.exception)
+
+
+def test_explain_of_text_that_cannot_be_parsed(run: Run) -> None:
+    result = run("explain", "--as", "claude-postgres", "SELECT FROM WHERE")
+    assert "[SP1101]" in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["check", "explain", "test"])
+def test_help_has_an_example(command: str) -> None:
+    result = CliRunner().invoke(build(), ["policy", command, "--help"])
+    assert result.exit_code == 0
+    assert f"sallyport policy {command}" in result.output
