@@ -112,7 +112,9 @@ class _State:
         else:
             self.sequences.append(block.sequence)
             if block.previous != self.previous and block.sequence == expected:
-                self.report(EDIT, "does not continue the block before it: one of the two was replaced", expected)
+                self.report(
+                    EDIT, "does not continue the block before it: one of the two was replaced", expected
+                )
         self.previous = block.hash
         self.last = block
 

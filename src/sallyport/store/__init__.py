@@ -1,0 +1,1 @@
+"""The gateway's own database: SQLAlchemy Core tables, Alembic migrations, one file per port implemented."""
