@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,9 @@ import sallyport.demo
 from sallyport.cli import policy as policy_commands
 from sallyport.cli.main import build, main
 from sallyport.core.errors import ConfigError
+from sallyport.demo.issuer import DevIssuer
 from sallyport.sql.catalog import CatalogSnapshot
+from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 
@@ -204,3 +208,27 @@ def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(build(), ["policy", command, "--help"])
     assert result.exit_code == 0
     assert f"sallyport policy {command}" in result.output
+
+
+def test_explain_reads_the_catalog_of_the_configured_target(issuer: DevIssuer, postgres: Server) -> None:
+    gateway = Gateway(issuer, {"shop": postgres})
+    gateway.write()
+    words = ["policy", "explain", "--as", "claude-postgres", "SELECT email FROM customers"]
+    done = subprocess.run(
+        gateway.command(*words),
+        env={**os.environ, **gateway.environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ALLOW by rule 'agents read the shop'")
+    assert "column email: email" in done.stdout
+    without_password = {k: v for k, v in os.environ.items() if k not in gateway.environment}
+    failed = subprocess.run(
+        gateway.command(*words), env=without_password, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("sallyport: ")
+    assert "Traceback" not in failed.stderr

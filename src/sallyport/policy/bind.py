@@ -18,7 +18,7 @@ from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter, Outcome, RuleTrace
 from sallyport.policy.model import Limits, Mask, Policy, Rule, applies_to_target
 from sallyport.policy.patterns import SYSTEM_SCHEMAS, Pattern
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
 
 _REMEMBERED_SUBJECTS = 512
@@ -198,6 +198,11 @@ class _Binder:
         self.warnings: list[str] = []
         self._relations: dict[Pattern, frozenset[int]] = {}
         self._columns: dict[Pattern, frozenset[ColumnId]] = {}
+        # Many relations share few column names, so names are matched first.
+        self._by_name: dict[str, list[tuple[Relation, int]]] = {}
+        for relation in catalog.relations.values():
+            for column in relation.columns:
+                self._by_name.setdefault(column.name, []).append((relation, column.attnum))
 
     def bound(self) -> BoundPolicy:
         tags = {tag: self._all_columns(patterns) for tag, patterns in self.policy.tags.items()}
@@ -257,10 +262,11 @@ class _Binder:
     def _matching_columns(self, pattern: Pattern) -> frozenset[ColumnId]:
         if pattern not in self._columns:
             found = (
-                ColumnId(r.oid, c.attnum)
-                for r in self.catalog.relations.values()
-                for c in r.columns
-                if pattern.matches(r.schema, r.name, c.name)
+                ColumnId(relation.oid, attnum)
+                for name in self._by_name
+                if pattern.regexes[-1].fullmatch(name)
+                for relation, attnum in self._by_name[name]
+                if pattern.matches(relation.schema, relation.name, name)
             )
             self._columns[pattern] = frozenset(found)
         return self._columns[pattern]
