@@ -16,6 +16,7 @@ _RELATIONS = (
     (16389, "hr", "people", "r", "id email salary", (), (16390,)),
     (16390, "hr", "managers", "r", "id email salary bonus", (16389,), ()),
     (16391, "public", "Odd.Name", "r", "id Email", (), ()),
+    (16392, "hr", "payroll", "r", "id amount", (), ()),
     (1259, "pg_catalog", "pg_class", "r", "oid relname", (), ()),
     (1260, "pg_catalog", "pg_authid", "r", "oid rolpassword", (), ()),
 )

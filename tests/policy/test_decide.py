@@ -108,11 +108,11 @@ def test_nothing_allows_says_what_is_missing_and_what_is_possible() -> None:
 
 
 def test_deny_names_rule_and_message() -> None:
-    refusal = decide("dba", facts("select: select hr.managers(id)")).refusal
+    refusal = decide("dba", facts("select: select hr.payroll(id)")).refusal
     assert refusal is not None
     assert (refusal.code.id, refusal.sqlstate) == ("SP1002", "42501")
-    assert refusal.message == "select on hr.managers is denied: Ask HR."
-    assert refusal.detail == 'Rule "managers are nobody\'s business" denies select on hr.managers.'
+    assert refusal.message == "select on hr.payroll is denied: Ask HR."
+    assert refusal.detail == 'Rule "payroll is nobody\'s business" denies select on hr.payroll.'
 
 
 def test_hold_names_reviewers() -> None:

@@ -136,6 +136,13 @@ def test_flows_of_columns_without_mask_and_of_inner_statements() -> None:
     assert check_flows(StatementFacts("explain", 0, 0, inner=inner), masks(Filter.ALLOW), CATALOG) is not None
 
 
+def test_a_masked_column_of_a_view_does_not_hide_what_is_written_through_it() -> None:
+    through = col("public.customer_names.name")
+    known = {EMAIL: ColumnMask(REDACT), through: ColumnMask(REDACT)}
+    statement = StatementFacts("update", 0, 0, flows=(Flow(through, frozenset({EMAIL})),))
+    assert check_flows(statement, known, CATALOG) is not None
+
+
 def test_unknowns_the_first_decides_and_all_are_listed_up_to_a_bound() -> None:
     assert check_unknowns(StatementFacts("select", 0, 0)) is None
     many = tuple(

@@ -17,7 +17,7 @@ from sallyport.core.subject import Subject
 from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter, Outcome, RuleTrace
 from sallyport.policy.model import Limits, Mask, Policy, Rule, applies_to_target
-from sallyport.policy.patterns import SYSTEM_SCHEMAS, Pattern
+from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import StatementFacts
 
@@ -54,7 +54,7 @@ class SubjectPolicy:
 
     def trusts_name(self, schema: str, name: str) -> bool:
         """As :meth:`trusts_function`, for every overload of a name."""
-        return schema not in SYSTEM_SCHEMAS and any(p.matches(schema, name) for p in self.functions)
+        return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,13 @@ class _Binder:
             columns = self._all_columns(rule.columns).union(*(tags[t] for t in rule.tags))
             if mine:
                 self._warn(rule.columns, self._columns, f'rule "{rule.name}" (line {rule.line})')
-        return BoundRule(rule, relations, columns)
+        return BoundRule(
+            rule,
+            relations,
+            columns,
+            None if relations is None else relatives(relations, self.catalog),
+            None if columns is None else close_over_inheritance(columns, self.catalog),
+        )
 
     def _mask(self, mask: Mask, tags: Mapping[str, frozenset[ColumnId]]) -> _BoundMask:
         columns = self._all_columns(mask.columns).union(*(tags[t] for t in mask.tags))
@@ -280,6 +286,20 @@ class _Binder:
         for pattern in self.policy.functions:
             if not any(pattern.matches(f.schema, f.name) for f in self.catalog.functions.values()):
                 self.warnings.append(f"functions: {pattern.text} matches nothing in target {self.target}")
+
+
+def relatives(relations: frozenset[int], catalog: CatalogSnapshot) -> frozenset[int]:
+    """The relations, everything below them (partitions, children), and everything above all of these."""
+    out = relations
+    for down in (True, False):
+        found, todo = set(out), list(out)
+        while todo:
+            relation = catalog.relations.get(todo.pop())
+            near = () if relation is None else relation.children if down else relation.parents
+            todo += [oid for oid in near if oid not in found]
+            found.update(near)
+        out = frozenset(found)
+    return out
 
 
 def close_over_inheritance(columns: frozenset[ColumnId], catalog: CatalogSnapshot) -> frozenset[ColumnId]:

@@ -20,7 +20,7 @@ from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.model import Rule
 from sallyport.policy.needs import Need, chain, has_where, needs_of
-from sallyport.policy.patterns import SYSTEM_SCHEMAS
+from sallyport.policy.patterns import is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.relations import classify_relation
@@ -30,11 +30,17 @@ _LISTED = 5  # how many things a message lists
 
 @dataclass(frozen=True, slots=True)
 class BoundRule:
-    """A rule with its patterns resolved. None: the rule does not restrict relations (columns)."""
+    """A rule with its patterns resolved. None: the rule does not restrict relations (columns).
+
+    ``relations`` and ``columns`` are what the rule gives. ``reach_relations`` and ``reach_columns`` are what it
+    restricts: these, and what shares their rows by inheritance or partitioning, below and above.
+    """
 
     rule: Rule
     relations: frozenset[int] | None
     columns: frozenset[ColumnId] | None
+    reach_relations: frozenset[int] | None = None
+    reach_columns: frozenset[ColumnId] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,18 +237,18 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     actions = bound.rule.actions
     if need.action not in actions and not (is_ddl(need.action) and actions >= DDL):
         return False
-    if bound.relations is None and bound.columns is None:
+    if bound.reach_relations is None and bound.reach_columns is None:
         return True
     if not need.relation:
         # What names no existing relation (CREATE TABLE, DO) may still concern one; the rest cannot.
         return need.action not in READ | SESSION | NO_RELATION
-    if bound.relations is not None and need.relation not in bound.relations:
+    if bound.reach_relations is not None and need.relation not in bound.reach_relations:
         return False
-    if bound.columns is None:
+    if bound.reach_columns is None:
         return True
     if need.columns or need.action in READ:
-        return bool(need.columns & bound.columns)
-    return any(column.relation == need.relation for column in bound.columns)
+        return bool(need.columns & bound.reach_columns)
+    return any(column.relation == need.relation for column in bound.reach_columns)
 
 
 def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
@@ -255,7 +261,7 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     relation = catalog.relations.get(need.relation)
     if relation is None:
         return False
-    if relation.schema in SYSTEM_SCHEMAS:
+    if is_system_schema(relation.schema):
         return bound.rule.effect is Outcome.ALLOW and need.action in READ and _readable(need, catalog)
     if bound.relations is not None and need.relation not in bound.relations:
         return False
@@ -282,7 +288,7 @@ def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> boo
     if not giving:
         return False
     relation = catalog.relations.get(need.relation)
-    if relation is None or relation.schema in SYSTEM_SCHEMAS or any(b.columns is None for b in giving):
+    if relation is None or is_system_schema(relation.schema) or any(b.columns is None for b in giving):
         return True
     if not need.columns:
         return need.action in READ  # count(*): as in PostgreSQL, permission on any column is enough

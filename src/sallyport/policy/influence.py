@@ -134,19 +134,24 @@ def check_flows(
     for level in chain(facts):
         for flow in level.flows:
             for source in sorted(flow.sources):
-                if source in masks and not _stays_hidden(flow, source, masks):
+                if source in masks and not _stays_hidden(flow, source, masks, catalog):
                     return _flow_refusal(flow, source, masks, catalog, sql)
     return None
 
 
-def _stays_hidden(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask]) -> bool:
+def _stays_hidden(
+    flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
+) -> bool:
     """A mask that shows part of the value (partial, hash, date, ...) shows another part once the value is
     rewritten (``SET ssn = reverse(ssn)``), so the target's mask must not depend on the value at all; nor
     may it be easier to filter by.
     """
     target = masks.get(flow.target) if flow.target is not None else None
-    if target is None or target.spec.kind not in _VALUE_INDEPENDENT:
+    if flow.target is None or target is None or target.spec.kind not in _VALUE_INDEPENDENT:
         return False
+    relation = catalog.relations.get(flow.target.relation)
+    if relation is None or relation.kind == "v":
+        return False  # it would land in another relation's column, under another name
     if target.filter is Filter.DENY:
         return True
     return flow.target == source and target.filter is Filter.ALLOW

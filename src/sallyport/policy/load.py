@@ -34,7 +34,7 @@ from sallyport.policy.model import (
     SubjectMatch,
     Window,
 )
-from sallyport.policy.patterns import SYSTEM_SCHEMAS, Pattern, glob, parse_pattern
+from sallyport.policy.patterns import Pattern, glob, is_system_schema, parse_pattern
 from sallyport.policy.searchpath import split_search_path
 
 T = TypeVar("T")
@@ -296,7 +296,7 @@ class _Loader:
 
     def _function(self, path: YamlPath, text: str) -> Pattern:
         pattern = self._try(path, lambda: parse_pattern(text, 2, "app.slugify"))
-        if pattern.parts[0] in SYSTEM_SCHEMAS:
+        if is_system_schema(pattern.parts[0]):
             fix = "Remove it; the gateway itself knows which system functions are safe"
             raise self.document.error(path, "system functions cannot be trusted by policy", fix)
         return pattern

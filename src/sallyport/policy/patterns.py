@@ -11,7 +11,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema", "pg_toast"})
+
+def is_system_schema(schema: str) -> bool:
+    """PostgreSQL's own schemas: information_schema, and the reserved prefix ``pg_`` (catalog, toast, temporary)."""
+    return schema == "information_schema" or schema.startswith("pg_")
+
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".]+)')
 
@@ -28,7 +32,7 @@ class Pattern:
         """Whether every part matches the name at its place. ``names`` begin with the schema."""
         if len(names) != len(self.regexes):
             return False
-        if (names[0] in SYSTEM_SCHEMAS or names[0].startswith("pg_toast")) and _has_wildcard(self.parts[0]):
+        if is_system_schema(names[0]) and _has_wildcard(self.parts[0]):
             return False
         return all(regex.fullmatch(name) for regex, name in zip(self.regexes, names, strict=True))
 
