@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.facts import (
     Access,
@@ -61,10 +62,35 @@ QUERIES: Handlers[QueryHandler] = Handlers("query")
 STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
 
 
-class Analysis:
-    """The facts of one statement in the making. ``depth``: how many views are open around what is being walked."""
+class Work:
+    """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway."""
 
-    def __init__(self, names: Names, context: Context) -> None:
+    def __init__(self, steps: int = 250_000) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Raises RefusedError (SP1105) when too much was asked."""
+        self.left -= steps
+        if self.left < 0:
+            raise RefusedError(
+                refuse(
+                    "SP1105",
+                    "the statement is too large to be judged",
+                    hint="Send data with COPY or bind parameters, or split the script.",
+                )
+            )
+
+
+#: PostgreSQL's MaxTupleAttributeNumber: no query has more output columns.
+MAX_COLUMNS = 1664
+
+
+class Analysis:
+    """The facts of one statement in the making."""
+
+    def __init__(self, names: Names, context: Context, work: Work) -> None:
+        work.spend(20)
+        self.work = work
         self.names = names
         self.types = names.types
         self.catalog: CatalogSnapshot = names.catalog
@@ -96,6 +122,9 @@ class Analysis:
 
     def expression(self, node: Node, scope: Scope) -> Value:
         tag, body = tag_of(node)
+        self.work.left -= 1
+        if self.work.left < 0:
+            self.work.spend(0)
         entry = EXPRESSIONS.table.get(tag)
         if entry is None:
             return self.not_understood(tag, body)
@@ -110,6 +139,7 @@ class Analysis:
     def query(self, node: Node, scope: Scope) -> tuple[Field, ...] | None:
         """A SELECT, or a data-modifying statement inside WITH; its columns, or None when it returns no rows."""
         tag, body = tag_of(node)
+        self.work.spend(5)
         entry = QUERIES.table.get(tag)
         if entry is None:
             self.not_understood(tag, body)

@@ -18,6 +18,8 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
     names = tuple([string(part) for part in parts])
     at = position(node)
+    if len(names) > 1 and "A_Star" in parts[-1]:
+        return _whole_row(a, names[:-1], scope, at)
     if not all(names):
         return a.unknown("SP1102", "understand * in this place", position=at)
     try:
@@ -27,6 +29,17 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     if found is None:
         return a.unknown("SP1106", f"know a column {'.'.join(names)}", position=at)
     return a.read(found, at)
+
+
+def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
+    """``t.*`` where one value is wanted, as in f(t.*): the whole row."""
+    try:
+        item = item_named(a, names, scope)
+    except Ambiguous:
+        item = None
+    if item is None:
+        return a.unknown("SP1106", f"know what {'.'.join(names)}.* stands for", position=at)
+    return a.read(item.whole(), at)
 
 
 def _find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:

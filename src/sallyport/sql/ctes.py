@@ -5,6 +5,8 @@ A recursive query's columns depend on themselves, so its recursive term is walke
 
 from __future__ import annotations
 
+from functools import partial
+
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Sources, Value, either, union
@@ -82,20 +84,22 @@ def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
     known: tuple[Field, ...] = ()
     for _ in range(_ROUNDS):
         cte.referenced = False
-
-        def learn(first: tuple[Field, ...]) -> None:
-            """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
-            start = _renamed(a, body, first) or ()
-            cte.fields = combined(a, start, known) if known else start
-            cte.fields = tuple(Field(f.name, f.value._replace(origin=None)) for f in cte.fields)
-
-        found = a.query({"SelectStmt": query}, Scope(cte.scope, union_hook=learn))
+        found = a.query(
+            {"SelectStmt": query}, Scope(cte.scope, union_hook=partial(_learn, a, cte, body, known))
+        )
         found = _renamed(a, body, found) or ()
         if not cte.referenced or found == known:
             return found
         known = found
     a.unknown("SP1102", f"follow the recursion of WITH query {cte.name}")
     return known
+
+
+def _learn(a: Analysis, cte: Cte, body: Node, known: tuple[Field, ...], first: tuple[Field, ...]) -> None:
+    """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
+    start = _renamed(a, body, first) or ()
+    columns = combined(a, start, known) if known else start
+    cte.fields = tuple(Field(f.name, f.value._replace(origin=None)) for f in columns)
 
 
 def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], scope: Scope) -> tuple[Field, ...]:

@@ -9,7 +9,7 @@ from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import subscript
 from sallyport.sql.ctes import with_clause
-from sallyport.sql.expressions import spread
+from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
 from sallyport.sql.lineage import Field, Value, derived
@@ -43,12 +43,26 @@ class Target:
             return
         self.item = aliased(a, relation_item(a, self.relation, self.at), alias)
         a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
+        self._hidden(a, self.relation)
         if self.relation.has_rules:
             a.unknown("SP1102", f"follow the rules on {self.relation.qualified}", position=self.at)
         if self.relation.kind not in "rpvf":
             a.unknown("SP1102", f"write to {self.relation.qualified}", position=self.at)
         if self.relation.kind == "v" and self.relation.has_triggers:
             a.unknown("SP1102", f"follow the triggers of view {self.relation.qualified}", position=self.at)
+
+    def _hidden(self, a: Analysis, relation: Relation) -> None:
+        """Code of users' making that a write sets off: triggers, defaults, checks, expression indexes."""
+        for oid in relation.hidden_functions:
+            function = a.catalog.functions.get(oid)
+            if function is None:
+                a.unknown(
+                    "SP1103",
+                    f"know every function that writing to {relation.qualified} calls",
+                    position=self.at,
+                )
+            else:
+                a.call(function, self.at)
 
     def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:
         """A column of the target by its real name: id, type, and its value as it is now."""
@@ -216,16 +230,10 @@ def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[Value]]:
     if tag != "SelectStmt" or "valuesLists" not in body or body.keys() - {"valuesLists", "limitOption", "op"}:
         columns = a.query(node, Scope(scope)) or ()
         return [[f.value for f in columns]]
-    rows: list[list[Value]] = []
-    seen: set[tuple[Value, ...]] = set()
-    for item in body["valuesLists"]:
-        row = [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
-        row = [v._replace(literal=None) if v.literal is not None else v for v in row]
-        key = tuple(row)
-        if key not in seen:  # a thousand rows of constants differ in nothing that matters
-            seen.add(key)
-            rows.append(row)
-    return rows
+    return [
+        [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
+        for item in distinct_rows(body["valuesLists"])
+    ]
 
 
 def _on_conflict(

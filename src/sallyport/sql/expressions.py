@@ -102,13 +102,48 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
     tag, body = tag_of(node["rexpr"])
     if tag != "List" or not body.keys() <= {"items"}:
         return a.not_understood(tag, body)
-    items = a.expressions(body.get("items", []), scope)
+    items = a.expressions(distinct_shapes(body.get("items", [])), scope)
     name = strings(node.get("name", []))
     values = [operator(a, name, left, item, position(node)) for item in items]
     value = derived(values, BOOL)
     if name == EQUALS and left.bare and all(item.constant for item in items):
         return value._replace(equality=left.sources)
     return value
+
+
+def literal_shape(node: Node) -> str:
+    """What kind of literal this is, or "" for anything else. Literals of one kind differ in nothing that matters here."""
+    constant = node.get("A_Const")
+    if constant is None:
+        return ""
+    for key in constant:
+        if key == "fval":
+            text = constant["fval"].get("fval", "")
+            return f"fval{len(text)}{text.isdigit()}"
+        return str(key)
+    return ""
+
+
+def distinct_shapes(nodes: list[Node]) -> list[Node]:
+    """A long list without literals that repeat the shape of an earlier one."""
+    kept, seen = [], set()
+    for node in nodes:
+        shape = literal_shape(node)
+        if not shape or shape not in seen:
+            seen.add(shape)
+            kept.append(node)
+    return kept
+
+
+def distinct_rows(rows: list[Node]) -> list[Node]:
+    """The rows of VALUES without rows of literals that repeat the shapes of an earlier one."""
+    kept, seen = [], set()
+    for row in rows:
+        shapes = tuple([literal_shape(item) for item in row["List"].get("items", [])])
+        if not all(shapes) or shapes not in seen:
+            seen.add(shapes)
+            kept.append(row)
+    return kept
 
 
 def _between(a: Analysis, node: Node, scope: Scope) -> Value:
@@ -236,7 +271,7 @@ def _row(a: Analysis, node: Node, scope: Scope) -> Value:
     values: list[Value] = []
     for item in node.get("args", []):
         values.extend(field.value for field in spread(a, item, scope))
-    row = tuple(Field(f"f{number}", value) for number, value in enumerate(values, 1))
+    row = tuple(Field(f"f{number}", value._replace(origin=None)) for number, value in enumerate(values, 1))
     denied = next((v.denied for v in values if v.denied), "")
     constant = bool(values) and all(v.constant for v in values)
     return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied)

@@ -9,8 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.sql import dml, expressions, from_items, function_calls, select, session_statements, statements
-from sallyport.sql.analysis import Context
+from sallyport.sql import (
+    copy_explain,
+    ddl,
+    dml,
+    expressions,
+    from_items,
+    function_calls,
+    json_xml,
+    select,
+    session_statements,
+    statements,
+)
+from sallyport.sql.analysis import Context, Work
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
 from sallyport.sql.parse import RawStatement, parse, too_deep
@@ -20,7 +31,18 @@ from sallyport.sql.statements import analyze_statement
 __all__ = ["Context", "analyze"]
 
 #: Modules that register handlers when imported.
-HANDLERS = (dml, expressions, from_items, function_calls, select, session_statements, statements)
+HANDLERS = (
+    copy_explain,
+    ddl,
+    dml,
+    expressions,
+    from_items,
+    function_calls,
+    json_xml,
+    select,
+    session_statements,
+    statements,
+)
 
 
 def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
@@ -62,8 +84,9 @@ def _script(statements: list[RawStatement], found: Names, context: Context) -> t
     """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
     result: list[StatementFacts] = []
     moved = ""
+    work = Work()
     for raw in statements:
-        facts = analyze_statement(found, context, raw.node, raw.start, raw.end)
+        facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
         if moved and facts.kind not in _INDEPENDENT:
             unknown = Unknown(
                 "SP1102",

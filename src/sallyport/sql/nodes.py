@@ -7,11 +7,12 @@ handler, make an Unknown, and an Unknown is a refusal. libpg_query leaves out fi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from sallyport.sql.parse import Node
 
 H = TypeVar("H", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Handlers(Generic[H]):
@@ -21,13 +22,13 @@ class Handlers(Generic[H]):
         self.what = what
         self.table: dict[str, tuple[H, frozenset[str]]] = {}
 
-    def on(self, tag: str, fields: str) -> Callable[[H], H]:
+    def on(self, tag: str, fields: str) -> Callable[[F], F]:
         """Register a handler for ``tag``; ``fields``: names of the consumed fields, separated by spaces."""
 
-        def register(handler: H) -> H:
+        def register(handler: F) -> F:
             if tag in self.table:
                 raise ValueError(f"two {self.what} handlers for {tag}")
-            self.table[tag] = (handler, frozenset(fields.split()) | {"location"})
+            self.table[tag] = (cast("H", handler), frozenset(fields.split()) | {"location"})
             return handler
 
         return register

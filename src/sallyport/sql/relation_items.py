@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sallyport.core.errors import RefusedError
-from sallyport.sql.analysis import Analysis, Context
+from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog import Column, ColumnId, Function, Relation
 from sallyport.sql.facts import Access, Dependence, FunctionUse, Influence, Unknown
 from sallyport.sql.lineage import Field, Sources, Value
@@ -26,7 +26,7 @@ class Expansion(NamedTuple):
     """What using a relation means. ``accesses``, ``calls`` and so on: of a view's definition and generated columns."""
 
     fields: tuple[Field, ...]
-    index: dict[str, int]
+    by_name: dict[str, int]
     accesses: tuple[Access, ...] = ()
     calls: tuple[FunctionUse, ...] = ()
     influences: tuple[Influence, ...] = ()
@@ -58,7 +58,7 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     return Item(
         relation.name,
         expansion.fields,
-        expansion.index,
+        expansion.by_name,
         relation.oid,
         relation.schema,
         relation.row_type,
@@ -108,7 +108,7 @@ def _system(relation: Relation) -> Expansion:
 
 def _inside(a: Analysis, relation: Relation) -> Analysis:
     """An analysis of what stands inside a relation's definition, where names are fully qualified."""
-    inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all))
+    inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all), Work())
     inner.views = (*a.views, relation.oid)
     return inner
 

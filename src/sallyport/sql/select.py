@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sallyport.sql.analysis import QUERIES, Analysis
+from sallyport.sql.analysis import MAX_COLUMNS, QUERIES, Analysis
 from sallyport.sql.columns import star
 from sallyport.sql.ctes import with_clause
-from sallyport.sql.expressions import order, spread
+from sallyport.sql.expressions import distinct_rows, order, spread
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, from_clause
 from sallyport.sql.function_calls import window
@@ -79,6 +79,10 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, 
         expanded = star(a, value, scope)
         if expanded is not None:
             columns.extend([Field(f.name, _output(f.value)) for f in expanded])
+            a.work.spend(len(expanded) // 4 + 1)
+            if len(columns) > MAX_COLUMNS:
+                a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
+                break
             continue
         found = a.expression(value, scope)
         columns.append(Field(body.get("name") or figure(a, value), _output(found)))
@@ -91,7 +95,7 @@ def _output(value: Value) -> Value:
 
 def _values(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     columns: tuple[Field, ...] | None = None
-    for item in node["valuesLists"]:
+    for item in distinct_rows(node["valuesLists"]):
         values = [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
         row = tuple(
             [Field(f"column{n}", _output(value)._replace(origin=None)) for n, value in enumerate(values, 1)]
@@ -147,7 +151,7 @@ def _sort_value(
             if found:
                 return Value(union(found), found[0].dependence, type=found[0].type)
     if tag == "A_Const" and "ival" in body:
-        number = body["ival"].get("ival", 0)
+        number = int(body["ival"].get("ival", 0))
         if 1 <= number <= len(columns):
             return columns[number - 1].value
         return a.unknown("SP1106", f"know an output column {number}", position=position(body))

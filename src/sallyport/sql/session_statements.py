@@ -142,7 +142,7 @@ def _constraints(a: Analysis, node: Node, at: int) -> None:
 def _prepare(a: Analysis, node: Node, at: int) -> None:
     for item in node.get("argtypes", []):
         type_oid(a, item["TypeName"])
-    inner, a.inner = nested(a, node["query"])
+    a.inner = nested(a, node["query"])[1]
     adopt(a, a.inner)
     a.kind = "prepare"
     a.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))

@@ -9,7 +9,12 @@ from sallyport.sql.types import TEXT
 
 
 def settle_text(value: Value) -> Value:
-    """As seen from outside a query: an untyped literal has become text, and nothing is a constant any more."""
+    """As seen from outside a query: an untyped literal has become text, nothing is a constant any more, and a field of a row is
+    an expression (FieldSelect), no longer the column it was.
+    """
+    if value.row is not None:
+        row = tuple([Field(f.name, f.value._replace(origin=None)) for f in value.row])
+        return value._replace(constant=False, row=row)
     if value.constant:
         type_ = TEXT if value.type == UNKNOWN_TYPE else value.type
         return value._replace(constant=False, literal=None, type=type_)

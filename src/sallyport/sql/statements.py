@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sallyport.sql.analysis import QUERIES, STATEMENTS, Analysis, Context
+from sallyport.sql.analysis import QUERIES, STATEMENTS, Analysis, Context, Work
 from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.lineage import Field
@@ -28,9 +28,11 @@ _OF_QUERY = {
 _PLAIN = frozenset({"targetList", "limitOption", "op"})
 
 
-def analyze_statement(names: Names, context: Context, node: Node, start: int, end: int) -> StatementFacts:
+def analyze_statement(
+    names: Names, context: Context, work: Work, node: Node, start: int, end: int
+) -> StatementFacts:
     """The facts of one statement. ``node``: its tagged parse tree."""
-    a = Analysis(names, context)
+    a = Analysis(names, context, work)
     run(a, node)
     return a.facts(start, end)
 
@@ -96,7 +98,7 @@ def _constant(node: Node) -> bool:
 
 def nested(a: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
     """A statement inside a statement, with facts of its own. set_config is not followed there."""
-    inner = Analysis(a.names, a.context)
+    inner = Analysis(a.names, a.context, a.work)
     inner.is_nested = True
     run(inner, node)
     return inner, inner.facts(-1, -1)
@@ -110,6 +112,8 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
         a.influence(frozenset((influence.column,)), influence.clause, influence.equality, influence.position)
     for unknown in facts.unknowns:
         a.unknown(unknown.code, unknown.what, unknown.hint, unknown.position)
+    for flow in facts.flows:
+        a.flow(flow.target, flow.sources, flow.position)
     a.touched.update(facts.touched)
 
 
@@ -130,7 +134,7 @@ def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:
         )
     if tag_of(query)[0] == "ExecuteStmt":
         a.unknown("SP1102", "follow CREATE TABLE AS EXECUTE", "Write the query itself.")
-    inner, a.inner = nested(a, query)
+    a.inner = nested(a, query)[1]
     adopt(a, a.inner)
     for column in a.inner.columns or ():
         a.flow(None, column.sources, target.get("location", -1))

@@ -1,0 +1,270 @@
+"""SQL/JSON and XML expressions, JSON_TABLE and XMLTABLE.
+
+Each value is computed from everything it is given. Nearly all of them raise for some input, so columns in them may fail; only building
+JSON from values cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
+from sallyport.sql.calls import type_oid
+from sallyport.sql.expressions import order
+from sallyport.sql.facts import Clause
+from sallyport.sql.from_items import aliased, make_item, outside
+from sallyport.sql.function_calls import window
+from sallyport.sql.lineage import Field, Value, derived, union
+from sallyport.sql.nodes import fields, position
+from sallyport.sql.parse import Node
+from sallyport.sql.scope import Item, Scope
+from sallyport.sql.types import BOOL, INT4, JSON, JSONB, TEXT, XML
+
+on = EXPRESSIONS.on
+
+_VALUE = fields("raw_expr formatted_expr format")
+_FORMAT = fields("format_type encoding")
+_OUTPUT = fields("typeName returning")
+_RETURNING = fields("format")
+_KEY_VALUE = fields("key value")
+_ARGUMENT = fields("val name")
+_BEHAVIOR = fields("btype expr coerce")
+_AGGREGATE = fields("output agg_filter agg_order over")
+_SORT_BY = fields("node sortby_dir sortby_nulls useOp")
+_TABLE_COLUMN = fields("coltype name typeName pathspec format wrapper quotes columns on_empty on_error")
+_PATH = fields("string name name_location")
+_XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldefexpr")
+_NAMED = fields("name val")
+
+
+def fails(a: Analysis, values: Iterable[Value], at: int) -> None:
+    a.influence(union(values), Clause.MAY_FAIL, False, at)
+
+
+def _value(a: Analysis, node: Node, scope: Scope) -> Value:
+    """A JsonValueExpr: an expression, maybe FORMAT JSON (then it is read as JSON, which can fail)."""
+    a.check("JsonValueExpr", node, _VALUE)
+    value = a.expression(node["raw_expr"], scope)
+    form = node.get("format", {})
+    a.check("JsonFormat", form, _FORMAT)
+    if form.get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
+        fails(a, (value,), form.get("location", -1))
+    return value
+
+
+@on("JsonValueExpr", "raw_expr formatted_expr format")
+def _value_expression(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _value(a, node, scope)
+
+
+def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[Value]) -> int:
+    """RETURNING type; conversion to anything but text and JSON can fail."""
+    if node is None:
+        return default
+    a.check("JsonOutput", node, _OUTPUT)
+    returning = node.get("returning", {})
+    a.check("JsonReturning", returning, _RETURNING)
+    a.check("JsonFormat", returning.get("format", {}), _FORMAT)
+    type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
+    if type_ not in (TEXT, JSON, JSONB):
+        fails(a, values, -1)
+        _check_type(a, type_)
+    return type_
+
+
+def _check_type(a: Analysis, type_: int) -> None:
+    if type_ and a.names.cast(TEXT, type_).reason:
+        a.unknown("SP1103", "allow this RETURNING type: it has an input function of its own")
+
+
+def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["JsonKeyValue"]
+        a.check("JsonKeyValue", body, _KEY_VALUE)
+        key = a.expression(body["key"], scope)
+        fails(a, (key,), -1)  # a key must not be null
+        values += [key, _value(a, body["value"], scope)]
+    return values
+
+
+@on("JsonObjectConstructor", "exprs output absent_on_null unique")
+def _object(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = _pairs(a, node.get("exprs", []), scope)
+    return derived(values, _output_type(a, node.get("output"), JSON, values))
+
+
+@on("JsonArrayConstructor", "exprs output absent_on_null")
+def _array(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = [_value(a, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
+    return derived(values, _output_type(a, node.get("output"), JSON, values))
+
+
+@on("JsonArrayQueryConstructor", "query output format absent_on_null")
+def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = [field.value for field in a.query(node["query"], Scope(scope)) or ()]
+    if node.get("format", {}).get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
+        fails(a, values, -1)
+    return derived(values, _output_type(a, node.get("output"), JSON, values))
+
+
+@on("JsonArrayAgg", "constructor arg absent_on_null")
+def _array_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _aggregate(a, node["constructor"], [_value(a, node["arg"], scope)], scope)
+
+
+@on("JsonObjectAgg", "constructor arg absent_on_null unique")
+def _object_aggregate(a: Analysis, node: Node, scope: Scope) -> Value:
+    return _aggregate(a, node["constructor"], _pairs(a, [{"JsonKeyValue": node["arg"]}], scope), scope)
+
+
+def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Value:
+    a.check("JsonAggConstructor", node, _AGGREGATE)
+    at = position(node)
+    for item in node.get("agg_order", []):
+        body = item["SortBy"]
+        a.check("SortBy", body, _SORT_BY)
+        order(a, body, a.expression(body["node"], scope), Clause.ORDER_BY, at)
+    if "agg_filter" in node:
+        a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
+    if "over" in node:
+        window(a, node["over"], scope)
+    return derived(values, _output_type(a, node.get("output"), JSON, values))
+
+
+@on("JsonIsPredicate", "expr format item_type unique_keys")
+def _is_json(a: Analysis, node: Node, scope: Scope) -> Value:
+    return derived((a.expression(node["expr"], scope),), BOOL)
+
+
+@on("JsonScalarExpr", "expr output")
+def _scalar(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = a.expression(node["expr"], scope)
+    return derived((value,), _output_type(a, node.get("output"), JSON, (value,)))
+
+
+@on("JsonParseExpr", "expr output unique_keys")
+def _parse(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(a, node["expr"], scope)
+    fails(a, (value,), position(node))
+    return derived((value,), _output_type(a, node.get("output"), JSON, (value,)))
+
+
+@on("JsonSerializeExpr", "expr output")
+def _serialize(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = _value(a, node["expr"], scope)
+    fails(a, (value,), position(node))
+    return derived((value,), _output_type(a, node.get("output"), TEXT, (value,)))
+
+
+def _behavior(a: Analysis, node: Node | None, scope: Scope) -> list[Value]:
+    if node is None:
+        return []
+    body = node.get("JsonBehavior", node)
+    a.check("JsonBehavior", body, _BEHAVIOR)
+    return [a.expression(body["expr"], scope)] if "expr" in body else []
+
+
+def _passing(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["JsonArgument"]
+        a.check("JsonArgument", body, _ARGUMENT)
+        values.append(_value(a, body["val"], scope))
+    return values
+
+
+_FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": TEXT}
+
+
+@on("JsonFuncExpr", "op column_name context_item pathspec passing output on_empty on_error wrapper quotes")
+def _function(a: Analysis, node: Node, scope: Scope) -> Value:
+    at, op = position(node), node.get("op", "")
+    if op not in _FUNCTIONS:
+        return a.unknown("SP1102", f"understand {op}", position=at)
+    values = [_value(a, node["context_item"], scope), a.expression(node["pathspec"], scope)]
+    values += _passing(a, node.get("passing", []), scope)
+    values += [v for key in ("on_empty", "on_error") for v in _behavior(a, node.get(key), scope)]
+    fails(a, values, at)
+    return derived(values, _output_type(a, node.get("output"), _FUNCTIONS[op], values))
+
+
+@FROM_ITEMS.on("JsonTable", "context_item pathspec passing columns on_error alias lateral")
+def _json_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = outside(scope, left)
+    at = position(node)
+    values = [_value(a, node["context_item"], inner), _path(a, node["pathspec"], inner)]
+    values += _passing(a, node.get("passing", []), inner)
+    values += _behavior(a, node.get("on_error"), inner)
+    sources = union(values)
+    fails(a, values, at)
+    a.influence(sources, Clause.ROW_COUNT, False, at)
+    columns = _json_columns(a, node.get("columns", []), inner, Value(sources))
+    return [aliased(a, make_item("json_table", tuple(columns)), node.get("alias"))]
+
+
+def _path(a: Analysis, node: Node, scope: Scope) -> Value:
+    a.check("JsonTablePathSpec", node, _PATH)
+    return a.expression(node["string"], scope) if "string" in node else Value()
+
+
+def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value) -> list[Field]:
+    columns = []
+    for item in nodes:
+        body = item["JsonTableColumn"]
+        a.check("JsonTableColumn", body, _TABLE_COLUMN)
+        values = [document]
+        if "pathspec" in body:
+            values.append(_path(a, body["pathspec"], scope))
+        values += [v for key in ("on_empty", "on_error") for v in _behavior(a, body.get(key), scope)]
+        if body.get("coltype") == "JTC_NESTED":
+            columns += _json_columns(a, body.get("columns", []), scope, derived(values))
+            continue
+        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
+        _check_type(a, type_)
+        columns.append(Field(body.get("name", ""), derived(values, type_)))
+    return columns
+
+
+@on("XmlExpr", "op name named_args arg_names args xmloption indent")
+def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
+    values = a.expressions(node.get("args", []), scope) + _named(a, node.get("named_args", []), scope)
+    fails(a, values, position(node))
+    return derived(values, BOOL if node.get("op") == "IS_DOCUMENT" else XML)
+
+
+def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
+    values = []
+    for item in nodes:
+        body = item["ResTarget"]
+        a.check("ResTarget", body, _NAMED)
+        values.append(a.expression(body["val"], scope))
+    return values
+
+
+@on("XmlSerialize", "xmloption expr typeName indent")
+def _xml_serialize(a: Analysis, node: Node, scope: Scope) -> Value:
+    value = a.expression(node["expr"], scope)
+    fails(a, (value,), position(node))
+    return derived((value,), type_oid(a, node["typeName"]))
+
+
+@FROM_ITEMS.on("RangeTableFunc", "docexpr rowexpr namespaces columns alias lateral")
+def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
+    inner = outside(scope, left)
+    at = position(node)
+    values = [a.expression(node["docexpr"], inner), a.expression(node["rowexpr"], inner)]
+    values += _named(a, node.get("namespaces", []), inner)
+    found: list[tuple[str, int]] = []
+    for item in node.get("columns", []):
+        body = item["RangeTableFuncCol"]
+        a.check("RangeTableFuncCol", body, _XML_COLUMN)
+        values += [a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body]
+        type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
+        _check_type(a, type_)
+        found.append((body.get("colname", ""), type_))
+    fails(a, values, at)
+    whole = derived(values)
+    a.influence(whole.sources, Clause.ROW_COUNT, False, at)
+    columns = tuple(Field(name, whole._replace(type=type_)) for name, type_ in found)
+    return [aliased(a, make_item("xmltable", columns), node.get("alias"))]
