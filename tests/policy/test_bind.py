@@ -168,6 +168,9 @@ def test_asking_again_is_remembered_but_not_across_time() -> None:
     noon = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC).timestamp()
     assert bound.for_subject(who, noon) is bound.for_subject(who, noon + 59)
     assert bound.for_subject(who, noon).may_connect
+    assert bound.for_subject(who, noon + 30).valid_until == noon + 60
+    assert policy_for(RULES).valid_until == float("inf")
+    assert policy_for(text.replace("window", "subjects: {groups: [x]}, window")).valid_until == float("inf")
     evening = noon + 6 * 3600
     assert not bound.for_subject(who, evening).may_connect
     assert bound.for_subject(who, evening - 1).may_connect

@@ -8,6 +8,7 @@ same name below it (partitions, children) and above it (parents), so that nobody
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ class SubjectPolicy:
 
     key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the
     verdict cache. masks: for columns the subject may not see. may_connect: some allow or hold rule is for
-    this subject on this target. search_paths: values that SET search_path may take.
+    this subject on this target. search_paths: values that SET search_path may take. valid_until: Unix
+    seconds; from then on ask again, because a window may have opened or closed, or a condition has ``now``.
     """
 
     key: Hashable
@@ -41,6 +43,7 @@ class SubjectPolicy:
     limits: Limits
     standing: Standing
     functions: tuple[Pattern, ...] = ()
+    valid_until: float = math.inf
 
     def decide(self, facts: StatementFacts) -> Decision:
         """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
@@ -66,8 +69,11 @@ class _BoundMask:
 @dataclass(frozen=True, slots=True)
 class _Remembered:
     subject: Subject
-    period: int
+    since: float
     policy: SubjectPolicy
+
+    def holds(self, subject: Subject, now: float) -> bool:
+        return self.subject is subject and self.since <= now < self.policy.valid_until
 
 
 @dataclass(slots=True)
@@ -83,7 +89,6 @@ class BoundPolicy:
     masks: tuple[_BoundMask, ...]
     column_tags: Mapping[ColumnId, tuple[str, ...]]
     warnings: tuple[str, ...] = ()
-    _period: int = 0  # seconds for which a SubjectPolicy stays true; 0: for ever
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
 
     @property
@@ -94,12 +99,11 @@ class BoundPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
         again.
         """
-        period = int(now // self._period) if self._period else 0
         known = self._remembered.get(id(subject))
-        if known is not None and known.subject is subject and known.period == period:
+        if known is not None and known.holds(subject, now):
             return known.policy
         made = self._make(subject, now)
-        self._remembered[id(subject)] = _Remembered(subject, period, made)
+        self._remembered[id(subject)] = _Remembered(subject, now, made)
         while len(self._remembered) > _REMEMBERED_SUBJECTS:
             self._remembered.popitem(last=False)
         return made
@@ -120,7 +124,8 @@ class BoundPolicy:
         masks = [i for i, m in enumerate(self.masks) if self._mask_applies(m.mask, subject)]
         limits = [i for i, e in enumerate(self.policy.limits) if self._limit_applies(i, subject)]
         rules = tuple(self.rules[i] for i in in_force)
-        own = self._own_part([self.rules[i].rule for i in (*in_force, *closed)], subject, now)
+        concerned = [self.rules[i].rule for i in (*in_force, *closed)]
+        own = self._own_part(concerned, subject, now)
         standing = Standing(
             self.policy.version,
             self.target,
@@ -139,6 +144,7 @@ class BoundPolicy:
             limits=self._limits(limits),
             standing=standing,
             functions=self.policy.functions,
+            valid_until=_valid_until(concerned, now),
         )
 
     def _own_part(self, rules: Iterable[Rule], subject: Subject, now: float) -> Hashable:
@@ -179,6 +185,17 @@ class BoundPolicy:
         return MappingProxyType(out)
 
 
+def _valid_until(rules: Iterable[Rule], now: float) -> float:
+    """Windows move on whole minutes (of any time zone), conditions on ``now`` see whole seconds."""
+    period = math.inf
+    for rule in rules:
+        if rule.when is not None and "now" in rule.when.uses:
+            period = 1.0
+        elif rule.windows:
+            period = min(period, 60.0)
+    return math.inf if period == math.inf else (now // period + 1) * period
+
+
 def stricter_mask(a: ColumnMask, b: ColumnMask) -> ColumnMask:
     """Two masks on one column: the stricter filter; two different specs become ``redact``."""
     spec = a.spec if a.spec == b.spec else REDACT
@@ -213,8 +230,6 @@ class _Binder:
         rules = tuple(self._rule(rule, tags) for rule in self.policy.rules)
         masks = tuple(self._mask(mask, tags) for mask in self.policy.masks)
         self._warn_functions()
-        windows = any(r.windows for r in self.policy.rules)
-        timed = any(r.when and "now" in r.when.uses for r in self.policy.rules)
         return BoundPolicy(
             policy=self.policy,
             catalog=self.catalog,
@@ -223,7 +238,6 @@ class _Binder:
             masks=masks,
             column_tags=column_tags,
             warnings=tuple(dict.fromkeys(self.warnings)),
-            _period=1 if timed else 60 if windows else 0,
         )
 
     def _rule(self, rule: Rule, tags: Mapping[str, frozenset[ColumnId]]) -> BoundRule:
