@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
@@ -30,15 +31,19 @@ from sallyport.policy.influence import (
     check_unknowns,
 )
 from sallyport.policy.model import Policy
+from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts
+from sallyport.sql.parse import parse
 
 log = structlog.get_logger("sallyport.judge")
 
 #: Bounds of one view's cache: entries and bytes of text. When either is passed the oldest half goes.
 _CACHE_ENTRIES = 4096
 _CACHE_BYTES = 16 << 20
+
+_UNSEEN: Any = object()
 
 _TRANSACTION_CONTROL = frozenset(
     {
@@ -77,8 +82,9 @@ class Verdict:
     changes_search_path: bool = False
     is_ddl: bool = False
     resolves_names: bool = True
+    plain: bool = False  # allowed, and without any effect on the session: the hot path
     # RowDescription body -> compiled program; bounded by the machine
-    programs: dict[bytes, object] = field(default_factory=dict)
+    programs: dict[bytes, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -118,6 +124,7 @@ class View:
         self._masked_relations = frozenset(c.relation for c in subject_policy.masks)
         self.identifiers = judge.identifiers
         self.cache: dict[bytes, ScriptVerdict] = {}
+        self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
 
     def judge(self, sql: bytes) -> ScriptVerdict:
@@ -125,11 +132,34 @@ class View:
         known = self.cache.get(sql)
         if known is not None:
             return known
+        key = template.key(sql)
+        if key is not None:
+            shared: ScriptVerdict | None = self.templates.get(key, _UNSEEN)
+            if shared is _UNSEEN:
+                shared = self._judge_template(sql)
+                if len(self.templates) >= _CACHE_ENTRIES:
+                    self.templates.clear()
+                self.templates[key] = shared
+            if shared is not None:
+                return shared
         started = time.perf_counter()
         verdict = self._judge(sql)
         verdict.seconds = time.perf_counter() - started
         self._remember(sql, verdict)
         return verdict
+
+    def _judge_template(self, sql: bytes) -> ScriptVerdict | None:
+        """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
+        text = template.with_parameters(sql)
+        try:
+            if template.is_positional([raw.node for raw in parse(text, self.context.max_length)]):
+                return None
+        except RefusedError:
+            return None
+        started = time.perf_counter()
+        verdict = self._judge(text)
+        verdict.seconds = time.perf_counter() - started
+        return verdict if verdict.plain else None
 
     def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
         if len(self.cache) >= _CACHE_ENTRIES or self._cache_bytes + len(sql) > _CACHE_BYTES:
@@ -165,12 +195,7 @@ class View:
             if verdict.refusal is not None:
                 refused = index
                 break
-        plain = (
-            len(verdicts) == 1
-            and refused < 0
-            and not verdicts[0].effects
-            and not verdicts[0].changes_search_path
-        )
+        plain = len(verdicts) == 1 and verdicts[0].plain
         return ScriptVerdict(sql, tuple(verdicts), refused, None, plain)
 
     def _guarded(self, sql: bytes, facts: StatementFacts) -> Verdict:
@@ -203,6 +228,9 @@ class View:
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner)
         kinds = frozenset(effect.kind for effect in facts.effects)
+        moves_path = EffectKind.DISCARD in kinds or any(
+            s.name.lower() in ("search_path", "") for s in facts.settings
+        )
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
@@ -215,10 +243,10 @@ class View:
             opaque=self._opaque(facts),
             decision=decision,
             effects=facts.effects,
-            changes_search_path=any(s.name.lower() in ("search_path", "") for s in facts.settings)
-            or EffectKind.DISCARD in kinds,
+            changes_search_path=moves_path,
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
+            plain=refusal is None and not kinds and not moves_path,
         )
 
     def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:

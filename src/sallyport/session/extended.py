@@ -113,7 +113,13 @@ def describe(session: Session, data: bytes | bytearray, start: int, end: int) ->
         portal = session.portals.lookup(name)
         if portal is not None:
             portal.asked = True
-        verdict = portal.verdict if portal else None
+        else:
+            session.entries.append(
+                Entry(Expect.DESCRIBE_PORTAL, refusal=effects.unknown_portal(message.name))
+            )
+            session.to_server += frontend.describe(b"P", NOWHERE)
+            return
+        verdict = portal.verdict
         session.entries.append(Entry(Expect.DESCRIBE_PORTAL, 0, verdict, None, None, 0.0, name, None, portal))
     session.to_server += data[start:end]
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Judge, ScriptVerdict, Verdict, View
-from sallyport.session import copying, effects, extended, replies, simple
+from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.entries import FAILING_SQL, Entry
 from sallyport.session.paths import parse_search_path
@@ -112,6 +112,13 @@ class Session:
     def receive_from_client(self, data: bytes) -> None:
         if self.state is ClientState.CLOSED:
             return
+        if not self._blocked and not self._client_input and self.state is ClientState.READY:
+            kind = data[0]
+            if kind == frontend.BIND:
+                if fast.ask(self, data):
+                    return
+            elif kind == frontend.QUERY and fast.query(self, data):
+                return
         if self._blocked or self._client_input:
             self._client_input += data
             if not self._blocked:
@@ -123,7 +130,8 @@ class Session:
         if self.state is ClientState.CLOSED:
             return
         try:
-            replies.receive(self, data)
+            if self._server_input or not self.entries or not fast.reply(self, data):
+                replies.receive(self, data)
         except ProtocolError as error:
             self.fault("the server's answer could not be understood", str(error))
         if self._client_input and not self.entries and self._blocked in ("", "drain"):

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import acknowledgements, failures, results
+from sallyport.session import acknowledgements, failures, fast, results
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
@@ -62,6 +62,9 @@ def _spans(session: Session, buffer: Buffer, spans: list[tuple[int, int, int, in
     pending_number = 0
     for kind, start, end, count in spans:
         entry = entries[0] if entries else None
+        if entry is not None and entry.kind is Expect.BUNDLE:
+            fast.expand(session)
+            entry = entries[0]
         number = entry.number if entry is not None else 0
         if kind == _DATA_ROW:
             replaced = _rows(session, entry, buffer, start, end, count)

@@ -81,7 +81,8 @@ def _forward(
     entry = Entry(Expect.QUERY, 0, first, script, None, monotonic())
     entry.assumed = assumed or None
     for index, verdict in enumerate(script.statements):
-        number = session.record(verdict.sql, verdict, refusal if index == refused else None, "simple")
+        text = verdict.sql if len(script.statements) > 1 else sql
+        number = session.record(text, verdict, refusal if index == refused else None, "simple")
         if index == 0:
             entry.number = entry.first_number = number
         if index == refused:
@@ -91,7 +92,7 @@ def _forward(
     else:
         entry.refusal = refusal
         entry.refused_at = refused
-        prefix = sql[: script.statements[refused].facts.start]
+        prefix = sql[: script.statements[refused].facts.start] if refused else b""
         session.to_server += frontend.query(prefix + b"\n" + FAILING_SQL if prefix else FAILING_SQL)
     session.entries.append(entry)
 

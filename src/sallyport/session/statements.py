@@ -28,6 +28,10 @@ class Prepared:
     verdict: Verdict | None
     view: View
     inner: bool = False
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        self.text = self.script.decode("utf-8", "replace")
 
 
 @dataclass(slots=True, eq=False)

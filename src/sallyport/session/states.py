@@ -31,6 +31,9 @@ class Expect(IntEnum):
     EXECUTE = 5
     CLOSE = 6
     SYNC = 7
+    BUNDLE = (
+        9  # Bind, maybe Describe, Execute and Sync of one known statement, answered as one (session.fast)
+    )
     PROBE = 8  # the gateway's own simple query; its replies never reach the client
 
 
@@ -107,6 +110,7 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.EXECUTE: {**{k: v for k, v in _RESULT.items() if k != "T"}, "s": "portal_suspended"},
     Expect.CLOSE: {"3": "close_complete", "E": "error"},
     Expect.SYNC: {"Z": "ready", "E": "error"},
+    Expect.BUNDLE: {},  # expanded into its messages before any of its replies is looked at
     Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
 }
 
