@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from sallyport.config import SECTIONS, Address, Config, SecretRef, load_config, parse_address
+from sallyport.config import SECTIONS, Config, SecretRef, load_config
+from sallyport.core.address import Address, parse_address
 from sallyport.core.errors import ConfigError
 
 #: The example of the documentation, but for the certificate files.

@@ -8,7 +8,6 @@ test compares.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,26 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sallyport.core.address import Address, is_loopback, parse_address
 from sallyport.core.yamltext import Document, YamlPath, read_yaml
 
 AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
-
-
-class Address(msgspec.Struct, frozen=True):
-    """A host (name or address, no brackets) and a TCP port (0: any free one)."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        return is_loopback(self.host)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -432,25 +418,3 @@ class _Checker:
             raise self.document.error(
                 ("limits", "max_message_bytes"), "PostgreSQL's own bound is 1 GB", "Write at most 1073741823"
             )
-
-
-def parse_address(text: str) -> Address:
-    """``host:port`` or ``[v6]:port``. ValueError when it is neither."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{text!r} is ambiguous; an IPv6 address is written in brackets, like [::1]:6432")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not an address")
-    return Address(host, int(port))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host can only mean this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
