@@ -100,6 +100,9 @@ class Analysis:
         self.plain_select = (
             False  # a bare SELECT list at the top: the only place where set_config is followed
         )
+        self.against_access_method = (
+            False  # comparing with pg_am.amname, as SQLAlchemy does with current_setting($1)
+        )
         self.is_nested = False
         self.inside_with = False
         self.has_where: bool | None = None

@@ -15,10 +15,12 @@ from sallyport.sql.lineage import UNKNOWN_TYPE, Value, derived, union
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
-from sallyport.sql.types import BOOL, MODIFIED
+from sallyport.sql.types import BIT, BOOL, BPCHAR, MODIFIED, VARBIT, VARCHAR
 
 _TYPE_NAME = fields("names typemod typmods arrayBounds")
 EQUALS = ("=",)
+#: Explicit casts with a length truncate and never fail.
+_TRUNCATED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT})
 
 
 def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: int) -> None:
@@ -122,7 +124,7 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
     found = a.names.cast(source, target)
     judge(a, found, f"a cast to {type_name(a, target)}", (value,), at)
-    if modified and value.sources:
+    if modified and value.sources and target not in _TRUNCATED:
         a.influence(value.sources, Clause.MAY_FAIL, False, at)
     if value.constant and not found.users:
         return Value(type=target, constant=True, literal=value.literal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sallyport.sql.analysis import QUERIES, Analysis
 from sallyport.sql.calls import judge
@@ -287,6 +288,20 @@ def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
     return frozenset(found)
 
 
+def _selective(where: Node | None) -> bool:
+    """Whether a WHERE can leave out a row: ``WHERE true`` cannot, and counts as none."""
+    waiting: list[Any] = [where]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if item.keys() & {"ColumnRef", "SubLink", "CurrentOfExpr"}:
+                return True
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return False
+
+
 @QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
 def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
@@ -295,7 +310,7 @@ def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     from_clause(a, node.get("fromClause", []), scope, (target.item,))
     written = assignments(a, target, node.get("targetList", []), scope)
     target.access(a, "update", written)
-    a.note_where("whereClause" in node)
+    a.note_where(_selective(node.get("whereClause")))
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
     return returning(a, node.get("returningClause"), target, scope)
@@ -308,7 +323,7 @@ def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     target = Target(a, node["relation"])
     from_clause(a, node.get("usingClause", []), scope, (target.item,))
     target.access(a, "delete")
-    a.note_where("whereClause" in node)
+    a.note_where(_selective(node.get("whereClause")))
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
     return returning(a, node.get("returningClause"), target, scope)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import EQUALS, cast, operator
+from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import star
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import (
@@ -83,9 +84,15 @@ def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
     first = chain[-1].get("lexpr")
     value = a.expression(first, scope) if first is not None else None
     for step in reversed(chain):
+        a.against_access_method = value is not None and value.origin == _ACCESS_METHOD_NAME
         right = a.expression(step["rexpr"], scope) if "rexpr" in step else CONSTANT
+        a.against_access_method = False
         value = operator(a, strings(step.get("name", [])), value, right, position(step))
     return value if value is not None else CONSTANT
+
+
+#: pg_am.amname. Whether a setting named by a parameter equals an access method's name tells nothing else of the setting.
+_ACCESS_METHOD_NAME = ColumnId(2601, 2)
 
 
 def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:

@@ -12,7 +12,7 @@ from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.calls import EQUALS, operator, type_oid
 from sallyport.sql.ctes import cte_fields
 from sallyport.sql.facts import Clause
-from sallyport.sql.function_calls import call, function_name
+from sallyport.sql.function_calls import call, concrete, function_name
 from sallyport.sql.lineage import Field, Value, either, union
 from sallyport.sql.names_of import figure
 from sallyport.sql.nodes import fields, position, strings, tag_of
@@ -178,7 +178,10 @@ def _function_columns(
         if len(names) > 1:
             return (
                 label,
-                tuple(Field(n, value._replace(type=t)) for n, t in zip(names, types, strict=True)),
+                tuple(
+                    Field(n, value._replace(type=concrete(t), row=None))
+                    for n, t in zip(names, types, strict=True)
+                ),
                 False,
             )
         if len(names) == 1 and names[0]:

@@ -7,12 +7,13 @@ from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause, SettingChange
-from sallyport.sql.lineage import Value, derived, union
+from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.nodes import fields, position, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
 from sallyport.sql.scope import Scope
-from sallyport.sql.settings import show_allowed
+from sallyport.sql.settings import any_value_allowed, show_allowed
+from sallyport.sql.types import POLYMORPHIC
 
 on = EXPRESSIONS.on
 CALL_FIELDS = (
@@ -60,7 +61,25 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
     if "over" in node:
         window(a, node["over"], scope)
-    return result(found, values), found
+    return _with_row(found, result(found, values)), found
+
+
+def _with_row(found: Resolved, value: Value) -> Value:
+    """A record with OUT parameters has fields: (f(x)).name."""
+    outs = {(f.out_names, f.out_types) for f in found.candidates}
+    if len(outs) != 1:
+        return value
+    names, types = outs.pop()
+    if len(names) < 2 or len(names) != len(types):
+        return value
+    return value._replace(
+        row=tuple([Field(n, value._replace(type=concrete(t))) for n, t in zip(names, types, strict=True)])
+    )
+
+
+def concrete(type_: int) -> int:
+    """An OUT parameter's type, or 0 where it depends on the arguments."""
+    return 0 if type_ in POLYMORPHIC else type_
 
 
 def function_name(a: Analysis, node: Node) -> tuple[str, ...]:
@@ -115,6 +134,14 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
     name, value, local = (
         [v.literal if v.constant else None for v in values] if len(values) == 3 else (None,) * 3
     )
+    if (
+        value is None
+        and name is not None
+        and len(values) == 3
+        and values[1].constant
+        and any_value_allowed(name)
+    ):
+        value = "$"  # a parameter, for a setting that may have any value
     if name is None or value is None or local is None or not a.plain_select:
         a.unknown(
             "SP1102",
@@ -129,6 +156,8 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
 
 def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     name = values[0].literal if values and values[0].constant else None
+    if name is None and a.against_access_method and all(value.constant for value in values):
+        return
     if name is None or not show_allowed(name.lower()):
         a.unknown(
             "SP1103",

@@ -93,7 +93,7 @@ def _plain_target(target: Node) -> bool:
 
 def _constant(node: Node) -> bool:
     tag, body = tag_of(node)
-    return tag == "A_Const" or (tag == "TypeCast" and _constant(body["arg"]))
+    return tag in ("A_Const", "ParamRef") or (tag == "TypeCast" and _constant(body["arg"]))
 
 
 def nested(a: Analysis, node: Node) -> tuple[Analysis, StatementFacts]:
