@@ -19,7 +19,7 @@ from sallyport.targets.catalog_loader import load_catalog
 
 _QUERY = """\
 SELECT c.id, c.name, c.city, o.status, count(DISTINCT o.id) AS orders,
-       sum(i.quantity * i.unit_price) AS spent, max(o.placed_at) AS latest
+       sum(i.quantity * i.unit_price) AS spent_{0}, max(o.placed_at) AS latest
 FROM customers AS c
 JOIN orders AS o ON o.customer_id = c.id
 LEFT JOIN order_items AS i ON i.order_id = o.id
@@ -27,29 +27,25 @@ WHERE o.placed_at >= '2025-01-01' AND o.status IN ('paid', 'shipped')
   AND EXISTS (SELECT 1 FROM payments AS p WHERE p.order_id = o.id AND p.amount > 50)
 GROUP BY c.id, c.name, c.city, o.status
 HAVING sum(i.quantity) > 2
-ORDER BY spent DESC LIMIT {}
+ORDER BY spent_{0} DESC LIMIT {1}
 """
 
 
-def times(server: Server, policy_file: Path, rounds: int) -> tuple[float, float]:
-    """Median seconds of a first judgement and of a cached one. RuntimeError when the query is refused."""
+def times(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
+    """Median seconds by name. RuntimeError when the query is refused."""
     judge = asyncio.run(_judge(server, policy_file))
     subject = Subject(id="bench", issuer="bench", groups=frozenset({"claude-postgres"}))
     view = judge.view(subject, ("public",))
-    first, again = [], []
+    samples: dict[str, list[float]] = {"at first sight": [], "with other literals": [], "cached": []}
     for number in range(rounds):
-        text = _QUERY.format(number + 1).encode()
-        started = time.perf_counter()
-        verdict = view.judge(text)
-        first.append(time.perf_counter() - started)
-        if verdict.refusal is not None:
-            raise RuntimeError(
-                f"the bench's query was refused: {verdict.refusal.text} {verdict.refusal.detail}"
-            )
-        started = time.perf_counter()
-        view.judge(text)
-        again.append(time.perf_counter() - started)
-    return statistics.median(first), statistics.median(again)
+        texts = [_QUERY.format(number, limit).encode() for limit in (1, 2, 2)]
+        for name, text in zip(samples, texts, strict=True):
+            started = time.perf_counter()
+            verdict = view.judge(text)
+            samples[name].append(time.perf_counter() - started)
+            if verdict.refused >= 0 or verdict.refusal is not None:
+                raise RuntimeError(f"the bench's query was refused: {verdict}")
+    return {name: statistics.median(values) for name, values in samples.items()}
 
 
 async def _judge(server: Server, policy_file: Path) -> Judge:
