@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import ProtocolError
 from sallyport.session.entries import Entry
+from sallyport.session.statements import Portal
 from sallyport.session.states import ClientState
 from sallyport.wire import backend
 
@@ -46,6 +47,7 @@ def ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) 
         session.state, session.copy_entry = ClientState.READY, None
     if session.transaction_status == b"I":
         session.ddl_open = session.ddl_open and bool(session.entries)
+        session.portals.keep(_outlives_transaction)
     if session.withholding:
         session.announce = bytes(buffer[start:end])
         session.withholding = False
@@ -55,6 +57,10 @@ def ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) 
     if not session.entries:
         session.settled()
     return None
+
+
+def _outlives_transaction(portal: Portal) -> bool:
+    return portal.cursor  # if it was declared WITH HOLD; when not, the server says that it is gone
 
 
 def probe_value(buffer: Buffer, start: int) -> str | None:

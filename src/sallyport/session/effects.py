@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
-from sallyport.session.statements import Portal, Prepared
+from sallyport.session.statements import Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ def assume(
     for effect in verdict.effects:
         if effect.kind in _ENDS_TRANSACTION and session.path_touched:
             session.path_dirty = True
+        if effect.kind is EffectKind.COPY_IN:
+            session.copies_ahead = True
         found = _assume_one(session, verdict, effect)
         if isinstance(found, Refusal):
             return found
@@ -112,7 +114,7 @@ def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
     portal = session.portals.lookup(name)
     if portal is None:
         return unknown_portal(name)
-    verdict = current_verdict(session, portal.prepared)
+    verdict = current_portal_verdict(session, portal)
     if isinstance(verdict, Refusal):
         return verdict
     return Assumed(EffectKind.FETCH, name, portal, verdict)
@@ -137,6 +139,16 @@ def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal |
     return verdict
 
 
+def current_portal_verdict(session: Session, portal: Portal) -> Verdict | Refusal | None:
+    """As :func:`current_verdict`, for a query that the server has open already: its text may mean other columns by now, its rows do not."""
+    current = current_verdict(session, portal.prepared)
+    if isinstance(current, Refusal) or current is portal.verdict:
+        return current
+    if current is None or portal.verdict is None or current.facts.columns != portal.verdict.facts.columns:
+        return MOVED_MEANWHILE
+    return current
+
+
 def apply(session: Session, verdict: Verdict, assumed: Assumed | None) -> None:
     """The server completed the statement."""
     if assumed is not None:
@@ -158,9 +170,9 @@ def apply(session: Session, verdict: Verdict, assumed: Assumed | None) -> None:
 def holds(session: Session, assumed: Assumed) -> bool:
     """Is what was assumed still what the server has, now that every earlier answer is in?"""
     if assumed.kind is EffectKind.EXECUTE:
-        return session.statements.confirmed.get(assumed.name) is assumed.value
+        return same(session.statements.confirmed.get(assumed.name), assumed.value)
     if assumed.kind is EffectKind.FETCH:
-        return session.portals.confirmed.get(assumed.name) is assumed.value
+        return same(session.portals.confirmed.get(assumed.name), assumed.value)
     return True
 
 

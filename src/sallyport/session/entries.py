@@ -12,6 +12,7 @@ from sallyport.judge import ScriptVerdict, Verdict
 from sallyport.session.effects import Assumed
 from sallyport.session.statements import Portal, Prepared
 from sallyport.session.states import Expect
+from sallyport.sql.facts import EffectKind
 
 #: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
 #: leaves the same transaction state behind that the refused statement's own error would.
@@ -28,10 +29,12 @@ class Entry:
     for the statement at ``refused_at``.
     hidden: injected by the gateway; its replies are dropped. assumed: (names, name, value) pairs that must be confirmed when rows
     come, by statement index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
+    copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
     """
 
     __slots__ = (
         "assumed",
+        "copied",
         "copy",
         "first_number",
         "hidden",
@@ -50,6 +53,7 @@ class Entry:
         "started",
         "value",
         "verdict",
+        "withheld",
     )
 
     def __init__(
@@ -80,6 +84,8 @@ class Entry:
         self.hidden = hidden
         self.rows = 0
         self.size = 0
+        self.copied = False
+        self.withheld = ""
         self.program: Any = None
         self.copy: Any = None
         self.assumed: dict[int, Assumed] | None = None
@@ -89,3 +95,17 @@ class Entry:
     def refused_now(self) -> bool:
         """Is the statement that is answered now the refused one?"""
         return self.refusal is not None and self.index >= self.refused_at
+
+    @property
+    def may_copy_in(self) -> bool:
+        """Can the server still ask for COPY data because of this entry? Its COPY would then read, and swallow, whatever came behind."""
+        if self.kind is Expect.EXECUTE:
+            return self.refusal is None and not self.copied and _copies_in(self.verdict)
+        if self.kind is not Expect.QUERY or self.script is None:
+            return False
+        end = len(self.script.statements) if self.refusal is None else self.refused_at
+        return any(map(_copies_in, self.script.statements[self.index + self.copied : end]))
+
+
+def _copies_in(verdict: Verdict | None) -> bool:
+    return verdict is not None and any(effect.kind is EffectKind.COPY_IN for effect in verdict.effects)

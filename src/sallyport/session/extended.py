@@ -10,7 +10,7 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.session import effects
 from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
-from sallyport.session.statements import Portal, Prepared
+from sallyport.session.statements import Portal, Prepared, same
 from sallyport.session.states import ClientState, Expect
 from sallyport.wire import frontend
 from sallyport.wire.fields import EncodingError
@@ -30,7 +30,7 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     try:
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
-        return _refuse_parse(session, b"", None, refuse("SP1501", str(error)))
+        return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
     script = session.judge_script(message.sql)
     if script is None:
         return BLOCK
@@ -44,7 +44,7 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
             return gate
         refusal = gate
     if refusal is not None:
-        return _refuse_parse(session, message.sql, verdict, refusal)
+        return _refuse_parse(session, message.name, message.sql, verdict, refusal)
     _bound_queue(session)
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
@@ -56,10 +56,13 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     return None
 
 
-def _refuse_parse(session: Session, sql: bytes, verdict: Verdict | None, refusal: Refusal) -> str | None:
+def _refuse_parse(
+    session: Session, name: bytes, sql: bytes, verdict: Verdict | None, refusal: Refusal
+) -> str | None:
     number = session.record(sql, verdict, refusal, "extended")
     session.entries.append(Entry(Expect.PARSE, number, None, None, refusal, monotonic()))
-    session.to_server += frontend.parse(b"", FAILING_SQL)
+    # A failing Parse of the unnamed statement drops the old one; that of a name leaves everything as it is.
+    session.to_server += frontend.parse(NOWHERE if name else b"", FAILING_SQL)
     session.unsynced = True
     return None
 
@@ -149,6 +152,8 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     assumed: dict[int, effects.Assumed] = {}
     if refusal is None and verdict is not None and (verdict.effects or verdict.changes_search_path):
         refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)
+        if refusal is None and not _runs_on(portal, assumed):
+            refusal = effects.MOVED_MEANWHILE
     if refusal is not None:
         return _refuse_execute(session, portal.prepared.script, verdict, refusal, portal)
     number = session.record(portal.prepared.script, verdict, None, "extended", portal)
@@ -168,13 +173,23 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     return None
 
 
+def _runs_on(portal: Portal, assumed: dict[int, effects.Assumed]) -> bool:
+    """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means later (PORTAL_UTIL_SELECT)."""
+    found = assumed.get(0)
+    if found is None or found.rows is None:
+        return True
+    if portal.ran is None:
+        portal.ran = found.value
+    return same(portal.ran, found.value)
+
+
 def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Refusal:
     """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined portal)."""
     if session.generation != session.judge.generation:
         session.bind_view()
     if portal.view is session.view:
         return portal
-    current = effects.current_verdict(session, portal.prepared)
+    current = effects.current_portal_verdict(session, portal)
     if isinstance(current, Refusal):
         return current
     if session.portals.confirmed.get(name) is not portal:
@@ -225,5 +240,6 @@ def sync(session: Session, data: bytes | bytearray, start: int, end: int) -> Non
 
 
 def _bound_queue(session: Session) -> None:
-    if len(session.entries) > MAX_ENTRIES or len(session.statements.confirmed) > MAX_NAMES:
+    names = len(session.statements.confirmed) + len(session.portals.confirmed)
+    if len(session.entries) > MAX_ENTRIES or names > MAX_NAMES:
         session.violation("too many messages or prepared statements are outstanding")

@@ -33,7 +33,9 @@ def error(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) 
         return replaced
     entries = session.entries
     while entries and entries[0].kind is not Expect.SYNC:
-        entries.popleft()
+        skipped = entries.popleft()
+        if skipped.kind is Expect.DESCRIBE_PORTAL and skipped.portal is not None:
+            skipped.portal.asked = skipped.portal.described
     if not entries:
         session.state = ClientState.SKIPPING
     return replaced
@@ -60,8 +62,14 @@ def _scrubbed(
         return None
     verdicts = [v for v in (entry.verdict, row_verdict(entry)) if v is not None]
     verdicts += [v.inner for v in verdicts if v.inner is not None]
-    commits = any(e.kind is EffectKind.COMMIT for v in verdicts for e in v.effects)
-    if not verdicts or commits:
+    deferred = any(
+        v.facts.kind == "set_constraints" or any(e.kind is EffectKind.COMMIT for e in v.effects)
+        for v in verdicts
+    )
+    if entry.script is not None:
+        # The implicit transaction of a script ends with its last statement.
+        verdicts += entry.script.statements[: entry.index]
+    if not verdicts or deferred:
         # Deferred constraints and triggers of anything in the transaction may speak here.
         return _rebuild(session, buffer, start, end)
     if not any(v.scrub for v in verdicts):

@@ -41,6 +41,17 @@ RECORDING_FAILED = refuse(
 )
 
 
+CATALOG_UNKNOWN = refuse(
+    "SP1102",
+    "the catalog changed and cannot be read at the moment",
+    "What names mean now is not known to the gateway.",
+    "Try again; the gateway's operator finds the reason in its log.",
+)
+
+#: What a client may send before it knows whether COPY begins: Flush and Sync, which COPY ignores, and Terminate.
+_BEFORE_COPY = frozenset(b"HSX")
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one session. ``rows``/``bytes``: per result, 0 for none. Message sizes in bytes."""
@@ -81,6 +92,8 @@ class Session:
         self.path_dirty = False  # search_path may differ from self.search_path
         self.ddl_open = False  # DDL ran and its transaction is not known to be over
         self.catalog_stale = False
+        self.catalog_unknown = False  # it is stale, and could not be read either
+        self.copies_ahead = False  # a COPY FROM STDIN was forwarded whose answer may still be to come
         self.withholding = False  # a result was withheld: nothing reaches the client until ReadyForQuery
         self.announce = b""  # what a handler says to the client in place of what it withheld
         self.completed: tuple[Entry, str, str] | None = (
@@ -101,7 +114,7 @@ class Session:
 
     @property
     def blocked(self) -> str:
-        """Why client input is not being read ("" when it is): a command's name, 'drain' or 'probe'."""
+        """Why client input is not being read ("" when it is): a command's name, 'drain', 'copy' or 'probe'."""
         return self._blocked
 
     @property
@@ -112,7 +125,12 @@ class Session:
     def receive_from_client(self, data: bytes) -> None:
         if self.state is ClientState.CLOSED:
             return
-        if not self._blocked and not self._client_input and self.state is ClientState.READY:
+        if (
+            not self._blocked
+            and not self._client_input
+            and self.state is ClientState.READY
+            and not self.copies_ahead
+        ):
             kind = data[0]
             if kind == frontend.BIND:
                 if fast.ask(self, data):
@@ -134,12 +152,18 @@ class Session:
                 replies.receive(self, data)
         except ProtocolError as error:
             self.fault("the server's answer could not be understood", str(error))
+        if self._blocked == "copy" and not self._copy_may_begin():
+            self._blocked = ""
+            self._continue()
         if self._client_input and not self.entries and self._blocked in ("", "drain"):
             self._blocked = ""
             self._continue()
 
     def resume(self, refreshed: bool = False) -> None:
-        """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog."""
+        """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and the catalog could be read."""
+        self.catalog_unknown = (
+            self.catalog_stale and not refreshed and self._blocked == RefreshCatalog.__name__
+        )
         self._blocked = ""
         if refreshed:
             self.catalog_stale = False
@@ -158,6 +182,9 @@ class Session:
                 name = _CLIENT[self.state].get(kind)
                 if name is None:
                     raise ProtocolError(_unexpected(kind, self.state))
+                if self.copies_ahead and kind not in _BEFORE_COPY and self._copy_may_begin():
+                    self._blocked = "copy"
+                    break
                 if _HANDLERS[name](self, data, start, end) is BLOCK:
                     break
                 position = end
@@ -172,6 +199,11 @@ class Session:
             del self._client_input[:position]
         elif position < len(data):
             self._client_input += memoryview(data)[position:]
+
+    def _copy_may_begin(self) -> bool:
+        """Is it open whether the server's COPY will read the next message? Then that waits, or what it means would be a guess."""
+        self.copies_ahead = any(entry.may_copy_in for entry in self.entries)
+        return self.copies_ahead and self.state is ClientState.READY
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -225,6 +257,9 @@ class Session:
         if self.ddl_open and not verdict.is_ddl:
             return AFTER_DDL
         if self.catalog_stale and not self.entries and may_wait:
+            if self.catalog_unknown:
+                self.catalog_unknown = False
+                return CATALOG_UNKNOWN
             self.block(RefreshCatalog(force=True))
             return BLOCK
         return None
@@ -243,6 +278,7 @@ class Session:
         """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when it may have moved."""
         self.statements.settle()
         self.portals.settle()
+        self.unsynced = False
         if self.path_dirty and self.transaction_status != b"E" and self._blocked != "probe":
             self._blocked = "probe"
             self.entries.append(Entry(Expect.PROBE))

@@ -9,12 +9,13 @@ A handler returns None to forward the message as it is, or the bytes that take i
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sallyport.core.errors import ProtocolError
 from sallyport.session import acknowledgements, failures, fast, results
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
+from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
 from sallyport.session.withhold import exceeded
 from sallyport.wire.frames import mask_rows, split
@@ -28,6 +29,7 @@ Buffer = bytes | bytearray
 _DATA_ROW = 0x44
 _COPY_DATA = 0x64
 _READY = 0x5A
+_STATUS = 0x53
 
 
 def receive(session: Session, data: bytes) -> None:
@@ -70,7 +72,7 @@ def _spans(session: Session, buffer: Buffer, spans: list[tuple[int, int, int, in
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if replaced is None and not session.withholding:
+        if replaced is None and (not session.withholding or kind == _STATUS):
             if pending >= 0 and number != pending_number:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -107,15 +109,14 @@ def _rows(
 ) -> bytes | None:
     if entry is None:
         raise ProtocolError("rows although nothing was asked")
+    if session.withholding:
+        return b""
     program = entry.program
     if program is None:
         if entry.kind is Expect.PROBE:
             entry.value = acknowledgements.probe_value(buffer, start)
             return b""
-        program = entry.portal.program if entry.portal is not None and entry.kind is Expect.EXECUTE else None
-        if program is None:
-            raise ProtocolError("rows that nothing was judged for")
-        entry.program = program
+        program = entry.program = _portal_program(session, entry)
     entry.rows += count
     entry.size += end - start
     limits = session.limits
@@ -124,6 +125,16 @@ def _rows(
     if program is KEEP:
         return None
     return mask_rows(buffer, start, end, program)
+
+
+def _portal_program(session: Session, entry: Entry) -> Any:
+    """How the rows of a portal pass that was described before."""
+    portal = entry.portal
+    if portal is None or portal.program is None or entry.kind is not Expect.EXECUTE:
+        raise ProtocolError("rows that nothing was judged for")
+    if not same(session.portals.confirmed.get(entry.name), portal):
+        raise ProtocolError("a portal ran that is not the one that was judged")
+    return portal.program
 
 
 def _message(
@@ -157,7 +168,8 @@ def _complete(session: Session) -> None:
     session.counters.rows += entry.rows
     session.counters.bytes += entry.size
     if entry.number:
-        session.recorder.complete(entry.number, tag, entry.rows, sqlstate, monotonic() - entry.started)
+        outcome = sqlstate or entry.withheld
+        session.recorder.complete(entry.number, tag, entry.rows, outcome, monotonic() - entry.started)
     if sqlstate:
         return
     if entry.kind is Expect.EXECUTE:
@@ -165,6 +177,7 @@ def _complete(session: Session) -> None:
         return
     entry.index += 1
     entry.rows = entry.size = 0
+    entry.copied, entry.withheld = False, ""
     entry.program = entry.copy = None
     script = entry.script
     if script is not None and entry.index < len(script.statements):

@@ -9,9 +9,11 @@ from sallyport.judge import Verdict
 from sallyport.session import effects
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP, compile_copy_out, compile_result
+from sallyport.session.statements import same
 from sallyport.session.states import ClientState, Expect
 from sallyport.session.withhold import MISMATCH, exceeded, withhold
 from sallyport.sql.facts import EffectKind
+from sallyport.wire import frontend
 
 if TYPE_CHECKING:
     from sallyport.session.machine import Session
@@ -36,6 +38,8 @@ def _holds(session: Session, entry: Entry) -> bool:
 def row_description(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
     if entry.refused_now or not _holds(session, entry):
         raise ProtocolError("a statement ran that is not the one that was judged")
+    if session.withholding:
+        return b""
     entry.program = compile_result(session.view, row_verdict(entry), bytes(buffer[start + 5 : end]))
     if entry.program is None:
         return withhold(session, MISMATCH)
@@ -47,6 +51,8 @@ def _describe_portal(session: Session, entry: Entry, buffer: Buffer, start: int,
     verdict = entry.verdict
     if portal is None:
         raise ProtocolError("a portal that nothing was judged for")
+    if not same(session.portals.confirmed.get(entry.name), portal):
+        raise ProtocolError("a portal was described that is not the one that was judged")
     assumed = _execute_behind(session, entry)
     if assumed is not None:
         if not effects.holds(session, assumed):
@@ -147,19 +153,34 @@ def portal_suspended(session: Session, entry: Entry, buffer: Buffer, start: int,
     session.completed = (entry, "SUSPENDED", "")
 
 
-def copy_in_response(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def copy_in_response(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
     verdict = entry.verdict
     if verdict is None or not any(e.kind is EffectKind.COPY_IN for e in verdict.effects):
         raise ProtocolError("COPY IN that nothing was judged for")
+    entry.copied = True
+    if session.withholding:
+        return _end_copy_in(session)
     session.state = ClientState.COPY_IN
     session.copy_entry = entry
     # Sync messages already on their way are read, and ignored, by the server's COPY (CopyGetData).
     while len(session.entries) > 1 and session.entries[1].kind is Expect.SYNC:
         del session.entries[1]
         session.unsynced = True
+    return None
+
+
+def _end_copy_in(session: Session) -> bytes:
+    """The client was told of an error and sends no data. Its Sync messages were read by the COPY, so the server gets them again."""
+    session.to_server += frontend.copy_fail("the result before it was withheld")
+    entries = session.entries
+    if entries[0].kind is Expect.EXECUTE:
+        session.to_server += frontend.sync() * sum(e.kind is Expect.SYNC for e in entries)
+    return b""
 
 
 def copy_out_response(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+    if session.withholding:
+        return b""
     entry.copy = compile_copy_out(session.view, entry.verdict, bytes(buffer[start + 5 : end]))
     if entry.copy is None:
         return withhold(session, MISMATCH)
@@ -167,6 +188,8 @@ def copy_out_response(session: Session, entry: Entry, buffer: Buffer, start: int
 
 
 def copy_data_out(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+    if session.withholding:
+        return b""
     if entry.copy is None:
         raise ProtocolError("COPY data that nothing was judged for")
     limits = session.limits

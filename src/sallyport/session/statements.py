@@ -10,8 +10,8 @@ where they differ (a Parse that was skipped because of an earlier error, say) th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from sallyport.judge import Verdict, View
@@ -48,6 +48,15 @@ class Portal:
     described: bool = False
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
+    ran: object = None  # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
+    identity: object = field(default_factory=object)  # what stays when it is judged again
+
+
+def same(one: object, other: object) -> bool:
+    """Are these the server's same statement or portal?"""
+    if isinstance(one, Portal) and isinstance(other, Portal):
+        return one.identity is other.identity
+    return one is other
 
 
 T = TypeVar("T")
@@ -86,6 +95,11 @@ class Names(Generic[T]):
 
     def clear(self) -> None:
         self.confirmed.clear()
+
+    def keep(self, which: Callable[[T], bool]) -> None:
+        """Forget the confirmed ones that are not among ``which``."""
+        for name in [name for name, value in self.confirmed.items() if not which(value)]:
+            del self.confirmed[name]
 
     def assume_all_closed(self) -> None:
         for name in set(self.confirmed) | set(self._assumed):

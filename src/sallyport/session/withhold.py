@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.session.commands import CancelUpstream
-from sallyport.session.programs import KEEP
 from sallyport.session.states import ClientState, Expect
 from sallyport.wire import backend
 
@@ -31,11 +30,9 @@ def withhold(session: Session, refusal: Refusal) -> bytes:
     entry = session.entries[0]
     session.recorder.note("withheld", f"{refusal.code.id} statement {entry.number}")
     session.withholding = True
+    entry.withheld = refusal.sqlstate
     session.announce = backend.refusal_error(refusal)
     session.catalog_stale = True
-    for waiting in session.entries:
-        waiting.program = waiting.program or KEEP
-        waiting.copy = waiting.copy or KEEP
     if all(e.kind not in (Expect.SYNC, Expect.QUERY) for e in session.entries):
         session.state = ClientState.SKIPPING
     return b""
