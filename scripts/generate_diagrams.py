@@ -29,25 +29,37 @@ ROWS = (Expect.QUERY, Expect.EXECUTE, Expect.PROBE)
 WHOLE = {Expect.BUNDLE: ("whole answer", fast.reply), Expect.QUERY: ("whole answer", fast.reply)}
 
 
-def states_set_by(function: Callable[..., object]) -> list[str]:
-    """The client states that a handler's own code may set; ``session.close(...)`` sets CLOSED."""
+def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
+    """The client states that a handler's own code may set (``session.close(...)``: CLOSED), and whether it always does."""
+    body = ast.parse(inspect.getsource(function)).body[0]
     found: dict[str, None] = {}
-    for node in ast.walk(ast.parse(inspect.getsource(function))):
-        if isinstance(node, ast.Assign) and any(".state" in ast.unparse(t) for t in node.targets):
-            found.update(dict.fromkeys(re.findall(r"ClientState\.(\w+)", ast.unparse(node.value))))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "session.close":
-            found["CLOSED"] = None
-    return list(found)
+    for node in ast.walk(body):
+        found.update(dict.fromkeys(_sets(node)))
+    always = any(_sets(part) for statement in body.body for part in _unconditional(statement))  # type: ignore[attr-defined]
+    return list(found), always
+
+
+def _sets(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Assign) and any(".state" in ast.unparse(target) for target in node.targets):
+        return re.findall(r"ClientState\.(\w+)", ast.unparse(node.value))
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "session.close":
+        return ["CLOSED"]
+    return []
+
+
+def _unconditional(statement: ast.stmt) -> Iterator[ast.AST]:
+    if isinstance(statement, ast.Assign | ast.Expr):
+        yield from ast.walk(statement)
 
 
 def client_diagram() -> str:
-    """A client message moves the session to the state that its handler sets, or leaves it where it is."""
+    """A client message moves the session to the state that its handler sets, or leaves it where it is; or either."""
     lines = ["stateDiagram-v2", "    [*] --> READY: login"]
     for state, row in CLIENT_TABLE.items():
         edges: dict[tuple[str, str], list[str]] = {}
         for kind, name in row.items():
-            targets = states_set_by(machine._HANDLERS[name]) or [state.name]
-            for target in targets:
+            targets, always = states_set_by(machine._HANDLERS[name])
+            for target in dict.fromkeys(targets if always else [state.name, *targets]):
                 edges.setdefault((target, "ignored " * (name == "ignored")), []).append(
                     frontend.MESSAGES[ord(kind)].name
                 )
@@ -63,7 +75,7 @@ def server_moves() -> str:
     seen = set()
     for row in REPLY_TABLE.values():
         for kind, name in row.items():
-            states = states_set_by(replies._NAMES[name])
+            states, _ = states_set_by(replies._NAMES[name])
             if states and (kind, name) not in seen:
                 seen.add((kind, name))
                 lines.append(f"| {_server_message(kind)} | `{_handler(name)}` | {', '.join(states)} |")
