@@ -28,6 +28,7 @@ COMPLETE: Final = 5
 NOTE: Final = 6
 END: Final = 7
 GAP: Final = 8
+ANSWERED: Final = 9
 
 
 class SubjectFields(msgspec.Struct, frozen=True):
@@ -134,7 +135,18 @@ class Gap(msgspec.Struct, array_like=True, tag=GAP, frozen=True):
     reason: str
 
 
-Event = Login | Statement | Reply | CopyIn | Complete | Note | End | Gap
+class Answered(msgspec.Struct, array_like=True, tag=ANSWERED, frozen=True):
+    """A Reply and the Complete right behind it, as one: most statements are answered in one buffer, without an error."""
+
+    at: float
+    number: int
+    data: bytes
+    command: str
+    rows: int
+    seconds: float
+
+
+Event = Login | Statement | Reply | CopyIn | Complete | Note | End | Gap | Answered
 #: An event as the recorder holds it until it is encoded: ``(tag, at, ...)`` in the order of the struct's
 #: fields.
 RawEvent = tuple[Any, ...]
@@ -165,6 +177,14 @@ def _clean(value: Any) -> Any:
 def split_batch(body: bytes) -> list[msgspec.Raw]:
     """The encoded events of a batch, each as a slice of ``body``. Raises msgspec.DecodeError."""
     return _batch_decoder.decode(body)
+
+
+def spelled_out(event: Event) -> tuple[Event, ...]:
+    """The event in terms that readers know: an Answered is a Reply and a Complete."""
+    if isinstance(event, Answered):
+        reply = Reply(event.at, event.number, event.data)
+        return reply, Complete(event.at, event.number, event.command, event.rows, "", event.seconds)
+    return (event,)
 
 
 def decode_event(raw: msgspec.Raw | bytes) -> Event:

@@ -354,6 +354,8 @@ def _weight(event: ev.RawEvent) -> int:
     tag = event[0]
     if tag in (ev.REPLY, ev.COPY_IN):
         return len(event[3]) + 32
+    if tag == ev.ANSWERED:
+        return len(event[3]) + 96
     if tag == ev.STATEMENT:
         return len(event[3]) + 128 + sum(len(value) for value in event[10] or () if value is not None)
     return 64

@@ -173,6 +173,17 @@ class SessionRecording:
         if not self.dirty:
             self._recorder.notice(self)
 
+    def answered(self, number: int, data: bytes, tag: str, rows: int, seconds: float) -> None:
+        self._append((ev.ANSWERED, self._now(), number, data, tag, rows, seconds))
+        self.rows += rows
+        size = len(data) + 96
+        self.accepted += size
+        self._recorder.accepted += size
+        if size > _LARGE:
+            self._recorder.notice_large()
+        if not self.dirty:
+            self._recorder.notice(self)
+
     def note(self, kind: str, text: str) -> None:
         self._append((ev.NOTE, self._now(), kind, text))
         size = len(text) + 64

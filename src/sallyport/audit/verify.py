@@ -232,7 +232,8 @@ def read_events(
                 return
             previous = block.hash
             try:
-                yield from map(ev.decode_event, ev.split_batch(block.body))
+                for raw in ev.split_batch(block.body):
+                    yield from ev.spelled_out(ev.decode_event(raw))
             except msgspec.DecodeError:
                 tell(
                     Problem(UNREADABLE, "holds an event that this version of Sallyport does not know", number)

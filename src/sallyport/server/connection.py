@@ -41,8 +41,25 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_active",
-        "_authenticating", "_client_paused", "_database", "_deadline", "_direct_tls", "_gateway", "_link", "_login", "_lost", "_peer",
-        "_pid", "_polling", "_recorder", "_session", "_subject", "_tls", "_transport", "_upstream_paused",
+        "_authenticating",
+        "_client_paused",
+        "_database",
+        "_deadline",
+        "_direct_tls",
+        "_gateway",
+        "_link",
+        "_login",
+        "_lost",
+        "_peer",
+        "_pid",
+        "_polling",
+        "_recorder",
+        "_seen",
+        "_session",
+        "_subject",
+        "_tls",
+        "_transport",
+        "_upstream_paused",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -58,6 +75,7 @@ class ClientConnection(asyncio.Protocol):
         self._authenticating: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._active = 0.0
+        self._seen: tuple[int, ...] = ()
         self._pid = 0
         self._peer = ""
         self._lost = False
@@ -98,7 +116,10 @@ class ClientConnection(asyncio.Protocol):
                 return
         session = self._session
         if session is not None:
-            self._active = monotonic()
+            short = session.ask(data)
+            if short is not None and self._link is not None:
+                self._link.write(short)
+                return
             session.receive_from_client(data)
             self._after()
         elif self._login is not None:
@@ -283,7 +304,13 @@ class ClientConnection(asyncio.Protocol):
 
     def check_idle(self, now: float, seconds: float) -> None:
         """Close a session in which nothing has happened for so long (monotonic seconds)."""
-        if self._session is not None and now - self._active > seconds:
+        session = self._session
+        if session is None:
+            return
+        seen = (session.number, session.counters.bytes, session.client_backlog, len(session.entries))
+        if seen != self._seen or session.entries:
+            self._seen, self._active = seen, now
+        elif now - self._active > seconds:
             self.shut(
                 refuse("SP1701", f"the session was idle for {seconds:g} seconds", hint="Connect again."),
                 "idle",
@@ -296,10 +323,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _from_server(self, data: bytes) -> None:
         session = self._session
-        if session is not None:
-            self._active = monotonic()
-            session.receive_from_server(data)
-            self._after()
+        if session is None:
+            return
+        short = session.answer(data)
+        if short is not None:
+            self._write(short)
+            return
+        session.receive_from_server(data)
+        self._after()
 
     def _after(self) -> None:
         """Flush both buffers, carry out commands, pace both sides."""

@@ -8,7 +8,7 @@ the general way (:mod:`sallyport.session.machine`, :mod:`sallyport.session.repli
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
@@ -27,23 +27,23 @@ _DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 _STATUS = {ord("I"): b"I", ord("T"): b"T", ord("E"): b"E"}
 
 
-def query(session: Session, data: bytes) -> bool:
-    """Forward a Query of one plain statement that was judged before; False when this is something else."""
+def query(session: Session, data: bytes) -> bytes | None:
+    """What to send for a Query of one plain statement that was judged before; None when this is something else."""
     if data[-1] or len(data) != 1 + int.from_bytes(data[1:5], "big"):
-        return False
+        return None
     if session.special or session.unsynced or session.generation != session.judge.generation:
-        return False
+        return None
     sql = data[5:-1]
     view = session.view
     script = view.cache.get(sql)
     if script is None:
         script = view.templates.get(literals(sql, MAX_BYTES))
     if script is None or not script.plain:
-        return False
+        return None
     try:
         text = sql.decode()
     except UnicodeDecodeError:
-        return False
+        return None
     verdict = script.statements[0]
     number = session.number = session.number + 1
     session.counters.statements += 1
@@ -51,22 +51,21 @@ def query(session: Session, data: bytes) -> bool:
         number, text, outcome="allow", rule=verdict.rule, policy_version=view.policy_version, epoch=view.epoch
     )
     session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
-    session.to_server += data
-    return True
+    return data
 
 
-def ask(session: Session, data: bytes) -> bool:
-    """Forward a Bind/[Describe]/Execute/Sync of a known statement; False when this is something else."""
+def ask(session: Session, data: bytes) -> bytes | None:
+    """What to send for a Bind/[Describe]/Execute/Sync of a known statement; None when this is something else."""
     found = bundle(data)
     if found is None or session.special or session.generation != session.judge.generation:
-        return False
+        return None
     name, params, formats, bound, described = found
     prepared = session.statements.lookup(name)
     if prepared is None or prepared.inner or prepared.view is not session.view or session.unsynced:
-        return False
+        return None
     verdict = prepared.verdict
     if verdict is None or not verdict.plain or len(name) > 63:
-        return False
+        return None
     number = session.number = session.number + 1
     session.counters.statements += 1
     view = session.view
@@ -87,41 +86,39 @@ def ask(session: Session, data: bytes) -> bool:
     # The unnamed portal ends with this bundle: whoever wants to run it again has to bind it again.
     session.portals.assume(b"", None)
     if described or verdict.plan is None:
-        session.to_server += data
-    else:
-        session.to_server += data[:bound] + _DESCRIBE_PORTAL + data[bound:]
-    return True
+        return data
+    return data[:bound] + _DESCRIBE_PORTAL + data[bound:]
 
 
-def reply(session: Session, data: bytes) -> bool:
-    """Handle a whole answer to the oldest entry in one step; False when it is anything else."""
+def reply(session: Session, data: bytes) -> bytes | None:
+    """What the client gets for a whole answer to the oldest entry; None when it is anything else."""
     entry = session.entries[0]
     kind = entry.kind
     if kind is Expect.QUERY:
         script = entry.script
         if script is None or not script.plain or entry.index or entry.refusal is not None:
-            return False
+            return None
     elif kind is not Expect.BUNDLE:
-        return False
+        return None
     verdict = entry.verdict
     found = answer(data)
     if found is None or verdict is None:
-        return False
+        return None
     start, described, description, ended, rows, completed, status, bound = found
     if (kind is Expect.BUNDLE) != bool(bound):
-        return False
+        return None
     if kind is Expect.BUNDLE and session.statements.confirmed.get(entry.name) is not entry.prepared:
-        return False
+        return None
     limits = session.limits
-    if limits.rows or limits.bytes or session.withholding or session.ddl_open:
-        return False
-    program = None
+    if limits.rows or limits.bytes or session.withholding or session.ddl_open or session.path_dirty:
+        return None
+    program: Any = None
     if description == _DESCRIBED:
         program = verdict.programs.get(data[start + 5 : described])
         if program is None:
-            return False
+            return None
     elif rows or (description and kind is Expect.QUERY) or verdict.plan is not None:
-        return False
+        return None
     if rows and program is not KEEP:
         body = data[:described] + mask_rows(data, described, ended, program) + data[ended:completed]
     else:
@@ -129,12 +126,8 @@ def reply(session: Session, data: bytes) -> bool:
     if entry.hidden and described > start:
         body = data[:start] + body[described:]
     session.entries.popleft()
-    session.to_client += body
-    session.to_client += data[completed:]
-    recorder = session.recorder
-    recorder.reply(entry.number, body)
     tag = data[ended + 5 : completed - 1].decode("ascii", "replace")
-    recorder.complete(entry.number, tag, rows, "", monotonic() - entry.started)
+    session.recorder.answered(entry.number, body, tag, rows, monotonic() - entry.started)
     counters = session.counters
     counters.rows += rows
     counters.bytes += ended - described
@@ -143,7 +136,7 @@ def reply(session: Session, data: bytes) -> bool:
         session.portals.confirm(b"", None)
     if not session.entries:
         session.settled()
-    return True
+    return body + data[completed:]
 
 
 def expand(session: Session) -> None:

@@ -122,21 +122,34 @@ class Session:
         """Bytes received from the client and not yet handled."""
         return len(self._client_input)
 
+    def ask(self, data: bytes) -> bytes | None:
+        """The short way: what to send to the server for all of ``data``, or None when it needs ``receive_from_client``."""
+        if (
+            self._blocked
+            or self._client_input
+            or self.state is not ClientState.READY
+            or self.copies_ahead
+            or self.to_server
+        ):
+            return None
+        kind = data[0]
+        if kind == 0x42:
+            return fast.ask(self, data)
+        return fast.query(self, data) if kind == 0x51 else None
+
+    def answer(self, data: bytes) -> bytes | None:
+        """The short way back: what the client gets for all of ``data``, or None when it needs ``receive_from_server``."""
+        if self._server_input or self._blocked or self._client_input or not self.entries or self.to_client:
+            return None
+        return fast.reply(self, data)
+
     def receive_from_client(self, data: bytes) -> None:
         if self.state is ClientState.CLOSED:
             return
-        if (
-            not self._blocked
-            and not self._client_input
-            and self.state is ClientState.READY
-            and not self.copies_ahead
-        ):
-            kind = data[0]
-            if kind == frontend.BIND:
-                if fast.ask(self, data):
-                    return
-            elif kind == frontend.QUERY and fast.query(self, data):
-                return
+        short = self.ask(data)
+        if short is not None:
+            self.to_server += short
+            return
         if self._blocked or self._client_input:
             self._client_input += data
             if not self._blocked:
@@ -148,7 +161,10 @@ class Session:
         if self.state is ClientState.CLOSED:
             return
         try:
-            if self._server_input or not self.entries or not fast.reply(self, data):
+            short = self.answer(data)
+            if short is not None:
+                self.to_client += short
+            else:
                 replies.receive(self, data)
         except ProtocolError as error:
             self.fault("the server's answer could not be understood", str(error))

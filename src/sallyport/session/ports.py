@@ -48,6 +48,10 @@ class SessionRecorder(Protocol):
         """The statement ended. sqlstate "" on success."""
         ...
 
+    def answered(self, number: int, data: bytes, tag: str, rows: int, seconds: float) -> None:
+        """:meth:`reply` with the whole of the statement's reply and :meth:`complete` with success, in one."""
+        ...
+
     def note(self, kind: str, text: str) -> None:
         """Anything else worth keeping: cancel requests, policy reloads, catalog changes."""
         ...
