@@ -30,7 +30,7 @@ def _run(door: Gateway, work: Callable[[asyncpg.Connection], Awaitable[Any]]) ->
         try:
             return await work(db)
         finally:
-            await db.close()
+            await db.close(timeout=5)
 
     return asyncio.run(main())
 

@@ -11,7 +11,14 @@ from tests.support.gateway import DBA, PRIVACY, Gateway
 from tests.support.psql import run_psql
 
 _PLAIN = ["d", "dt", "dt+", "l", "df", "dn", "dv", "di", "ds", "dT", "du", "dp", "dx", "conninfo", "encoding"]
-_NAMED = ["d customers", "d+ orders", "d customer_orders", "d orders_2025", "df+ order_total"]
+_NAMED = [
+    "d customers",
+    "d+ orders",
+    "d customer_orders",
+    "d orders_2025",
+    "df order_total",
+    "sf+ order_total",
+]
 
 
 def _ok(door: Gateway, script: str, *arguments: str) -> str:
@@ -40,6 +47,14 @@ def test_describe_commands(door: Gateway, command: str) -> None:
     if command not in ("conninfo", "du"):  # these say who and where we are
         assert through.stdout == direct.stdout
     check_no_secrets(through.stdout, door)
+
+
+def test_the_source_of_functions_stays_in_the_database(door: Gateway) -> None:
+    """\\df+ would read it; what a function holds may be a secret."""
+    done = run_psql(door.dsn(), "\\df+ order_total\nSELECT 'alive';\n")
+    assert "[SP1104]" in done.stderr
+    assert "quantity" not in done.stdout + done.stderr
+    assert done.stdout.strip() == "alive"
 
 
 def test_copy_out_is_masked(door: Gateway, tmp_path: Path) -> None:
@@ -90,7 +105,7 @@ def test_a_script_goes_on_after_a_refusal(door: Gateway) -> None:
 def test_several_statements_in_one_string(door: Gateway) -> None:
     done = run_psql(door.dsn(), "", "--command=SELECT 1; SELECT 2; SELECT nonsense; SELECT 3")
     assert done.stdout.split() == ["1", "2"]
-    assert "42703" in done.stderr
+    assert "42703" in done.stderr or "[SP1106]" in done.stderr
 
 
 def test_psql_variables_and_gset(door: Gateway) -> None:
@@ -114,7 +129,7 @@ def test_masks_depend_on_who_asks(door: Gateway) -> None:
     assert seen.startswith("mei.silva1@example.net|")
     assert "3775" not in seen
     refused = run_psql(door.dsn(door.token(DBA)), sql)
-    assert "[SP1001]" in refused.stderr
+    assert "[SP1603]" in refused.stderr  # no rule concerns this group: there is nothing here for it
     assert refused.stdout == ""
 
 
