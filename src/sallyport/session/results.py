@@ -11,7 +11,7 @@ from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP, compile_copy_out, compile_result
 from sallyport.session.statements import same
 from sallyport.session.states import ClientState, Expect
-from sallyport.session.withhold import MISMATCH, exceeded, withhold
+from sallyport.session.withhold import MISMATCH, withhold
 from sallyport.sql.facts import EffectKind
 from sallyport.wire import frontend
 
@@ -102,10 +102,10 @@ def statement_description(
     verdict = entry.verdict
     if verdict is not None and _dynamic(verdict):
         verdict = _resolve_dynamic(session, verdict)
-    if compile_result(session.view, verdict, bytes(buffer[start + 5 : end])) is None:
-        return withhold(session, MISMATCH)
+    fits = compile_result(session.view, verdict, bytes(buffer[start + 5 : end])) is not None
+    withheld = None if fits else withhold(session, MISMATCH)
     session.entries.popleft()
-    return None
+    return withheld
 
 
 def no_data(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
@@ -192,9 +192,6 @@ def copy_data_out(session: Session, entry: Entry, buffer: Buffer, start: int, en
         return b""
     if entry.copy is None:
         raise ProtocolError("COPY data that nothing was judged for")
-    limits = session.limits
-    if (limits.rows and entry.rows > limits.rows) or (limits.bytes and entry.size > limits.bytes):
-        return exceeded(session)
     if entry.copy is KEEP:
         return None
     masked: bytes = entry.copy.feed(buffer, start, end)

@@ -1,0 +1,522 @@
+"""Simple query: one string, any number of statements, one ReadyForQuery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sallyport.session.commands import RefreshCatalog
+from sallyport.session.machine import Limits, Session
+from sallyport.wire import backend, frontend
+from sallyport.wire.frontend import query
+from tests.session.playbook import (
+    CANARY,
+    FAILED,
+    FAILED_BLOCK,
+    FAILS,
+    IDLE,
+    IN_BLOCK,
+    NOTHING,
+    Like,
+    Run,
+    Stage,
+    asks,
+    client,
+    closes,
+    does,
+    done,
+    play,
+    refused,
+    rows,
+    scrubbed,
+    server,
+    server_error,
+)
+
+REDACTED = "[redacted]"
+
+
+def test_a_plain_query_passes_as_it_is(stage: Stage) -> None:
+    answer = (stage.describe("products.id", "products.name"), rows("1", "Lamp"), rows("2", None), done("SELECT 2"))
+    run = play(
+        stage,
+        client >> query("SELECT id, name FROM products"),
+        server << query("SELECT id, name FROM products"),
+        server >> (*answer, IDLE),
+        client << (*answer, IDLE),
+    )
+    assert [s["outcome"] for s in run.recording.statements] == ["allow"]
+    assert run.recording.completed == [(1, "SELECT 2", 2, "")]
+    assert b"".join(d for n, d in run.recording.replies if n == 1) == b"".join(answer)
+
+
+def test_masked_columns_are_masked_and_recorded_masked(stage: Stage) -> None:
+    sql = "SELECT id, email, upper(ssn) FROM customers"
+    described = stage.describe("customers.id", "customers.email", "upper:25")
+    masked = rows("1", REDACTED, REDACTED)
+    run = play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> (described, rows("1", CANARY, CANARY), done("SELECT 1"), IDLE),
+        client << (described, masked, done("SELECT 1"), IDLE),
+    )
+    assert not any(CANARY.encode() in data for _, data in run.recording.replies)
+    assert any(REDACTED.encode() in data for _, data in run.recording.replies)
+
+
+def test_a_refused_statement_fails_at_the_server_and_says_why(stage: Stage) -> None:
+    run = play(
+        stage,
+        client >> query("SELECT 1 FROM customers WHERE ssn = 'x'"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1201"), IDLE),
+        client >> query("SELECT 1"),
+        server << query("SELECT 1"),
+    )
+    assert run.recording.statements[0]["outcome"] == "deny"
+    assert run.recording.completed[0] == (1, "", 0, "42501")
+
+
+def test_statements_before_a_refused_one_run_and_those_behind_it_do_not(stage: Stage) -> None:
+    described = stage.describe("products.id")
+    run = play(
+        stage,
+        client >> query("SELECT id FROM products; DROP ROLE x; SELECT 2"),
+        server << Like("Q", ("SELECT id FROM products;", "refused by sallyport"), ("DROP", "SELECT 2")),
+        server >> (described, rows("1"), done("SELECT 1"), FAILED, IDLE),
+        client << (described, rows("1"), done("SELECT 1"), Like("E", ("[SP1",)), IDLE),
+    )
+    assert [s["outcome"] for s in run.recording.statements] == ["allow", "deny"]
+    assert [(n, code) for n, _, _, code in run.recording.completed] == [(1, ""), (2, "42501")]
+
+
+def test_a_comment_before_the_refused_statement_hides_nothing(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("SELECT 1; -- and now\nDROP ROLE x"),
+        server << Like("Q", ("\nSELECT \"refused by sallyport\"",), ("DROP",)),
+    )
+    play(
+        stage,
+        client >> query("SELECT 1; /* ' \" */ DROP ROLE x"),
+        server << Like("Q", ("\nSELECT \"refused by sallyport\"",), ("DROP",)),
+    )
+
+
+def test_several_results_in_one_query(stage: Stage) -> None:
+    sql = "SELECT ssn FROM customers; SELECT id FROM products; SELECT email FROM customers"
+    a, b, c = (stage.describe(x) for x in ("customers.ssn", "products.id", "customers.email"))
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> (a, rows(CANARY), done("SELECT 1"), b, rows("7"), done("SELECT 1"), c, rows(CANARY), done("SELECT 1"), IDLE),
+        client << (a, rows(REDACTED), done("SELECT 1"), b, rows("7"), done("SELECT 1"), c, rows(REDACTED), done("SELECT 1"), IDLE),
+    )
+
+
+def test_an_empty_query(stage: Stage) -> None:
+    for text in ("", " ; ", "-- nothing"):
+        play(
+            stage,
+            client >> query(text),
+            server << query(text),
+            server >> (backend.empty_query(), IDLE),
+            client << (backend.empty_query(), IDLE),
+        )
+
+
+def test_a_syntax_error_is_postgresqls_own(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("SELEC 1"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (Like("E", ("C42601\0", 'syntax error at or near "SELEC"', "P1\0")), IDLE),
+    )
+
+
+def test_not_utf8_is_refused_and_the_session_lives(stage: Stage) -> None:
+    play(
+        stage,
+        client >> frontend.message(0x51, b"SELECT '\xff'\0"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (Like("E", ("UTF-8",)), IDLE),
+    )
+
+
+def test_in_a_failed_transaction_postgresql_speaks_for_itself(stage: Stage) -> None:
+    aborted = server_error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+    play(
+        stage,
+        client >> query("BEGIN"),
+        server << query("BEGIN"),
+        server >> (done("BEGIN"), IN_BLOCK),
+        client << (done("BEGIN"), IN_BLOCK),
+        client >> query("DROP ROLE x"),
+        server << FAILS,
+        server >> (FAILED, FAILED_BLOCK),
+        client << (Like("E", ("C42501\0",)), FAILED_BLOCK),
+        client >> query("SELECT 1"),
+        server << query("SELECT 1"),
+        server >> (aborted, FAILED_BLOCK),
+        client << (aborted, FAILED_BLOCK),
+        client >> query("DROP ROLE x"),
+        server << FAILS,
+        server >> (aborted, FAILED_BLOCK),
+        client << (aborted, FAILED_BLOCK),
+        client >> query("ROLLBACK"),
+        server << query("ROLLBACK"),
+        server >> (done("ROLLBACK"), IDLE),
+        client << (done("ROLLBACK"), IDLE),
+    )
+
+
+def test_pipelined_queries_keep_their_order(stage: Stage) -> None:
+    a, b = stage.describe("customers.ssn"), stage.describe("products.id")
+    play(
+        stage,
+        client >> (query("SELECT ssn FROM customers"), query("DROP ROLE x"), query("SELECT id FROM products")),
+        server << (query("SELECT ssn FROM customers"), FAILS, query("SELECT id FROM products")),
+        server >> (a, rows(CANARY), done("SELECT 1"), IDLE, FAILED, IDLE, b, rows("7"), done("SELECT 1"), IDLE),
+        client << (a, rows(REDACTED), done("SELECT 1"), IDLE, Like("E", ("C42501\0",)), IDLE, b, rows("7"), done("SELECT 1"), IDLE),
+    )
+
+
+def test_function_call_is_refused(stage: Stage) -> None:
+    play(
+        stage,
+        client >> frontend.message(frontend.FUNCTION_CALL, b"\0\0\0\x01\0\0\0\0\0\0"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1502", "0A000"), IDLE),
+    )
+
+
+def test_an_error_about_a_masked_column_is_scrubbed_in_every_field(stage: Stage) -> None:
+    sql = "INSERT INTO customers (name, email, city) VALUES ('a', 'b', 'c')"
+    fields = {k: CANARY for k in "MDHWqstcdnFLRp"} | {"S": "ERROR", "V": "ERROR", "C": "23505", "x": CANARY}
+    body = backend.error_body(fields)
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> (backend.message(0x45, body), IDLE),
+        client << (scrubbed("23505"), IDLE),
+    )
+    notice = {k: CANARY for k in "MDHWqstcdnFLRp"} | {"S": CANARY, "V": "WARNING", "C": CANARY[:5]}
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> (backend.message(0x4E, backend.error_body(notice)), done("INSERT 0 1"), IDLE),
+        client << (Like("N", ("withheld",), (CANARY, CANARY[:5])), done("INSERT 0 1"), IDLE),
+    )
+
+
+def test_an_error_without_masked_data_passes_as_it_is(stage: Stage) -> None:
+    error = server_error("23514", "new row violates check constraint", detail="Failing row contains (1).")
+    play(
+        stage,
+        client >> query("UPDATE products SET price = -1 WHERE id = 1"),
+        server << query("UPDATE products SET price = -1 WHERE id = 1"),
+        server >> (error, IDLE),
+        client << (error, IDLE),
+    )
+
+
+def test_an_error_at_the_end_of_a_script_may_be_about_its_beginning(stage: Stage) -> None:
+    """Deferred constraints speak when the implicit transaction ends: with the last statement."""
+    sql = "UPDATE customers SET email = 'x' WHERE id = 1; SELECT 1"
+    described = stage.describe("?column?:23")
+    error = server_error("23505", "duplicate key", detail=f"Key (email)=({CANARY}) already exists.")
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> (done("UPDATE 1"), described, rows("1"), error, IDLE),
+        client << (done("UPDATE 1"), described, rows("1"), scrubbed("23505"), IDLE),
+    )
+
+
+def test_set_constraints_speaks_for_the_whole_transaction(stage: Stage) -> None:
+    error = server_error("23505", "duplicate key", detail=f"Key (email)=({CANARY}) already exists.")
+    play(
+        stage,
+        client >> query("SET CONSTRAINTS ALL IMMEDIATE"),
+        server << query("SET CONSTRAINTS ALL IMMEDIATE"),
+        server >> (error, FAILED_BLOCK),
+        client << (scrubbed("23505"), FAILED_BLOCK),
+    )
+
+
+def test_asynchronous_messages_in_the_middle_of_a_result(stage: Stage) -> None:
+    described = stage.describe("customers.ssn")
+    status = backend.parameter_status("application_name", "x")
+    heard = backend.message(0x41, b"\0\0\0\x05" + b"channel\0" + CANARY.encode() + b"\0")
+    silent = backend.message(0x41, b"\0\0\0\x05" + b"channel\0\0")
+    note = backend.notice_response("NOTICE", "00000", f"about {CANARY}")
+    play(
+        stage,
+        client >> query("SELECT ssn FROM customers"),
+        server << query("SELECT ssn FROM customers"),
+        server >> (described, rows(CANARY), status, rows(CANARY), note, rows(CANARY), heard, done("SELECT 3"), IDLE),
+        client
+        << (
+            described, rows(REDACTED), status, rows(REDACTED), Like("N", ("withheld",), (CANARY,)),
+            rows(REDACTED), silent, done("SELECT 3"), IDLE,
+        ),
+    )  # fmt: skip
+    play(stage, server >> (status, heard, note), client << (status, silent, Like("N", ("withheld",), (CANARY,))))
+
+
+def test_a_result_that_is_not_what_was_judged_is_withheld_once(new_stage: Callable[[], Stage]) -> None:
+    other = new_stage().describe("customers.ssn")
+    play(
+        new_stage,
+        client >> query("SELECT id FROM products"),
+        server << query("SELECT id FROM products"),
+        server >> (other, rows(CANARY), rows(CANARY), done("SELECT 2"), IDLE),
+        client << (refused("SP1203"), IDLE),
+        client >> query("SELECT 1"),
+        server << NOTHING,
+        asks(RefreshCatalog),
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << query("SELECT 1"),
+    )
+
+
+def test_fewer_or_more_columns_than_judged_are_withheld(stage: Stage) -> None:
+    for columns in (("products.id",), ("products.id", "products.name", "products.sku"), ()):
+        play(
+            stage,
+            client >> query("SELECT id, name FROM products"),
+            server << query("SELECT id, name FROM products"),
+            server >> (stage.describe(*columns), done("SELECT 0"), IDLE),
+            client << (refused("SP1203"), IDLE),
+        )
+
+
+def test_a_row_with_other_columns_than_described_ends_the_session(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("SELECT ssn FROM customers"),
+        server << query("SELECT ssn FROM customers"),
+        server >> stage.describe("customers.ssn"),
+        client << stage.describe("customers.ssn"),
+        server >> rows(CANARY, CANARY),
+        client << refused("SP1203", severity="FATAL"),
+        closes,
+    )
+
+
+def test_rows_from_a_statement_without_result_end_the_session(stage: Stage) -> None:
+    sql = "UPDATE products SET stock = 1 WHERE id = 1"
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sql),
+        server >> rows(CANARY),
+        client << refused("SP1203", severity="FATAL"),
+        closes,
+    )
+
+
+def test_a_refused_statement_that_succeeds_ends_the_session(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("DROP ROLE x"),
+        server << FAILS,
+        server >> (done("DROP ROLE"), IDLE),
+        client << refused("SP1203", severity="FATAL"),
+        closes,
+    )
+
+
+def test_a_limit_on_rows_withholds_the_rest(stage: Stage) -> None:
+    def one_error(run: Run) -> None:
+        got = bytes(run.to_client)
+        assert got.count(b"[SP1701]") == 1
+        assert got.endswith(IDLE)
+        assert got.count(b"row-") <= 3
+        run.to_client.clear()
+        run.asked.clear()
+
+    run = play(
+        stage,
+        client >> query("SELECT name FROM products"),
+        server << query("SELECT name FROM products"),
+        server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        does(one_error),
+        limits=Limits(rows=3),
+    )
+    assert not run.closed
+
+
+def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
+    """What was withheld must not make what comes behind it pass: rows of the next statement are masked as ever."""
+
+    def masked(run: Run) -> None:
+        got = bytes(run.to_client)
+        assert CANARY.encode() not in got
+        run.to_client.clear()
+        run.asked.clear()
+
+    play(
+        stage,
+        client >> (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
+        server << (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
+        server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        server >> (stage.describe("customers.ssn"), rows(CANARY), done("SELECT 1"), IDLE),
+        does(masked),
+        limits=Limits(rows=3),
+    )
+
+
+def test_when_recording_fails_statements_stop(new_stage: Callable[[], Stage]) -> None:
+    def fail(run: Run) -> None:
+        run.recording.failed = True
+
+    def recover(run: Run) -> None:
+        run.recording.failed = False
+
+    play(
+        new_stage,
+        does(fail),
+        client >> query("SELECT 1"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1801", "58030"), IDLE),
+        client >> (frontend.parse("", "SELECT 1"), frontend.bind("", ""), frontend.execute(), frontend.sync()),
+        server << (Like("P", ("refused by sallyport",)), Like("B"), Like("E"), frontend.sync()),
+        server >> (FAILED, IDLE),
+        client << (refused("SP1801", "58030"), IDLE),
+        does(recover),
+        client >> query("SELECT 1"),
+        server << query("SELECT 1"),
+    )
+
+
+def test_search_path_changes_how_the_next_statement_is_judged(stage: Stage) -> None:
+    probe = query("SELECT pg_catalog.current_setting('search_path')")
+    answer = (stage.describe("current_setting:25"), rows("pg_catalog, public"), done("SELECT 1"), IDLE)
+
+    def moved(run: Run) -> None:
+        assert run.session.search_path == ("pg_catalog", "public")
+
+    play(
+        stage,
+        client >> query("SET search_path = pg_catalog, public"),
+        server << query("SET search_path = pg_catalog, public"),
+        server >> (done("SET"), IDLE),
+        client << (done("SET"), IDLE),
+        server << probe,
+        client >> query("SELECT 1"),
+        server << NOTHING,
+        server >> answer,
+        client << NOTHING,
+        does(moved),
+        server << query("SELECT 1"),
+    )
+
+
+def test_a_search_path_that_policy_does_not_list_is_refused(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("SET search_path = other"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1302"), IDLE),
+    )
+
+
+def test_names_wait_for_a_new_search_path(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("SET search_path = public; SELECT ssn FROM customers"),
+        server << Like("Q", ("SET search_path", "refused by sallyport"), ("ssn",)),
+    )
+    play(
+        stage,
+        client >> (query("SET search_path = public"), query("SELECT id FROM products")),
+        server << query("SET search_path = public"),
+    )
+
+
+def test_ddl_is_followed_by_a_look_at_the_catalog(new_stage: Callable[[], Stage]) -> None:
+    play(
+        new_stage,
+        client >> query("ALTER TABLE products ADD COLUMN z integer"),
+        server << query("ALTER TABLE products ADD COLUMN z integer"),
+        server >> (done("ALTER TABLE"), IDLE),
+        client << (done("ALTER TABLE"), IDLE),
+        client >> query("SELECT 1 FROM products"),
+        server << NOTHING,
+        asks(RefreshCatalog),
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << query("SELECT 1 FROM products"),
+    )
+
+
+def test_a_catalog_that_cannot_be_read_stops_statements(new_stage: Callable[[], Stage]) -> None:
+    """After DDL the old snapshot says nothing about what names mean."""
+    play(
+        new_stage,
+        client >> query("ALTER TABLE products ADD COLUMN z integer"),
+        server << query("ALTER TABLE products ADD COLUMN z integer"),
+        server >> (done("ALTER TABLE"), IDLE),
+        client << (done("ALTER TABLE"), IDLE),
+        client >> query("SELECT 1 FROM products"),
+        asks(RefreshCatalog),
+        does(lambda run: run.session.resume(refreshed=False)),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (Like("E", ("catalog",)), IDLE),
+        client >> query("SELECT 1 FROM products"),
+        asks(RefreshCatalog),
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << query("SELECT 1 FROM products"),
+    )
+
+
+def test_ddl_inside_a_transaction_stops_what_needs_names(stage: Stage) -> None:
+    play(
+        stage,
+        client >> query("BEGIN"),
+        server << query("BEGIN"),
+        server >> (done("BEGIN"), IN_BLOCK),
+        client << (done("BEGIN"), IN_BLOCK),
+        client >> query("ALTER TABLE products ADD COLUMN z integer"),
+        server << query("ALTER TABLE products ADD COLUMN z integer"),
+        server >> (done("ALTER TABLE"), IN_BLOCK),
+        client << (done("ALTER TABLE"), IN_BLOCK),
+        client >> query("SELECT id FROM products"),
+        server << FAILS,
+        server >> (FAILED, FAILED_BLOCK),
+        client << (refused("SP1102"), FAILED_BLOCK),
+        client >> query("ROLLBACK"),
+        server << query("ROLLBACK"),
+    )
+
+
+def test_pinned_parameters_that_change_end_the_session(stage: Stage) -> None:
+    for name, value in (
+        ("client_encoding", "SJIS"),
+        ("standard_conforming_strings", "off"),
+        ("session_authorization", "postgres"),
+        ("is_superuser", "on"),
+    ):
+        play(
+            stage,
+            server >> backend.parameter_status(name, value),
+            client << refused("SP1203", severity="FATAL"),
+            closes,
+        )
+
+
+def test_session_starts_blank(stage: Stage) -> None:
+    run = play(stage)
+    assert isinstance(run.session, Session)
+    assert not run.session.entries
