@@ -21,6 +21,7 @@ from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.masking.plan import MaskPlan, build_plan
+from sallyport.policy.allowance import Bounds, HourlyUse
 from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
 from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.influence import (
@@ -119,6 +120,15 @@ class View:
             role=self.catalog.role,
             max_length=judge.max_statement_bytes,
             trusted_functions=subject_policy.trusts_function,
+        )
+        limits = subject_policy.limits
+        self.bounds = Bounds(
+            limits.rows or 0,
+            limits.bytes or 0,
+            limits.rows_per_session or 0,
+            limits.bytes_per_session or 0,
+            limits.rows_per_hour or 0,
+            limits.bytes_per_hour or 0,
         )
         self.has_masks = bool(subject_policy.masks)
         self._masked_relations = frozenset(c.relation for c in subject_policy.masks)
@@ -354,6 +364,7 @@ class Judge:
         self._views: dict[tuple[object, tuple[str, ...]], View] = {}
         self._identifiers: frozenset[str] = frozenset()
         self._identifiers_of = ""
+        self._use: dict[tuple[str, str], HourlyUse] = {}
 
     @property
     def identifiers(self) -> frozenset[str]:
@@ -384,9 +395,15 @@ class Judge:
         return True
 
     def tick(self) -> None:
-        """Time has passed: rules with access windows may have opened or closed, so sessions look again."""
-        if any(rule.windows for rule in self.policy.rules):
+        """Time has passed: where rules opened or closed with it (access windows), sessions look again."""
+        now = self._now()
+        if any(view.subject_policy.valid_until <= now for view in self._views.values()):
+            self._views = {}
             self.generation += 1
+
+    def hourly_use(self, subject: Subject) -> HourlyUse:
+        """What the subject read in the last hour, shared by its sessions."""
+        return self._use.setdefault((subject.issuer, subject.id), HourlyUse(self._now))
 
     def subject_policy(self, subject: Subject) -> SubjectPolicy:
         return self._bound.for_subject(subject, self._now())

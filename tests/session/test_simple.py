@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sallyport.session.commands import RefreshCatalog
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import Session
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
+    POLICY,
     CANARY,
     FAILED,
     FAILED_BLOCK,
@@ -345,12 +346,11 @@ def test_a_limit_on_rows_withholds_the_rest(stage: Stage) -> None:
         run.asked.clear()
 
     run = play(
-        stage,
+        lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
         client >> query("SELECT name FROM products"),
         server << query("SELECT name FROM products"),
         server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
         does(one_error),
-        limits=Limits(rows=3),
     )
     assert not run.closed
 
@@ -365,13 +365,12 @@ def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
         run.asked.clear()
 
     play(
-        stage,
+        lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
         client >> (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
         server << (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
         server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
         server >> (stage.describe("customers.ssn"), rows(CANARY), done("SELECT 1"), IDLE),
         does(masked),
-        limits=Limits(rows=3),
     )
 
 

@@ -26,6 +26,7 @@ from sallyport.session import login as steps
 from sallyport.session.commands import CancelUpstream, CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.machine import Limits, Session
 from sallyport.session.paths import format_search_path, parse_search_path
+from sallyport.sql.settings import STARTUP, classify_setting
 from sallyport.wire import backend, frontend
 
 log = structlog.get_logger("sallyport.connection")
@@ -202,9 +203,10 @@ class ClientConnection(asyncio.Protocol):
                 request.token, label=request.label, entrance="wire"
             )
             database, judge = await self._choose_target(request, subject)
-            self._gateway.admit(subject)
+            self._gateway.admit(subject, judge.subject_policy(subject).limits.sessions)
             path = self._search_path(request, judge, subject)
-            settings = {**request.settings, **_PINNED, "search_path": format_search_path(path)}
+            settings = self._settings(request, judge.subject_policy(subject).limits.statement_timeout)
+            settings["search_path"] = format_search_path(path)
             link = await database.dialer.open(settings, minor=request.minor)
             if self._lost or self._login is None or self._login.phase is not steps.Phase.WORKING:
                 link.abort()
@@ -234,6 +236,26 @@ class ClientConnection(asyncio.Protocol):
         return database, judge
 
     @staticmethod
+    def _settings(request: steps.Authenticate, timeout: float | None) -> dict[str, str]:
+        """What the upstream session starts with: what the client may ask for, under what is pinned and what policy bounds."""
+        for name, value in request.settings.items():
+            found = classify_setting(name, value)
+            if found.kind not in ("allowed", "pinned") or (
+                found.kind == "pinned" and name.lower() not in _ANY_SPELLING
+            ):
+                raise RefusedError(
+                    refuse(
+                        "SP1301",
+                        f"the startup parameter {name} cannot be {value!r}",
+                        f"The setting {name} {found.reason}.",
+                    )
+                )
+        settings = {**STARTUP, **request.settings, "client_encoding": "UTF8"}
+        if timeout:
+            settings["statement_timeout"] = str(int(timeout * 1000))
+        return settings
+
+    @staticmethod
     def _search_path(request: steps.Authenticate, judge: Judge, subject: Subject) -> tuple[str, ...]:
         default = judge.catalog.default_search_path
         if request.search_path is None:
@@ -261,13 +283,7 @@ class ClientConnection(asyncio.Protocol):
         self._recorder = gateway.recorder.open_session(
             new_id("ses"), subject, database.name, self._peer, application
         )
-        policy_limits = judge.subject_policy(subject).limits
-        limits = Limits(
-            gateway.limits.max_message_bytes,
-            gateway.limits.max_row_bytes,
-            int(getattr(policy_limits, "rows", 0) or 0),
-            int(getattr(policy_limits, "bytes", 0) or 0),
-        )
+        limits = Limits(gateway.limits.max_message_bytes, gateway.limits.max_row_bytes)
         self._subject, self._database, self._link = subject, database, link
         self._pid, key = gateway.register(self, subject, request.minor)
         greeting = bytearray(backend.authentication_ok())
@@ -278,7 +294,7 @@ class ClientConnection(asyncio.Protocol):
         session = Session(subject, judge, self._recorder, path, limits)
         rest = login.take_rest()
         self._session, self._login = session, None
-        self._logged_in()
+        self._logged_in(judge.subject_policy(subject).limits.session)
         self._active = monotonic()
         log.info(
             "session started",
@@ -293,12 +309,13 @@ class ClientConnection(asyncio.Protocol):
             session.receive_from_client(rest)
             self._after()
 
-    def _logged_in(self) -> None:
+    def _logged_in(self, longest: float | None) -> None:
         self._gateway.pending.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        seconds = self._gateway.limits.session_seconds
+        bounds = [s for s in (self._gateway.limits.session_seconds, longest) if s]
+        seconds = min(bounds, default=0.0)
         if seconds:
             self._deadline = asyncio.get_running_loop().call_later(seconds, self._expired)
 
@@ -422,7 +439,11 @@ class ClientConnection(asyncio.Protocol):
         if recorder is None:
             self._polling = False
             return
-        if recorder.backlog > self._gateway.limits.session_backlog_bytes // 2 and not recorder.failed:
+        if recorder.failed:  # what comes now could not be recorded, so it must not be seen
+            self._polling = False
+            self.shut(refuse("SP1801", "the session cannot be recorded any more"), "recording failed")
+            return
+        if recorder.backlog > self._gateway.limits.session_backlog_bytes // 2:
             asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
             return
         self._polling = False
@@ -485,7 +506,8 @@ class ClientConnection(asyncio.Protocol):
             self._close_transport()
 
 
-_PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+#: Checked to be UTF-8 under any of its names when the StartupMessage was read.
+_ANY_SPELLING = frozenset({"client_encoding"})
 
 
 async def _cancel(database: Database, pid: int, key: bytes) -> None:

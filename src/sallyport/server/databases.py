@@ -120,7 +120,6 @@ class Database:
                 continue
             try:
                 await self.refresh()
-                self.judge.tick()
             except (SallyportError, ConfigError) as error:
                 log.warning("catalog not refreshed", target=self.name, reason=str(error))
 

@@ -112,6 +112,9 @@ class Gateway:
         while True:
             await asyncio.sleep(_POLICY_SECONDS)
             self.reload_policy()
+            for database in self.databases.values():
+                if database.judge is not None:
+                    database.judge.tick()
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds
@@ -145,8 +148,8 @@ class Gateway:
     def sessions(self) -> int:
         return len(self._sessions)
 
-    def admit(self, subject: Subject) -> None:
-        """Raises RefusedError (SP1605, SP1801, SP1803) when no further session may start."""
+    def admit(self, subject: Subject, most: int | None = None) -> None:
+        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605, SP1801, SP1803) when no further session may start."""
         limits = self.limits
         if self.stopping:
             raise RefusedError(refuse("SP1803", "the gateway is shutting down"))
@@ -154,11 +157,14 @@ class Gateway:
             raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none may start"))
         if len(self._sessions) >= limits.max_sessions:
             raise RefusedError(refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions"))
-        if self._per_subject.get((subject.issuer, subject.id), 0) >= limits.max_sessions_per_subject:
+        bound = (
+            limits.max_sessions_per_subject if most is None else min(most, limits.max_sessions_per_subject)
+        )
+        if self._per_subject.get((subject.issuer, subject.id), 0) >= bound:
             raise RefusedError(
                 refuse(
                     "SP1605",
-                    f"you already have {limits.max_sessions_per_subject} sessions",
+                    f"you already have {bound} sessions",
                     hint="Close connections that are no longer used, or share one pool.",
                 )
             )

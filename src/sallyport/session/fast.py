@@ -109,8 +109,7 @@ def reply(session: Session, data: bytes) -> bytes | None:
         return None
     if kind is Expect.BUNDLE and session.statements.confirmed.get(entry.name) is not entry.prepared:
         return None
-    limits = session.limits
-    if limits.rows or limits.bytes or session.withholding or session.ddl_open or session.path_dirty:
+    if session.allowance is not None or session.withholding or session.ddl_open or session.path_dirty:
         return None
     program: Any = None
     if description == _DESCRIBED:

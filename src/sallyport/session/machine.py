@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Judge, ScriptVerdict, Verdict, View
+from sallyport.policy.allowance import Allowance
 from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.entries import FAILING_SQL, Entry
@@ -25,6 +26,7 @@ from sallyport.session.paths import parse_search_path
 from sallyport.session.ports import SessionRecorder
 from sallyport.session.statements import Names, Portal, Prepared
 from sallyport.session.states import CLIENT_TABLE, ClientState, Expect
+from sallyport.session.withhold import spent
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
@@ -54,12 +56,10 @@ _BEFORE_COPY = frozenset(b"HSX")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one session. ``rows``/``bytes``: per result, 0 for none. Message sizes in bytes."""
+    """Bounds of one session's messages, in bytes. What may be read is policy's: :mod:`sallyport.session.allowance`."""
 
     max_client_message: int = 64 << 20
     max_server_message: int = 64 << 20
-    rows: int = 0
-    bytes: int = 0
 
 
 class Session:
@@ -106,6 +106,7 @@ class Session:
         self._client_input = bytearray()
         self._server_input = bytearray()
         self._retried: bytes | None = None
+        self.allowance: Allowance | None = None
         self.view: View
         self.generation = -1
         self.bind_view()
@@ -224,8 +225,15 @@ class Session:
     # -- judging -------------------------------------------------------------------------------------------------
 
     def bind_view(self) -> None:
+        """Take the policy and catalog in force now."""
         self.generation = self.judge.generation
         self.view = self.judge.view(self.subject, self.search_path)
+        bounds = self.view.bounds
+        if not bounds.any:
+            self.allowance = None
+        elif self.allowance is None or self.allowance.bounds != bounds:
+            used = (self.counters.rows, self.counters.bytes)
+            self.allowance = Allowance(bounds, self.judge.hourly_use(self.subject), *used)
 
     def judge_script(self, sql: bytes) -> ScriptVerdict | None:
         """The verdict on a text, or None when the session must wait first (the caller returns BLOCK)."""
@@ -259,6 +267,10 @@ class Session:
         """
         if self.recorder.failed:
             return RECORDING_FAILED
+        if self.allowance is not None and verdict is not None and verdict.resolves_names:
+            what = self.allowance.spent()
+            if what:
+                return spent(what)
         if verdict is None or not (self.path_dirty or self.ddl_open or self.catalog_stale):
             return None
         if not verdict.resolves_names:
@@ -282,7 +294,13 @@ class Session:
 
     @property
     def special(self) -> bool:
-        return self.recorder.failed or self.path_dirty or self.ddl_open or self.catalog_stale
+        return (
+            self.recorder.failed
+            or self.path_dirty
+            or self.ddl_open
+            or self.catalog_stale
+            or self.allowance is not None
+        )
 
     # -- pausing -------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
-from sallyport.session.withhold import exceeded
+from sallyport.session.withhold import over_allowance
 from sallyport.wire.frames import mask_rows, split
 
 if TYPE_CHECKING:
@@ -117,11 +117,8 @@ def _rows(
             entry.value = acknowledgements.probe_value(buffer, start)
             return b""
         program = entry.program = _portal_program(session, entry)
-    entry.rows += count
-    entry.size += end - start
-    limits = session.limits
-    if (limits.rows and entry.rows > limits.rows) or (limits.bytes and entry.size > limits.bytes):
-        return exceeded(session)
+    if over_allowance(session, entry, count, end - start):
+        return b""
     if program is KEEP:
         return None
     return mask_rows(buffer, start, end, program)
@@ -149,9 +146,8 @@ def _message(
         handler = _REPLIES[entry.kind].get(kind)
         if handler is None:
             raise ProtocolError(f"message type 0x{kind:02x} in answer to {entry.kind.name}")
-        if kind == _COPY_DATA:
-            entry.rows += count
-            entry.size += end - start
+        if kind == _COPY_DATA and over_allowance(session, entry, count, end - start):
+            return b""
     replaced = handler(session, entry, buffer, start, end)
     if entry is not None and entry.hidden and kind not in (0x45, 0x4E, 0x53, 0x41):
         return b""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.session.commands import CancelUpstream
+from sallyport.session.entries import Entry
 from sallyport.session.states import ClientState, Expect
 from sallyport.wire import backend
 
@@ -38,12 +39,32 @@ def withhold(session: Session, refusal: Refusal) -> bytes:
     return b""
 
 
-def exceeded(session: Session) -> bytes:
-    """A limit of policy on rows or bytes was passed."""
-    limits = session.limits
-    what = f"{limits.rows} rows" if limits.rows else f"{limits.bytes} bytes"
+def over_allowance(session: Session, entry: Entry, count: int, size: int) -> bool:
+    """Count rows that arrived; True when they pass a limit of policy, and were withheld."""
+    entry.rows += count
+    entry.size += size
+    allowance = session.allowance
+    if allowance is None:
+        return False
+    what = allowance.take(count, size, entry.rows, entry.size)
+    if what:
+        _exceeded(session, what)
+    return bool(what)
+
+
+def spent(what: str) -> Refusal:
+    """Refuses a statement when nothing may be read any more."""
+    return refuse(
+        "SP1701",
+        f"the limit of {what} is used up",
+        "Policy bounds how much you may read.",
+        "Wait, or ask for a higher limit; a new session helps when the limit is for a session.",
+    )
+
+
+def _exceeded(session: Session, what: str) -> None:
     session.commands.append(CancelUpstream())
-    return withhold(
+    withhold(
         session,
         refuse(
             "SP1701",

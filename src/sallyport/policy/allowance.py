@@ -1,0 +1,98 @@
+"""How much one subject may still read: bounds of policy per result, per session and per hour.
+
+Counted in rows and bytes as the server sends them. What is over a bound is withheld and the statement cancelled; once a session's or an hour's
+bound is reached, further statements are refused. Pure: time is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_HOUR = 3600.0
+_GRAIN = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """0: no bound."""
+
+    rows: int = 0
+    bytes: int = 0
+    rows_per_session: int = 0
+    bytes_per_session: int = 0
+    rows_per_hour: int = 0
+    bytes_per_hour: int = 0
+
+    @property
+    def any(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(slots=True)
+class HourlyUse:
+    """What a subject read in the last hour, over all its sessions, in steps of a minute."""
+
+    now: Callable[[], float]
+    rows: int = 0
+    bytes: int = 0
+    _steps: deque[tuple[float, int, int]] = field(default_factory=deque)
+
+    def add(self, rows: int, size: int) -> None:
+        step = self.now() // _GRAIN
+        if self._steps and self._steps[-1][0] == step:
+            _, more_rows, more_size = self._steps.pop()
+            self._steps.append((step, more_rows + rows, more_size + size))
+        else:
+            self._steps.append((step, rows, size))
+        self.rows += rows
+        self.bytes += size
+
+    def forget(self) -> None:
+        """Let go of what is more than an hour old."""
+        oldest = (self.now() - _HOUR) // _GRAIN
+        while self._steps and self._steps[0][0] < oldest:
+            _, rows, size = self._steps.popleft()
+            self.rows -= rows
+            self.bytes -= size
+
+
+@dataclass(slots=True)
+class Allowance:
+    """One session's part in it. ``hour`` is shared by the subject's sessions on the target."""
+
+    bounds: Bounds
+    hour: HourlyUse
+    rows: int = 0
+    bytes: int = 0
+
+    def take(self, rows: int, size: int, result_rows: int, result_bytes: int) -> str:
+        """Count what just arrived; which bound it passes, in words, or "". ``result_...``: of the running result, this included."""
+        self.rows += rows
+        self.bytes += size
+        self.hour.add(rows, size)
+        bounds = self.bounds
+        if (bounds.rows and result_rows > bounds.rows) or (bounds.bytes and result_bytes > bounds.bytes):
+            return _words(bounds.rows, bounds.bytes, "a result")
+        return self._passed(strictly=True)
+
+    def spent(self) -> str:
+        """Which bound leaves nothing for another statement, in words, or ""."""
+        self.hour.forget()
+        return self._passed(strictly=False)
+
+    def _passed(self, *, strictly: bool) -> str:
+        bounds, more = self.bounds, 0 if strictly else 1
+        for rows, size, used, what in (
+            (bounds.rows_per_session, bounds.bytes_per_session, (self.rows, self.bytes), "a session"),
+            (bounds.rows_per_hour, bounds.bytes_per_hour, (self.hour.rows, self.hour.bytes), "an hour"),
+        ):
+            if (rows and used[0] + more > rows) or (size and used[1] + more > size):
+                return _words(rows, size, what)
+        return ""
+
+
+def _words(rows: int, size: int, what: str) -> str:
+    parts = ([f"{rows} rows"] if rows else []) + ([f"{size} bytes"] if size else [])
+    return f"{' and '.join(parts)} for {what}"
