@@ -19,12 +19,12 @@ from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge
 from sallyport.server.databases import Database
-from sallyport.server.gateway import Gateway
+from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session import login as steps
 from sallyport.session.commands import CancelUpstream, CloseSession, Command, JudgeElsewhere, RefreshCatalog
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import CLIENT_ENDED, Limits, Session
 from sallyport.session.paths import format_search_path, parse_search_path
 from sallyport.sql.settings import STARTUP, classify_setting
 from sallyport.wire import backend, frontend
@@ -35,6 +35,10 @@ WRITE_HIGH_WATER = 512 * 1024
 #: Unhandled client bytes of a paused session, beyond which its client is no longer read.
 _CLIENT_BACKLOG = 1 << 20
 _BACKLOG_POLL = 0.005
+#: How long a peer may take to read the last bytes of its connection (seconds).
+_LINGER = 10.0
+#: Why a client is not read; each reason comes and goes by itself.
+_SERVER_SLOW, _SESSION_WAITS, _RECORDER_SLOW = 1, 2, 4
 
 
 class ClientConnection(asyncio.Protocol):
@@ -43,7 +47,7 @@ class ClientConnection(asyncio.Protocol):
     __slots__ = (
         "_active",
         "_authenticating",
-        "_client_paused",
+        "_client_held",
         "_database",
         "_deadline",
         "_direct_tls",
@@ -81,7 +85,8 @@ class ClientConnection(asyncio.Protocol):
         self._peer = ""
         self._lost = False
         self._direct_tls = False
-        self._client_paused = self._upstream_paused = self._polling = False
+        self._client_held = 0
+        self._upstream_paused = self._polling = False
 
     # -- the client's transport ----------------------------------------------------------------------------------
 
@@ -192,7 +197,9 @@ class ClientConnection(asyncio.Protocol):
         )
 
     def _refuse(self, refusal: Any) -> None:
-        if self._login is not None and self._session is None:
+        if self._tls is not None and not self._tls.established:
+            self._transport.abort()  # nothing can be said in the middle of a handshake
+        elif self._login is not None and self._session is None:
             self._login.refuse(refusal)
             self._after_login_step()
 
@@ -211,13 +218,17 @@ class ClientConnection(asyncio.Protocol):
             if self._lost or self._login is None or self._login.phase is not steps.Phase.WORKING:
                 link.abort()
                 return
+            self._gateway.admit(subject)  # others may have come in meanwhile
             self._begin(subject, database, judge, link, path, request)
         except RefusedError as error:
             log.info("login refused", peer=self._peer, code=error.refusal.code.id, target=request.target)
-            self._refuse(error.refusal)
-        except asyncio.CancelledError:
             if link is not None:
                 link.abort()
+            self._refuse(error.refusal)
+        except BaseException:
+            if link is not None:
+                link.abort()
+            self._refuse(refuse("SP1804", "the gateway failed during this login"))
             raise
 
     async def _choose_target(self, request: steps.Authenticate, subject: Subject) -> tuple[Database, Judge]:
@@ -303,8 +314,8 @@ class ClientConnection(asyncio.Protocol):
             target=database.name,
             peer=self._peer,
         )
-        link.on_data, link.on_lost, link.on_pause = self._from_server, self._server_lost, self._server_slow
         self._write(greeting)
+        link.attach(self._from_server, self._server_lost, self._server_slow)
         if rest:
             session.receive_from_client(rest)
             self._after()
@@ -345,6 +356,7 @@ class ClientConnection(asyncio.Protocol):
         short = session.answer(data)
         if short is not None:
             self._write(short)
+            self._mind_recorder()
             return
         session.receive_from_server(data)
         self._after()
@@ -362,13 +374,9 @@ class ClientConnection(asyncio.Protocol):
             self._write(out)
         while session.commands:
             self._carry_out(session.commands.pop(0), session)
-        recorder = self._recorder
-        if recorder is not None and recorder.backlog > self._gateway.limits.session_backlog_bytes:
-            self._wait_for_recorder()
-        if session.blocked and session.client_backlog > _CLIENT_BACKLOG and not self._client_paused:
-            self._pace_client(True)
-        elif self._client_paused and not session.blocked:
-            self._pace_client(False)
+        self._mind_recorder()
+        waits = bool(session.blocked) and session.client_backlog > _CLIENT_BACKLOG
+        self._pace_client(_SESSION_WAITS, waits)
 
     def _carry_out(self, command: Command, session: Session) -> None:
         if isinstance(command, CloseSession):
@@ -381,9 +389,10 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.spawn(self._judge(command, session), "judge")
 
     async def _refresh(self, command: RefreshCatalog, session: Session) -> None:
-        if self._database is not None:
-            await self._database.refresh(force=command.force)
-        session.resume(refreshed=True)
+        database = self._database
+        if database is not None:
+            await database.refresh(force=command.force)
+        session.resume(refreshed=database is not None and database.readable)
         self._after()
 
     async def _judge(self, command: JudgeElsewhere, session: Session) -> None:
@@ -400,18 +409,20 @@ class ClientConnection(asyncio.Protocol):
 
     def _cancel_upstream(self) -> None:
         link, database = self._link, self._database
-        if link is not None and database is not None and not self._gateway.stopping:
-            self._gateway.spawn(_cancel(database, link.login.pid, link.login.key), "cancel")
+        if link is not None and database is not None:
+            self._gateway.spawn(_cancel(database, link.login.pid, link.login.key), CANCEL)
 
     # -- pacing --------------------------------------------------------------------------------------------------
 
     def _server_slow(self, slow: bool) -> None:
-        self._pace_client(slow)
+        self._pace_client(_SERVER_SLOW, slow)
 
-    def _pace_client(self, pause: bool) -> None:
-        if self._client_paused == pause or self._lost:
+    def _pace_client(self, reason: int, pause: bool) -> None:
+        """Stop reading the client while there is any reason to."""
+        before = self._client_held
+        self._client_held = before | reason if pause else before & ~reason
+        if bool(before) == bool(self._client_held) or self._lost or self._transport.is_closing():
             return
-        self._client_paused = pause
         if pause:
             self._transport.pause_reading()
         else:
@@ -426,12 +437,18 @@ class ClientConnection(asyncio.Protocol):
         else:
             link.transport.resume_reading()
 
-    def _wait_for_recorder(self) -> None:
-        if self._polling:
+    def _mind_recorder(self) -> None:
+        """Read nothing more while the recorder is too far behind."""
+        recorder = self._recorder
+        if (
+            recorder is None
+            or recorder.backlog <= self._gateway.limits.session_backlog_bytes
+            or self._polling
+        ):
             return
         self._polling = True
         self._pace_upstream()
-        self._pace_client(True)
+        self._pace_client(_RECORDER_SLOW, True)
         asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
 
     def _poll_recorder(self) -> None:
@@ -448,7 +465,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._polling = False
         self._pace_upstream()
-        self._pace_client(False)
+        self._pace_client(_RECORDER_SLOW, False)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -472,6 +489,9 @@ class ClientConnection(asyncio.Protocol):
     def _close_transport(self) -> None:
         if not self._transport.is_closing():
             self._transport.close()
+            if self._deadline is not None:
+                self._deadline.cancel()
+            self._deadline = asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
         self._gateway.pending.discard(self)
 
     def _end(self, reason: str) -> None:
@@ -485,7 +505,7 @@ class ClientConnection(asyncio.Protocol):
             self._authenticating.cancel()
         link, session = self._link, self._session
         if link is not None:
-            if session is not None and session.entries and self._lost:
+            if session is not None and session.entries and reason != CLIENT_ENDED:
                 self._cancel_upstream()  # nobody is left to read the answer
             link.on_data = link.on_lost = link.on_pause = None
             link.write(frontend.terminate())

@@ -45,6 +45,7 @@ class Database:
         self.name = name
         self.dialer = dialer
         self.judge: Judge | None = None
+        self.readable = True  # the catalog could be read when it was last asked for
         self._policy = policy
         self._keys = keys
         self._check_seconds = check_seconds
@@ -68,8 +69,11 @@ class Database:
             if not force and time.monotonic() - self._checked < _FRESH:
                 return False
             try:
-                return await self._refresh()
+                moved = await self._refresh()
+                self.readable = True
+                return moved
             except SallyportError as error:
+                self.readable = False
                 log.warning("catalog not refreshed", target=self.name, reason=str(error))
                 if self.judge is None:
                     if isinstance(error, RefusedError):

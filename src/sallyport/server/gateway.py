@@ -33,6 +33,9 @@ log = structlog.get_logger("sallyport.gateway")
 
 _POLICY_SECONDS = 1.0
 _MAX_PENDING_LOGINS = 1_000
+#: Name of the tasks that deliver CancelRequests; a gateway that stops gives them this long (seconds).
+CANCEL = "cancel"
+_CANCEL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,9 @@ class Gateway:
             if not self._sessions and not self.pending:
                 break
             await asyncio.sleep(0.05)
+        cancels = [task for task in self._tasks if task.get_name() == CANCEL]
+        if cancels:
+            await asyncio.wait(cancels, timeout=_CANCEL_SECONDS)
         for database in self.databases.values():
             await database.close()
         for task in list(self._tasks):

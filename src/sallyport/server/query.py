@@ -40,8 +40,9 @@ class QueryClient:
                 self._link = await self._dialer.open(
                     {"application_name": "sallyport", "client_encoding": "UTF8"}
                 )
-                self._link.on_data = self._data
-                self._link.on_lost = self._lost
+                self._link.attach(self._data, self._lost)
+                if self._link is None:
+                    raise QueryError("the connection to the target was lost", "08006")
             self._rows, self._error = [], None
             self._answer = asyncio.get_running_loop().create_future()
             self._link.write(frontend.query(sql))

@@ -12,7 +12,7 @@ import structlog
 from sallyport.core.errors import ProtocolError, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.server.tls import TlsLayer
-from sallyport.session.upstream_login import Step, UpstreamError, UpstreamLogin
+from sallyport.session.upstream_login import UpstreamError, UpstreamLogin
 from sallyport.targets.credentials import CredentialError, resolve
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram
@@ -32,6 +32,7 @@ class UpstreamLink(asyncio.Protocol):
         "_ready",
         "_tls",
         "context",
+        "early",
         "host",
         "login",
         "on_data",
@@ -48,9 +49,10 @@ class UpstreamLink(asyncio.Protocol):
         self.on_lost: Callable[[], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
         self.transport: Any = None
+        self.early = bytearray()  # what came behind the login before anybody listened
         self._tls: TlsLayer | None = None
         self._lost = False
-        self._ready: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -78,7 +80,25 @@ class UpstreamLink(asyncio.Protocol):
         except (ProtocolError, UpstreamError) as error:
             self._fail(error)
 
+    def attach(
+        self,
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[], None],
+        on_pause: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Listen from here on: gets what came since the login, and is told at once when the connection is gone already."""
+        self.on_data, self.on_lost, self.on_pause = on_data, on_lost, on_pause
+        early = bytes(self.early)
+        self.early.clear()
+        if early:
+            on_data(early)
+        if self._lost and self.on_lost is not None:
+            self.on_lost()
+
     def _login_data(self, data: bytes) -> None:
+        if self.login.ready:
+            self.early += data
+            return
         behind = self.login.receive(data)
         if self.login.wants_tls and self._tls is None:
             if self.context is None:
@@ -88,8 +108,9 @@ class UpstreamLink(asyncio.Protocol):
             self.transport.write(self._tls.outgoing())
             return
         self._flush_login()
-        if self.login.step is Step.READY and not self._ready.done():
-            self._ready.set_result(behind)
+        if self.login.ready and not self._ready.done():
+            self.early += behind
+            self._ready.set_result(None)
 
     def _channel_binding(self) -> bytes | None:
         certificate = self._tls.peer_certificate() if self._tls is not None else None
@@ -126,9 +147,9 @@ class UpstreamLink(asyncio.Protocol):
         if self.on_pause is not None:
             self.on_pause(False)
 
-    async def logged_in(self) -> bytes:
-        """Wait for the login; bytes that came behind it. Raises UpstreamError or ProtocolError."""
-        return await self._ready
+    async def logged_in(self) -> None:
+        """Wait for the login. Raises UpstreamError or ProtocolError."""
+        await self._ready
 
     def close(self) -> None:
         if self.transport is not None and not self._lost:
@@ -169,6 +190,10 @@ class Dialer:
                 link = await self._connect(login)
                 await link.logged_in()
                 return link
+        except asyncio.CancelledError:
+            if link is not None:
+                link.abort()
+            raise
         except TimeoutError:
             if link is not None:
                 link.abort()

@@ -50,6 +50,9 @@ CATALOG_UNKNOWN = refuse(
     "Try again; the gateway's operator finds the reason in its log.",
 )
 
+#: The reason of :class:`CloseSession` when the client said Terminate.
+CLIENT_ENDED = "the client ended the session"
+
 #: What a client may send before it knows whether COPY begins: Flush and Sync, which COPY ignores, and Terminate.
 _BEFORE_COPY = frozenset(b"HSX")
 
@@ -411,7 +414,7 @@ def _ignored(session: Session, data: bytes | bytearray, start: int, end: int) ->
 
 def _terminate(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
     session.to_server += frontend.terminate()
-    session.close(None, "the client ended the session")
+    session.close(None, CLIENT_ENDED)
 
 
 _HANDLERS: dict[str, Handler] = {

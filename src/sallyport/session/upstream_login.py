@@ -66,6 +66,11 @@ class UpstreamLogin:
     _scram: scram.ScramClient | None = None
     _proved: bool = False
 
+    @property
+    def ready(self) -> bool:
+        """The server said ReadyForQuery."""
+        return self.step is Step.READY
+
     def start(self) -> None:
         if self.tls:
             self.step = Step.TLS_ANSWER
