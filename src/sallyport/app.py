@@ -24,6 +24,7 @@ from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.policy.load import PolicyFile
+from sallyport.policy.model import Policy
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -111,6 +112,15 @@ async def _secrets(references: Mapping[str, SecretRef]) -> dict[str, Secret]:
     return {name: await resolve(_reference(given, f"mask_keys.{name}")) for name, given in references.items()}
 
 
+def check_together(config: Config, policy: Policy) -> None:
+    """What only configuration and policy together can show. Raises ConfigError."""
+    for key in sorted(policy.hash_keys() - config.mask_keys.keys()):
+        raise ConfigError(
+            f"{policy.filename}: a hash mask uses the key {key!r}, which is not in the configuration. "
+            f"Add 'mask_keys: {{{key}: {{file: ...}}}}' there"
+        )
+
+
 def _limits(config: Config) -> GatewayLimits:
     limits = config.limits
     return GatewayLimits(
@@ -145,6 +155,7 @@ def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
 async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A gateway that listens; gives it and the address it got. Everything it started ends with the block."""
     policy = PolicyFile(config.policy_path)
+    check_together(config, policy.current)
     context = (
         tls.server_context(Path(config.tls.certificate), Path(config.tls.key))
         if config.tls is not None

@@ -114,12 +114,9 @@ class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``directory``: default is ``recordings`` under ``data``. ``durability`` strict: the intent is on disk
-    before the statement is sent.
-    """
+    """``directory``: default is ``recordings`` under ``data``."""
 
     directory: str = ""
-    durability: Literal["normal", "strict"] = "normal"
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

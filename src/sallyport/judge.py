@@ -24,14 +24,8 @@ from sallyport.masking.plan import MaskPlan, build_plan
 from sallyport.policy.allowance import Bounds, HourlyUse
 from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
 from sallyport.policy.decision import Decision, Outcome
-from sallyport.policy.influence import (
-    check_flows,
-    check_functions,
-    check_influence,
-    check_settings,
-    check_unknowns,
-)
 from sallyport.policy.model import Policy
+from sallyport.policy.outcome import outcome_of
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
@@ -220,20 +214,7 @@ class View:
         return Verdict(verdict.facts, verdict.sql, refusal, Outcome.DENY, effects=verdict.effects)
 
     def _decide(self, sql: bytes, facts: StatementFacts) -> Verdict:
-        masks = self.subject_policy.masks
-        text = sql.decode()
-        refusal = (
-            check_unknowns(facts, text)
-            or check_functions(facts, self.subject_policy, text)
-            or check_settings(facts, self.subject_policy, text)
-        )
-        decision = self.subject_policy.decide(facts)
-        if refusal is None and decision.outcome is not Outcome.ALLOW:
-            refusal = decision.refusal or internal_refusal()
-        if refusal is None and masks:
-            refusal = check_influence(facts, masks, self.catalog, sql) or check_flows(
-                facts, masks, self.catalog, sql
-            )
+        decision, refusal = outcome_of(self.subject_policy, facts, sql.decode())
         inner = None
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner)

@@ -111,6 +111,8 @@ def _check(file: Path | None, config_path: Path) -> None:
     policy = load_policy(file or Path(config.policy if config else ""))
     warnings = list(policy.warnings)
     if config is not None:
+        from sallyport.app import check_together
+
         check_together(config, policy)
         warnings += [
             f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
@@ -120,15 +122,6 @@ def _check(file: Path | None, config_path: Path) -> None:
     typer.echo(
         f"OK: version {policy.version}, {len(policy.rules)} rules, {len(policy.masks)} masks: {policy.filename}"
     )
-
-
-def check_together(config: Config, policy: Policy) -> None:
-    """What only configuration and policy together can show. ConfigError."""
-    for key in sorted(policy.hash_keys() - config.mask_keys.keys()):
-        raise ConfigError(
-            f"{policy.filename}: a hash mask uses the key {key!r}, which is not in the configuration. "
-            f"Add 'mask_keys: {{{key}: {{file: ...}}}}' there"
-        )
 
 
 def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:

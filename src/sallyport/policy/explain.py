@@ -12,14 +12,8 @@ from dataclasses import dataclass
 from sallyport.core.errors import Refusal
 from sallyport.policy.bind import SubjectPolicy
 from sallyport.policy.decision import ColumnMask, MaskSpec, Outcome, RuleTrace
-from sallyport.policy.influence import (
-    check_flows,
-    check_functions,
-    check_influence,
-    check_settings,
-    check_unknowns,
-)
 from sallyport.policy.needs import needs_of
+from sallyport.policy.outcome import outcome_of
 from sallyport.sql.facts import Dependence, OutputColumn, StatementFacts
 
 
@@ -51,18 +45,7 @@ class Explanation:
 def explain(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> Explanation:
     """Explain one statement of the script ``sql``."""
     catalog = policy.standing.catalog
-    decision = policy.decide(facts)
-    refusal = (
-        check_unknowns(facts, sql)
-        or check_functions(facts, policy, sql)
-        or check_settings(facts, policy, sql)
-    )
-    if refusal is None:
-        refusal = decision.refusal
-    if refusal is None:
-        refusal = check_influence(facts, policy.masks, catalog, sql) or check_flows(
-            facts, policy.masks, catalog, sql
-        )
+    decision, refusal = outcome_of(policy, facts, sql)
     outcome = decision.outcome if refusal is decision.refusal else Outcome.DENY
     return Explanation(
         outcome=outcome,
