@@ -106,7 +106,7 @@ class Target:
         id_, type_, current = found
         if not indirection and value.type != type_ and value.type:
             judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", (value,), at)
-        if value.sources and (value.type != type_ or type_ in MODIFIED):
+        if value.sources and (not value.type or type_ in MODIFIED):
             a.influence(value.sources, Clause.MAY_FAIL, False, at)
         for target in {id_, *(s for s in current.sources if current.bare)}:
             a.flow(target, value.sources, at)

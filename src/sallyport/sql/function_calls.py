@@ -168,8 +168,10 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
 
 
 def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
-    if not found.writes:
+    if found.reason:
         a.unknown("SP1103", f"allow this sequence function: it {found.reason}", position=at)
+        return
+    if not found.writes:
         return
     text = values[0].literal if values and values[0].constant else None
     relation = _relation_literal(a, text) if text is not None else None

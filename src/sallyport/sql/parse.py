@@ -10,6 +10,8 @@ The grammar's left recursion is limited only by memory, and writing the tree out
 operators overflows an 8 MB stack and kills the process. Texts above :data:`SMALL` bytes are therefore parsed on one thread that
 has a stack larger than the longest accepted text can use (measured: at most 128 bytes of stack per byte of text; see tests/sql).
 
+Runs of operator characters, which the scanner reads in quadratic time, are refused before it sees them.
+
 The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pins both.
 """
 
@@ -17,7 +19,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import operator
 import queue
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -160,6 +164,20 @@ def too_deep() -> RefusedError:
     )
 
 
+#: The scanner reads a run of operator characters to its end for every token it takes from it ("/*/*/*", "+-+-"): quadratic, and a
+#: megabyte would take minutes. Banners in comments, which repeat one character, are harmless.
+_RUN = re.compile(rb"[~!@#^&|`?+\-*/%<>=]{129,}")
+_CHANGES = 8
+
+
+def _slow_to_scan(sql: bytes) -> bool:
+    for match in _RUN.finditer(sql):
+        run = match[0]
+        if b"+" * 64 in run or sum(map(operator.ne, run, run[1:])) > _CHANGES:
+            return True
+    return False
+
+
 def _check_text(sql: bytes, max_length: int) -> None:
     limit = min(max_length, MAX_LENGTH)
     if len(sql) > limit:
@@ -168,6 +186,14 @@ def _check_text(sql: bytes, max_length: int) -> None:
                 "SP1105",
                 f"the statement is too long: {len(sql)} bytes, {limit} are accepted",
                 hint="Send data with COPY or bind parameters, or split the script.",
+            )
+        )
+    if _slow_to_scan(sql):
+        raise RefusedError(
+            refuse(
+                "SP1105",
+                "the statement contains a run of more than 128 operator characters",
+                hint="Put spaces between them; in a literal, send the text as a bind parameter.",
             )
         )
     if b"\0" in sql:

@@ -53,7 +53,8 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     for influence in expansion.influences:
         a.influence(frozenset((influence.column,)), influence.clause, influence.equality, at)
     for unknown in expansion.unknowns:
-        a.unknown(unknown.code, f"{unknown.what} (in {relation.qualified})", unknown.hint, at)
+        inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
+        a.unknown(unknown.code, unknown.what + inside, unknown.hint, at)
     a.seen.update(expansion.touched)
     return Item(
         relation.name,

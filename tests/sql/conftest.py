@@ -1,0 +1,62 @@
+"""A database with the schema of ``corpus/schema.sql``, and its catalog snapshot as the gateway would load it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sallyport.sql.catalog import CatalogSnapshot
+from tests.support.postgres import Server
+from tests.targets.query import catalog_of
+
+CORPUS = Path(__file__).with_name("corpus")
+DATABASE = "sql_facts"
+
+
+@contextmanager
+def fixture_database(superuser_dsn: str, name: str = DATABASE) -> Iterator[str]:
+    """Create the database; dropped afterwards, as the server is shared."""
+    with psycopg.connect(superuser_dsn, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)")
+        connection.execute(f"create database {name}")
+        dsn = superuser_dsn.rpartition("/")[0] + "/" + name
+        try:
+            with psycopg.connect(dsn, autocommit=True) as inside:
+                schema = (CORPUS / "schema.sql").read_text()
+                if inside.info.server_version < 180000:  # virtual generated columns are new there
+                    schema = schema.replace(" virtual", " stored")
+                inside.execute(schema.encode())
+            yield dsn
+        finally:
+            connection.execute(f"drop database if exists {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def facts_dsn(postgres: Server) -> Iterator[str]:
+    with fixture_database(postgres.superuser_dsn) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def catalog(facts_dsn: str) -> CatalogSnapshot:
+    return catalog_of(facts_dsn)
+
+
+def statements(file: str) -> list[str]:
+    """The statements of a corpus file: one per ``;`` at a line's end."""
+    text = (CORPUS / file).read_text(encoding="utf-8")
+    return [part.strip() for part in text.split(";\n") if part.strip()]
+
+
+def blocks(file: str) -> list[tuple[str, str]]:
+    """Label and query of every block of a corpus file; a block begins with a ``-- label`` line after an empty one."""
+    text = (CORPUS / file).read_text(encoding="utf-8")
+    found = []
+    for part in text.split("\n\n-- ")[1:]:
+        label, _, query = part.partition("\n")
+        found.append((label, query.strip()))
+    return found
