@@ -17,7 +17,6 @@ _NAMED = [
     "d customer_orders",
     "d orders_2025",
     "df order_total",
-    "sf+ order_total",
 ]
 
 
@@ -49,10 +48,11 @@ def test_describe_commands(door: Gateway, command: str) -> None:
     check_no_secrets(through.stdout, door)
 
 
-def test_the_source_of_functions_stays_in_the_database(door: Gateway) -> None:
-    """\\df+ would read it; what a function holds may be a secret."""
-    done = run_psql(door.dsn(), "\\df+ order_total\nSELECT 'alive';\n")
-    assert "[SP1104]" in done.stderr
+@pytest.mark.parametrize("command", ["df+", "sf"])
+def test_the_source_of_functions_stays_in_the_database(door: Gateway, command: str) -> None:
+    """What a function's text holds may be a secret."""
+    done = run_psql(door.dsn(), f"\\{command} order_total\nSELECT 'alive';\n")
+    assert "[SP110" in done.stderr
     assert "quantity" not in done.stdout + done.stderr
     assert done.stdout.strip() == "alive"
 
