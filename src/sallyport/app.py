@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -239,6 +240,8 @@ async def serve_async(config: Config, ready: Callable[[str, int], None]) -> None
 def serve(config: Config, ready: Callable[[str, int], None]) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
+    # Messages make and drop many small tuples; the default thresholds would scan them all again and again.
+    gc.set_threshold(20_000, 20, 50)
     try:
         import uvloop
     except ImportError:

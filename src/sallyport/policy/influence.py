@@ -186,6 +186,18 @@ def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | byte
     for change in _settings(facts):
         verdict = classify_setting(change.name, change.value)
         position = character_position(sql, change.position)
+        if (
+            change.value is not None
+            and change.name.lower() == "statement_timeout"
+            and policy.limits.statement_timeout
+        ):
+            return refuse(
+                "SP1301",
+                "the setting statement_timeout cannot be changed through the gateway",
+                f"Policy bounds every statement to {policy.limits.statement_timeout:g} seconds.",
+                "Leave it as it is.",
+                position,
+            )
         if verdict.kind == "allowed" or (not change.name and change.value is None):
             continue  # RESET ALL goes back to what the gateway itself set in the StartupMessage
         if verdict.kind == "search_path":

@@ -382,7 +382,7 @@ class ClientConnection(asyncio.Protocol):
         if isinstance(command, CloseSession):
             self._end(command.reason)
         elif isinstance(command, CancelUpstream):
-            self._cancel_upstream()
+            self._gateway.spawn(self._cancel_and_resume(session), CANCEL)
         elif isinstance(command, RefreshCatalog):
             self._gateway.spawn(self._refresh(command, session), "refresh catalog")
         elif isinstance(command, JudgeElsewhere):
@@ -398,6 +398,14 @@ class ClientConnection(asyncio.Protocol):
     async def _judge(self, command: JudgeElsewhere, session: Session) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._gateway.judging, command.view.judge, command.sql)
+        session.resume()
+        self._after()
+
+    async def _cancel_and_resume(self, session: Session) -> None:
+        """Only when the server has taken the cancel may the next statement go there: it could be hit in place of this one."""
+        link, database = self._link, self._database
+        if link is not None and database is not None:
+            await _cancel(database, link.login.pid, link.login.key)
         session.resume()
         self._after()
 
@@ -440,16 +448,20 @@ class ClientConnection(asyncio.Protocol):
     def _mind_recorder(self) -> None:
         """Read nothing more while the recorder is too far behind."""
         recorder = self._recorder
-        if (
-            recorder is None
-            or recorder.backlog <= self._gateway.limits.session_backlog_bytes
-            or self._polling
-        ):
+        if recorder is None or self._polling or not self._recorder_behind(recorder, 1):
             return
         self._polling = True
         self._pace_upstream()
         self._pace_client(_RECORDER_SLOW, True)
         asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
+
+    def _recorder_behind(self, recorder: SessionRecording, part: int) -> bool:
+        """Is more waiting to be written than a ``part`` of what this session, or all of them, may have waiting?"""
+        limits, everyone = self._gateway.limits, self._gateway.recorder.backlog
+        return (
+            recorder.backlog > limits.session_backlog_bytes // part
+            or everyone > limits.recorder_backlog_bytes // part
+        )
 
     def _poll_recorder(self) -> None:
         recorder = self._recorder
@@ -460,7 +472,7 @@ class ClientConnection(asyncio.Protocol):
             self._polling = False
             self.shut(refuse("SP1801", "the session cannot be recorded any more"), "recording failed")
             return
-        if recorder.backlog > self._gateway.limits.session_backlog_bytes // 2:
+        if self._recorder_behind(recorder, 2):
             asyncio.get_running_loop().call_later(_BACKLOG_POLL, self._poll_recorder)
             return
         self._polling = False

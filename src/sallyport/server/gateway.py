@@ -7,6 +7,7 @@ one is logged and the old one stays.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
@@ -74,6 +75,7 @@ class Gateway:
         self.judging = ThreadPoolExecutor(1, thread_name_prefix="sallyport-judge")
         self.pending: set[ClientConnection] = set()
         self.stopping = False
+        self._policy_problem: str | None = None
         self._sessions: dict[int, tuple[bytes, ClientConnection]] = {}
         self._per_subject: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -106,6 +108,9 @@ class Gateway:
     async def _first_load(self, database: Database) -> None:
         try:
             await database.ready()
+            # Catalogs are large and live long: kept out of every later collection, which would stop all sessions for it.
+            gc.collect()
+            gc.freeze()
         except RefusedError as error:
             log.warning(
                 "target is not ready", target=database.name, reason=error.refusal.detail or str(error)
@@ -130,10 +135,9 @@ class Gateway:
     def reload_policy(self) -> None:
         """Take a changed policy file, or say why not."""
         changed, problem = self.policy.reload()
-        if problem is not None:
-            if changed:
-                log.error("policy not reloaded; the old one stays in force", reason=problem)
-            return
+        if problem is not None and problem != self._policy_problem:  # said once, not every second
+            log.error("policy not reloaded; the old one stays in force", reason=problem)
+        self._policy_problem = problem
         if not changed:
             return
         log.info("policy reloaded", version=self.policy.current.version)

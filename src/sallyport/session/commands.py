@@ -30,9 +30,9 @@ class JudgeElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class CancelUpstream:
-    """Send a CancelRequest for this session's own backend: a limit was exceeded."""
+    """Send a CancelRequest for this session's own backend: a limit was exceeded. Blocks, or it could hit the next statement."""
 
-    blocks: ClassVar[bool] = False
+    blocks: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)

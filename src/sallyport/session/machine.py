@@ -229,8 +229,13 @@ class Session:
 
     def bind_view(self) -> None:
         """Take the policy and catalog in force now."""
+        before = getattr(self, "view", None)
         self.generation = self.judge.generation
         self.view = self.judge.view(self.subject, self.search_path)
+        if before is not None and before.policy_version != self.view.policy_version:
+            self.recorder.note("policy", f"policy {self.view.policy_version} is in force")
+        if before is not None and before.epoch != self.view.epoch:
+            self.recorder.note("catalog", f"catalog {self.view.epoch} is in force")
         bounds = self.view.bounds
         if not bounds.any:
             self.allowance = None

@@ -63,7 +63,7 @@ def spent(what: str) -> Refusal:
 
 
 def _exceeded(session: Session, what: str) -> None:
-    session.commands.append(CancelUpstream())
+    session.block(CancelUpstream())
     withhold(
         session,
         refuse(

@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import operator
+import os
 import queue
 import re
 import threading
@@ -136,6 +137,16 @@ class _BigStack:
 _big_stack = _BigStack()
 
 
+def _after_fork() -> None:
+    """A forked worker has none of its parent's threads."""
+    global _big_stack
+    _big_stack = _BigStack()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def _depth_exceeds(tree: Any, limit: int) -> bool:
     """Whether objects and arrays nest deeper than ``limit``, found without recursion."""
     level: list[Any] = [tree]
@@ -216,8 +227,10 @@ def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
         raise RefusedError(refuse(code, message, position=max(position, 0)))
     try:
         tree = _decode(text)
-    except (RecursionError, msgspec.DecodeError):
+    except RecursionError:
         raise too_deep() from None
+    except msgspec.DecodeError:
+        raise RefusedError(refuse("SP1102", "the statement's parse tree cannot be read")) from None
     if _depth_exceeds(tree, MAX_DEPTH):
         raise too_deep()
     return [_raw(sql, item) for item in tree.get("stmts", ())]
