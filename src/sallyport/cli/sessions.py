@@ -61,12 +61,12 @@ Example: sallyport sessions list --target shop --limit 20
 
 _HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time.
 
-With --json: one object per line, the session first. Example: sallyport sessions show s_01m7xtb2
+With --json: one object per line, the session first. Example: sallyport sessions show ses_01m7xtb2
 """
 
 _HELP_REPLAY = """Replay a session as the agent saw it, at its pace.
 
-With --json: one object per line and no waiting. Example: sallyport sessions replay s_01m7xtb2 --speed 4
+With --json: one object per line and no waiting. Example: sallyport sessions replay ses_01m7xtb2 --speed 4
 """
 
 _HELP_VERIFY = """Check the hash chain of one recording, or of all.
