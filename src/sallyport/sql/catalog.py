@@ -48,7 +48,8 @@ class Relation:
     row_type: int = 0  # pg_class.reltype
     extension: str = ""
     persistence: str = "p"
-    hidden_functions: tuple[int, ...] = ()  # user-made functions its checks, defaults, indexes, policies, rules and triggers call
+    #: user-made functions that its checks, defaults, indexes, policies, rules and triggers call
+    hidden_functions: tuple[int, ...] = ()
 
     @property
     def qualified(self) -> str:

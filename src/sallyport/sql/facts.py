@@ -180,6 +180,5 @@ class StatementFacts:
     has_where: bool | None = None
     inner: StatementFacts | None = None
     copy_format: CopyFormat | None = None
-    touched: frozenset[ColumnId] = field(
-        default=frozenset()
-    )  # every column mentioned anywhere: errors about them are scrubbed
+    #: every column mentioned anywhere: errors about them are scrubbed
+    touched: frozenset[ColumnId] = field(default=frozenset())
