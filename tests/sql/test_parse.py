@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 
@@ -138,6 +140,29 @@ def test_depth_never_raises_recursion_errors(name: str, catalog: CatalogSnapshot
     assert answers[0] == "judged" or name == "explain"
     assert set(answers) <= {"judged", "SP1105", "SP1101"}
     assert answers == sorted(answers, key=["judged", "SP1105", "SP1101"].index)
+
+
+def test_every_character_survives_the_way_through_json() -> None:
+    text = (
+        "".join(map(chr, [*range(1, 0x250), 0x2028, 0xFFFE, 0xFFFF, 0x1F600]))
+        .replace("'", "''")
+        .replace('"', '""')
+    )
+    (raw,) = parse(f"""select '{text}' as "{"é" * 20}" """.encode())
+    target = raw.node["SelectStmt"]["targetList"][0]["ResTarget"]
+    assert target["val"]["A_Const"]["sval"]["sval"] == text.replace("''", "'")
+    assert target["name"] == "é" * 20
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_large_texts_are_parsed_after_a_fork() -> None:
+    large = b"select 1" + b" " * SMALL
+    assert len(parse(large)) == 1
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        os._exit(0 if len(parse(large)) == 1 else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("part", ["+", "/*", "/**/", "-+", "+/**/", "=*/*"])
