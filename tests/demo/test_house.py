@@ -14,6 +14,7 @@ from sallyport.demo import house, main, tour
 from sallyport.demo.postgres import bundled
 from sallyport.policy.load import load_policy
 from tests.support.gateway import SHOP_POLICY
+from tests.support.places import scratch_dir
 from tests.support.postgres import Server
 
 
@@ -88,16 +89,16 @@ def test_a_code_is_found_in_a_refusal() -> None:
     assert tour.Reply(message="relation SP1201 does not exist").code == ""
 
 
-def test_the_second_demo_in_a_directory_is_refused(tmp_path: Path) -> None:
-    with (tmp_path / "lock").open("w") as handle:
+def test_the_second_demo_in_a_directory_is_refused() -> None:
+    directory = scratch_dir("locked")
+    with (directory / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert main.run(once=True, directory=tmp_path) == 1
+        assert main.run(once=True, directory=directory) == 1
 
 
-def test_nothing_runs_after_a_failed_start(tmp_path: Path) -> None:
+def test_nothing_runs_after_a_failed_start() -> None:
     """Whatever goes wrong on the way, no process keeps the directory in its command line."""
-    blocked = tmp_path / "demo"
-    blocked.mkdir()
+    blocked = scratch_dir("blocked")
     (blocked / "sallyport.yaml").mkdir()  # cannot be written
     assert main.run(once=True, directory=blocked) == 1
     found = subprocess.run(["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False)

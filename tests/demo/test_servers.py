@@ -130,5 +130,7 @@ def test_a_missing_program_is_named(tmp_path) -> None:
 def test_a_directory_that_the_account_cannot_enter_is_replaced(tmp_path) -> None:
     tmp_path.chmod(0o700)
     who = Account("nobody", 65534, 65534, switch=True)
-    assert reachable_dir(tmp_path / "demo", who) != tmp_path / "demo"
-    assert who.searches(reachable_dir(tmp_path / "demo", who))
+    found = reachable_dir(tmp_path / "demo", who)
+    assert found != tmp_path / "demo"
+    assert who.searches(found)
+    found.rmdir()
