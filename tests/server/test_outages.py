@@ -125,13 +125,17 @@ def _new_session_is_refused(gateway: Gateway) -> bool:
 
 def test_sigterm_says_goodbye(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
     gateway = make_gateway()
-    running = "state = 'active' AND query LIKE '%products a, products b, products c%' AND pid <> pg_backend_pid()"
+    running = (
+        "state = 'active' AND query LIKE '%products a, products b, products c%' AND pid <> pg_backend_pid()"
+    )
     with Raw(gateway) as idle, Raw(gateway) as busy, Raw(gateway) as early:
         idle.login()
         busy.login()
         early.startup()
         early.until("R")
-        busy.send(frontend.query("SELECT count(*) FROM products a, products b, products c, products d, products e"))
+        busy.send(
+            frontend.query("SELECT count(*) FROM products a, products b, products c, products d, products e")
+        )
         wait_for(lambda: backends(postgres, running) >= 1)
         os.kill(gateway.pid, signal.SIGTERM)
         assert idle.error()["C"] == "57P01"
@@ -152,7 +156,11 @@ def test_what_is_wrong_in_the_configuration_is_one_line(make_gateway: Callable[.
     def serve(text: str) -> subprocess.CompletedProcess[str]:
         gateway.config_file.write_text(text)
         return subprocess.run(
-            gateway.command("serve"), capture_output=True, text=True, timeout=20, env={**os.environ, **gateway.environment}
+            gateway.command("serve"),
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env={**os.environ, **gateway.environment},
         )
 
     for text, word in (

@@ -47,7 +47,12 @@ def test_cancel_needs_the_right_key(gateway: Gateway, minor: int) -> None:
         pid, key = raw.login(minor=minor)
         assert len(key) == (4 if minor == 0 else 32)
         raw.send(frontend.query(SLOW))
-        wrong = [(pid, bytes(len(key))), (pid + 1, key), (pid, key + b"\0"), (pid, key[:-1] + bytes([key[-1] ^ 1]))]
+        wrong = [
+            (pid, bytes(len(key))),
+            (pid + 1, key),
+            (pid, key + b"\0"),
+            (pid, key[:-1] + bytes([key[-1] ^ 1])),
+        ]
         for other, guess in wrong:
             with Raw(gateway) as second:
                 second.send(frontend.cancel_request(other, guess))
@@ -69,7 +74,9 @@ def test_the_targets_own_key_is_never_shown(gateway: Gateway, postgres: Server) 
             assert db.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", [pid]).fetchone() is None
 
 
-def test_a_client_that_leaves_in_the_middle_has_its_statement_cancelled(gateway: Gateway, postgres: Server) -> None:
+def test_a_client_that_leaves_in_the_middle_has_its_statement_cancelled(
+    gateway: Gateway, postgres: Server
+) -> None:
     running = "state = 'active' AND query LIKE '%orders a, orders b, orders c%' AND pid <> pg_backend_pid()"
     wait_for(lambda: backends(postgres, running) == 0)
     with Raw(gateway) as raw:
@@ -94,7 +101,9 @@ def test_a_client_that_does_not_read_costs_no_memory(gateway: Gateway) -> None:
             assert db.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_a_server_that_does_not_read_costs_no_memory(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+def test_a_server_that_does_not_read_costs_no_memory(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
     """What the client pipelines waits in the client, though the server goes on talking."""
     with FaultProxy(postgres.host, postgres.port) as proxy:
         behind = Server(postgres.version, postgres.cluster)
@@ -125,9 +134,13 @@ def _through(server: Server, port: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_a_login_given_up_leaves_no_connection_behind(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+def test_a_login_given_up_leaves_no_connection_behind(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
     with FaultProxy(postgres.host, postgres.port) as proxy:
-        gateway = make_gateway(extra={"targets": _through(postgres, proxy.port), "limits": {"login_seconds": 1.0}})
+        gateway = make_gateway(
+            extra={"targets": _through(postgres, proxy.port), "limits": {"login_seconds": 1.0}}
+        )
         with psycopg.connect(gateway.dsn()) as db:  # the catalog is there from now on
             db.execute("SELECT 1")
         proxy.from_server = Fault(stall_after=200)
@@ -194,7 +207,9 @@ def test_half_open_connections(short: Gateway) -> None:
             pass
 
 
-def test_a_session_lives_no_longer_than_configured(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+def test_a_session_lives_no_longer_than_configured(
+    make_gateway: Callable[..., Gateway], postgres: Server
+) -> None:
     gateway = make_gateway(extra={"limits": {"session_seconds": 1.0}})
     with Raw(gateway) as raw:
         raw.login()

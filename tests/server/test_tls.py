@@ -77,7 +77,12 @@ def test_old_tls_is_refused(tls_gateway: Gateway) -> None:
 
 
 def test_garbage_instead_of_tls(tls_gateway: Gateway) -> None:
-    for garbage in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"x" * 64, b"\x00" * 64, b"\xff" * 9):
+    for garbage in (
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\xff\xff" + b"x" * 64,
+        b"\x00" * 64,
+        b"\xff" * 9,
+    ):
         with Raw(tls_gateway) as raw:
             raw.send(garbage)
             raw.socket.settimeout(3.0)

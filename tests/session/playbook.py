@@ -166,7 +166,9 @@ class Stage:
 
     def __init__(self, catalog: CatalogSnapshot, policy: str = POLICY) -> None:
         self.catalog = catalog
-        self.judge = Judge("shop", parse_policy(policy, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
+        self.judge = Judge(
+            "shop", parse_policy(policy, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20
+        )
 
     def change_policy(self, text: str) -> None:
         self.judge.update(policy=parse_policy(text, "policy.yaml"))
@@ -301,7 +303,8 @@ def _expect(run: Run, step: Step, where: str) -> None:
     for item in step.items:
         wanted += messages(item) if isinstance(item, bytes) else [item]
     same = len(got) == len(wanted) and all(
-        have == want if isinstance(want, bytes) else want.matches(have) for have, want in zip(got, wanted, strict=True)
+        have == want if isinstance(want, bytes) else want.matches(have)
+        for have, want in zip(got, wanted, strict=True)
     )
     if same:
         return

@@ -32,7 +32,8 @@ BIND = frontend.bind("", "")
 def out(columns: int, binary: bool = False) -> bytes:
     code = 1 if binary else 0
     return backend.message(
-        backend.COPY_OUT_RESPONSE, bytes([code]) + struct.pack("!H", columns) + struct.pack("!H", code) * columns
+        backend.COPY_OUT_RESPONSE,
+        bytes([code]) + struct.pack("!H", columns) + struct.pack("!H", code) * columns,
     )
 
 
@@ -135,7 +136,9 @@ def test_a_sync_that_arrives_during_copy_changes_nothing(stage: Stage) -> None:
     )
 
 
-@pytest.mark.parametrize("what", [query("SELECT 1"), parse("", "SELECT 1"), BIND, execute(), frontend.describe(b"P", "")])
+@pytest.mark.parametrize(
+    "what", [query("SELECT 1"), parse("", "SELECT 1"), BIND, execute(), frontend.describe(b"P", "")]
+)
 def test_other_messages_during_copy_in_end_the_session(stage: Stage, what: bytes) -> None:
     play(
         stage,
@@ -248,8 +251,10 @@ def test_copy_out_text_is_masked(stage: Stage) -> None:
         stage,
         client >> sql,
         server << sql,
-        server >> (out(3), data(f"1\t{CANARY}\tAda\n"), data(f"2\t{CANARY}\tBo\\tb\n"), END, done("COPY 2"), IDLE),
-        client << (out(3), data("1\t[redacted]\tAda\n"), data("2\t[redacted]\tBo\\tb\n"), END, done("COPY 2"), IDLE),
+        server
+        >> (out(3), data(f"1\t{CANARY}\tAda\n"), data(f"2\t{CANARY}\tBo\\tb\n"), END, done("COPY 2"), IDLE),
+        client
+        << (out(3), data("1\t[redacted]\tAda\n"), data("2\t[redacted]\tBo\\tb\n"), END, done("COPY 2"), IDLE),
     )
 
 
@@ -276,8 +281,26 @@ def test_copy_out_binary_is_masked(stage: Stage) -> None:
         stage,
         client >> sql,
         server << sql,
-        server >> (out(2, True), data(head), data(record(one, CANARY.encode())), data(b"\xff\xff"), END, done("COPY 1"), IDLE),
-        client << (out(2, True), data(head), data(record(one, b"[redacted]")), data(b"\xff\xff"), END, done("COPY 1"), IDLE),
+        server
+        >> (
+            out(2, True),
+            data(head),
+            data(record(one, CANARY.encode())),
+            data(b"\xff\xff"),
+            END,
+            done("COPY 1"),
+            IDLE,
+        ),
+        client
+        << (
+            out(2, True),
+            data(head),
+            data(record(one, b"[redacted]")),
+            data(b"\xff\xff"),
+            END,
+            done("COPY 1"),
+            IDLE,
+        ),
     )
 
 
@@ -323,4 +346,6 @@ def test_when_recording_fails_during_copy_in_it_is_ended(stage: Stage) -> None:
 
 
 def test_outside_copy_its_messages_are_ignored(stage: Stage) -> None:
-    play(stage, client >> (copy_data(b"x"), copy_done(), copy_fail("y")), server << NOTHING, client << NOTHING)
+    play(
+        stage, client >> (copy_data(b"x"), copy_done(), copy_fail("y")), server << NOTHING, client << NOTHING
+    )

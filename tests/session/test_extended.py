@@ -47,10 +47,13 @@ def test_everything_once(stage: Stage) -> None:
     described = stage.describe("customers.ssn")
     run = play(
         stage,
-        client >> (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
-        server << (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
+        client
+        >> (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
+        server
+        << (parse("s", SSN), describe(b"S", "s"), bind("p", "s"), describe(b"P", "p"), execute("p"), sync()),
         server >> (PARSED, NO_PARAMETERS, described, BOUND, described, rows(CANARY), done("SELECT 1"), IDLE),
-        client << (PARSED, NO_PARAMETERS, described, BOUND, described, rows(REDACTED), done("SELECT 1"), IDLE),
+        client
+        << (PARSED, NO_PARAMETERS, described, BOUND, described, rows(REDACTED), done("SELECT 1"), IDLE),
         client >> (close(b"S", "s"), close(b"P", "p"), sync()),
         server << (close(b"S", "s"), close(b"P", "p"), sync()),
         server >> (CLOSED, CLOSED, IDLE),
@@ -245,7 +248,18 @@ def test_what_is_withheld_does_not_open_the_next_segment(new_stage: Callable[[],
         client << (PARSED, BOUND, rows(REDACTED), SUSPENDED, IN_BLOCK),
         client >> (*bad, sync(), execute("p", 1), sync()),
         server << (*bad, sync(), execute("p", 1), sync()),
-        server >> (PARSED, BOUND, other, rows(CANARY), done("SELECT 1"), IN_BLOCK, rows(CANARY), SUSPENDED, IN_BLOCK),
+        server
+        >> (
+            PARSED,
+            BOUND,
+            other,
+            rows(CANARY),
+            done("SELECT 1"),
+            IN_BLOCK,
+            rows(CANARY),
+            SUSPENDED,
+            IN_BLOCK,
+        ),
         client << (PARSED, BOUND, refused("SP1203"), IN_BLOCK, rows(REDACTED), SUSPENDED, IN_BLOCK),
     )
 
@@ -310,7 +324,12 @@ def test_assumed_and_confirmed_cursors_may_differ(stage: Stage) -> None:
 
 def test_assumed_and_confirmed_in_fetch_and_execute(stage: Stage) -> None:
     for old, new, drop, use in (
-        (f"DECLARE c CURSOR WITH HOLD FOR {SECRET}", f"DECLARE c CURSOR WITH HOLD FOR {PUBLIC}", "CLOSE c", "FETCH 1 FROM c"),
+        (
+            f"DECLARE c CURSOR WITH HOLD FOR {SECRET}",
+            f"DECLARE c CURSOR WITH HOLD FOR {PUBLIC}",
+            "CLOSE c",
+            "FETCH 1 FROM c",
+        ),
         (f"PREPARE s AS {SECRET}", f"PREPARE s AS {PUBLIC}", "DEALLOCATE s", "EXECUTE s"),
     ):
         play(
@@ -393,8 +412,10 @@ def test_execute_through_the_extended_protocol_is_described_every_time(stage: St
         client << (BOUND, rows(REDACTED), done("SELECT 1"), IDLE),
         client >> (query("DEALLOCATE s"), query(f"PREPARE s AS {PUBLIC}"), *use),
         server << (query("DEALLOCATE s"), query(f"PREPARE s AS {PUBLIC}"), *asked),
-        server >> (done("DEALLOCATE"), IDLE, done("PREPARE"), IDLE, BOUND, a, rows("LAMP"), done("SELECT 1"), IDLE),
-        client << (done("DEALLOCATE"), IDLE, done("PREPARE"), IDLE, BOUND, rows("LAMP"), done("SELECT 1"), IDLE),
+        server
+        >> (done("DEALLOCATE"), IDLE, done("PREPARE"), IDLE, BOUND, a, rows("LAMP"), done("SELECT 1"), IDLE),
+        client
+        << (done("DEALLOCATE"), IDLE, done("PREPARE"), IDLE, BOUND, rows("LAMP"), done("SELECT 1"), IDLE),
     )
 
 
@@ -405,7 +426,9 @@ def test_execute_through_the_extended_protocol_is_described_every_time(stage: St
         (f"DECLARE s CURSOR FOR {SECRET}", ("CLOSE s", f"DECLARE s CURSOR FOR {PUBLIC}"), "FETCH ALL FROM s"),
     ],
 )
-def test_a_portal_of_execute_keeps_its_first_rows(stage: Stage, make: str, again: tuple[str, str], use: str) -> None:
+def test_a_portal_of_execute_keeps_its_first_rows(
+    stage: Stage, make: str, again: tuple[str, str], use: str
+) -> None:
     """The server keeps the rows of the first run; what the name means later is no reason to let them pass."""
     a = stage.describe("upper:25")
     play(
@@ -415,12 +438,14 @@ def test_a_portal_of_execute_keeps_its_first_rows(stage: Stage, make: str, again
         server >> (done("BEGIN"), IN_BLOCK),
         client << (done("BEGIN"), IN_BLOCK),
         client >> (query(make), parse("e", use), bind("p", "e"), execute("p", 1), sync()),
-        server << (query(make), parse("e", use), bind("p", "e"), describe(b"P", "p"), execute("p", 1), sync()),
+        server
+        << (query(make), parse("e", use), bind("p", "e"), describe(b"P", "p"), execute("p", 1), sync()),
         server >> (done("X"), IN_BLOCK, PARSED, BOUND, a, rows(CANARY), SUSPENDED, IN_BLOCK),
         client << (done("X"), IN_BLOCK, PARSED, BOUND, rows(REDACTED), SUSPENDED, IN_BLOCK),
         client >> (query(again[0]), query(again[1]), execute("p"), sync()),
         server << (query(again[0]), query(again[1]), BAD_EXECUTE, sync()),
-        server >> (done("X"), IN_BLOCK, done("X"), IN_BLOCK, server_error("34000", "no portal"), FAILED_BLOCK),
+        server
+        >> (done("X"), IN_BLOCK, done("X"), IN_BLOCK, server_error("34000", "no portal"), FAILED_BLOCK),
         client << (done("X"), IN_BLOCK, done("X"), IN_BLOCK, refused("SP1107"), FAILED_BLOCK),
     )
 
@@ -562,7 +587,15 @@ def test_deferred_constraints_speak_at_sync(stage: Stage) -> None:
 
 
 def test_answers_that_do_not_belong_end_the_session(stage: Stage) -> None:
-    for wrong in (PARSED, CLOSED, NO_DATA, SUSPENDED, rows(CANARY), done("SELECT 1"), backend.message(0x56, b"\0\0\0\0")):
+    for wrong in (
+        PARSED,
+        CLOSED,
+        NO_DATA,
+        SUSPENDED,
+        rows(CANARY),
+        done("SELECT 1"),
+        backend.message(0x56, b"\0\0\0\0"),
+    ):
         play(
             stage,
             client >> (bind("", "nothing"), sync()),

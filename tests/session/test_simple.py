@@ -9,7 +9,6 @@ from sallyport.session.machine import Session
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
-    POLICY,
     CANARY,
     FAILED,
     FAILED_BLOCK,
@@ -17,6 +16,7 @@ from tests.session.playbook import (
     IDLE,
     IN_BLOCK,
     NOTHING,
+    POLICY,
     Like,
     Run,
     Stage,
@@ -37,7 +37,12 @@ REDACTED = "[redacted]"
 
 
 def test_a_plain_query_passes_as_it_is(stage: Stage) -> None:
-    answer = (stage.describe("products.id", "products.name"), rows("1", "Lamp"), rows("2", None), done("SELECT 2"))
+    answer = (
+        stage.describe("products.id", "products.name"),
+        rows("1", "Lamp"),
+        rows("2", None),
+        done("SELECT 2"),
+    )
     run = play(
         stage,
         client >> query("SELECT id, name FROM products"),
@@ -96,12 +101,12 @@ def test_a_comment_before_the_refused_statement_hides_nothing(stage: Stage) -> N
     play(
         stage,
         client >> query("SELECT 1; -- and now\nDROP ROLE x"),
-        server << Like("Q", ("\nSELECT \"refused by sallyport\"",), ("DROP",)),
+        server << Like("Q", ('\nSELECT "refused by sallyport"',), ("DROP",)),
     )
     play(
         stage,
         client >> query("SELECT 1; /* ' \" */ DROP ROLE x"),
-        server << Like("Q", ("\nSELECT \"refused by sallyport\"",), ("DROP",)),
+        server << Like("Q", ('\nSELECT "refused by sallyport"',), ("DROP",)),
     )
 
 
@@ -112,8 +117,32 @@ def test_several_results_in_one_query(stage: Stage) -> None:
         stage,
         client >> query(sql),
         server << query(sql),
-        server >> (a, rows(CANARY), done("SELECT 1"), b, rows("7"), done("SELECT 1"), c, rows(CANARY), done("SELECT 1"), IDLE),
-        client << (a, rows(REDACTED), done("SELECT 1"), b, rows("7"), done("SELECT 1"), c, rows(REDACTED), done("SELECT 1"), IDLE),
+        server
+        >> (
+            a,
+            rows(CANARY),
+            done("SELECT 1"),
+            b,
+            rows("7"),
+            done("SELECT 1"),
+            c,
+            rows(CANARY),
+            done("SELECT 1"),
+            IDLE,
+        ),
+        client
+        << (
+            a,
+            rows(REDACTED),
+            done("SELECT 1"),
+            b,
+            rows("7"),
+            done("SELECT 1"),
+            c,
+            rows(REDACTED),
+            done("SELECT 1"),
+            IDLE,
+        ),
     )
 
 
@@ -149,7 +178,9 @@ def test_not_utf8_is_refused_and_the_session_lives(stage: Stage) -> None:
 
 
 def test_in_a_failed_transaction_postgresql_speaks_for_itself(stage: Stage) -> None:
-    aborted = server_error("25P02", "current transaction is aborted, commands ignored until end of transaction block")
+    aborted = server_error(
+        "25P02", "current transaction is aborted, commands ignored until end of transaction block"
+    )
     play(
         stage,
         client >> query("BEGIN"),
@@ -179,10 +210,24 @@ def test_pipelined_queries_keep_their_order(stage: Stage) -> None:
     a, b = stage.describe("customers.ssn"), stage.describe("products.id")
     play(
         stage,
-        client >> (query("SELECT ssn FROM customers"), query("DROP ROLE x"), query("SELECT id FROM products")),
+        client
+        >> (query("SELECT ssn FROM customers"), query("DROP ROLE x"), query("SELECT id FROM products")),
         server << (query("SELECT ssn FROM customers"), FAILS, query("SELECT id FROM products")),
-        server >> (a, rows(CANARY), done("SELECT 1"), IDLE, FAILED, IDLE, b, rows("7"), done("SELECT 1"), IDLE),
-        client << (a, rows(REDACTED), done("SELECT 1"), IDLE, Like("E", ("C42501\0",)), IDLE, b, rows("7"), done("SELECT 1"), IDLE),
+        server
+        >> (a, rows(CANARY), done("SELECT 1"), IDLE, FAILED, IDLE, b, rows("7"), done("SELECT 1"), IDLE),
+        client
+        << (
+            a,
+            rows(REDACTED),
+            done("SELECT 1"),
+            IDLE,
+            Like("E", ("C42501\0",)),
+            IDLE,
+            b,
+            rows("7"),
+            done("SELECT 1"),
+            IDLE,
+        ),
     )
 
 
@@ -270,7 +315,11 @@ def test_asynchronous_messages_in_the_middle_of_a_result(stage: Stage) -> None:
             rows(REDACTED), silent, done("SELECT 3"), IDLE,
         ),
     )  # fmt: skip
-    play(stage, server >> (status, heard, note), client << (status, silent, Like("N", ("withheld",), (CANARY,))))
+    play(
+        stage,
+        server >> (status, heard, note),
+        client << (status, silent, Like("N", ("withheld",), (CANARY,))),
+    )
 
 
 def test_a_result_that_is_not_what_was_judged_is_withheld_once(new_stage: Callable[[], Stage]) -> None:
@@ -349,7 +398,8 @@ def test_a_limit_on_rows_withholds_the_rest(stage: Stage) -> None:
         lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
         client >> query("SELECT name FROM products"),
         server << query("SELECT name FROM products"),
-        server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        server
+        >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
         does(one_error),
     )
     assert not run.closed
@@ -368,7 +418,8 @@ def test_a_limit_also_holds_for_the_result_behind_it(stage: Stage) -> None:
         lambda: Stage(stage.catalog, POLICY + "limits: {rows: 3}\n"),
         client >> (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
         server << (query("SELECT name FROM products"), query("SELECT ssn FROM customers")),
-        server >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
+        server
+        >> (stage.describe("products.name"), *(rows(f"row-{i}") for i in range(9)), done("SELECT 9"), IDLE),
         server >> (stage.describe("customers.ssn"), rows(CANARY), done("SELECT 1"), IDLE),
         does(masked),
     )
@@ -388,7 +439,8 @@ def test_when_recording_fails_statements_stop(new_stage: Callable[[], Stage]) ->
         server << FAILS,
         server >> (FAILED, IDLE),
         client << (refused("SP1801", "58030"), IDLE),
-        client >> (frontend.parse("", "SELECT 1"), frontend.bind("", ""), frontend.execute(), frontend.sync()),
+        client
+        >> (frontend.parse("", "SELECT 1"), frontend.bind("", ""), frontend.execute(), frontend.sync()),
         server << (Like("P", ("refused by sallyport",)), Like("B"), Like("E"), frontend.sync()),
         server >> (FAILED, IDLE),
         client << (refused("SP1801", "58030"), IDLE),
