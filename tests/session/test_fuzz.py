@@ -1,0 +1,243 @@
+"""Anything a client can send, in any timing, against the machine and a model server full of canaries.
+
+Whatever happens: no exception, no canary, and whole messages only. A conversation of well-formed messages also has to end where the server
+alone would have taken it: the same kinds of messages in the same order, and the same transaction status.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCatalog
+from sallyport.session.machine import Limits, Session
+from sallyport.wire import frontend
+from tests.session.decode import messages, show
+from tests.session.model import COMMANDS, COPY_IN, COPY_OUT, FAILING, QUERIES, ModelServer
+from tests.session.playbook import AGENT, CANARY, Recording, Stage
+
+NAMES = st.sampled_from(["", "s", "t"])
+CURSORS = st.sampled_from(["c", "d"])
+QUERY = st.sampled_from(list(QUERIES))
+COMMAND = st.sampled_from(
+    [*COMMANDS, FAILING, COPY_OUT, "", "DROP ROLE x", "SELEC", "SELECT 1 FROM customers WHERE ssn = 'x'"]
+)
+NAMED = st.one_of(
+    st.builds(lambda n, q: f"PREPARE {n} AS {q}", st.sampled_from("st"), QUERY),
+    st.builds("EXECUTE {}".format, st.sampled_from("st")),
+    st.builds("DEALLOCATE {}".format, st.sampled_from("st")),
+    st.builds(
+        lambda c, h, q: f"DECLARE {c} CURSOR {h}FOR {q}", CURSORS, st.sampled_from(["", "WITH HOLD "]), QUERY
+    ),
+    st.builds(lambda n, c: f"FETCH {n} FROM {c}", st.sampled_from(["1", "ALL"]), CURSORS),
+    st.builds("CLOSE {}".format, CURSORS),
+)
+PLAIN = st.one_of(QUERY, QUERY, COMMAND)
+TEXT = st.one_of(QUERY, COMMAND, NAMED, st.just(COPY_IN))
+PORTALS = st.one_of(NAMES, CURSORS)
+
+
+def conversation(
+    text: st.SearchStrategy[str], portals: st.SearchStrategy[str]
+) -> st.SearchStrategy[list[bytes]]:
+    """Well-formed messages; now and then a whole Parse, Bind, Execute, Sync."""
+    one = st.one_of(
+        st.builds(lambda parts: frontend.query("; ".join(parts)), st.lists(text, min_size=1, max_size=3)),
+        st.builds(frontend.parse, NAMES, text),
+        st.builds(frontend.bind, portals, NAMES),
+        st.builds(frontend.describe, st.just(b"S"), NAMES),
+        st.builds(frontend.describe, st.just(b"P"), portals),
+        st.builds(frontend.execute, portals, st.sampled_from([0, 0, 1, 2])),
+        st.builds(frontend.close, st.just(b"S"), NAMES),
+        st.builds(frontend.close, st.just(b"P"), portals),
+        st.just(frontend.sync()),
+        st.just(frontend.sync()),
+        st.just(frontend.flush()),
+        st.builds(
+            lambda n, p, q: frontend.parse(n, q) + frontend.bind(p, n) + frontend.execute(p) + frontend.sync(),
+            NAMES, portals, text,
+        ),
+        st.builds(lambda n: frontend.bind("", n) + frontend.execute("") + frontend.sync(), NAMES),
+    )  # fmt: skip
+    return st.lists(one, min_size=1, max_size=14)
+
+
+COPYING = st.one_of(
+    st.builds(frontend.copy_data, st.binary(max_size=9)),
+    st.just(frontend.copy_done()),
+    st.just(frontend.copy_fail("no")),
+)
+ANY = st.lists(st.one_of(conversation(TEXT, PORTALS), st.lists(COPYING, max_size=3)), max_size=4).map(
+    lambda found: [m for part in found for m in part]
+)
+TIMING = st.lists(st.tuples(st.sampled_from("ccsr"), st.sampled_from([1, 5, 17, 60, 1000])), max_size=40)
+FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+class Conversation:
+    """Client, machine and model server, with bytes under way between them."""
+
+    def __init__(self, stage: Stage, limits: Limits | None = None) -> None:
+        self.session = Session(AGENT, stage.judge, Recording(), ("public",), limits or Limits())
+        self.server = ModelServer(stage)
+        self.to_client = b""
+        self.from_client = b""
+        self.requests = b""  # from the gateway to the server
+        self.replies = b""
+        self.closed = False
+
+    def step(self, who: str, size: int) -> None:
+        if who == "c":
+            data, self.from_client = self.from_client[:size], self.from_client[size:]
+            if data:
+                self.session.receive_from_client(data)
+        elif who == "s":
+            data, self.requests = self.requests[:size], self.requests[size:]
+            self.replies += self.server.receive(data)
+        else:
+            data, self.replies = self.replies[:size], self.replies[size:]
+            if data:
+                self.session.receive_from_server(data)
+        self._collect()
+
+    def _collect(self) -> None:
+        session = self.session
+        while True:
+            self.requests += bytes(session.to_server)
+            self.to_client += bytes(session.to_client)
+            session.to_server.clear()
+            session.to_client.clear()
+            if not session.commands:
+                return
+            command = session.commands.pop(0)
+            if isinstance(command, CloseSession):
+                self.closed = True
+            elif isinstance(command, (RefreshCatalog, JudgeElsewhere)):
+                session.resume(refreshed=isinstance(command, RefreshCatalog))
+
+    def run(self, data: bytes, timing: list[tuple[str, int]]) -> None:
+        self.from_client = data
+        for who, size in timing:
+            self.step(who, size)
+        while not self.closed and (self.from_client or self.requests or self.replies):
+            for who in "csr":
+                self.step(who, 1 << 20)
+
+    def check(self) -> None:
+        assert CANARY.encode() not in self.to_client.lower()
+        assert b"".join(messages(self.to_client)) == self.to_client
+        for one in messages(self.to_client):
+            assert len(one) == 1 + int.from_bytes(one[1:5], "big")
+
+
+def kinds(data: bytes) -> list[str]:
+    """What is comparable between a direct connection and one through the gateway."""
+    return [chr(m[0]) + (m[5:].decode() if m[:1] == b"Z" else "") for m in messages(data)]
+
+
+@settings(FUZZ, max_examples=300)
+@given(messages_=ANY, timing=TIMING)
+def test_any_conversation(stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]) -> None:
+    conversation = Conversation(stage)
+    conversation.run(b"".join(messages_), timing)
+    conversation.check()
+
+
+#: Few words that fit together badly: one name, two statements whose results look alike, and errors before them.
+SECRET, PUBLIC = "SELECT upper(ssn) FROM customers", "SELECT upper(name) FROM products"
+_RUN = (
+    frontend.describe(b"P", "c"),
+    frontend.execute("c"),
+    frontend.execute("c", 1),
+    frontend.execute(""),
+    frontend.execute("", 1),
+)
+WORDS: list[bytes] = [
+    *(frontend.query(f"DECLARE c CURSOR WITH HOLD FOR {q}") for q in (SECRET, PUBLIC)),
+    *(frontend.query(f"PREPARE s AS {q}") for q in (SECRET, PUBLIC)),
+    *(frontend.parse("s", q) for q in (SECRET, PUBLIC, "EXECUTE s", "FETCH ALL FROM c")),
+    *(frontend.parse("", q) for q in (SECRET, PUBLIC, "EXECUTE s", "FETCH ALL FROM c", COPY_IN)),
+    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", COPY_IN, SECRET, PUBLIC)),
+    *(frontend.bind(portal, name) for portal in ("", "c") for name in ("", "s")),
+    frontend.close(b"S", "s"), frontend.close(b"P", "c"), frontend.bind("", "nothing"), frontend.copy_done(),
+    *_RUN, frontend.sync(), frontend.sync(), frontend.sync(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
+    """Swarms: each conversation uses a handful of the words, again and again (Groce et al., "Swarm Testing", 2012)."""
+    source = random.Random(seed)
+    for _ in range(250):
+        words = source.sample(WORDS, source.randint(4, 12)) + [frontend.sync()]
+        spoken = [source.choice(words) for _ in range(source.randint(6, 30))]
+        timing = [
+            (source.choice("ccsr"), source.choice([1, 9, 40, 1000]))
+            for _ in range(source.choice([0, 0, 10, 60]))
+        ]
+        conversation = Conversation(stage)
+        try:
+            conversation.run(b"".join(spoken), timing)
+            conversation.check()
+        except AssertionError:
+            raise AssertionError(
+                "\n".join(show(m, from_client=True) for m in spoken) + f"\n{timing}"
+            ) from None
+
+
+@settings(FUZZ, max_examples=300)
+@given(messages_=conversation(PLAIN, NAMES), timing=TIMING)
+def test_nothing_else_changes(stage: Stage, messages_: list[bytes], timing: list[tuple[str, int]]) -> None:
+    """The same kinds of messages in the same order as without a gateway, whatever is refused or masked in between."""
+    data = b"".join(messages_) + frontend.sync()
+    conversation = Conversation(stage)
+    conversation.run(data, timing)
+    conversation.check()
+    assert not conversation.closed
+    assert kinds(conversation.to_client) == kinds(ModelServer(stage).receive(data))
+    assert not conversation.session.entries
+    assert not conversation.session.blocked
+
+
+@settings(FUZZ, max_examples=200)
+@given(
+    messages_=ANY,
+    timing=TIMING,
+    damage=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, 400),
+)
+def test_damaged_conversations(
+    stage: Stage, messages_: list[bytes], timing: Any, damage: Any, cut: int
+) -> None:
+    data = bytearray(b"".join(messages_))
+    for at, value in damage:
+        if at < len(data):
+            data[at] = value
+    conversation = Conversation(stage)
+    conversation.run(bytes(data[: cut or None]), timing)
+    conversation.check()
+
+
+@settings(FUZZ, max_examples=200)
+@given(data=st.binary(min_size=1, max_size=120))
+def test_any_bytes(stage: Stage, data: bytes) -> None:
+    session = Session(AGENT, stage.judge, Recording(), ("public",), Limits())
+    session.receive_from_client(data)
+    if any(isinstance(c, CloseSession) for c in session.commands) and session.to_client:
+        assert b"C08P01\0" in session.to_client
+
+
+@settings(FUZZ, max_examples=200)
+@given(messages_=ANY, garbage=st.binary(min_size=1, max_size=60), timing=TIMING)
+def test_a_server_gone_mad(stage: Stage, messages_: list[bytes], garbage: bytes, timing: Any) -> None:
+    conversation = Conversation(stage)
+    conversation.run(b"".join(messages_), timing)
+    before = len(conversation.to_client)
+    if not conversation.closed:
+        conversation.session.receive_from_server(garbage + CANARY.encode())
+        conversation._collect()
+    assert CANARY.encode() not in conversation.to_client[before:]
