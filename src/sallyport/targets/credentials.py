@@ -172,4 +172,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, 9)
         except ProcessLookupError:
             pass
+        # A pipe that nobody reads any more would keep wait() waiting for its end.
+        while process.stdout is not None and await process.stdout.read(1 << 16):
+            pass
         await process.wait()
