@@ -30,6 +30,7 @@ pool_mode = session
 max_client_conn = 3000
 default_pool_size = 2000
 ignore_startup_parameters = extra_float_digits
+server_idle_timeout = 5
 log_connections = 0
 log_disconnections = 0
 """
