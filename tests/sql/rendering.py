@@ -57,7 +57,7 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
     for effect in facts.effects:
         lines.append(f"  effect {effect.kind.value} {effect.name}".rstrip())
     for unknown in facts.unknowns:
-        lines.append(f"  UNKNOWN {unknown.code} {unknown.what}")
+        lines.append(f"  UNKNOWN {unknown.code} {unknown.message or unknown.what}")
     if facts.copy_format is not None:
         lines.append(f"  {facts.copy_format}")
     if facts.inner is not None:

@@ -35,8 +35,15 @@ CODES: dict[str, Code] = _codes(
     ("SP1103", "42501", "the function, operator, cast or type is not known to be safe"),
     ("SP1104", "42501", "the system relation is not readable through the gateway"),
     ("SP1105", "54000", "the statement is too long or nested too deeply"),
-    ("SP1106", "42P01", "no such relation, column or function in the catalog snapshot"),
+    ("SP1106", "42P01", "no such relation"),
     ("SP1107", "42501", "this form of message or statement is not supported through the gateway"),
+    ("SP1108", "42703", "no such column"),
+    ("SP1109", "42883", "no such function or operator"),
+    ("SP1110", "42704", "no such type"),
+    ("SP1111", "3F000", "no such schema"),
+    ("SP1112", "42702", "the column reference is ambiguous"),
+    ("SP1113", "42P10", "no such column by position or list"),
+    ("SP1114", "42846", "no such conversion"),
     # 12xx: masked data
     ("SP1201", "42501", "a masked column would influence the result"),
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),
@@ -65,6 +72,9 @@ CODES: dict[str, Code] = _codes(
     ("SP1803", "57P01", "the gateway is shutting down"),
     ("SP1804", "XX000", "the gateway failed while judging this statement"),
 )
+
+#: Said of names: the catalog may have moved since the gateway read it.
+UNKNOWN_NAMES = frozenset({"SP1106", "SP1108", "SP1109", "SP1110", "SP1111", "SP1112", "SP1113", "SP1114"})
 
 
 @dataclass(frozen=True, slots=True)

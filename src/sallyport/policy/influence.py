@@ -23,6 +23,7 @@ from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, Statemen
 from sallyport.sql.settings import classify_setting
 
 _LISTED = 5
+_NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
 _VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
 _STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 
@@ -41,6 +42,9 @@ def check_unknowns(facts: StatementFacts, sql: str | bytes = "") -> Refusal | No
     if not unknowns:
         return None
     first = unknowns[0]
+    if first.message:
+        at = character_position(sql, first.position)
+        return refuse(first.code, first.message, "", first.hint or _NAMES, at)
     texts = list(dict.fromkeys(u.what for u in unknowns))
     more = f" (and {len(texts) - _LISTED} more)" if len(texts) > _LISTED else ""
     return refuse(

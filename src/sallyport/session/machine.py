@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
+from sallyport.core.errors import UNKNOWN_NAMES, ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Judge, ScriptVerdict, Verdict, View
 from sallyport.policy.allowance import Allowance
@@ -263,7 +263,7 @@ class Session:
     def _is_stale(self, script: ScriptVerdict, sql: bytes) -> bool:
         """An unknown name may be newer than our snapshot: look once before saying no."""
         refusal = script.statements[script.refused].refusal if script.statements else script.refusal
-        if refusal is None or refusal.code.id != "SP1106" or self._retried == sql:
+        if refusal is None or refusal.code.id not in UNKNOWN_NAMES or self._retried == sql:
             return False
         self._retried = sql
         return True

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
@@ -28,7 +30,7 @@ from sallyport.sql.facts import (
 from sallyport.sql.lineage import OPAQUE, Field, Sources, Value
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
-from sallyport.sql.resolve import Names
+from sallyport.sql.resolve import SYSTEM, Names
 from sallyport.sql.scope import Item, Scope
 
 
@@ -67,6 +69,9 @@ class Work:
 
     def __init__(self, steps: int = 250_000) -> None:
         self.left = steps
+        self.suggestions = (
+            1  # only the first thing that is not known is shown, and looking for names like it takes time
+        )
 
     def spend(self, steps: int) -> None:
         """Raises RefusedError (SP1105) when too much was asked."""
@@ -81,6 +86,8 @@ class Work:
             )
 
 
+#: Names that are looked through for one like a missing one.
+_COMPARED = 1000
 #: PostgreSQL's MaxTupleAttributeNumber: no query has more output columns.
 MAX_COLUMNS = 1664
 
@@ -162,6 +169,38 @@ class Analysis:
     def unknown(self, code: str, what: str, hint: str = "", position: int = -1) -> Value:
         self._unknowns[Unknown(code, what, hint, position)] = None
         return OPAQUE
+
+    def missing(self, code: str, message: str, hint: str = "", position: int = -1) -> Value:
+        """A name that does not exist; ``message`` is what PostgreSQL says of it."""
+        what = f"find it: {message}"
+        self._unknowns[Unknown(code, what, hint, position, message)] = None
+        return OPAQUE
+
+    def close(self, name: str, known: Iterable[str]) -> str:
+        """A hint with the name most like ``name``, or ""."""
+        if self.work.suggestions <= 0:
+            return ""
+        self.work.suggestions -= 1
+        found = get_close_matches(name, sorted(islice(known, _COMPARED)), 1, 0.7)
+        return f'Perhaps you meant "{found[0]}".' if found else ""
+
+    def missing_relation(self, schema: str, name: str, at: int, thing: str = "relation") -> Value:
+        """A relation by name that is not there; ``thing``: what PostgreSQL calls it."""
+        others = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
+        same = [r.qualified for r in others if r.name == name]
+        if same:
+            hint = f'Perhaps you meant "{same[0]}".'
+        else:
+            near = (
+                r.name if r.schema == schema or r.schema in self.names.path else r.qualified for r in others
+            )
+            hint = self.close(name, near) or f"The search_path is {', '.join(self.names.path)}."
+        shown = f"{schema}.{name}" if schema else name
+        return self.missing("SP1106", f'{thing} "{shown}" does not exist', hint, at)
+
+    def repeat(self, unknown: Unknown) -> None:
+        """An Unknown of something inside this statement."""
+        self._unknowns[unknown] = None
 
     def not_understood(self, tag: str, body: Node) -> Value:
         location = body.get("location", -1) if isinstance(body, dict) else -1
@@ -250,13 +289,7 @@ class Analysis:
         catalog = node.get("catalogname", self.catalog.database)
         found = self.relation(schema, name) if catalog == self.catalog.database else None
         if found is None:
-            shown = f"{schema}.{name}" if schema else name
-            self.unknown(
-                "SP1106",
-                f"know a relation {shown}",
-                f"Write the schema if it is not on the search_path ({', '.join(self.names.path)}).",
-                at,
-            )
+            self.missing_relation(schema, name, at)
         return found
 
     def facts(self, start: int, end: int) -> StatementFacts:

@@ -12,6 +12,7 @@ from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.functions import may_fail_with
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value, derived, union
+from sallyport.sql.missing import missing_cast, missing_operator, missing_type
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
@@ -26,7 +27,7 @@ _TRUNCATED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT})
 def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: int) -> None:
     """Note what a resolved call means: unknown, unsafe, not PostgreSQL's own, or able to fail over a column."""
     if not found.found:
-        a.unknown("SP1106", f"know {what} for these argument types", position=at)
+        a.missing("SP1109", f"{what} does not exist", position=at)
         return
     if found.reason:
         a.unknown(
@@ -81,6 +82,14 @@ def operator(
         names, None if left is None else left.type, right.type if right_type is None else right_type
     )
     values = (right,) if left is None else (left, right)
+    if not found.found:
+        return missing_operator(
+            a,
+            names,
+            None if left is None else left.type,
+            right.type if right_type is None else right_type,
+            at,
+        )
     judge(a, found, f"operator {'.'.join(names)}", values, at)
     value = result(found, values)
     if names == EQUALS and left is not None and not found.users:
@@ -100,13 +109,13 @@ def type_oid(a: Analysis, node: Node) -> int:
     found = a.names.types.named(names)
     at = node.get("location", -1)
     if found is None:
-        a.unknown("SP1106", f"know a type {'.'.join(names)}", position=at)
+        missing_type(a, names, at)
         return 0
     oid = found.oid
     if node.get("arrayBounds"):
         oid = a.types.array(oid)
         if not oid:
-            a.unknown("SP1106", f"know an array type over {'.'.join(names)}", position=at)
+            a.missing("SP1110", f"could not find array type for data type {'.'.join(names)}", position=at)
     return oid
 
 
@@ -123,6 +132,8 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         return value if target not in MODIFIED else derived((value,), target)
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
     found = a.names.cast(source, target)
+    if not found.found:
+        return missing_cast(a, source, target, at)
     judge(a, found, f"a cast to {type_name(a, target)}", (value,), at)
     if modified and value.sources and target not in _TRUNCATED:
         a.influence(value.sources, Clause.MAY_FAIL, False, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import judge, result
 from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.missing import ambiguous_column, missing_column, missing_field, missing_item
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Ambiguous, Item, Scope
@@ -25,9 +26,9 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     try:
         found = _find(a, names, scope, at)
     except Ambiguous:
-        return a.unknown("SP1106", f"know which {'.'.join(names)} is meant: it is ambiguous", position=at)
+        return ambiguous_column(a, names, at)
     if found is None:
-        return a.unknown("SP1106", f"know a column {'.'.join(names)}", position=at)
+        return missing_column(a, names, scope, at)
     return a.read(found, at)
 
 
@@ -38,7 +39,7 @@ def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Va
     except Ambiguous:
         item = None
     if item is None:
-        return a.unknown("SP1106", f"know what {'.'.join(names)}.* stands for", position=at)
+        return missing_item(a, names[-1], scope, at)
     return a.read(item.whole(), at)
 
 
@@ -115,11 +116,16 @@ def _indirection(a: Analysis, node: Node, scope: Scope) -> Value:
         elif tag == "String":
             found = attribute(a, value, string(step), at)
             if found is None:
-                return a.unknown("SP1106", f"know a field {string(step)} of this expression", position=at)
+                return missing_field(a, string(step), value, at, _base_name(node["arg"]))
             value = a.read(found, at)
         else:
             return a.unknown("SP1102", "understand .* in this place", position=at)
     return value
+
+
+def _base_name(node: Node) -> str:
+    tag, body = tag_of(node)
+    return string(body["fields"][-1]) if tag == "ColumnRef" else ""
 
 
 def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
@@ -157,7 +163,7 @@ def _column_star(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> 
     except Ambiguous:
         item = None
     if item is None:
-        a.unknown("SP1106", f"know what {'.'.join(names)}.* stands for", position=at)
+        missing_item(a, names[-1], scope, at)
         return ()
     return tuple([Field(f.name, a.read(f.value, at)) for f in item.fields])
 

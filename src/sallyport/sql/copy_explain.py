@@ -8,6 +8,7 @@ from sallyport.sql.dml import Target
 from sallyport.sql.facts import Clause, CopyFormat, Dependence, Effect, EffectKind, OutputColumn
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.lineage import Field
+from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
@@ -73,7 +74,7 @@ def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
         if name in known:
             columns.append(known[name])
         else:
-            a.unknown("SP1106", f"know a column {name} of {relation.qualified}")
+            missing_column_of(a, name, relation.name, known)
     return columns
 
 

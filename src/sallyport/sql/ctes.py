@@ -73,7 +73,10 @@ def _renamed(a: Analysis, body: Node, columns: tuple[Field, ...] | None) -> tupl
         return None
     names = strings(body.get("aliascolnames", []))
     if len(names) > len(columns):
-        a.unknown("SP1106", f"know {len(names)} columns of WITH query {body.get('ctename', '')}")
+        a.missing(
+            "SP1113",
+            f'WITH query "{body.get("ctename", "")}" has {len(columns)} columns available but {len(names)} columns specified',
+        )
     return tuple(
         [Field(names[n] if n < len(names) else f.name, settle_text(f.value)) for n, f in enumerate(columns)]
     )

@@ -205,13 +205,14 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
     for item in node.get("objects", []):
         names = [string(part) for part in item.get("List", {}).get("items", [])]
         if not 1 <= len(names) <= 2 or not all(names):
-            a.unknown("SP1106", f"know the {thing} {'.'.join(names)}")
+            a.unknown("SP1102", f"know the {thing} {'.'.join(names)}")
             continue
         relation = a.relation(names[0] if len(names) == 2 else "", names[-1])
         if relation is not None:
             a.access(relation.oid, a.kind)
         elif thing != "index" and not node.get("missing_ok"):
-            a.unknown("SP1106", f"know the {thing} {'.'.join(names)}")
+            schema = names[0] if len(names) == 2 else ""
+            a.missing_relation(schema, names[-1], -1, thing.replace("_", " "))
 
 
 @on("TruncateStmt", "relations restart_seqs behavior")

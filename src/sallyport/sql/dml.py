@@ -14,6 +14,7 @@ from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
 from sallyport.sql.lineage import Field, Value, derived
+from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import fields, position, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
@@ -76,7 +77,7 @@ class Target:
                     column.type_oid,
                     self.item.fields[number].value,
                 )
-        a.unknown("SP1106", f"know a column {name} of {self.relation.qualified}", position=at)
+        missing_column_of(a, name, self.relation.name, [c.name for c in self.relation.columns], at)
         return None
 
     def access(self, a: Analysis, action: str, columns: frozenset[ColumnId] = frozenset()) -> None:
@@ -214,6 +215,7 @@ def _insert_columns(
         body = node["ResTarget"]
         a.check("ResTarget", body, _RES_TARGET)
         names.append(body.get("name", ""))
+        target.column(a, body.get("name", ""), position(body))
         if "indirection" in body:
             nested.add(body.get("name", ""))
             for step in body["indirection"]:

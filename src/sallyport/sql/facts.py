@@ -107,12 +107,16 @@ class SettingChange:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'."""
+    """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'.
+
+    ``message``: the whole message where it is PostgreSQL's own ("" otherwise).
+    """
 
     code: str
     what: str
     hint: str = ""
     position: int = -1
+    message: str = ""
 
 
 class EffectKind(Enum):

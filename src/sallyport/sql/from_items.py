@@ -13,7 +13,7 @@ from sallyport.sql.calls import EQUALS, operator, type_oid
 from sallyport.sql.ctes import cte_fields
 from sallyport.sql.facts import Clause
 from sallyport.sql.function_calls import call, concrete, function_name
-from sallyport.sql.lineage import Field, Value, either, union
+from sallyport.sql.lineage import OPAQUE, Field, Value, either, union
 from sallyport.sql.names_of import figure
 from sallyport.sql.nodes import fields, position, strings, tag_of
 from sallyport.sql.parse import Node
@@ -64,7 +64,10 @@ def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
     new = strings(node.get("colnames", []))
     columns = item.fields
     if len(new) > len(columns):
-        a.unknown("SP1106", f"know {len(new)} columns of {node.get('aliasname', '')}")
+        a.missing(
+            "SP1113",
+            f'table "{node.get("aliasname", "")}" has {len(columns)} columns available but {len(new)} columns specified',
+        )
     if new:
         columns = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
     name = node.get("aliasname", "")
@@ -233,18 +236,26 @@ def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: 
     """USING: each merged column is computed from both sides, and both decide which rows there are."""
     columns = []
     for name in names:
-        try:
-            left, right = first.column(name), second.column(name)
-        except Ambiguous:
-            left = right = None
+        left, right = _side(a, first, name, "left"), _side(a, second, name, "right")
         if left is None or right is None:
-            value = a.unknown("SP1106", f"know which column {name} USING means")
+            value = OPAQUE
         else:
             operator(a, EQUALS, left, right, -1)
             a.influence(a.read(left).sources | a.read(right).sources, Clause.JOIN)
             value = _merged(a, kind, left, right)
         columns.append(Field(name, value))
     return tuple(columns)
+
+
+def _side(a: Analysis, item: Item, name: str, side: str) -> Value | None:
+    try:
+        found = item.column(name)
+    except Ambiguous:
+        a.missing("SP1112", f'common column name "{name}" appears more than once in {side} table')
+        return None
+    if found is None:
+        a.missing("SP1108", f'column "{name}" specified in USING clause does not exist in {side} table')
+    return found
 
 
 def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:

@@ -8,6 +8,7 @@ from sallyport.sql.columns import field_of
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause, SettingChange
 from sallyport.sql.lineage import Field, Value, derived, union
+from sallyport.sql.missing import missing_function
 from sallyport.sql.nodes import fields, position, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
@@ -45,16 +46,16 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         values = [*values, *ordered]
     types = tuple([value.type for value in values])
     found = a.names.function(names, types, named, node.get("func_variadic", False))
-    shown = f"function {'.'.join(names)}"
     if not found.found:
         other = _not_a_function(a, names, values, at)
         if other is not None:
             return other, Resolved(True, result=other.type)
+        return missing_function(a, names, types, at), found
     special = _SPECIAL.get(names[-1])
     if special is not None and found.found and not found.users:
         special(a, found, values, at)
         found = found._replace(reason="")
-    judge(a, found, shown, values, at)
+    judge(a, found, f"function {'.'.join(names)}", values, at)
     if found.returns_set and not in_from:
         a.influence(union(values), Clause.ROW_COUNT, False, at)
     if "agg_filter" in node:

@@ -145,7 +145,7 @@ def classify_operator(op: Operator, catalog: CatalogSnapshot) -> FunctionClass:
 _SAME = FunctionClass(True, "keeps the value", may_fail=False)
 _IO_OUT = FunctionClass(True, "is the type's text form", may_fail=False)
 _IO_FAILS = FunctionClass(True, "is read from or written as text", may_fail=True)
-_NO_CAST = FunctionClass(False, "is a conversion that the gateway does not know")
+NO_CAST = FunctionClass(False, "is a conversion that the gateway does not know")
 
 
 def _base(oid: int, catalog: CatalogSnapshot) -> Type | None:
@@ -186,7 +186,7 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
             )
         step = catalog.types.get(step.base)
     if step is None:
-        return _NO_CAST
+        return NO_CAST
     inner = classify_cast(source_oid, step.oid, catalog)
     return FunctionClass(inner.safe, inner.reason, may_fail=True)
 
@@ -199,7 +199,7 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
     target = catalog.types.get(target_oid)
     source = _base(source_oid, catalog)
     if target is None or source is None:
-        return _NO_CAST
+        return NO_CAST
     if source_oid == target_oid:
         return _SAME
     if target.kind == "d":
@@ -217,7 +217,7 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
         return _IO_FAILS
     if "c" in (source.kind, target.kind) and 2249 in (source.oid, target.oid):  # record <-> a row type
         return _IO_FAILS
-    return _NO_CAST
+    return NO_CAST
 
 
 def _number(text: str) -> float | None:

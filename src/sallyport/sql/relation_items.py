@@ -6,6 +6,7 @@ reads, calls and filters by counts for the statement that uses it. Definitions a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from sallyport.core.errors import RefusedError
@@ -54,7 +55,7 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
         a.influence(frozenset((influence.column,)), influence.clause, influence.equality, at)
     for unknown in expansion.unknowns:
         inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
-        a.unknown(unknown.code, unknown.what + inside, unknown.hint, at)
+        a.repeat(replace(unknown, what=unknown.what + inside, position=at))
     a.seen.update(expansion.touched)
     return Item(
         relation.name,

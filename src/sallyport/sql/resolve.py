@@ -10,7 +10,7 @@ import threading
 from typing import Any, NamedTuple
 
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
-from sallyport.sql.functions import FIRST_USER_OID, classify, classify_cast, classify_operator
+from sallyport.sql.functions import FIRST_USER_OID, NO_CAST, classify, classify_cast, classify_operator
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, POLYMORPHIC, TEXT, Types
 
@@ -229,6 +229,8 @@ class Names:
             return Resolved(True, result=target)
         # a parameter or an expression of unknown type: as from text, and whatever cast function there is for the target
         answer = classify_cast(source or TEXT, target, self.catalog)
+        if answer == NO_CAST and source:
+            return Resolved(False)
         reason = "" if answer.safe else (answer.reason or NOT_KNOWN)
         if source == 0:
             functions = [c.function for c in self.catalog.casts if c.target == base and c.function]

@@ -154,7 +154,8 @@ def _sort_value(
         number = int(body["ival"].get("ival", 0))
         if 1 <= number <= len(columns):
             return columns[number - 1].value
-        return a.unknown("SP1106", f"know an output column {number}", position=position(body))
+        clause = "GROUP BY" if grouping else "ORDER BY"
+        return a.missing("SP1113", f"{clause} position {number} is not in select list", "", position(body))
     return a.expression(node, scope)
 
 

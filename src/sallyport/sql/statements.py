@@ -111,7 +111,7 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
     for influence in facts.influences:
         a.influence(frozenset((influence.column,)), influence.clause, influence.equality, influence.position)
     for unknown in facts.unknowns:
-        a.unknown(unknown.code, unknown.what, unknown.hint, unknown.position)
+        a.repeat(unknown)
     for flow in facts.flows:
         a.flow(flow.target, flow.sources, flow.position)
     a.touched.update(facts.touched)
