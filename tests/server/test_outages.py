@@ -104,7 +104,7 @@ def test_recordings_that_cannot_be_written(make_gateway: Callable[..., Gateway])
         place.unlink()
         aside.rename(place)
         wait_for(lambda: can_connect(gateway.dsn()))
-        assert not stops()
+        wait_for(lambda: not stops())
 
 
 def _replace_by_file(place: Path, aside: Path) -> None:
@@ -165,10 +165,8 @@ def test_what_is_wrong_in_the_configuration_is_one_line(make_gateway: Callable[.
 
     for text, word in (
         (good + "nonsense: 1\n", "nonsense"),
-        (good.replace("listen: 127.0.0.1", "listen: 0.0.0.0"), "loopback"),
         (good, "listen"),  # the port is taken by the running one
         (good.replace("policy.yaml", "missing.yaml"), "missing.yaml"),
-        ("][", "sallyport.yaml"),
     ):
         done = serve(text)
         assert done.returncode == 2, done.stderr

@@ -12,6 +12,7 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import backend, frontend
+from sallyport.wire.frames import data_row
 from tests.server.conftest import backends, wait_for
 from tests.server.raw import Raw
 from tests.support.gateway import SHOP_POLICY, Gateway
@@ -157,9 +158,9 @@ def test_no_more_sessions_than_configured(short: Gateway) -> None:
     with psycopg.connect(short.dsn()), psycopg.connect(short.dsn()):
         with pytest.raises(psycopg.OperationalError, match="you already have 2 sessions"):
             psycopg.connect(short.dsn())
-        with psycopg.connect(short.dsn(short.token("paul-privacy"))):
-            with pytest.raises(psycopg.OperationalError, match="SP1605"):
-                psycopg.connect(short.dsn(short.token("paul-privacy")))
+        other = short.dsn(short.token("paul-privacy"))
+        with psycopg.connect(other), pytest.raises(psycopg.OperationalError, match="SP1605"):
+            psycopg.connect(other)
 
 
 def test_no_more_sessions_than_configured_however_fast_they_come(short: Gateway) -> None:
@@ -249,3 +250,40 @@ def test_policy_is_reloaded_and_an_invalid_one_is_not(make_gateway: Callable[...
         more = SHOP_POLICY + '  - {columns: ["public.products.name"], with: redact}\n'
         gateway.write(more)
         wait_for(lambda: db.execute("SELECT name FROM products LIMIT 1").fetchone() == ("[redacted]",))
+
+
+def test_what_copy_swallows_shifts_no_answers(gateway: Gateway, postgres: Server) -> None:
+    """PostgreSQL's COPY reads, and drops, a Query sent too early; the next answer must not be taken for that one's."""
+    with psycopg.connect(postgres.superuser_dsn) as db:
+        secrets = [row[0] for row in db.execute("SELECT ssn FROM customers LIMIT 50")]
+    with Raw(gateway) as raw:
+        raw.login()
+        raw.send(
+            frontend.query("COPY products (sku, name, price) FROM STDIN"),
+            frontend.query("SELECT upper(name) FROM products"),
+            frontend.query("SELECT upper(ssn) FROM customers LIMIT 50"),
+        )
+        got = b""
+        raw.socket.settimeout(2.0)
+        try:
+            while data := raw.socket.recv(65536):
+                got += data
+        except TimeoutError:
+            pass
+        assert not any(secret.encode() in got for secret in secrets)
+        assert b"08P01" in got
+
+
+def test_pipelined_queries_keep_their_answers_apart(gateway: Gateway) -> None:
+    with Raw(gateway) as raw:
+        raw.login()
+        raw.send(
+            *(
+                frontend.query(f"SELECT {i}; SELECT name FROM products WHERE id = {i}; DROP ROLE x")
+                for i in range(1, 20)
+            )
+        )
+        for i in range(1, 20):
+            found = raw.until("Z")
+            assert found[1] == data_row([str(i).encode()])
+            assert b"C42501" in found[-2]

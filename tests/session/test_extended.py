@@ -280,6 +280,23 @@ def test_a_name_that_exists_keeps_its_meaning(stage: Stage) -> None:
     )
 
 
+def test_a_name_parsed_twice_with_the_same_text(stage: Stage) -> None:
+    """The second Parse fails; what was pipelined behind it runs the first statement, which was judged the same."""
+    duplicate = server_error("42P05", 'prepared statement "s" already exists')
+    sent = (parse("s", SECRET), sync(), bind("", "s"), execute(), sync())
+    play(
+        stage,
+        client >> (parse("s", SECRET), sync()),
+        server << (parse("s", SECRET), sync()),
+        server >> (PARSED, IDLE),
+        client << (PARSED, IDLE),
+        client >> sent,
+        server << (*sent[:3], HIDDEN, *sent[3:]),
+        server >> (duplicate, IDLE, BOUND, stage.describe("upper:25"), rows(CANARY), done("SELECT 1"), IDLE),
+        client << (Like("E", ("C42P05\0",)), IDLE, BOUND, rows(REDACTED), done("SELECT 1"), IDLE),
+    )
+
+
 def test_assumed_and_confirmed_statements_may_differ(stage: Stage) -> None:
     """The trap: a Parse that is skipped because of an earlier error, and a Bind behind it that reaches the old statement."""
     for how in ("", "s"):

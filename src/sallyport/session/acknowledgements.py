@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import ProtocolError
 from sallyport.session.entries import Entry
-from sallyport.session.statements import Portal
+from sallyport.session.statements import Portal, same
 from sallyport.session.states import ClientState
 from sallyport.wire import backend
 
@@ -26,7 +26,7 @@ def parse_complete(session: Session, entry: Entry, buffer: Buffer, start: int, e
 def bind_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
     if entry.refusal is not None or entry.portal is None or entry.prepared is None:
         raise ProtocolError("a refused Bind was answered with success")
-    if session.statements.confirmed.get(entry.portal.statement) is not entry.prepared:
+    if not same(session.statements.confirmed.get(entry.portal.statement), entry.prepared):
         raise ProtocolError("a portal was bound to a statement that is not the one that was judged")
     session.portals.confirm(entry.name, entry.portal)
     session.entries.popleft()

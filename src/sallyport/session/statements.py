@@ -53,9 +53,11 @@ class Portal:
 
 
 def same(one: object, other: object) -> bool:
-    """Are these the server's same statement or portal?"""
+    """Are these the server's same portal, or statements of the same text judged the same way?"""
     if isinstance(one, Portal) and isinstance(other, Portal):
         return one.identity is other.identity
+    if isinstance(one, Prepared) and isinstance(other, Prepared):
+        return (one.script, one.view, one.inner) == (other.script, other.view, other.inner)
     return one is other
 
 
