@@ -38,6 +38,7 @@ from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.credentials import Reference, reference_from, resolve
+from sallyport.targets.privileges import Privileges, load_privileges
 from sallyport.targets.targets import Target
 
 log = structlog.get_logger("sallyport")
@@ -50,23 +51,22 @@ def configure_logging(config: Config) -> None:
     render: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if config.log.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain: a traceback with local variables would put rows and requests into the log.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info if config.log.format == "json" else _plain,
+            *([structlog.processors.format_exc_info] if config.log.format == "json" else []),
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log.level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _plain(logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    return event
 
 
 def _target(name: str, config: Config) -> Target:
@@ -150,6 +150,22 @@ async def load_target_catalog_async(config: Config, target: str) -> CatalogSnaps
 def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
     """:func:`load_target_catalog_async` for callers without an event loop."""
     return asyncio.run(load_target_catalog_async(config, target))
+
+
+def load_target_privileges(config: Config, target: str, role: str = "") -> tuple[CatalogSnapshot, Privileges]:
+    """A target's catalog and what a role may do there ("": the gateway's own), for callers without an event loop.
+
+    Raises ConfigError, RefusedError, PrivilegeError.
+    """
+
+    async def load() -> tuple[CatalogSnapshot, Privileges]:
+        client = QueryClient(_dialer(target, config), 60.0)
+        try:
+            return await load_catalog(client.query), await load_privileges(client.query, role)
+        finally:
+            await client.close()
+
+    return asyncio.run(load())
 
 
 @asynccontextmanager
