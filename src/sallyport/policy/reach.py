@@ -1,0 +1,207 @@
+"""How far a policy reaches on one target: whatever its allow and hold rules could ever give to *anybody*.
+
+Promises: nothing that some subject may do at some time is left out (conditions, windows, reviewers and who is asking are taken as they
+suit best); taken away is only what a deny rule denies always and to everyone whom the giving rule is for. Behind a view with
+``security_invoker`` the reader's own role reads, so what such a view reads or writes is reached too. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sallyport.policy.actions import DDL
+from sallyport.policy.bind import BoundPolicy
+from sallyport.policy.decide import BoundRule, restricts
+from sallyport.policy.decision import Outcome
+from sallyport.policy.model import SubjectMatch, applies_to_target
+from sallyport.policy.needs import Need
+from sallyport.policy.patterns import is_system_schema
+from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.extract import Context, analyze
+from sallyport.sql.facts import StatementFacts
+
+#: Actions whose permission may be for some columns only, and those that concern whole rows.
+COLUMN_ACTIONS = ("select", "insert", "update")
+ROW_ACTIONS = ("delete", "truncate", "lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An action on a relation that somebody may be allowed. ``columns``: attribute numbers, None for the whole relation.
+
+    ``because``: the rules that give it, in words.
+    """
+
+    columns: frozenset[int] | None
+    because: tuple[str, ...]
+
+    def joined(self, other: Permit) -> Permit:
+        """What both give together."""
+        both = None if self.columns is None or other.columns is None else self.columns | other.columns
+        return Permit(both, tuple(dict.fromkeys((*self.because, *other.because))))
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """``relations``: OID to action to permit. ``functions``: OIDs that policy trusts. ``ddl``: actions on the schema that some rule gives.
+
+    ``masked``: columns that come back masked for somebody, with the entries of the policy that say so.
+    """
+
+    relations: Mapping[int, Mapping[str, Permit]] = field(default_factory=dict)
+    functions: frozenset[int] = frozenset()
+    ddl: frozenset[str] = frozenset()
+    masked: Mapping[ColumnId, tuple[str, ...]] = field(default_factory=dict)
+
+
+def reach_of(bound: BoundPolicy) -> Reach:
+    """What the policy's rules can give to any subject on the target it is bound to."""
+    return _Reaching(bound).reach()
+
+
+class _Reaching:
+    def __init__(self, bound: BoundPolicy) -> None:
+        self.bound, self.catalog = bound, bound.catalog
+        mine = [r for r in bound.rules if applies_to_target(r.rule.targets, bound.target)]
+        self.givers = [r for r in mine if r.rule.effect is not Outcome.DENY]
+        self.deniers = [
+            r for r in mine if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
+        ]
+        self.found: dict[int, dict[str, Permit]] = {}
+
+    def reach(self) -> Reach:
+        for relation in self.catalog.relations.values():
+            if relation.kind in "rpvmfS" and not is_system_schema(relation.schema):
+                for giver in self.givers:
+                    self._give(giver, relation)
+        for oid in list(self.found):
+            self._follow(self.catalog.relations[oid])
+        masked: dict[ColumnId, tuple[str, ...]] = {}
+        for one in self.bound.masks:
+            if applies_to_target(one.mask.targets, self.bound.target):
+                for column in one.columns:
+                    masked[column] = (*masked.get(column, ()), one.mask.origin)
+        return Reach(self.found, self._functions(), self._ddl(), masked)
+
+    # -- relations
+
+    def _give(self, giver: BoundRule, relation: Relation) -> None:
+        if giver.relations is not None and relation.oid not in giver.relations:
+            return
+        for action in (*COLUMN_ACTIONS, *ROW_ACTIONS):
+            if action not in giver.rule.actions:
+                continue
+            deniers = [d for d in self.deniers if _covers(d.rule.subjects, giver.rule.subjects)]
+            columns = self._columns(giver, relation, action, deniers)
+            if columns is None or columns:
+                self._add(relation.oid, action, Permit(columns, (_named(giver),)))
+
+    def _columns(
+        self, giver: BoundRule, relation: Relation, action: str, deniers: list[BoundRule]
+    ) -> frozenset[int] | None:
+        """Attribute numbers that the rule gives, None for all that there are or will be; empty for none."""
+        nothing = frozenset[int]()
+        if action in ROW_ACTIONS:
+            need = Need(action, relation.oid)
+            whole = giver.columns is None and not any(restricts(d, need, self.catalog) for d in deniers)
+            return None if whole else nothing
+        named = [c.attnum for c in relation.columns]
+        given = [n for n in named if giver.columns is None or ColumnId(relation.oid, n) in giver.columns]
+        kept = [n for n in given if not self._denied(action, ColumnId(relation.oid, n), deniers)]
+        if giver.columns is None and len(kept) == len(named):
+            return None
+        return frozenset(kept)
+
+    def _denied(self, action: str, column: ColumnId, deniers: list[BoundRule]) -> bool:
+        need = Need(action, column.relation, frozenset((column,)))
+        return any(restricts(denier, need, self.catalog) for denier in deniers)
+
+    def _add(self, relation: int, action: str, permit: Permit) -> bool:
+        """Whether this made the reach wider."""
+        known = self.found.setdefault(relation, {}).get(action)
+        joined = permit if known is None else known.joined(permit)
+        self.found[relation][action] = joined
+        return known is None or known.columns != joined.columns
+
+    # -- views that read with the rights of whoever asks
+
+    def _follow(self, view: Relation) -> None:
+        if view.kind != "v" or not view.security_invoker:
+            return
+        because = (f"behind {view.qualified}, a view with security_invoker",)
+        for facts in analyze(view.view_definition.encode(), self.catalog, Context(search_path=())):
+            if "select" in self.found[view.oid]:
+                for access in facts.accesses:
+                    if not access.indirect:
+                        attnums = frozenset(c.attnum for c in access.columns)
+                        self._reach_under(access.relation, "select", Permit(attnums, because))
+            self._writes_under(view, facts, because)
+
+    def _writes_under(self, view: Relation, facts: StatementFacts, because: tuple[str, ...]) -> None:
+        direct = {a.relation for a in facts.accesses if not a.indirect}
+        for action in ("insert", "update", "delete"):
+            permit = self.found[view.oid].get(action)
+            if permit is None:
+                continue
+            if action == "delete":
+                for oid in direct:
+                    self._reach_under(oid, action, Permit(None, because))
+                continue
+            for column, output in zip(view.columns, facts.columns or (), strict=False):
+                if permit.columns is None or column.attnum in permit.columns:
+                    for source in output.sources:
+                        if source.relation in direct:
+                            under = Permit(frozenset((source.attnum,)), because)
+                            self._reach_under(source.relation, action, under)
+
+    def _reach_under(self, oid: int, action: str, permit: Permit) -> None:
+        relation = self.catalog.relations.get(oid)
+        if relation is None or is_system_schema(relation.schema):
+            return
+        if self._add(oid, action, permit):
+            self._follow(relation)
+
+    # -- functions and schema changes
+
+    def _functions(self) -> frozenset[int]:
+        if not self.givers:
+            return frozenset()
+        calls = any("call" in g.rule.actions for g in self.givers)
+        return frozenset(
+            f.oid
+            for f in self.catalog.functions.values()
+            if not is_system_schema(f.schema)
+            and (f.kind != "p" or calls)
+            and any(p.matches(f.schema, f.name) for p in self.bound.policy.functions)
+        )
+
+    def _ddl(self) -> frozenset[str]:
+        return frozenset(action for giver in self.givers for action in self._ddl_of(giver))
+
+    def _ddl_of(self, giver: BoundRule) -> Iterator[str]:
+        always = [
+            d
+            for d in self.deniers
+            if d.reach_relations is None
+            and d.reach_columns is None
+            and _covers(d.rule.subjects, giver.rule.subjects)
+        ]
+        for action in giver.rule.actions & DDL:
+            if not any(action in denier.rule.actions for denier in always):
+                yield action
+
+
+def _named(giver: BoundRule) -> str:
+    rule = giver.rule
+    word = f'rule "{rule.name}"' + (" (after approval)" if rule.effect is Outcome.HOLD else "")
+    return word + (" (under a condition)" if rule.when is not None else "")
+
+
+def _covers(denied: SubjectMatch, given: SubjectMatch) -> bool:
+    """Whether everyone who matches ``given`` surely matches ``denied``."""
+    for part in ("groups", "ids", "issuers", "agents"):
+        wanted, has = getattr(denied, part), getattr(given, part)
+        if wanted and (not has or not has <= wanted):
+            return False
+    return not denied.claims or set(denied.claims) <= set(given.claims)
