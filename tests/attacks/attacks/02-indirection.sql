@@ -1,0 +1,125 @@
+--: Views
+SELECT s FROM v_people
+SELECT * FROM v_people
+SELECT v FROM v_people v
+SELECT shown, pay FROM v_nested
+SELECT to_jsonb(v) FROM v_nested v
+SELECT count(*) FROM v_people WHERE s = '{people.ssn}'
+SELECT count(*) FROM v_nested WHERE shown LIKE 'A%'
+SELECT * FROM v_filtered
+SELECT count(*) FROM v_filtered
+SELECT * FROM v_sorted
+SELECT id FROM v_sorted WHERE place = 1
+SELECT contact FROM v_orders
+SELECT * FROM v_orders
+SELECT everything FROM v_whole
+SELECT (everything).ssn FROM v_whole
+SELECT (v.everything).salary FROM v_whole v
+SELECT top FROM v_agg
+SELECT * FROM v_agg WHERE top > 500000000
+SELECT * FROM v_barrier
+SELECT name FROM v_barrier WHERE f_shout(ssn)
+SELECT name FROM v_barrier WHERE ssn = '{people.ssn}'
+[since 15] SELECT quiet FROM v_invoker
+[since 15] SELECT * FROM v_invoker WHERE quiet < 'm'
+SELECT code FROM mv_people
+SELECT * FROM mv_people
+SELECT double FROM mv_people
+SELECT id FROM mv_people WHERE code = '{people.ssn}'
+SELECT label FROM v_code
+SELECT id FROM v_code WHERE label > 'm'
+--: Rules and triggers
+INSERT INTO ruled VALUES (50, 'x') ;; SELECT * FROM ruled_log
+UPDATE v_rule SET title = 'x' WHERE id = 1 ;; SELECT title FROM notes
+INSERT INTO v_ins VALUES (60, 'x') ;; SELECT title FROM notes
+INSERT INTO tripped VALUES (70, 'x') RETURNING note
+INSERT INTO tripped VALUES (70, 'x') ;; SELECT note FROM tripped
+UPDATE tripped SET note = 'x' WHERE id = 1 RETURNING note
+COPY tripped FROM STDIN <<< 71\tx
+MERGE INTO tripped t USING (VALUES (1)) s(id) ON s.id = t.id WHEN MATCHED THEN UPDATE SET note = 'z' ;; SELECT note FROM tripped
+INSERT INTO defaulted (id) VALUES (1) RETURNING note
+INSERT INTO defaulted VALUES (1, DEFAULT) ;; SELECT * FROM defaulted
+COPY defaulted (id) FROM STDIN <<< 5
+UPDATE defaulted SET note = DEFAULT ;; SELECT * FROM defaulted
+INSERT INTO checked VALUES (1, 'x')
+INSERT INTO loudly VALUES (1, 'x')
+INSERT INTO loudly SELECT id, ssn FROM people
+SELECT ssn::loud FROM people
+INSERT INTO indexed VALUES (1, 'x')
+--: Functions
+SELECT f_ssn(1)
+SELECT f_ssn(id) FROM people
+SELECT * FROM f_ssn(1)
+SELECT * FROM f_all()
+SELECT (f_all()).ssn
+SELECT b FROM f_rows()
+SELECT x.b FROM ROWS FROM (f_rows(), generate_series(1, 8)) x
+SELECT f_run('SELECT max(ssn) FROM people')
+SELECT f_row(p) FROM people p
+SELECT p.f_row FROM people p
+SELECT (p).f_row FROM people p
+SELECT f_shout(ssn) FROM people
+SELECT f_fail(ssn) FROM people
+SELECT f_fail(p) FROM people p
+SELECT glue(ssn) FROM people
+SELECT glue(ssn) OVER (ORDER BY id) FROM people
+SELECT name FROM people WHERE ssn === 'x'
+SELECT name FROM people WHERE name === 'x'
+SELECT ssn OPERATOR(public.===) 'x' FROM people
+SELECT name OPERATOR(shadow.=) 'x' FROM people
+SELECT name FROM people WHERE name OPERATOR(pg_catalog.||) ssn = 'x'
+SELECT ssn::address FROM people
+SELECT (ssn::address).street FROM people
+SELECT (name::text)::address FROM people
+SELECT app.secret()
+SELECT public.f_peek(1)
+SELECT f_peek FROM people
+SELECT id.f_peek FROM people
+CALL p_copy() ;; SELECT body FROM notes
+DO $$ BEGIN RAISE NOTICE '%', (SELECT max(ssn) FROM people); END $$
+DO $$ BEGIN UPDATE notes SET body = (SELECT max(ssn) FROM people); END $$ ;; SELECT body FROM notes
+DO LANGUAGE plpgsql 'BEGIN EXECUTE ''SELECT 1''; END'
+SELECT upper(phone) FROM people
+SELECT upper('x'::varchar)
+SELECT initcap('x'::varchar)
+SELECT public.upper('x')
+SELECT * FROM crosstab('SELECT id, name, ssn FROM people') AS c(a int, b text, d text)
+SELECT * FROM crosstab2('SELECT id, name, ssn FROM people')
+SELECT * FROM connectby('people', 'id', 'ssn', '1', 0) AS t(a text, b text, c int)
+SELECT * FROM normal_rand(1, 0, 1)
+SELECT * FROM ts_stat('SELECT words FROM people')
+SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, to_tsquery(''simple'', max(ssn)) FROM people')
+SELECT * FROM dblink('dbname=attackdb0', 'SELECT ssn FROM people') AS t(s text)
+SELECT dblink_connect('dbname=attackdb0'), dblink_exec('SELECT 1')
+SELECT dblink_get_connections(), dblink_current_query()
+SELECT * FROM ft_people
+SELECT postgres_fdw_get_connections()
+SELECT * FROM hidden.passwd
+SELECT * FROM hidden.secrets
+SELECT value FROM "hidden"."secrets"
+SELECT xmlforest(s) FROM hidden.secrets s
+SELECT lo_import('/etc/passwd'), lo_export(1, '/tmp/x')
+SELECT tableoid::regclass, kind FROM by_secret
+--: Partitions and children
+SELECT secret FROM events
+SELECT secret FROM events_2025
+SELECT e FROM events_2026 e
+SELECT * FROM events_2026 WHERE secret > 'm'
+SELECT id FROM events ORDER BY secret
+SELECT pin FROM ONLY parent
+SELECT pin, extra FROM child
+SELECT pin FROM grandchild
+SELECT c.extra FROM child c WHERE c.id = 11
+SELECT (p::parent).pin FROM grandchild p
+SELECT c::parent FROM child c
+SELECT secret FROM by_secret_low
+SELECT count(*) FROM by_secret_low
+SELECT kind FROM by_secret_high
+SELECT tableoid FROM by_secret
+SELECT kind, ctid FROM by_secret
+SELECT count(*) FROM by_secret
+EXPLAIN SELECT count(*) FROM by_secret WHERE secret = 5
+[residual row policy] SELECT count(*) FROM judged
+[residual row policy] SELECT label FROM judged
+SELECT count(*) FROM vault
+UPDATE vault SET label = 'x' WHERE secret > 'm'

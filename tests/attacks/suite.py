@@ -1,0 +1,274 @@
+"""Runs attacks and benign statements through a real gateway before real databases, and judges what comes back.
+
+Every attack runs in each way of :mod:`ways` in every world at once. Two oracles: no canary in any byte received, nor afterwards in
+anything that can be read (``canary``); every byte received, and everything public in the databases, equal in all worlds (``differs``).
+What a statement wrote is undone before the next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sallyport.core.secret import Secret
+from sallyport.demo.issuer import DemoClient, DevIssuer
+from sallyport.wire import frontend
+from tests.attacks import oracles
+from tests.attacks.cases import Case, Step
+from tests.attacks.client import Client, Hang
+from tests.attacks.ways import WAYS
+from tests.attacks.worlds import HERE, ROLE, Databases
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server, start_server
+
+AGENTS = ("strict", "lenient", "builder")
+_CLIENTS = {name: DemoClient(name, Secret("demo"), (name,)) for name in AGENTS}
+_KEY = "a key for the attacks' hash masks, long enough"
+
+
+@dataclass
+class Finding:
+    """Something wrong: what (canary, differs, changed, hang, refused, answer), and the evidence."""
+
+    case: Case | str
+    way: str
+    what: str
+    evidence: str
+    residual: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what.upper()} [{self.way}] {self.case}\n    {self.evidence}"
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    tried: int = 0
+    leaked: int = 0
+    refused: int = 0
+    residual: int = 0
+    stopped: int = 0  # attacks that were refused in every way, by the gateway
+    findings: list[Finding] = field(default_factory=list)
+
+
+class Bench:
+    """One server with its worlds, and a gateway before them. ``ways`` and ``worlds`` may be fewer, for speed."""
+
+    def __init__(self, version: str, issuer: DevIssuer, server: Server) -> None:
+        self.version, self.server = version, server
+        self.databases = Databases(server)
+        targets = {
+            name: Server(version, server.cluster, server.ca, database=name, user=ROLE)
+            for name in [*self.databases.names, *self.databases.builders]
+        }
+        limits = {"max_sessions_per_subject": 200, "max_sessions": 500}
+        extra = {"mask_keys": {"attacks": {"env": "ATTACKDB0_PASSWORD"}}, "limits": limits}
+        self.gateway = Gateway(issuer, targets, policy=(HERE / "policy.yaml").read_text(), extra=extra).start()
+        self.issuer = issuer
+        self._clients: dict[tuple[str, str], Client] = {}
+
+    def connect(self, database: str, agent: str = "strict", **options: object) -> Client:
+        return Client(self.gateway.port, database, self.gateway.token(agent), **options)  # type: ignore[arg-type]
+
+    def direct(self, database: str) -> Client:
+        """Past the gateway, as its role."""
+        return Client(self.server.port, database, self.server.password, user=ROLE)
+
+    def sessions(self, names: list[str], agent: str) -> list[Client]:
+        for name in names:
+            client = self._clients.get((name, agent))
+            if client is None or client.closed:
+                self._clients[name, agent] = self.connect(name, agent)
+        return [self._clients[name, agent] for name in names]
+
+    def forget(self) -> None:
+        """Close what is open: the next statement gets new sessions."""
+        for client in self._clients.values():
+            client.close()
+        self._clients.clear()
+
+    def close(self) -> None:
+        self.forget()
+        self.databases.close()
+        self.gateway.stop()
+
+
+@contextmanager
+def bench(version: str) -> Iterator[Bench]:
+    """Everything started, and stopped again."""
+    settings = {"autovacuum": "off", "shared_preload_libraries": "pg_stat_statements", "max_connections": "100"}
+    server = start_server(version, settings)
+    try:
+        with DevIssuer(_CLIENTS) as issuer:
+            running = Bench(version, issuer, server)
+            try:
+                yield running
+            finally:
+                running.close()
+    finally:
+        server.stop()
+
+
+def exchange(clients: list[Client], parts: list[list[bytes]], data: bytes | None) -> list[bytes]:
+    """Send every part to every client and collect the answers. ``parts``: per client."""
+    answers = [bytearray() for _ in clients]
+    for number in range(len(parts[0])):
+        for client, mine in zip(clients, parts, strict=True):
+            client.send(mine[number])
+        for client, kept in zip(clients, answers, strict=True):
+            extended = parts[0][number][:1] != b"Q"
+            kept += client.receive(copy=data, extended=extended)
+    return [bytes(one) for one in answers]
+
+
+def play(clients: list[Client], steps: list[Step], way: str) -> tuple[list[bytes], bool]:
+    """Run a case's steps on every client. Returns all bytes each received, and whether anything may have been written."""
+    kept = [bytearray() for _ in clients]
+    wrote = False
+    for step in steps:
+        parts = WAYS[way](step.sql)
+        answers = exchange(clients, [parts] * len(clients), step.data)
+        for mine, answer in zip(kept, answers, strict=True):
+            mine += answer
+            wrote = wrote or oracles.changed(answer) or b"counter" in step.sql
+    return [bytes(one) for one in kept], wrote
+
+
+def tidy(clients: list[Client], steps: list[Step]) -> None:
+    """Leave sessions as they were found."""
+    statements = []
+    if any(client.status != "I" for client in clients):
+        statements.append(b"ROLLBACK")
+    if any(not step.sql.upper().startswith((b"SELECT", b"COPY", b"INSERT", b"EXPLAIN", b"TABLE", b"VALUES")) for step in steps):
+        statements.append(b"DISCARD ALL")
+    for sql in statements:
+        exchange(clients, [[frontend.query(sql)]] * len(clients), None)
+
+
+class Attacks:
+    """The two oracles over attacks. ``worlds``: how many; ``ways``: which."""
+
+    def __init__(self, stage: Bench, ways: tuple[str, ...] = tuple(WAYS), worlds: int = 5) -> None:
+        self.bench, self.ways = stage, ways
+        self.names = stage.databases.names[:worlds]
+        self._said: dict[tuple[str, str, int], str] = {}
+
+    def run(self, case: Case, agent: str = "strict") -> tuple[list[Finding], bool]:
+        """Findings, and whether the gateway refused it every time."""
+        builder = case.options.get("as") == "builder"
+        if builder:
+            return self._ruin(case)
+        steps = case.steps(self._value)
+        found: list[Finding] = []
+        stopped = True
+        for way in self._ways(case):
+            clients = self.bench.sessions(self.names, agent)
+            try:
+                answers, wrote = play(clients, steps, way)
+                found += self._judge(case, way, steps, answers, agent)
+                tidy(clients, steps)
+            except Hang:
+                found.append(Finding(case, way, "hang", "no answer"))
+                self.bench.forget()
+                continue
+            stopped = stopped and all(oracles.refusals(answer) for answer in answers)
+            if wrote:
+                found += self._after(case, way, agent)
+        return found, stopped
+
+    def _ways(self, case: Case) -> tuple[str, ...]:
+        return ("simple",) if "simple" in case.options else self.ways
+
+    def _value(self, table: str, column: str, row: int) -> str:
+        key = (table, column, row)
+        if key not in self._said:
+            self._said[key] = self.bench.databases.value(table, column, row)
+        return self._said[key]
+
+    def _judge(self, case: Case, way: str, steps: list[Step], answers: list[bytes], agent: str) -> list[Finding]:
+        residual = case.options.get("residual", "")
+        said = b" ".join(step.sql + (step.data or b"") for step in steps)
+        equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
+        same = all(one == equal[0] for one in equal)
+        for answer in answers[:1] if same else answers:
+            canary = self.bench.databases.canaries.found(answer, said)
+            if canary is not None:
+                return [Finding(case, way, "canary", f"{canary!r} in {oracles.summary(answer)}", residual)]
+        if same or agent == "lenient" or "restless" in case.options:
+            return []
+        other = next(one for one in equal if one != equal[0])
+        world = equal.index(other)
+        return [Finding(case, way, "differs", f"world {world}: {oracles.difference(equal[0], other)}", residual)]
+
+    def _after(self, case: Case, way: str, agent: str) -> list[Finding]:
+        """Look at the databases, then undo."""
+        databases = self.bench.databases
+        found: list[Finding] = []
+        states = [databases.state(world) for world in range(len(self.names))]
+        residual = case.options.get("residual", "")
+        for world, state in enumerate(states):
+            for key, value in state.items():
+                before = databases.first[world].get(key)
+                ours = key.partition(".")[2] == "cards"
+                if key[0] == "p":
+                    canary = databases.canaries.found((value or "").encode()) if value != before else None
+                    if canary is not None:
+                        found.append(Finding(case, way, "canary", f"{canary!r} is now in {key[2:]}", residual))
+                    elif value != states[0][key] and agent != "lenient":
+                        found.append(Finding(case, way, "differs", f"{key[2:]} after it, in world {world}", residual))
+                elif value != before and not (ours and key[0] == "m") and key[0] != "s":
+                    found.append(Finding(case, way, "changed", f"{key[2:]}: {value!r:.200}, was {before!r:.200}", residual))
+                elif key[0] == "s" and value != states[0][key]:
+                    found.append(Finding(case, way, "differs", f"sequence {key[2:]} after it", residual))
+            databases.reset(world)
+        return found[:1]
+
+    def _ruin(self, case: Case) -> tuple[list[Finding], bool]:
+        """As the builder: in two worlds, with new ones when anything was changed."""
+        databases = self.bench.databases
+        steps = case.steps(self._value)
+        found: list[Finding] = []
+        stopped = True
+        for way in ("simple", "binary"):
+            clients = self.bench.sessions(databases.builders, "builder")
+            try:
+                answers, wrote = play(clients, steps, way)
+                found += self._judge(case, way, steps, answers, "builder")
+                tidy(clients, steps)
+            except Hang:
+                found.append(Finding(case, way, "hang", "no answer"))
+                wrote, answers = True, []
+            stopped = stopped and all(oracles.refusals(answer) for answer in answers)
+            if wrote:
+                for name in databases.builders:
+                    self.bench._clients.pop((name, "builder")).close()
+                databases.rebuild()
+                # A name that is not there makes the gateway look at the catalog again.
+                fresh = self.bench.sessions(databases.builders, "builder")
+                exchange(fresh, [[frontend.query("SELECT 1 FROM public.nosuch")]] * len(fresh), None)
+        return found, stopped
+
+
+def check(
+    title: str, cases: list[Case], run: Callable[[Case], tuple[list[Finding], bool]], report: Callable[[str], None]
+) -> dict[str, Row]:
+    """Run cases and count them by group. ``report`` hears of each finding at once."""
+    rows: dict[str, Row] = {}
+    started = time.monotonic()
+    for case in cases:
+        row = rows.setdefault(case.group, Row())
+        found, stopped = run(case)
+        row.tried += 1
+        row.stopped += stopped
+        if any(one.residual for one in found):
+            row.residual += 1
+        elif found:
+            row.leaked += 1
+        row.findings += found
+        for one in found:
+            report(str(one))
+    report(f"{title}: {len(cases)} in {time.monotonic() - started:.1f} s")
+    return rows

@@ -1,0 +1,367 @@
+"""The worlds: databases that are alike in everything but the values of masked columns.
+
+World 0 is the base; 1 has other values of the same lengths; 2 values of other lengths; 3 NULLs among other values; 4 the values
+of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 2 that may be ruined and
+made again. Table and type OIDs are the same in all of them (CREATE DATABASE ... TEMPLATE).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import struct
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import yaml
+
+from tests.support.postgres import AGENT_PASSWORD, Server
+
+HERE = Path(__file__).parent
+ROWS = 8
+WORLDS = 5
+ROLE = "attacked"
+#: Not masked by name, but made of masked values by PostgreSQL itself.
+MADE_OF_MASKED = {("gen", "last4"), ("gen", "size"), ("mv_people", "code"), ("mv_people", "double")}
+WRITABLE = ("orders", "notes", "cards", "tripped", "defaulted", "checked", "loudly", "indexed", "ruled", "ruled_log")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_GRAM, _LONG_GRAM = 6, 12
+
+
+def masked_columns() -> dict[str, list[str]]:
+    """Table to masked columns, as policy.yaml says."""
+    policy = yaml.safe_load((HERE / "policy.yaml").read_text())
+    found: dict[str, list[str]] = {}
+    for name in policy["tags"]["secret"]:
+        _, table, column = name.split(".")
+        found.setdefault(table, []).append(column)
+    return found
+
+
+class Canaries:
+    """Everything that must not be in what a client receives: values, and what is easily computed from them."""
+
+    def __init__(self) -> None:
+        self.wholes: set[bytes] = set()
+        self.grams: set[bytes] = set()
+        self.long_grams: set[bytes] = set()
+
+    def text(self, value: str) -> str:
+        """Any six characters of it in a row, forwards or backwards; twelve of its hex, base64 and md5."""
+        raw = value.lower().encode()
+        self._cut(raw, self.grams, _GRAM)
+        self._cut(raw[::-1], self.grams, _GRAM)
+        digest = hashlib.md5(value.encode()).hexdigest().encode()
+        for derived in (raw.hex().encode(), base64.b64encode(value.encode()).lower(), digest):
+            self._cut(derived, self.long_grams, _LONG_GRAM)
+        return value
+
+    def whole(self, value: bytes | str) -> None:
+        self.wholes.add(value.lower().encode() if isinstance(value, str) else value)
+
+    @staticmethod
+    def _cut(raw: bytes, into: set[bytes], size: int) -> None:
+        into.update(raw[i : i + size] for i in range(len(raw) - size + 1))
+
+    def found(self, data: bytes, said: bytes = b"") -> bytes | None:
+        """The first canary in ``data`` that the client did not say itself (``said``)."""
+        low, spoken = data.lower(), said.lower()
+        for size, grams in ((_GRAM, self.grams), (_LONG_GRAM, self.long_grams)):
+            for i in range(len(low) - size + 1):
+                window = low[i : i + size]
+                if window in grams and window not in spoken:
+                    return window
+        for whole in self.wholes:
+            if (whole in data or whole in low) and whole not in spoken:
+                return whole
+        return None
+
+
+@dataclass
+class Values:
+    """Makes the masked values of one world. ``sql`` gives a literal for a column's type."""
+
+    world: int
+    canaries: Canaries = field(default_factory=Canaries)
+
+    def sql(self, kind: str, column: str, row: int) -> str:
+        world = self.world
+        if world == 3 and row % 2:
+            return "NULL"
+        if world == 4:
+            world, row = 0, (row * 3 + 1) % ROWS
+        dice = random.Random(f"{world}/{column}/{row}")
+        longer = world == 2
+        return _MAKERS[kind](dice, longer, self.canaries)
+
+
+def _word(dice: random.Random, longer: bool, canaries: Canaries, length: int = 12) -> str:
+    size = length + dice.randrange(3, 15) if longer else length
+    return canaries.text("".join(dice.choices(_LETTERS, k=size)))
+
+
+def _quoted(text: str, cast: str = "") -> str:
+    return f"'{text}'" + (f"::{cast}" if cast else "")
+
+
+def _number(low: int, high: int, layout: str = "") -> Callable[[random.Random, bool, Canaries], str]:
+    def make(dice: random.Random, longer: bool, canaries: Canaries) -> str:
+        value = dice.randrange(low // (100 if longer else 1), high // (100 if longer else 1))
+        if value >= 10**6:
+            canaries.text(str(value))
+        if layout and value >= 2**24:
+            canaries.whole(struct.pack(layout, value))
+        return str(value)
+
+    return make
+
+
+def _date(dice: random.Random) -> str:
+    return f"{dice.randrange(1900, 1990)}-{dice.randrange(2, 13):02}-{dice.randrange(2, 28):02}"
+
+
+def _whole(text: str, canaries: Canaries, cast: str = "") -> str:
+    canaries.whole(text)
+    return _quoted(text, cast)
+
+
+def _uuid(dice: random.Random, longer: bool, canaries: Canaries) -> str:
+    value = uuid.UUID(int=dice.getrandbits(128))
+    canaries.text(str(value))
+    canaries.whole(value.bytes)
+    return _quoted(str(value))
+
+
+def _stamp(dice: random.Random, longer: bool, canaries: Canaries) -> str:
+    return _whole(f"{_date(dice)} 11:{dice.randrange(10, 60)}:{dice.randrange(10, 60)}", canaries)
+
+
+_MAKERS: dict[str, Callable[[random.Random, bool, Canaries], str]] = {
+    "text": lambda d, n, c: _quoted(_word(d, n, c)),
+    "char": lambda d, n, c: _quoted(_word(d, False, c, 8 if n else 12)),
+    "ltree": lambda d, n, c: _quoted("t." + _word(d, n, c)),
+    "long": lambda d, n, c: _quoted(_word(d, False, c, 20 if n else 3000)),
+    "int4": _number(100_000_000, 999_999_999, "!i"),
+    "int2": _number(100, 9_999),
+    "int8": _number(10**14, 10**15, "!q"),
+    "numeric": lambda d, n, c: _number(10**11, 10**12)(d, n, c) + f".{d.randrange(1000, 9999)}",
+    "float8": lambda d, n, c: _number(10**8, 10**9)(d, n, c) + ".25",
+    "money": lambda d, n, c: _number(10**8, 10**9)(d, n, c) + "::money",
+    "date": lambda d, n, c: _whole(_date(d), c),
+    "timestamptz": _stamp,
+    "timestamp": _stamp,
+    "time": lambda d, n, c: _whole(f"{d.randrange(10, 24)}:{d.randrange(10, 60)}:{d.randrange(10, 60)}.{d.randrange(10**5, 10**6)}", c),
+    "interval": lambda d, n, c: _quoted(_number(10**6, 10**7)(d, False, c) + " days"),
+    "uuid": _uuid,
+    "jsonb": lambda d, n, c: _quoted('{"k": "%s", "n": %s}' % (_word(d, n, c), _number(10**8, 10**9)(d, n, c))),
+    "_text": lambda d, n, c: _quoted("{%s,%s}" % (_word(d, n, c), _word(d, n, c))),
+    "_int4": lambda d, n, c: _quoted("{%s,%s}" % (_number(10**8, 10**9)(d, n, c), _number(10**8, 10**9)(d, n, c))),
+    "bytea": lambda d, n, c: _quoted("\\x" + _word(d, n, c).encode().hex()),
+    "inet": lambda d, n, c: _whole(f"10.{d.randrange(100, 250)}.{d.randrange(100, 250)}.{d.randrange(100, 250)}", c),
+    "macaddr": lambda d, n, c: _whole(":".join(f"{d.randrange(17, 250):02x}" for _ in range(6)), c),
+    "mood": lambda d, n, c: _quoted(d.choice(["sad", "ok", "happy"])),
+    "bool": lambda d, n, c: d.choice(["true", "false"]),
+    "address": lambda d, n, c: "ROW('%s', '%s')::public.address" % (_word(d, n, c), _word(d, n, c)),
+    "varbit": lambda d, n, c: "B'" + "".join(d.choices("01", k=40 if n else 24)) + "'",
+    "point": lambda d, n, c: "point(%s, %s)" % (_number(10**7, 10**8)(d, n, c), _number(10**7, 10**8)(d, n, c)),
+    "daterange": lambda d, n, c: "daterange('%s', '2020-01-01')" % _date(d),
+    "hstore": lambda d, n, c: _quoted('%s=>"%s"' % (_word(d, n, c), _word(d, n, c))),
+    "tsvector": lambda d, n, c: _quoted(f"{_word(d, n, c)} {_word(d, n, c)}"),
+}  # fmt: skip
+_ALIASES = {"varchar": "text", "citext": "text", "zipcode": "text", "json": "jsonb", "bpchar": "char"}
+
+_NAMES = ("Ada", "Bob", "Cem", "Dora", "Edo", "Fay", "Gil", "Hal")
+_CITIES = ("Oslo", "Rome", "Oslo", "Lima", "Rome", "Oslo", "Cork", "Lima")
+
+
+def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
+    """Table to rows: public columns as SQL, and the number from which the masked ones are made."""
+    rows = range(ROWS)
+
+    def table(make: Callable[[int], dict[str, str]], count: Iterable[int] = rows) -> list[tuple[dict[str, str], int]]:
+        return [(make(i), i) for i in count]
+
+    return {
+        "people": table(
+            lambda i: {
+                "id": str(i + 1), "name": f"'{_NAMES[i]}'", "city": f"'{_CITIES[i]}'", "age": str(25 + 3 * i),
+                "joined": f"'2024-03-{i + 10}'", "active": str(i % 3 != 0),
+            }
+        ),
+        "orders": table(lambda i: {"id": str(i + 1), "person_id": str(i % 5 + 1), "note": f"'note {i}'", "amount": str(10 * i), "placed": f"'2025-02-{i + 10}'"}),
+        "notes": table(lambda i: {"id": str(i + 1), "title": f"'title {i}'", "body": f"'some text {i}'", "tags": "'{a,b}'", "doc": "'{\"a\": [1, 2]}'"}, range(4)),
+        "cards": table(lambda i: {"id": str(i + 1), "holder": f"'{_NAMES[i]}'"}),
+        "refs": table(lambda i: {"id": str(i + 1)}, range(3)),
+        "long_texts": table(lambda i: {"id": str(i + 1), "title": f"'long {i}'"}),
+        "gen": table(lambda i: {"id": str(i + 1)}),
+        "events": table(lambda i: {"id": str(i + 1), "day": f"'{2025 + i % 2}-05-{i + 10}'", "kind": f"'kind {i % 3}'"}),
+        "by_secret": table(lambda i: {"kind": f"'kind {i % 3}'"}),
+        "parent": table(lambda i: {"id": str(i + 1)}, range(3)),
+        "child": table(lambda i: {"id": str(i + 11)}, range(3)),
+        "grandchild": table(lambda i: {"id": str(i + 21), "more": f"'more {i}'"}, range(3)),
+        "vault": table(lambda i: {"id": str(i + 1), "open": str(i % 2 == 0), "label": f"'label {i}'"}),
+        "judged": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "tripped": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
+        "ruled": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
+    }  # fmt: skip
+
+
+_INHERITED = {"child": ["pin", "extra"], "grandchild": ["pin", "extra"]}
+
+
+def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
+    masked = masked_columns() | _INHERITED
+    kinds = {
+        (table, column): kind
+        for table, column, kind in connection.execute(
+            "SELECT c.relname, a.attname, t.typname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+            " JOIN pg_type t ON t.oid = a.atttypid WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0"
+        ).fetchall()
+    }
+    connection.execute("SET session_replication_role = replica")
+    for table, rows in _public_rows().items():
+        for public, row in rows:
+            cells = dict(public)
+            for column in masked.get(table, []):
+                kind = kinds[table, column]
+                kind = "long" if table == "long_texts" else _ALIASES.get(kind, kind)
+                same = "people.ssn" if table == "refs" else f"{table}.{column}"
+                cells[column] = values.sql(kind, same, row)
+            connection.execute(
+                f"INSERT INTO public.{table} ({', '.join(cells)}) VALUES ({', '.join(cells.values())})"
+            )
+    connection.execute("RESET session_replication_role")
+    secret = values.sql("text", "hidden.secrets", 0)
+    connection.execute(f"INSERT INTO hidden.secrets VALUES (1, {secret})")
+    connection.execute("SELECT setval('public.notes_id_seq', 100)")
+    connection.execute("REFRESH MATERIALIZED VIEW public.mv_people")
+    for table in WRITABLE:
+        connection.execute(f"INSERT INTO pristine.{table} SELECT * FROM public.{table}")
+    connection.execute("ANALYZE")
+
+
+class Databases:
+    """Makes the worlds on one server. ``names``: of the worlds; ``builders``: of the worlds of the builder."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.canaries = Canaries()
+        self.names = [f"attackdb{i}" for i in range(WORLDS)]
+        self.builders = ["builddb0", "builddb1"]
+        self._admin = psycopg.connect(self._dsn("postgres"), autocommit=True)
+        self._direct: dict[str, psycopg.Connection[Any]] = {}
+        self._state_sql = ""
+        self._make()
+
+    def _dsn(self, database: str) -> str:
+        return self.server.superuser_dsn.rpartition("/")[0] + "/" + database
+
+    def _make(self) -> None:
+        self._admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{AGENT_PASSWORD}'")
+        powers = "pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_monitor, pg_signal_backend"
+        self._admin.execute(f"GRANT {powers} TO {ROLE}")
+        self._admin.execute(f"CREATE DATABASE attackbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
+        with psycopg.connect(self._dsn("attackbase"), autocommit=True) as base:
+            base.execute((HERE / "schema.sql").read_text().replace("{role}", ROLE))
+            if self.server.major >= 15:
+                base.execute((HERE / "schema-15.sql").read_text().replace("{role}", ROLE))
+            base.execute("CREATE SCHEMA pristine")
+            for table in WRITABLE:
+                base.execute(f"CREATE TABLE pristine.{table} AS SELECT * FROM public.{table} WITH NO DATA")
+            found = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
+            self.late_oid = int(found[0]) if found else 0
+        worlds = [(name, number) for number, name in enumerate(self.names)]
+        worlds += [("ruin0", 0), ("ruin1", 2)]
+        for name, number in worlds:
+            self._admin.execute(f"CREATE DATABASE {name} TEMPLATE attackbase OWNER {ROLE}")
+            with psycopg.connect(self._dsn(name), autocommit=True) as connection:
+                _fill(connection, Values(number, self.canaries))
+        self.rebuild()
+        self.first = [self.state(i) for i in range(WORLDS)]
+
+    def rebuild(self) -> None:
+        """The builder's worlds as they were."""
+        for number, name in enumerate(self.builders):
+            self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            self._admin.execute(f"CREATE DATABASE {name} TEMPLATE ruin{number} OWNER {ROLE}")
+            self._direct.pop(name, None)
+
+    def direct(self, name: str) -> psycopg.Connection[Any]:
+        """As superuser, past the gateway."""
+        if name not in self._direct:
+            connection = self._direct[name] = psycopg.connect(self._dsn(name), autocommit=True)
+            connection.execute("SET session_replication_role = replica")
+        return self._direct[name]
+
+    def value(self, table: str, column: str, row: int = 0) -> str:
+        """A masked value of world 0, as text."""
+        found = self.direct(self.names[0]).execute(f"SELECT {column}::text FROM {table} ORDER BY ctid OFFSET {row} LIMIT 1")
+        return str(found.fetchone()[0])  # type: ignore[index]
+
+    def state(self, world: int) -> dict[str, str]:
+        """What is in a world: ``p.`` the public columns of each table, ``m.`` a digest of the masked ones, ``c.`` the catalog."""
+        connection = self.direct(self.names[world])
+        if not self._state_sql:
+            self._state_sql = _state_sql(connection)
+        return dict(connection.execute(self._state_sql).fetchall())
+
+    def reset(self, world: int) -> None:
+        """Undo what a statement wrote, in every table that policy lets an agent write."""
+        script = ["BEGIN"]
+        for table in WRITABLE:
+            columns = "id, person_id, note, amount, placed" if table == "orders" else "*"
+            script.append(f"DELETE FROM public.{table}")
+            into = f"public.{table} ({columns})" if columns != "*" else f"public.{table}"
+            script.append(f"INSERT INTO {into} SELECT {columns} FROM pristine.{table}")
+        script += ["SELECT setval('public.notes_id_seq', 100)", "SELECT setval('public.counter', 1, false)", "COMMIT"]
+        self.direct(self.names[world]).execute(";".join(script).encode())
+
+    def close(self) -> None:
+        for connection in [self._admin, *self._direct.values()]:
+            connection.close()
+
+
+def _state_sql(connection: psycopg.Connection[Any]) -> str:
+    masked = {(t, c) for t, columns in (masked_columns() | _INHERITED).items() for c in columns} | MADE_OF_MASKED
+    masked |= {(f"events_{year}", "secret") for year in (2025, 2026)}
+    masked |= {(f"by_secret_{part}", "secret") for part in ("low", "high")}
+    columns: dict[str, list[str]] = {}
+    for table, column in connection.execute(
+        "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
+        " WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'm')"
+        " ORDER BY c.relname, a.attnum"
+    ).fetchall():
+        columns.setdefault(table, []).append(column)
+    parts = []
+    for table, names in columns.items():
+        public = ", ".join(name for name in names if (table, name) not in masked)
+        secret = ", ".join(name for name in names if (table, name) in masked)
+        for prefix, chosen in (("p", public), ("m", secret)):
+            if chosen and not (prefix == "p" and table.startswith(("by_secret_", "mv_"))):
+                rows = f"string_agg(ROW({chosen})::text, E'\\n' ORDER BY ROW({chosen})::text)"
+                value = rows if prefix == "p" else f"md5({rows})"
+                parts.append(f"SELECT '{prefix}.{table}', (SELECT coalesce({value}, '') FROM ONLY public.{table})")
+    names = "string_agg(x, ',' ORDER BY x)"
+    catalog = {
+        "relations": "SELECT nspname || '.' || relname || relkind::text || coalesce(array_to_string(relacl, ' '), '') x FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname !~ '^pg_toast'",
+        "columns": "SELECT attrelid::regclass::text || '.' || attname || atttypid::text x FROM pg_attribute WHERE attrelid >= 16384 AND attnum > 0",
+        "functions": "SELECT oid::regprocedure::text || md5(prosrc) x FROM pg_proc WHERE oid >= 16384",
+        "comments": "SELECT description x FROM pg_description WHERE objoid >= 16384",
+        "settings": "SELECT setconfig::text x FROM pg_db_role_setting",
+        "objects": "SELECT oid::text x FROM pg_largeobject_metadata",
+        "roles": "SELECT rolname::text x FROM pg_roles",
+        "rules": "SELECT rulename::text x FROM pg_rewrite WHERE oid >= 16384 UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal",
+        "schemas": "SELECT nspname::text x FROM pg_namespace WHERE nspname !~ '^pg_(toast|temp)'",
+        "extensions": "SELECT extname::text x FROM pg_extension",
+        "policies": "SELECT polname::text x FROM pg_policy",
+    }
+    parts += [f"SELECT 'c.{key}', (SELECT {names} FROM ({query}) q)" for key, query in catalog.items()]
+    parts.append("SELECT 's.counter', last_value::text FROM public.counter")
+    parts.append("SELECT 's.notes', last_value::text FROM public.notes_id_seq")
+    return " UNION ALL ".join(parts)
