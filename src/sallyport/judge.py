@@ -77,6 +77,7 @@ class Verdict:
     changes_search_path: bool = False
     is_ddl: bool = False
     resolves_names: bool = True
+    held: bool = False  # a rule holds it, and nothing else stands against it
     plain: bool = False  # allowed, and without any effect on the session: the hot path
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = field(default_factory=dict)
@@ -96,6 +97,7 @@ class ScriptVerdict:
     refusal: Refusal | None = None
     plain: bool = False
     seconds: float = 0.0
+    count: int = 0  # statements in the text, those behind a refused one included
 
 
 class View:
@@ -200,7 +202,7 @@ class View:
                 refused = index
                 break
         plain = len(verdicts) == 1 and verdicts[0].plain
-        return ScriptVerdict(sql, tuple(verdicts), refused, None, plain)
+        return ScriptVerdict(sql, tuple(verdicts), refused, None, plain, count=len(facts))
 
     def _guarded(self, sql: bytes, facts: StatementFacts) -> Verdict:
         try:
@@ -237,6 +239,7 @@ class View:
             changes_search_path=moves_path,
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
+            held=decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None,
             plain=refusal is None and not kinds and not moves_path,
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sallyport.judge import View
+from sallyport.session.holding import HeldStatement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class CancelUpstream:
 
 
 @dataclass(frozen=True, slots=True)
+class AskApproval:
+    """Ask people about a held statement; the answer comes through ``Session.ruled``. Blocks."""
+
+    held: HeldStatement
+    blocks: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSession:
     """Flush what is buffered for the client, then close both legs."""
 
@@ -43,4 +52,4 @@ class CloseSession:
     blocks: ClassVar[bool] = False
 
 
-Command = RefreshCatalog | JudgeElsewhere | CancelUpstream | CloseSession
+Command = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval | CloseSession

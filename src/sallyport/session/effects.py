@@ -132,7 +132,7 @@ def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal |
     if not script.statements:
         return None
     verdict = script.statements[0]
-    if verdict.refusal is not None:
+    if verdict.refusal is not None and not (verdict.held and session.can_hold):
         return verdict.refusal
     if prepared.inner:
         return verdict.inner

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
-from sallyport.session import effects
+from sallyport.session import effects, holding
 from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.session.states import ClientState, Expect
@@ -36,7 +36,9 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         return BLOCK
     verdict = script.statements[0] if script.statements else None
     refusal: Refusal | None = None
-    if script.refused >= 0:
+    if holding.held_script(session, script) is not None:
+        pass  # it may be prepared, described and bound; its Execute waits for a person
+    elif script.refused >= 0:
         refusal = script.statements[script.refused].refusal if script.statements else script.refusal
     elif session.special:
         gate = session.gate(verdict)
@@ -149,6 +151,11 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
         # The portal may live in this very pipeline: waiting for that to drain would wait for ever.
         gate = session.gate(verdict, may_wait=False)
         refusal = None if isinstance(gate, str) else gate
+    if refusal is None and verdict is not None and verdict.held and not portal.approved:
+        ruling = holding.rule(session, verdict, portal.prepared.script, portal)
+        if isinstance(ruling, str):
+            return ruling
+        portal.approved, refusal = ruling is None, ruling
     assumed: dict[int, effects.Assumed] = {}
     if refusal is None and verdict is not None and (verdict.effects or verdict.changes_search_path):
         refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)

@@ -22,6 +22,7 @@ from sallyport.policy.allowance import Allowance
 from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.entries import FAILING_SQL, Entry
+from sallyport.session.holding import Ruling
 from sallyport.session.paths import parse_search_path
 from sallyport.session.ports import SessionRecorder
 from sallyport.session.statements import Names, Portal, Prepared
@@ -103,6 +104,8 @@ class Session:
             None  # (entry, command tag, SQLSTATE) of a statement that just ended
         )
         self.server_needs = 0  # bytes that must be there before the server's input is worth looking at
+        self.can_hold = False  # somebody can be asked to approve a held statement
+        self.ruling: Ruling | None = None  # the answer for the held statement that is read next
         self.copy_entry: Entry | None = None
         self.counters = Counters()
         self._blocked = ""
@@ -188,6 +191,17 @@ class Session:
         if refreshed:
             self.catalog_stale = False
         self._continue()
+
+    def ruled(self, ruling: Ruling) -> None:
+        """People, or a deadline, have answered for the held statement."""
+        self.ruling = ruling
+        self.resume()
+        self.ruling = None  # it was for that statement only
+
+    def say(self, text: str, detail: str = "", hint: str = "") -> None:
+        """A NOTICE from the gateway, at once."""
+        self.to_client += backend.notice_response("NOTICE", "00000", text, detail=detail, hint=hint)
+        self.recorder.note("notice", text)
 
     def _continue(self) -> None:
         if self._client_input and not self._blocked and self.state is not ClientState.CLOSED:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.judge import ScriptVerdict
-from sallyport.session import effects
+from sallyport.judge import ScriptVerdict, Verdict
+from sallyport.session import effects, holding
 from sallyport.session.entries import FAILING_SQL, Entry
 from sallyport.session.states import Expect
 from sallyport.wire import frontend
@@ -51,10 +52,17 @@ def _query_in_full(
         session.entries.append(Entry(Expect.QUERY, script=script, started=monotonic()))
         session.to_server += data[start:end]
         return None
+    held = holding.held_script(session, script)
+    if held is not None:
+        gate = session.gate(held) or holding.rule(session, held, sql, None)
+        if isinstance(gate, str):
+            return gate
+        held_refusal, script = gate, replace(script, refused=-1 if gate is None else 0)
     refused, refusal = script.refused, None
     assumed: dict[int, effects.Assumed] = {}
     for index, verdict in enumerate(script.statements):
-        gate = verdict.refusal or session.gate(verdict, may_wait=index == 0)
+        gate = held_refusal if held is not None else _refusal(session, script, verdict)
+        gate = gate or session.gate(verdict, may_wait=index == 0 and held is None)
         if isinstance(gate, str):
             return gate
         if gate is None:
@@ -64,6 +72,12 @@ def _query_in_full(
             break
     _forward(session, sql, script, assumed, refused, refusal, data, start, end)
     return None
+
+
+def _refusal(session: Session, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
+    return (
+        holding.SEND_IT_ALONE if session.can_hold and verdict.held and script.count > 1 else verdict.refusal
+    )
 
 
 def _forward(

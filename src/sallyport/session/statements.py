@@ -46,6 +46,7 @@ class Portal:
     formats: Sequence[int] = ()
     statement: bytes = b""  # the name it was bound from
     described: bool = False
+    approved: bool = False  # a person let this very portal run
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
     ran: object = None  # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
