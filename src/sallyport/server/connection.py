@@ -17,7 +17,7 @@ from sallyport.audit.recording import SessionRecording
 from sallyport.core.errors import ProtocolError, RefusedError, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge
+from sallyport.server.admission import Admitted, admit
 from sallyport.server.databases import Database
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.tls import ALPN, TlsLayer
@@ -25,8 +25,6 @@ from sallyport.server.upstream import UpstreamLink
 from sallyport.session import login as steps
 from sallyport.session.commands import CancelUpstream, CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.machine import CLIENT_ENDED, Limits, Session
-from sallyport.session.paths import format_search_path, parse_search_path
-from sallyport.sql.settings import STARTUP, classify_setting
 from sallyport.wire import backend, frontend
 
 log = structlog.get_logger("sallyport.connection")
@@ -204,89 +202,28 @@ class ClientConnection(asyncio.Protocol):
             self._after_login_step()
 
     async def _log_in(self, request: steps.Authenticate) -> None:
-        link: UpstreamLink | None = None
+        admitted: Admitted | None = None
         try:
-            subject = await self._gateway.authenticator.authenticate(
-                request.token, label=request.label, entrance="wire"
-            )
-            database, judge = await self._choose_target(request, subject)
-            self._gateway.admit(subject, judge.subject_policy(subject).limits.sessions)
-            path = self._search_path(request, judge, subject)
-            settings = self._settings(request, judge.subject_policy(subject).limits.statement_timeout)
-            settings["search_path"] = format_search_path(path)
-            link = await database.dialer.open(settings, minor=request.minor)
+            admitted = await admit(self._gateway, request)
             if self._lost or self._login is None or self._login.phase is not steps.Phase.WORKING:
-                link.abort()
+                admitted.link.abort()
                 return
-            self._gateway.admit(subject)  # others may have come in meanwhile
-            self._begin(subject, database, judge, link, path, request)
+            self._gateway.admit(admitted.subject)  # others may have come in meanwhile
+            self._begin(admitted, request)
         except RefusedError as error:
             log.info("login refused", peer=self._peer, code=error.refusal.code.id, target=request.target)
-            if link is not None:
-                link.abort()
+            if admitted is not None:
+                admitted.link.abort()
             self._refuse(error.refusal)
         except BaseException:
-            if link is not None:
-                link.abort()
+            if admitted is not None:
+                admitted.link.abort()
             self._refuse(refuse("SP1804", "the gateway failed during this login"))
             raise
 
-    async def _choose_target(self, request: steps.Authenticate, subject: Subject) -> tuple[Database, Judge]:
-        unknown = refuse(
-            "SP1603",
-            f'there is no target "{request.target}" for you',
-            "It does not exist, or no rule of the policy lets you in.",
-            "The database name in the connection string picks the target.",
-        )
-        database = self._gateway.databases.get(request.target)
-        if database is None:
-            raise RefusedError(unknown)
-        judge = await database.ready()
-        if not judge.subject_policy(subject).may_connect:
-            raise RefusedError(unknown)
-        return database, judge
-
-    @staticmethod
-    def _settings(request: steps.Authenticate, timeout: float | None) -> dict[str, str]:
-        """What the upstream session starts with: what the client may ask for, under what is pinned and what policy bounds."""
-        for name, value in request.settings.items():
-            found = classify_setting(name, value)
-            if found.kind not in ("allowed", "pinned") or (
-                found.kind == "pinned" and name.lower() not in _ANY_SPELLING
-            ):
-                raise RefusedError(
-                    refuse(
-                        "SP1301",
-                        f"the startup parameter {name} cannot be {value!r}",
-                        f"The setting {name} {found.reason}.",
-                    )
-                )
-        settings = {**STARTUP, **request.settings, "client_encoding": "UTF8"}
-        if timeout:
-            settings["statement_timeout"] = str(int(timeout * 1000))
-        return settings
-
-    @staticmethod
-    def _search_path(request: steps.Authenticate, judge: Judge, subject: Subject) -> tuple[str, ...]:
-        default = judge.catalog.default_search_path
-        if request.search_path is None:
-            return default
-        asked = parse_search_path(request.search_path)
-        if asked != default and asked not in judge.subject_policy(subject).search_paths:
-            raise RefusedError(
-                refuse("SP1302", f"the search_path {request.search_path!r} is not listed by policy")
-            )
-        return asked
-
-    def _begin(
-        self,
-        subject: Subject,
-        database: Database,
-        judge: Judge,
-        link: UpstreamLink,
-        path: tuple[str, ...],
-        request: steps.Authenticate,
-    ) -> None:
+    def _begin(self, admitted: Admitted, request: steps.Authenticate) -> None:
+        subject, database, judge = admitted.subject, admitted.database, admitted.judge
+        link, path = admitted.link, admitted.search_path
         gateway, login = self._gateway, self._login
         if login is None:
             return
@@ -536,10 +473,6 @@ class ClientConnection(asyncio.Protocol):
             self._session = None
         if not self._lost:
             self._close_transport()
-
-
-#: Checked to be UTF-8 under any of its names when the StartupMessage was read.
-_ANY_SPELLING = frozenset({"client_encoding"})
 
 
 async def _cancel(database: Database, pid: int, key: bytes) -> None:
