@@ -1,30 +1,34 @@
 """What the policy says about one statement for one subject, rule by rule: the values behind ``sallyport
 policy explain``.
 
-Says exactly what the gateway would do, by the same functions, plus the rules that were not even considered
-and why.
+Decides nothing: decision, refusal and masks are given, as the judge made them for the wire; this adds where each
+output column comes from, and the rules that were not even considered and why.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sallyport.core.errors import Refusal
 from sallyport.policy.bind import SubjectPolicy
-from sallyport.policy.decision import ColumnMask, MaskSpec, Outcome, RuleTrace
+from sallyport.policy.decision import ColumnMask, Decision, MaskSpec, Outcome, RuleTrace
 from sallyport.policy.needs import needs_of
-from sallyport.policy.outcome import outcome_of
-from sallyport.sql.facts import Dependence, OutputColumn, StatementFacts
+from sallyport.sql.facts import OutputColumn, StatementFacts
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnExplanation:
-    """One result column: its ``sources`` by real name, and how it comes back (``mask``: "" when as it is)."""
+    """One result column: its ``sources`` by real name, and how it comes back (``mask``: "" when as it is).
+
+    ``dependence``: identity (the value of one column), derived (computed) or opaque (not followed).
+    """
 
     name: str
     sources: tuple[str, ...]
     mask: str
     why: str
+    dependence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +44,58 @@ class Explanation:
     rules: tuple[RuleTrace, ...]
     columns: tuple[ColumnExplanation, ...]
     policy_version: str
+    sql: str = ""
 
 
-def explain(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> Explanation:
-    """Explain one statement of the script ``sql``."""
+def explain(
+    policy: SubjectPolicy,
+    facts: StatementFacts,
+    decision: Decision,
+    refusal: Refusal | None,
+    specs: Sequence[MaskSpec | None] = (),
+    sql: str = "",
+) -> Explanation:
+    """Explain one statement. ``specs``: the mask plan of its output columns, or of those of the statement that it prepares or declares."""
     catalog = policy.standing.catalog
-    decision, refusal = outcome_of(policy, facts, sql)
-    outcome = decision.outcome if refusal is decision.refusal else Outcome.DENY
+    columns = returned(facts)
     return Explanation(
-        outcome=outcome,
+        outcome=decision.outcome if refusal is decision.refusal else Outcome.DENY,
         rule=decision.rule,
         refusal=refusal,
         needs=tuple(
             need.text(catalog) + (" (through a view)" if need.indirect else "") for need in needs_of(facts)
         ),
         rules=(*decision.trace, *policy.standing.skipped),
-        columns=tuple(_column(policy, column) for column in facts.columns or ()),
+        columns=tuple(_column(policy, c, s) for c, s in zip(columns, specs, strict=True)),
         policy_version=policy.standing.policy_version,
+        sql=sql,
     )
 
 
-def _column(policy: SubjectPolicy, column: OutputColumn) -> ColumnExplanation:
+def returned(facts: StatementFacts) -> tuple[OutputColumn, ...]:
+    """The statement's output columns; for PREPARE and DECLARE those that EXECUTE and FETCH will give."""
+    if facts.columns is None and facts.inner is not None:
+        return facts.inner.columns or ()
+    return facts.columns or ()
+
+
+def _column(policy: SubjectPolicy, column: OutputColumn, spec: MaskSpec | None) -> ColumnExplanation:
     catalog = policy.standing.catalog
-    sources = tuple(sorted(catalog.column_name(c) for c in column.sources))
+    sources = tuple(sorted(catalog.column_name(c) for c in column.sources if c.attnum > 0))
+    kind = column.dependence.value
+    if spec is None:
+        return ColumnExplanation(column.name, sources, "", "no masked column goes into it", kind)
     masked = {c: m for c in sorted(column.sources) if (m := policy.masks.get(c)) is not None}
-    if not masked:
-        return ColumnExplanation(column.name, sources, "", "no masked column goes into it")
     names = ", ".join(catalog.column_name(c) for c in masked)
-    specs = {m.spec for m in masked.values()}
-    if column.dependence is Dependence.IDENTITY and len(specs) == 1:
-        mask = next(iter(masked.values()))
+    # through a view: the view's own column and the one under it, with one mask
+    mask = next((m for m in masked.values() if m.spec == spec), None)
+    if kind == "identity" and mask is not None and len({m.spec for m in masked.values()}) == 1:
         return ColumnExplanation(
-            column.name, sources, spec_text(mask.spec), f"mask of {names}{_origin(mask)}"
+            column.name, sources, spec_text(spec), f"mask of {names}{_origin(mask)}", kind
         )
-    return ColumnExplanation(column.name, sources, "redact", f"computed from {names}, which is masked")
+    return ColumnExplanation(
+        column.name, sources, spec_text(spec), f"computed from {names}, which is masked", kind
+    )
 
 
 def _origin(mask: ColumnMask) -> str:

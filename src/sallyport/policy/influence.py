@@ -25,6 +25,7 @@ from sallyport.sql.settings import classify_setting
 _LISTED = 5
 _NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
 _VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
+_REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK})
 _STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 
 
@@ -111,7 +112,12 @@ def _influence_refusal(
     detail = (
         f"{why} with filter {mask.filter.value}: in {clause} it would show in which rows or values come back."
     )
-    if equality:
+    if influence.clause in _REFUSED_ROWS:
+        detail = f"{why} with filter {mask.filter.value}: whether the row is accepted would tell what values there are."
+        hint = (
+            "Leave out the columns of that constraint, or ask for a filter that lets the column be compared."
+        )
+    elif equality:
         hint = f"Compare it only by = or IN with constants or parameters, like WHERE {_last(name)} = $1."
     else:
         hint = f"Leave {_last(name)} out of {clause}; use columns that are not masked there."

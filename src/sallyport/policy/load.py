@@ -149,6 +149,10 @@ class _Loader:
             raise self.document.error(
                 (*path, "reviewers"), "only 'hold' rules have reviewers", "Remove it or use 'hold'"
             )
+        if rule.mode is not None and effect is not Outcome.HOLD:
+            raise self.document.error(
+                (*path, "mode"), "only 'hold' rules have a mode", "Remove it or use 'hold'"
+            )
         if rule.expires is not None and effect is not Outcome.HOLD:
             raise self.document.error(
                 (*path, "expires"), "only 'hold' rules expire", "Remove it or use 'hold'"
@@ -172,6 +176,7 @@ class _Loader:
             message=rule.message,
             reviewers=self._reviewers((*path, "reviewers"), rule.reviewers),
             expires=self._seconds((*path, "expires"), rule.expires) or 900.0,
+            mode=rule.mode or "wait",
             windows=self._windows((*path, "window"), rule.window),
             line=self.document.line(path),
             pack=self.pack,
@@ -377,8 +382,7 @@ class _Loader:
         }
         for tag in self.shape.tags:
             if tag not in used and not self.pack:
-                line = self.document.line(("tags", tag))
-                yield f"{self.document.filename}:{line}: no rule or mask uses the tag {tag!r}"
+                yield f"{self.document.place(('tags', tag))}: no rule or mask uses the tag {tag!r}"
 
 
 def _listed(value: str | list[str] | None) -> list[str]:

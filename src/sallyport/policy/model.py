@@ -101,7 +101,7 @@ class Reviewers:
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval
-    may wait and be used.
+    may wait and be used. ``mode``: wait (the client waits), async (refused at once, runs when sent again after approval).
     """
 
     name: str
@@ -117,6 +117,7 @@ class Rule:
     message: str = ""
     reviewers: Reviewers | None = None
     expires: float = 900.0
+    mode: str = "wait"
     windows: tuple[Window, ...] = ()
     line: int = 0
     pack: str = ""

@@ -33,7 +33,7 @@ def outcome_of(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> tuple[
         refusal = decision.refusal or _WITHOUT_REASON
     if refusal is None and policy.masks:
         catalog = policy.standing.catalog
-        refusal = check_influence(facts, policy.masks, catalog, sql) or check_flows(
+        refusal = check_flows(facts, policy.masks, catalog, sql) or check_influence(
             facts, policy.masks, catalog, sql
         )
     return decision, refusal

@@ -43,6 +43,7 @@ class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     message: str = ""
     reviewers: RawReviewers | None = None
     expires: str | int | None = None
+    mode: Literal["wait", "async"] | None = None
     window: RawWindow | list[RawWindow] | None = None
 
 
