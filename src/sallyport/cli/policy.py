@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from sallyport.config import Config
     from sallyport.core.subject import Subject
     from sallyport.core.yamltext import Document
-    from sallyport.policy.bind import BoundPolicy, SubjectPolicy
+    from sallyport.judge import Judge, Verdict, View
     from sallyport.policy.explain import Explanation
     from sallyport.policy.model import Policy
     from sallyport.sql.catalog import CatalogSnapshot
@@ -133,7 +132,7 @@ def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:
 
 
 class _Explaining:
-    """A policy bound to live catalogs, one per target that is asked about."""
+    """A judge as the gateway has one, for each target that is asked about."""
 
     def __init__(self, config_path: Path, source: CatalogSource) -> None:
         from sallyport.config import load_config
@@ -142,10 +141,10 @@ class _Explaining:
         self.config = load_config(config_path)
         self.policy = load_policy(self.config.policy_path)
         self.source = source
-        self._bound: dict[str, BoundPolicy] = {}
+        self._judges: dict[str, Judge] = {}
 
-    def bound(self, target: str) -> BoundPolicy:
-        from sallyport.policy.bind import bind
+    def judge(self, target: str) -> Judge:
+        from sallyport.judge import Judge
 
         if not target and len(self.config.targets) == 1:
             target = next(iter(self.config.targets))
@@ -153,16 +152,25 @@ class _Explaining:
             raise ConfigError(
                 f"there is no target {target!r}. Use --target with one of {', '.join(self.config.targets)}"
             )
-        if target not in self._bound:
-            self._bound[target] = bind(self.policy, self.source(self.config, target), target)
-        return self._bound[target]
+        if target not in self._judges:
+            catalog = self.source(self.config, target)
+            limit = self.config.limits.max_statement_bytes
+            self._judges[target] = Judge(target, self.policy, catalog, {}, max_statement_bytes=limit)
+        return self._judges[target]
 
     def explanations(self, sql: str, subject: Subject, target: str) -> list[Explanation]:
-        """One for each statement of the text. RefusedError when it cannot be read at all."""
-        from sallyport.policy.explain import explain
+        """One for each statement of the text, up to the first that is refused: what follows would not be reached.
 
-        policy = self.bound(target).for_subject(subject, time.time())
-        return [explain(policy, facts, sql) for facts in _facts(sql, policy)]
+        By the judge, as for a simple query. RefusedError when the text cannot be read at all.
+        """
+        from sallyport.core.errors import RefusedError
+
+        judge = self.judge(target)
+        view = judge.view(subject, judge.catalog.default_search_path)
+        script = view.judge(sql.encode())
+        if script.refusal is not None:
+            raise RefusedError(script.refusal)
+        return [_explanation(view, verdict) for verdict in script.statements]
 
     def show(self, sql: str, subject: str, target: str, as_json: bool) -> None:
         who = parse_subject(subject)
@@ -170,9 +178,11 @@ class _Explaining:
         if as_json:
             typer.echo(json.dumps([_as_json(e) for e in explained], indent=2))
             return
-        for warning in self.bound(target).warnings:
+        for warning in self.judge(target).warnings:
             typer.echo(f"warning: {warning}", err=True)
         for explanation in explained:
+            if len(explained) > 1:
+                typer.echo(explanation.sql)
             typer.echo("\n".join(_lines(explanation)))
 
     def test(self, file: Path) -> None:
@@ -210,17 +220,15 @@ class _Explaining:
         return name, differs(expected, explained, None)
 
 
-def _facts(sql: str, policy: SubjectPolicy) -> Any:
-    from sallyport.judge import effective_search_path
-    from sallyport.sql.extract import Context, analyze
+def _explanation(view: View, verdict: Verdict) -> Explanation:
+    from sallyport.policy.explain import explain, returned
 
-    catalog = policy.standing.catalog
-    context = Context(
-        search_path=effective_search_path(catalog.default_search_path, catalog),
-        role=catalog.role,
-        trusted_functions=policy.trusts_function,
-    )
-    return analyze(sql.encode(), catalog, context)
+    policy = view.subject_policy
+    decision = verdict.decision or policy.decide(verdict.facts)
+    plan = view.plan(returned(verdict.facts))
+    specs = tuple(column.spec for column in plan.columns) if plan is not None else ()
+    sql = verdict.sql.decode().strip()
+    return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql)
 
 
 def parse_subject(text: str) -> Subject:
@@ -271,7 +279,8 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield f"  HINT: {explanation.refusal.hint}"
     yield f"  needs: {', '.join(explanation.needs) or 'nothing'}"
     for column in explanation.columns:
-        yield f"  column {column.name}: {column.mask or 'as it is'} ({column.why})"
+        sources = f"; {column.dependence} of {', '.join(column.sources)}" if column.sources else ""
+        yield f"  column {column.name}: {column.mask or 'as it is'} ({column.why}){sources}"
     for rule in explanation.rules:
         yield f"  {'*' if rule.matched else ' '} {rule.effect:5} {rule.rule}: {rule.why}"
     yield f"  policy {explanation.policy_version}"
@@ -280,6 +289,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 def _as_json(explanation: Explanation) -> dict[str, Any]:
     refusal = explanation.refusal
     return {
+        "sql": explanation.sql,
         "outcome": explanation.outcome.value,
         "rule": explanation.rule,
         "refusal": refusal
@@ -293,7 +303,13 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
         },
         "needs": list(explanation.needs),
         "columns": [
-            {"name": c.name, "sources": list(c.sources), "mask": c.mask or None, "why": c.why}
+            {
+                "name": c.name,
+                "sources": list(c.sources),
+                "dependence": c.dependence,
+                "mask": c.mask or None,
+                "why": c.why,
+            }
             for c in explanation.columns
         ],
         "rules": [

@@ -1,9 +1,9 @@
-"""YAML that remembers its lines: every value can say where in the file it stands.
+"""YAML that remembers its places: every value can say where in the file it stands.
 
 ``load_yaml`` parses one document with the YAML 1.2 core types only (``on``, ``no`` and ``18:00`` are
 strings, not surprises), refuses duplicate keys, foreign tags and oversized files, and keeps the line of
-every key. ``Document.convert`` turns a part of it into msgspec structs. Everything wrong is a
-:class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line: where: what; what to do``.
+and column of every key. ``Document.convert`` turns a part of it into msgspec structs. Everything wrong is a
+:class:`~sallyport.core.errors.ConfigError` whose text reads ``file:line:column: where: what. What to do``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,22 +47,32 @@ for _tag, _pattern, _first in (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One parsed file. ``lines`` maps a path such as ``("rules", 0, "allow")`` to its 1-based line."""
+    """One parsed file. ``lines`` maps a path such as ``("rules", 0, "allow")`` to its 1-based line, ``columns`` to the 1-based
+    column, in characters, where its key begins (its value, inside a list).
+    """
 
     filename: str
     data: Any
     lines: Mapping[YamlPath, int]
+    columns: Mapping[YamlPath, int] = field(default_factory=dict)
 
     def line(self, path: YamlPath) -> int:
         """Line of the nearest thing that is in the file (the path itself, or what encloses it)."""
+        return self.lines.get(self._nearest(path), 1)
+
+    def place(self, path: YamlPath) -> str:
+        """``file:line:column`` of the nearest thing that is in the file."""
+        return f"{self.filename}:{self.line(path)}:{self.columns.get(self._nearest(path), 1)}"
+
+    def _nearest(self, path: YamlPath) -> YamlPath:
         while path and path not in self.lines:
             path = path[:-1]
-        return self.lines.get(path, 1)
+        return path
 
     def error(self, path: YamlPath, what: str, fix: str = "") -> ConfigError:
         """A ConfigError that points at ``path``. ``fix`` says what to do."""
         where = f"{path_text(path)}: " if path else ""
-        return ConfigError(f"{self.filename}:{self.line(path)}: {where}{what}" + (f". {fix}" if fix else ""))
+        return ConfigError(f"{self.place(path)}: {where}{what}" + (f". {fix}" if fix else ""))
 
     def at(self, path: YamlPath) -> Any:
         """The value at ``path``; KeyError or IndexError when there is none."""
@@ -94,7 +104,15 @@ class Document:
         missing = re.match(r"Object missing required field `(.*)`$", what)
         if missing:
             return self.error(path, f"the key {missing.group(1)!r} is missing", "Add it")
-        return self.error(path, what.replace("`", "'")[:1].lower() + what.replace("`", "'")[1:])
+        plain = what.replace("`", "'")
+        return self.error(path, plain[:1].lower() + plain[1:], _choices(what, type_, below))
+
+
+def _choices(what: str, type_: Any, below: YamlPath) -> str:
+    """For a value that is none of a few words: which ones there are, and the nearest."""
+    wrong = re.match(r"Invalid enum value '(.*)'$", what)
+    known = [str(v) for v in _literals_at(type_, below)] if wrong else []
+    return f"{suggest(wrong.group(1), known)}Known values: {', '.join(known)}" if wrong and known else ""
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -129,8 +147,9 @@ def decode_utf8(raw: bytes, filename: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ConfigError(f"{filename}:{line}: not valid UTF-8. Save the file as UTF-8") from None
+        before = raw[: error.start].decode("utf-8")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise ConfigError(f"{filename}:{line}:{column}: not valid UTF-8. Save the file as UTF-8") from None
 
 
 def load_yaml(text: str, filename: str) -> Document:
@@ -142,40 +161,42 @@ def load_yaml(text: str, filename: str) -> Document:
         node = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark is not None else 1
+        place = f"{mark.line + 1}:{mark.column + 1}" if mark is not None else "1:1"
         problem = error.problem or error.context or "cannot be parsed"
         raise ConfigError(
-            f"{filename}:{line}: not valid YAML: {problem}. Check indentation and quotes"
+            f"{filename}:{place}: not valid YAML: {problem}. Check indentation and quotes"
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{filename}:1: not valid YAML: {error}".splitlines()[0]) from None
+        raise ConfigError(f"{filename}:1:1: not valid YAML: {error}".splitlines()[0]) from None
     finally:
         loader.dispose()
     if node is None:
-        raise ConfigError(f"{filename}:1: the file is empty. Write at least the required keys")
+        raise ConfigError(f"{filename}:1:1: the file is empty. Write at least the required keys")
     builder = _Builder(filename)
     data = builder.build(node, (), frozenset())
     if not isinstance(data, dict):
         raise ConfigError(
-            f"{filename}:1: a mapping of keys is expected at the top level. Write 'key: value' lines"
+            f"{filename}:1:1: a mapping of keys is expected at the top level. Write 'key: value' lines"
         )
-    return Document(filename, data, builder.lines)
+    return Document(filename, data, builder.lines, builder.columns)
 
 
 class _Builder:
     def __init__(self, filename: str) -> None:
         self.filename = filename
         self.lines: dict[YamlPath, int] = {}
+        self.columns: dict[YamlPath, int] = {}
         self.nodes = 0
 
     def fail(self, node: yaml.Node, what: str) -> ConfigError:
-        return ConfigError(f"{self.filename}:{node.start_mark.line + 1}: {what}")
+        return ConfigError(f"{self.filename}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {what}")
 
     def build(self, node: yaml.Node, path: YamlPath, above: frozenset[int]) -> Any:
         self.nodes += 1
         if self.nodes > MAX_NODES or len(path) > MAX_DEPTH or id(node) in above:
             raise self.fail(node, "too large, too deep or referring to itself. Shorten it")
-        self.lines.setdefault(path, node.start_mark.line + 1)
+        if path not in self.lines:
+            self._remember(path, node)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         above = above | {id(node)}
@@ -196,9 +217,13 @@ class _Builder:
                 raise self.fail(
                     key_node, f"the key {key!r} is there twice (first on line {first}). Remove one"
                 )
-            self.lines[(*path, key)] = key_node.start_mark.line + 1
+            self._remember((*path, key), key_node)
             out[key] = self.build(value_node, (*path, key), above)
         return out
+
+    def _remember(self, path: YamlPath, node: yaml.Node) -> None:
+        self.lines[path] = node.start_mark.line + 1
+        self.columns[path] = node.start_mark.column + 1
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         value, kind = str(node.value), node.tag.removeprefix(_PREFIX)
@@ -234,6 +259,17 @@ def _fields_at(type_: Any, path: YamlPath) -> list[str]:
     for step in path:
         nodes = [below for node in nodes for below in _below(node, step)]
     return sorted({f.encode_name for node in nodes for struct in _structs(node) for f in struct.fields})
+
+
+def _literals_at(type_: Any, path: YamlPath) -> list[Any]:
+    """The words that may stand at ``path`` inside ``type_``."""
+    nodes = [msgspec.inspect.type_info(type_)]
+    for step in path:
+        nodes = [below for node in nodes for below in _below(node, step)]
+    flat = [
+        n for node in nodes for n in (node.types if isinstance(node, msgspec.inspect.UnionType) else (node,))
+    ]
+    return [value for n in flat if isinstance(n, msgspec.inspect.LiteralType) for value in n.values]
 
 
 def _structs(node: Any) -> list[msgspec.inspect.StructType]:

@@ -1,0 +1,31 @@
+"""Errors in YAML files name line, column and what would be right."""
+
+from __future__ import annotations
+
+import pytest
+
+from sallyport.core.errors import ConfigError
+from sallyport.policy.load import parse_policy
+
+PLACES = [
+    ("version: 1\nruls: []\n", "p.yaml:2:1: ruls: unknown key. Did you mean 'rules'? "),
+    ("version: 1\nrules:\n  - name: r\n    alow: [read]\n", "p.yaml:4:5: rules[0].alow: unknown key. Did you mean 'allow'? "),
+    ("version: 1\nrules: [{name: r, allow: [read, wirte]}]\n", "p.yaml:2:33: rules[0].allow[1]: unknown action 'wirte'. Did you"),
+    ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml:2:42: masks[0].filter: invalid enum value"),
+    ("version: 1\ntags: {a: [b.c.d], a: []}\n", "p.yaml:2:20: the key 'a' is there twice (first on line 2)"),
+    ("version: 1\n# ä€𝄞\ntags: {ä€𝄞: [x]}\n", "p.yaml:3:14: tags.ä€𝄞[0]: 'x' has 1 part, not 3"),
+    ("version: 1\nrules: [}\n", "p.yaml:2:9: not valid YAML: "),
+    ("", "p.yaml:1:1: the file is empty"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), PLACES)
+def test_the_place(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_policy(text, "p.yaml")
+    assert str(caught.value).startswith(said)
+
+
+def test_words_that_could_stand_there() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'equality'\? Known values: .*deny.*"):
+        parse_policy("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml")
