@@ -44,10 +44,29 @@ class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     direct: bool = True
 
 
+class ConsoleRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Groups whose members have each role in the console and over REST. Nobody has a role that is not given here."""
+
+    viewer: tuple[str, ...] = ()
+    reviewer: tuple[str, ...] = ()
+    auditor: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+
+
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The web console."""
+    """The web console and REST interface. ``issuer`` "": the first of ``identity.oidc``. ``client_id`` "": nobody
+    can sign in, only bearer tokens count. ``public_url`` "": made from ``listen``. Seconds.
+    """
 
     listen: str = "127.0.0.1:8642"
+    public_url: str = ""
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: SecretRef | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    roles: ConsoleRoles = ConsoleRoles()
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 1800.0
 
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +191,8 @@ SECTIONS: Mapping[str, Any] = {
     "": Config,
     "tls": TlsFiles,
     "console": Console,
+    "console.roles": ConsoleRoles,
+    "console.client_secret": SecretRef,
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
     "targets.<name>": Target,
@@ -221,6 +242,7 @@ class _Checker:
                 config.identity, oidc=tuple(self._issuer(i) for i in config.identity.oidc)
             ),
             policy=self._absolute(config.policy),
+            console=self._console(config),
             mask_keys={name: self._mask_key(name) for name in config.mask_keys},
             data=data,
             recording=msgspec.structs.replace(
@@ -253,6 +275,46 @@ class _Checker:
         for key in ("certificate", "key"):
             self._readable(("tls", key), getattr(tls, key))
         return TlsFiles(self._absolute(tls.certificate), self._absolute(tls.key), tls.direct)
+
+    def _console(self, config: Config) -> Console | None:
+        console = config.console
+        if console is None:
+            return None
+        issuers = [one.issuer for one in config.identity.oidc]
+        if console.issuer and console.issuer not in issuers:
+            fix = "Write one of them exactly, or remove the key: then it is the first"
+            raise self.document.error(("console", "issuer"), "this issuer is not one of identity.oidc", fix)
+        if console.public_url:
+            self._public_url(console.public_url)
+        if console.client_id and "openid" not in console.scopes:
+            raise self.document.error(
+                ("console", "scopes"), "without the scope openid there is no sign-in", "Add openid"
+            )
+        if console.client_id and console.client_id in [one.audience for one in config.identity.oidc]:
+            fix = "Give the console a client of its own at the issuer"
+            what = "this is the audience of an issuer: sign-in tokens of the console would open the gateway"
+            raise self.document.error(("console", "client_id"), what, fix)
+        if console.client_secret is not None and not console.client_id:
+            raise self.document.error(
+                ("console", "client_secret"), "a secret without a client", "Add 'client_id'"
+            )
+        for key in ("session_seconds", "idle_seconds"):
+            if getattr(console, key) <= 0:
+                raise self.document.error(("console", key), "must be more than 0", "Write seconds")
+        secret = console.client_secret
+        return msgspec.structs.replace(
+            console,
+            issuer=console.issuer or issuers[0],
+            public_url=console.public_url.rstrip("/"),
+            client_secret=self._one_of(("console", "client_secret"), secret) if secret else None,
+        )
+
+    def _public_url(self, url: str) -> None:
+        self._url(("console", "public_url"), url)
+        parts = urlsplit(url)
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            fix = "Write only scheme, host and port, like https://sallyport.example.com"
+            raise self.document.error(("console", "public_url"), "the console has a host of its own", fix)
 
     def _readable(self, path: YamlPath, name: str) -> None:
         if not Path(self._absolute(name)).is_file():

@@ -44,6 +44,37 @@ class SessionRow:
     status: str = LIVE
 
 
+@dataclass(frozen=True, slots=True)
+class SessionQuery:
+    """Which sessions: "", None and False mean any. ``subject``: part of the subject, label or agent, without regard to case.
+
+    ``since``, ``until``: Unix seconds of the session's start, the second excluded. ``refused``: with a refused statement.
+    ``after``: (started, id) of the last row of the page before; rows come newest first.
+    """
+
+    subject: str = ""
+    target: str = ""
+    status: str = ""
+    since: float | None = None
+    until: float | None = None
+    refused: bool = False
+    after: tuple[float, str] | None = None
+    limit: int = 50
+
+    def matches(self, row: SessionRow) -> bool:
+        """Whether the row is one of them (``limit`` aside)."""
+        wanted = self.subject.lower()
+        return (
+            any(wanted in text.lower() for text in (row.subject, row.label, row.agent))
+            and self.target in ("", row.target)
+            and self.status in ("", row.status)
+            and (self.since is None or row.started >= self.since)
+            and (self.until is None or row.started < self.until)
+            and (not self.refused or row.refused > 0)
+            and (self.after is None or (row.started, row.id) < self.after)
+        )
+
+
 class SessionIndex(Protocol):
     """Where the recorder reports sessions."""
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError, find_recordings
-from sallyport.audit.ports import SessionRow
+from sallyport.audit.ports import SessionQuery, SessionRow
 from sallyport.audit.replay import Step, steps
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
 from sallyport.core.errors import SallyportError
@@ -36,6 +36,8 @@ class SessionReader(Protocol):
     def recent(
         self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
     ) -> list[SessionRow]: ...
+
+    def search(self, wanted: SessionQuery) -> list[SessionRow]: ...
 
     def get(self, session_id: str) -> SessionRow | None: ...
 
@@ -92,6 +94,19 @@ class Sessions:
             if status in ("", row.status) and subject in ("", row.subject) and target in ("", row.target)
         ]
         return wanted[:limit]
+
+    def search(self, wanted: SessionQuery) -> list[SessionRow]:
+        """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row."""
+        self._authorize("sessions.list", "")
+        if self._index is not None:
+            return self._index.search(wanted)
+        rows = (row for id_ in self._recordings() if (row := self._from_recording(id_)) is not None)
+        found = sorted(filter(wanted.matches, rows), key=lambda row: (row.started, row.id), reverse=True)
+        return found[: wanted.limit]
+
+    def as_caller(self, authorize: Authorize) -> Sessions:
+        """The same recordings for somebody else."""
+        return Sessions(self._directory, self._index, authorize)
 
     def find(self, prefix: str) -> SessionRow:
         """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""

@@ -4,10 +4,10 @@ sessions.
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, Row, func, select, update
+from sqlalchemy import Engine, Row, func, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sallyport.audit.ports import INTERRUPTED, LIVE, SessionRow
+from sallyport.audit.ports import INTERRUPTED, LIVE, SessionQuery, SessionRow
 from sallyport.store.tables import sessions
 from sallyport.store.writer import Writer
 
@@ -56,6 +56,33 @@ class SqlSessionIndex:
                 query = query.where(column == wanted)
         if limit is not None:
             query = query.limit(limit)
+        with self._engine.connect() as connection:
+            return [_row(found) for found in connection.execute(query)]
+
+    def search(self, wanted: SessionQuery) -> list[SessionRow]:
+        """One page of sessions, newest first."""
+        c = sessions.c
+        query = select(sessions).order_by(c.started.desc(), c.id.desc()).limit(wanted.limit)
+        if wanted.subject:
+            query = query.where(
+                or_(
+                    *(
+                        column.icontains(wanted.subject, autoescape=True)
+                        for column in (c.subject, c.label, c.agent)
+                    )
+                )
+            )
+        for column, value in ((c.target, wanted.target), (c.status, wanted.status)):
+            if value:
+                query = query.where(column == value)
+        if wanted.since is not None:
+            query = query.where(c.started >= wanted.since)
+        if wanted.until is not None:
+            query = query.where(c.started < wanted.until)
+        if wanted.refused:
+            query = query.where(c.refused > 0)
+        if wanted.after is not None:
+            query = query.where(tuple_(c.started, c.id) < wanted.after)
         with self._engine.connect() as connection:
             return [_row(found) for found in connection.execute(query)]
 

@@ -1,0 +1,148 @@
+"""What the console, the REST interface and the CLI need from a running gateway, as Protocols and values.
+
+:mod:`sallyport.app` implements :class:`LiveGateway` from the server's registry; :class:`Approvals` is the service of
+:mod:`sallyport.approvals`. Times are Unix seconds unless a name says otherwise. Texts are as clients sent them: whoever
+shows them passes them through :func:`sallyport.audit.display.inert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sallyport.approvals.states import Request
+from sallyport.core.subject import Subject
+from sallyport.policy.explain import Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session that is connected now. ``state``: idle | active | in transaction | waiting for approval.
+    ``statement``: what runs or waits now, "" when nothing does.
+    """
+
+    id: str
+    subject: str
+    issuer: str
+    agent: str
+    label: str
+    target: str
+    client: str
+    started: float
+    statements: int = 0
+    refused: int = 0
+    state: str = "idle"
+    statement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedColumn:
+    """A column that policy masks on a target. ``column``: ``schema.relation.column``. ``tags``: of the policy.
+    ``exempt``: the groups that see it as it is; () when nobody does.
+    """
+
+    column: str
+    mask: str
+    filter: str
+    tags: tuple[str, ...] = ()
+    exempt: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetStatus:
+    """One target. ``problem``: why it is not ``ready``, "" when it is. ``epoch`` "": no catalog was read yet."""
+
+    name: str
+    host: str
+    database: str
+    ready: bool
+    problem: str = ""
+    epoch: str = ""
+    server_version: int = 0
+    relations: int = 0
+    sessions: int = 0
+    masked: tuple[MaskedColumn, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """The policy in force. ``problem``: why a newer file was not taken, "" when none waits."""
+
+    version: str
+    filename: str
+    text: str
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMetrics:
+    """Counters since the gateway started, and gauges of this moment.
+
+    statements: by verdict (allow, deny, hold). refusals: by code (SPnnnn). masked: rows by masked column. judge_buckets: upper
+    bound in seconds -> statements judged within it (not cumulative; ``inf`` last). judge_seconds: their sum.
+    recorder_backlog: bytes.
+    """
+
+    sessions: int = 0
+    sessions_total: int = 0
+    statements: Mapping[str, int] = field(default_factory=dict)
+    refusals: Mapping[str, int] = field(default_factory=dict)
+    masked: Mapping[str, int] = field(default_factory=dict)
+    judge_buckets: Mapping[float, int] = field(default_factory=dict)
+    judge_seconds: float = 0.0
+    cache_hits: int = 0
+    cache_misses: int = 0
+    recorder_backlog: int = 0
+    recorder_failed: bool = False
+
+
+class LiveGateway(Protocol):
+    """The running gateway. Called from its event loop; only :meth:`explain` may take longer than a moment."""
+
+    def live(self) -> Sequence[LiveSession]:
+        """Every session that is connected now."""
+        ...
+
+    def kill(self, session_id: str, reason: str) -> bool:
+        """End a session: its client gets FATAL with SQLSTATE 57P01 and this reason. False: it is not connected."""
+        ...
+
+    def targets(self) -> Sequence[TargetStatus]: ...
+
+    def policy(self) -> PolicyStatus: ...
+
+    def metrics(self) -> GatewayMetrics: ...
+
+    def ready(self) -> str:
+        """Why no session could start now; "" when one could."""
+        ...
+
+    async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
+        """What the policy in force says, one explanation for each statement of ``sql``. Nothing is run.
+
+        Raises RefusedError when the text cannot be read, or the target's catalog is not there; ConfigError for an unknown target.
+        """
+        ...
+
+
+class Approvals(Protocol):
+    """The approvals service, as the entrances use it. Every decision passes its own authorization: an entrance's checks come on top."""
+
+    def pending(self) -> Sequence[Request]: ...
+
+    def recent(self, limit: int = 50) -> Sequence[Request]: ...
+
+    def get(self, request_id: str) -> Request | None: ...
+
+    def decide(
+        self, request_id: str, reviewer: Subject, approve: bool, reason: str, channel: str, address: str
+    ) -> Request | Awaitable[Request]:
+        """Raises RefusedError when this person may not decide this, or it cannot be decided any more."""
+        ...
+
+    def watch(self, request_id: str, callback: Callable[[Request], None]) -> Callable[[], None]:
+        """Be told of every change of one request; the result ends that."""
+        ...
