@@ -18,7 +18,7 @@ from sallyport.sql.facts import StatementFacts
 from tests.sql.conftest import statements
 from tests.sql.rendering import CONTEXT
 
-MASKED = {("users", "ssn"), ("mv", "ssn"), ("gen", "ssn"), ("parent", "secret"), ("child", "secret")}
+MASKED = {("users", "ssn"), ("mv", "ssn"), ("gen", "ssn"), ("parent", "secret"), ("child", "secret"), ("vault", "pin")}
 WORLDS = ({1: "111-1", 2: "333-3", 3: "222-2"}, {1: "222-2", 2: "111-1", 3: "444"})
 ATTACKS = statements("attacks.sql")
 #: Differ by themselves: clocks, transaction ids, samples.
@@ -37,7 +37,7 @@ def connection(facts_dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]
 def fill(cursor: psycopg.Cursor[tuple[object, ...]], world: dict[int, str]) -> None:
     cursor.execute("set local search_path = fx, public")
     cursor.execute(
-        "truncate users, gen, orders, child, items, moods, fk"
+        "truncate users, gen, orders, child, items, moods, fk, vault, vault_refs"
     )  # new files: the same physical order each time
     for number, secret in world.items():
         note = "111-1" if number == 2 else "note"
@@ -45,10 +45,12 @@ def fill(cursor: psycopg.Cursor[tuple[object, ...]], world: dict[int, str]) -> N
         cursor.execute(
             "insert into users values (%s, %s, %s, %s, %s, '2020-01-01', '{a,b}', '{\"a\": 1}', true)", values
         )
+        cursor.execute("insert into vault values (%s, %s, 9)", (number, secret))
         cursor.execute("insert into gen (ssn) values (%s)", (secret,))
         cursor.execute("insert into orders values (%s, %s, 5, %s, '2020-01-01')", (number, number, note))
         cursor.execute("insert into child (a, secret, b) values (%s, %s, 1)", (number, secret))
     cursor.execute("insert into items values (1, 1, 'l', 'e'); insert into moods values ('ok', 1, 'a', 'b')")
+    cursor.execute("insert into vault_refs (pin) values ('222-2')")
     cursor.execute("refresh materialized view mv")
 
 

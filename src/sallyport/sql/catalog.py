@@ -30,6 +30,21 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """kind: u unique index or primary key, x exclusion, c check, f foreign key. Columns are attribute numbers, those in expressions included.
+
+    on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c cascade, n set null, d set default).
+    """
+
+    kind: str
+    columns: tuple[int, ...]
+    referenced: int = 0
+    referenced_columns: tuple[int, ...] = ()
+    on_delete: str = ""
+    on_update: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """relkind: r table, p partitioned, v view, m materialised view, f foreign, S sequence, c composite, t toast, i index."""
 
@@ -50,6 +65,7 @@ class Relation:
     persistence: str = "p"
     #: user-made functions that its checks, defaults, indexes, policies, rules and triggers call
     hidden_functions: tuple[int, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     @property
     def qualified(self) -> str:
@@ -134,6 +150,8 @@ class CatalogSnapshot:
     functions_by_name: Mapping[str, tuple[Function, ...]] = field(default_factory=dict, repr=False)
     type_by_name: Mapping[tuple[str, str], Type] = field(default_factory=dict, repr=False)
     operators_by_name: Mapping[str, tuple[Operator, ...]] = field(default_factory=dict, repr=False)
+    #: foreign keys by the relation they point at: (the relation that has the key, the key)
+    references: Mapping[int, tuple[tuple[int, Constraint], ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def make(
@@ -157,6 +175,11 @@ class CatalogSnapshot:
         ops: dict[str, list[Operator]] = {}
         for operator in operators:
             ops.setdefault(operator.name, []).append(operator)
+        references: dict[int, list[tuple[int, Constraint]]] = {}
+        for relation in relations:
+            for constraint in relation.constraints:
+                if constraint.kind == "f":
+                    references.setdefault(constraint.referenced, []).append((relation.oid, constraint))
         return cls(
             server_version=server_version,
             epoch=epoch,
@@ -173,6 +196,7 @@ class CatalogSnapshot:
             functions_by_name={k: tuple(v) for k, v in by_name.items()},
             type_by_name={(t.schema, t.name): t for t in types},
             operators_by_name={k: tuple(v) for k, v in ops.items()},
+            references={k: tuple(v) for k, v in references.items()},
         )
 
     def column(self, id_: ColumnId) -> Column | None:

@@ -9,6 +9,7 @@ from sallyport.sql.analysis import QUERIES, Analysis
 from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import subscript
+from sallyport.sql.constraints import note_value, note_write
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause
@@ -39,6 +40,8 @@ class Target:
         a.check("RangeVar", node, RANGE_VAR)
         self.relation: Relation | None = a.named_relation(node)
         self.at: int = node.get("location", -1)
+        #: what gets a value, and whether that value comes from no column
+        self.written: dict[ColumnId, bool] = {}
         alias = node.get("alias")
         if self.relation is None:
             self.item = aliased(a, make_item(node.get("relname", ""), ()), alias)
@@ -87,6 +90,7 @@ class Target:
             return
         a.access(self.relation.oid, action, columns)
         if self.relation.kind != "v":
+            self._note(a, self.relation.oid, action, columns)
             return
         under: dict[int, set[ColumnId]] = {}
         for column, field in zip(self.relation.columns, self.item.fields, strict=False):
@@ -96,6 +100,11 @@ class Target:
                     under.setdefault(source.relation, set()).update((source,) if written and columns else ())
         for relation, found in under.items():
             a.access_under(relation, action, found)
+            self._note(a, relation, action, frozenset(found))
+
+    def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
+        if action in ("insert", "update", "delete"):
+            note_write(a, relation, action, {c: self.written.get(c, True) for c in columns}, self.at)
 
     def assign(
         self, a: Analysis, name: str, value: Value, at: int, indirection: bool = False
@@ -111,6 +120,8 @@ class Target:
             a.influence(value.sources, Clause.MAY_FAIL, False, at)
         for target in {id_, *(s for s in current.sources if current.bare)}:
             a.flow(target, value.sources, at)
+            note_value(a, target, value.sources, at)
+            self.written[target] = self.written.get(target, True) and not value.sources
         return id_
 
 

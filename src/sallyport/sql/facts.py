@@ -40,6 +40,9 @@ class Clause(Enum):
     MERGE_CONDITION = "MERGE condition"
     STATISTICS = "EXPLAIN costs and widths"
     COPY_WHERE = "COPY ... WHERE"
+    UNIQUE = "a unique index"  # that a value is taken shows when a row is refused
+    FOREIGN_KEY = "a foreign key"
+    CHECK = "a check constraint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,16 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 
 from sallyport.core.errors import SallyportError
-from sallyport.sql.catalog import Cast, CatalogSnapshot, Column, Function, Operator, Relation, Type
+from sallyport.sql.catalog import (
+    Cast,
+    CatalogSnapshot,
+    Column,
+    Constraint,
+    Function,
+    Operator,
+    Relation,
+    Type,
+)
 from sallyport.targets import catalog_queries as queries
 
 Row = list[str | None]
@@ -63,6 +72,7 @@ _QUERIES = {
     "schemas": queries.SCHEMAS,
     "relations": queries.RELATIONS,
     "columns": queries.COLUMNS,
+    "constraints": queries.CONSTRAINTS,
     "inheritance": queries.INHERITANCE,
     "types": queries.TYPES,
     "functions": queries.FUNCTIONS,
@@ -157,6 +167,9 @@ def _relations(
                 default=row[7] or "",
             )
         )
+    constraints: dict[int, list[Constraint]] = {}
+    for row in loaded["constraints"]:
+        constraints.setdefault(_int(row[0]), []).append(_constraint(row))
     parents: dict[int, list[int]] = {}
     children: dict[int, list[int]] = {}
     for row in loaded["inheritance"]:
@@ -184,9 +197,21 @@ def _relations(
                 extension=members.get(("pg_class", oid), ""),
                 persistence=_text(row[4]),
                 hidden_functions=hidden.get(oid, ()),
+                constraints=tuple(constraints.get(oid, ())),
             )
         )
     return tuple(out)
+
+
+def _constraint(row: Row) -> Constraint:
+    return Constraint(
+        kind=_text(row[1]),
+        columns=tuple(json.loads(row[2] or "[]")),
+        referenced=_int(row[3]),
+        referenced_columns=tuple(json.loads(row[4] or "[]")),
+        on_delete=_text(row[5]),
+        on_update=_text(row[6]),
+    )
 
 
 def _type(row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int, tuple[int, ...]]) -> Type:

@@ -54,6 +54,25 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
 ORDER BY a.attrelid, a.attnum"""
 
+#: Unique and exclusion indexes with every column in them, checks and foreign keys, of relations that users made.
+CONSTRAINTS = """
+SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' ELSE 'u' END,
+  pg_catalog.array_to_json(ARRAY(
+    SELECT i.indkey[n]::int4 FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n WHERE i.indkey[n] > 0
+    UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid
+      AND d.refobjsubid > 0 ORDER BY 1)),
+  0, NULL, '', ''
+FROM pg_catalog.pg_index i
+WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384
+UNION ALL
+SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confrelid,
+  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text
+FROM pg_catalog.pg_constraint k
+WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384
+ORDER BY 1, 2, 4"""
+
 INHERITANCE = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno"
 
 #: A true array (not point or name, which merely have elements) is one that array subscripting handles.

@@ -221,4 +221,12 @@ delete from orders o using users u where u.ssn = o.note returning o.id;
 with t as (delete from users where ssn = '111-1' returning id) select count(*) from t;
 merge into orders o using (select id, ssn from users) s on s.id = o.id when matched and s.ssn > '2' then delete when matched then update set note = 'k' returning merge_action(), o.id;
 merge into users u using (values (1, 'z')) s(id, n) on u.id = s.id when matched then update set name = u.ssn returning u.name;
-merge into orders o using users u on o.note = u.ssn when not matched then insert (id, note) values (600 + u.id, 'q') returning o.id
+merge into orders o using users u on o.note = u.ssn when not matched then insert (id, note) values (600 + u.id, 'q') returning o.id;
+insert into vault values (9, '333-3', 9);
+insert into vault values (9, '333-3', 9) on conflict do nothing returning id;
+update vault set pin = '333-3' where id = 1 returning id;
+update vault set cap = 4 where id = 3 returning id;
+insert into vault_refs values (1, '444') returning id;
+update vault_refs set pin = '333-3' returning id;
+delete from vault where id = 3 returning id;
+merge into vault v using (values (9, '333-3')) s(i, p) on v.id = s.i when not matched then insert values (s.i, s.p, 9)
