@@ -221,7 +221,7 @@ class View:
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner)
         kinds = frozenset(effect.kind for effect in facts.effects)
-        moves_path = EffectKind.DISCARD in kinds or any(
+        moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
             s.name.lower() in ("search_path", "") for s in facts.settings
         )
         return Verdict(

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from tests.attacks import cases
-from tests.attacks.suite import Attacks, Row, bench, check
+from tests.attacks.suite import Attacks, Benign, Row, bench, check
 
 
 def main() -> int:
@@ -22,7 +22,18 @@ def main() -> int:
         print(f"PostgreSQL {version}", flush=True)
         with bench(version) as stage:
             attacks = Attacks(stage, ("simple", "binary"), 3) if options.quick else Attacks(stage)
-            chosen = [c for c in cases.read("attacks", stage.server.major) if not options.only or options.only in str(c)]
+            chosen = [
+                c
+                for c in cases.read("attacks", stage.server.major)
+                if not options.only or options.only in f"attacks/{c}"
+            ]
+            good = [
+                c
+                for c in cases.read("benign", stage.server.major)
+                if not options.only or options.only in f"benign/{c}"
+            ]
+            kept = check("benign", good, Benign(stage).run, lambda line: print(line, flush=True))
+            table(kept)
             rows = check("attacks", chosen, attacks.run, lambda line: print(line, flush=True))
         failed = table(rows) or failed
     return 1 if failed else 0

@@ -102,7 +102,11 @@ class Client:
                 readies -= 1
                 self.status = body.decode()
             elif kind == backend.COPY_IN_RESPONSE:
-                done = frontend.copy_fail("no data") if copy is None else frontend.copy_data(copy) + frontend.copy_done()
+                done = (
+                    frontend.copy_fail("no data")
+                    if copy is None
+                    else frontend.copy_data(copy) + frontend.copy_done()
+                )
                 self.send(done + (frontend.sync() if extended else b""))
         return bytes(kept)
 

@@ -42,7 +42,9 @@ def difference(one: bytes, other: bytes) -> str:
     """Where two answers part, shown; empty when they are equal."""
     if one == other:
         return ""
-    at = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    at = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
     start = max(0, at - 60)
     return f"{one[start : at + 60]!r} <> {other[start : at + 60]!r}"
 
@@ -67,15 +69,23 @@ def refusals(data: bytes) -> list[str]:
 
 
 def tags(data: bytes) -> list[str]:
-    return [body[:-1].decode(errors="replace") for kind, body in messages(data) if kind == backend.COMMAND_COMPLETE]
+    return [
+        body[:-1].decode(errors="replace")
+        for kind, body in messages(data)
+        if kind == backend.COMMAND_COMPLETE
+    ]
 
 
-_READING = ("SELECT", "FETCH", "SHOW", "MOVE", "BEGIN", "DECLARE", "CLOSE", "PREPARE", "DEALLOCATE", "SAVEPOINT", "RELEASE", "SET", "RESET")
+_WRITING = re.compile(
+    rb"\b(insert|update|delete|merge|truncate|copy|call|do|create|alter|drop|comment|select\s.*into|execute|refresh|grant|revoke|lo_|"
+    rb"rename|nextval|setval|prepare|security|import|reassign|vacuum|cluster|reindex|lock)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
-def changed(data: bytes) -> bool:
-    """Whether anything may have been written: a command completed that does not only read."""
-    return any(not tag.startswith(_READING) for tag in tags(data)) or "SELECT INTO" in tags(data)
+def may_have_changed(sql: bytes, answer: bytes) -> bool:
+    """Whether anything may have been written: something completed, and the text has a word for it."""
+    return bool(tags(answer)) and _WRITING.search(sql) is not None
 
 
 def cells(data: bytes) -> Sequence[tuple[list[str], list[bytes | None]]]:
@@ -85,6 +95,8 @@ def cells(data: bytes) -> Sequence[tuple[list[str], list[bytes | None]]]:
     for kind, body in messages(data):
         if kind == backend.ROW_DESCRIPTION:
             names = [one.name for one in backend.parse_row_description(body)]
+        elif kind == backend.BIND_COMPLETE:
+            names = []  # rows of a portal that nobody described
         elif kind == backend.DATA_ROW:
             values: list[bytes | None] = []
             pos = 2
@@ -93,5 +105,41 @@ def cells(data: bytes) -> Sequence[tuple[list[str], list[bytes | None]]]:
                 pos += 4
                 values.append(None if size < 0 else body[pos : pos + size])
                 pos += max(size, 0)
-            rows.append((names, values))
+            rows.append((names or ["?"] * len(values), values))
     return rows
+
+
+def sqlstates(data: bytes) -> list[str]:
+    return [
+        backend.parse_error_fields(body)["C"]
+        for kind, body in messages(data)
+        if kind == backend.ERROR_RESPONSE
+    ]
+
+
+def masked_difference(
+    wanted: bytes, answer: bytes, masked: Sequence[str], shown: Sequence[bytes | None]
+) -> str:
+    """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead of the value."""
+    kinds = [[kind for kind, _ in messages(one)] for one in (wanted, answer)]
+    if kinds[0] != kinds[1]:
+        return f"{summary(wanted)} <> {summary(answer)}"
+    for (names, real), (_, got) in zip(cells(wanted), cells(answer), strict=True):
+        for name, value, cell in zip(names, real, got, strict=True):
+            if name == "?" and cell in shown:
+                continue
+            if name in masked and cell not in shown:
+                return f"{name} is not masked"
+            if name not in masked and value != cell:
+                return f"{name}: {value!r} <> {cell!r}"
+    return ""
+
+
+def without_errors(data: bytes) -> bytes:
+    """Without ErrorResponse and NoticeResponse."""
+    kept = [
+        (kind, body)
+        for kind, body in messages(data)
+        if kind not in (backend.ERROR_RESPONSE, backend.NOTICE_RESPONSE)
+    ]
+    return b"".join(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body for kind, body in kept)

@@ -45,6 +45,14 @@ def prepared_twice(sql: bytes) -> Exchange:
     return [first, again + f.close(b"P", b"p") + f.sync(), f.close(b"S", name) + f.sync()]
 
 
+def prepared_plainly(sql: bytes) -> Exchange:
+    """A named statement run twice, as a driver would."""
+    name = f"b{next(_names)}".encode()
+    first = _parse(name, sql) + f.describe(b"S", name) + f.bind(b"", name) + f.execute() + f.sync()
+    again = f.bind(b"", name, result_formats=[1]) + f.execute() + f.sync()
+    return [first, again, f.close(b"S", name) + f.sync()]
+
+
 def pipelined(sql: bytes) -> Exchange:
     """Behind a statement that is allowed, and before another."""
     allowed = f.parse(b"", b"SELECT name FROM people WHERE id = 1") + f.bind(b"", b"") + f.execute()
@@ -59,3 +67,6 @@ WAYS: Mapping[str, Callable[[bytes], Exchange]] = {
     "twice": prepared_twice,
     "pipelined": pipelined,
 }
+
+#: What drivers do, for statements that must work.
+PLAIN_WAYS: Mapping[str, Callable[[bytes], Exchange]] = {**WAYS, "twice": prepared_plainly}

@@ -28,7 +28,18 @@ WORLDS = 5
 ROLE = "attacked"
 #: Not masked by name, but made of masked values by PostgreSQL itself.
 MADE_OF_MASKED = {("gen", "last4"), ("gen", "size"), ("mv_people", "code"), ("mv_people", "double")}
-WRITABLE = ("orders", "notes", "cards", "tripped", "defaulted", "checked", "loudly", "indexed", "ruled", "ruled_log")
+WRITABLE = (
+    "orders",
+    "notes",
+    "cards",
+    "tripped",
+    "defaulted",
+    "checked",
+    "loudly",
+    "indexed",
+    "ruled",
+    "ruled_log",
+)
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _GRAM, _LONG_GRAM = 6, 12
 
@@ -183,7 +194,9 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
     """Table to rows: public columns as SQL, and the number from which the masked ones are made."""
     rows = range(ROWS)
 
-    def table(make: Callable[[int], dict[str, str]], count: Iterable[int] = rows) -> list[tuple[dict[str, str], int]]:
+    def table(
+        make: Callable[[int], dict[str, str]], count: Iterable[int] = rows
+    ) -> list[tuple[dict[str, str], int]]:
         return [(make(i), i) for i in count]
 
     return {
@@ -265,7 +278,9 @@ class Databases:
         self._admin.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{AGENT_PASSWORD}'")
         powers = "pg_read_server_files, pg_write_server_files, pg_execute_server_program, pg_monitor, pg_signal_backend"
         self._admin.execute(f"GRANT {powers} TO {ROLE}")
-        self._admin.execute(f"CREATE DATABASE attackbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'")
+        self._admin.execute(
+            f"CREATE DATABASE attackbase OWNER {ROLE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+        )
         with psycopg.connect(self._dsn("attackbase"), autocommit=True) as base:
             base.execute((HERE / "schema.sql").read_text().replace("{role}", ROLE))
             if self.server.major >= 15:
@@ -300,7 +315,9 @@ class Databases:
 
     def value(self, table: str, column: str, row: int = 0) -> str:
         """A masked value of world 0, as text."""
-        found = self.direct(self.names[0]).execute(f"SELECT {column}::text FROM {table} ORDER BY ctid OFFSET {row} LIMIT 1")
+        found = self.direct(self.names[0]).execute(
+            f"SELECT {column}::text FROM {table} ORDER BY ctid OFFSET {row} LIMIT 1"
+        )
         return str(found.fetchone()[0])  # type: ignore[index]
 
     def state(self, world: int) -> dict[str, str]:
@@ -312,13 +329,16 @@ class Databases:
 
     def reset(self, world: int) -> None:
         """Undo what a statement wrote, in every table that policy lets an agent write."""
-        script = ["BEGIN"]
+        script = ["BEGIN", f"TRUNCATE {', '.join(f'public.{table}' for table in WRITABLE)}"]
         for table in WRITABLE:
             columns = "id, person_id, note, amount, placed" if table == "orders" else "*"
-            script.append(f"DELETE FROM public.{table}")
             into = f"public.{table} ({columns})" if columns != "*" else f"public.{table}"
             script.append(f"INSERT INTO {into} SELECT {columns} FROM pristine.{table}")
-        script += ["SELECT setval('public.notes_id_seq', 100)", "SELECT setval('public.counter', 1, false)", "COMMIT"]
+        script += [
+            "SELECT setval('public.notes_id_seq', 100)",
+            "SELECT setval('public.counter', 1, false)",
+            "COMMIT",
+        ]
         self.direct(self.names[world]).execute(";".join(script).encode())
 
     def close(self) -> None:
@@ -327,7 +347,9 @@ class Databases:
 
 
 def _state_sql(connection: psycopg.Connection[Any]) -> str:
-    masked = {(t, c) for t, columns in (masked_columns() | _INHERITED).items() for c in columns} | MADE_OF_MASKED
+    masked = {
+        (t, c) for t, columns in (masked_columns() | _INHERITED).items() for c in columns
+    } | MADE_OF_MASKED
     masked |= {(f"events_{year}", "secret") for year in (2025, 2026)}
     masked |= {(f"by_secret_{part}", "secret") for part in ("low", "high")}
     columns: dict[str, list[str]] = {}
@@ -345,7 +367,9 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
             if chosen and not (prefix == "p" and table.startswith(("by_secret_", "mv_"))):
                 rows = f"string_agg(ROW({chosen})::text, E'\\n' ORDER BY ROW({chosen})::text)"
                 value = rows if prefix == "p" else f"md5({rows})"
-                parts.append(f"SELECT '{prefix}.{table}', (SELECT coalesce({value}, '') FROM ONLY public.{table})")
+                parts.append(
+                    f"SELECT '{prefix}.{table}', (SELECT coalesce({value}, '') FROM ONLY public.{table})"
+                )
     names = "string_agg(x, ',' ORDER BY x)"
     catalog = {
         "relations": "SELECT nspname || '.' || relname || relkind::text || coalesce(array_to_string(relacl, ' '), '') x FROM pg_class c"

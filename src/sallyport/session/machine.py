@@ -92,7 +92,7 @@ class Session:
         self.entries: deque[Entry] = deque()
         self.number = 0  # of the latest statement
         self.unsynced = False  # extended-query messages were forwarded since the last Sync
-        self.path_touched = False  # search_path was ever changed: the end of a transaction may change it back
+        self.path_touched = False  # search_path was changed: the end of the transaction may change it back
         self.path_dirty = False  # search_path may differ from self.search_path
         self.ddl_open = False  # DDL ran and its transaction is not known to be over
         self.catalog_stale = False
@@ -346,6 +346,8 @@ class Session:
         if value is None:
             return
         self.path_dirty = False
+        if self.transaction_status == b"I":
+            self.path_touched = False  # nothing is open that could change it back
         path = parse_search_path(value)
         if path != self.search_path:
             self.search_path = path

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII).fullmatch
+
 
 def parse_search_path(value: str) -> tuple[str, ...]:
     """Split a search_path setting into names, as PostgreSQL's SplitIdentifierString (varlena.c) does."""
@@ -33,5 +37,5 @@ def parse_search_path(value: str) -> tuple[str, ...]:
 
 
 def format_search_path(path: tuple[str, ...]) -> str:
-    """The setting's text for these names, each quoted: what :func:`parse_search_path` reads back."""
-    return ", ".join('"' + name.replace('"', '""') + '"' for name in path)
+    """The setting's text for these names, quoted where PostgreSQL would: what :func:`parse_search_path` reads back."""
+    return ", ".join(name if _PLAIN(name) else '"' + name.replace('"', '""') + '"' for name in path)

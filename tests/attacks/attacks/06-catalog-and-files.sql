@@ -15,7 +15,7 @@ SELECT relpages, reltuples, relallvisible FROM pg_class WHERE relname LIKE 'peop
 [residual size] SELECT pg_table_size('long_texts'), pg_indexes_size('people')
 SELECT pg_relation_size('by_secret_low'), pg_relation_size('people')
 [residual size] SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'long_texts'
-SELECT pg_relation_filenode('people'), pg_relation_filepath('people')
+[restless] SELECT pg_relation_filenode('people'), pg_relation_filepath('people')
 [restless] SELECT pg_database_size(current_database())
 SELECT n_live_tup, n_tup_ins, seq_scan FROM pg_stat_user_tables WHERE relname = 'by_secret_low'
 [restless] SELECT * FROM pg_stat_all_tables WHERE relname = 'people'
