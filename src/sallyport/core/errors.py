@@ -54,6 +54,13 @@ CODES: dict[str, Code] = _codes(
     ("SP1302", "42501", "this search_path is not listed by policy"),
     ("SP1303", "34000", "the portal or cursor is not known to the gateway"),
     ("SP1304", "26000", "the prepared statement is not known to the gateway"),
+    # 14xx: approvals
+    ("SP1401", "54000", "too many open approval requests"),
+    ("SP1402", "42501", "the approval was denied"),
+    ("SP1403", "57014", "the approval expired"),
+    ("SP1404", "42501", "the approval is void: something moved"),
+    ("SP1405", "42501", "no such approval, or not yours to decide"),
+    ("SP1406", "42501", "sent for approval"),
     # 15xx: protocol
     ("SP1501", "08P01", "protocol violation"),
     ("SP1502", "0A000", "this part of the protocol is not supported"),

@@ -4,7 +4,20 @@ test compares.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -41,4 +54,84 @@ sessions = Table(
     Column("status", String(16), nullable=False),
     Index("ix_sessions_started", "started"),
     Index("ix_sessions_status", "status"),
+)
+
+#: :class:`sallyport.approvals.states.Request`. The binding's fields are columns of their own; ``binds`` is MessagePack of a list
+#: of bytes and nil, or of nil. ``requester`` is JSON of the Requester. Never a token.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("status", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("sql", Text, nullable=False),
+    Column("binds", LargeBinary, nullable=False),
+    Column("bind_formats", JSON, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("search_path", JSON, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("requester", JSON, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("reviewers", JSON, nullable=False),
+    Column("quorum", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("touches", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("mode", String(8), nullable=False),
+    Column("in_transaction", Boolean, nullable=False),
+    Column("preview", JSON(none_as_null=True)),
+    Column("void_reason", Text, nullable=False),
+    Column("grant_id", String(64), nullable=False),
+    Index("ix_approvals_status", "status"),
+    Index("ix_approvals_created", "created"),
+    Index("ix_approvals_digest", "digest"),
+)
+
+#: One row per person and request, numbered in the order in which they decided.
+approval_decisions = Table(
+    "approval_decisions",
+    metadata,
+    Column("approval", String(64), ForeignKey("approvals.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("reviewer", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("email", Text, nullable=False),
+    Column("approve", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("links", JSON, nullable=False),
+)
+
+#: :class:`sallyport.approvals.states.Grant`.
+approval_grants = Table(
+    "approval_grants",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("scope", String(16), nullable=False),
+    Column("fingerprint", String(64), nullable=False),
+    Column("example", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("reviewers", JSON, nullable=False),
+    Column("requester", JSON, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("policy_version", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("search_path", JSON, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("decision", JSON, nullable=False),
+    Column("request", String(64), nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("revoked_at", Float),
+    Column("revoked_by", Text, nullable=False),
+    Column("uses", Integer, nullable=False),
+    Index("ix_approval_grants_expires_at", "expires_at"),
 )

@@ -1,0 +1,42 @@
+"""The fingerprint of a statement: equal for statements that differ in nothing but constants, layout and comments.
+
+SHA-256 over PostgreSQL's own parse tree without positions. Strings and numbers of SELECT, INSERT, UPDATE, DELETE and MERGE are replaced
+by their kind; TRUE, FALSE and NULL, names, types, the length of lists and every other kind of statement count as written. A grant by
+fingerprint therefore gives the statement *with any constants*: people who give one must read it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final
+
+import msgspec
+
+from sallyport.sql.parse import MAX_LENGTH, parse
+
+_POSITIONS: Final = frozenset({"location", "stmt_location", "stmt_len"})
+_FREE: Final = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
+_KINDS: Final = ("ival", "fval", "sval", "bsval")
+
+
+def fingerprint(sql: str) -> str:
+    """Hex digits. Raises RefusedError (SP1101, SP1105) when the text cannot be read."""
+    statements = parse(sql.encode(), MAX_LENGTH)
+    shapes = [shape(one.node, not _FREE.isdisjoint(one.node)) for one in statements]
+    return hashlib.sha256(
+        b"sallyport fingerprint 1\0" + msgspec.json.encode(shapes, order="sorted")
+    ).hexdigest()
+
+
+def shape(node: Any, free: bool) -> Any:
+    """The tree without positions; ``free``: without the values of constants. Its depth is what the parser bounds."""
+    if isinstance(node, list):
+        return [shape(one, free) for one in node]
+    if not isinstance(node, dict):
+        return node
+    constant = node.get("A_Const")
+    if free and isinstance(constant, dict):
+        kind = next((k for k in _KINDS if k in constant), None)
+        if kind is not None:
+            return {"A_Const": kind if kind != "fval" else "ival"}
+    return {key: shape(value, free) for key, value in node.items() if key not in _POSITIONS}

@@ -1,0 +1,102 @@
+"""Grants: one reviewer's approval ahead of time, for one subject, one target and one rule, until a fixed moment. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, Literal, cast
+
+from sallyport.approvals.fingerprint import fingerprint
+from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.states import Binding, Decision, Grant, Request, Status
+from sallyport.core.errors import RefusedError
+from sallyport.core.ids import new_id
+
+#: Longest grant, in minutes.
+MAX_MINUTES: Final = 8 * 60
+SCOPES: Final = ("statement", "rule")
+#: Seconds in which a statement that a grant approved must begin.
+_USE_SECONDS: Final = 60.0
+
+
+def check(request: Request, minutes: float, scope: str) -> None:
+    """Raises DecisionError when no grant can be made from this request."""
+    if scope not in SCOPES:
+        raise DecisionError(Problem.INVALID, f"a grant is for one of {', '.join(SCOPES)}")
+    if not 0 < minutes <= MAX_MINUTES:
+        raise DecisionError(Problem.INVALID, f"a grant lasts up to {MAX_MINUTES} minutes")
+    if request.quorum > 1:
+        raise DecisionError(
+            Problem.QUORUM,
+            f'rule "{request.rule}" wants {request.quorum} people for each statement; a grant is the word of one',
+            "Approve this statement only.",
+        )
+
+
+def make(request: Request, decision: Decision, minutes: float, scope: str) -> Grant:
+    """The grant, in force from the decision on."""
+    binding = request.binding
+    return Grant(
+        id=new_id("gra"),
+        scope=cast("Literal['statement', 'rule']", scope),
+        fingerprint=fingerprint(binding.sql) if scope == "statement" else "",
+        example=binding.sql,
+        rule=request.rule,
+        reviewers=request.reviewers,
+        subject=request.subject,
+        target=binding.target,
+        policy_version=binding.policy_version,
+        epoch=binding.epoch,
+        search_path=binding.search_path,
+        role=binding.role,
+        decision=decision,
+        request=request.id,
+        created=decision.at,
+        expires_at=decision.at + minutes * 60,
+    )
+
+
+def find(grants: Iterable[Grant], binding: Binding, rule: str, now: float) -> Grant | None:
+    """A grant in force that covers this statement, held by ``rule``. The text is read only when one might."""
+    mine = [g for g in grants if g.live(now) and rule and g.rule == rule and _environment(g) == _of(binding)]
+    for grant in mine:
+        if grant.scope == "rule":
+            return grant
+    if not mine:
+        return None
+    try:
+        print_ = fingerprint(binding.sql)
+    except RefusedError:
+        return None
+    return next((g for g in mine if g.scope == "statement" and g.fingerprint == print_), None)
+
+
+def request_for(grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...], now: float) -> Request:
+    """An approved request for one statement under the grant; to be used at once."""
+    return Request(
+        id=new_id("apr"),
+        binding=binding,
+        subject=grant.subject,
+        rule=grant.rule,
+        reviewers=grant.reviewers,
+        quorum=1,
+        kind=kind,
+        touches=touches,
+        created=now,
+        expires_at=min(now + _USE_SECONDS, grant.expires_at),
+        mode="wait" if binding.session else "async",
+        status=Status.APPROVED,
+        decisions=(replace(grant.decision, channel="grant", reason=f"grant {grant.id}"),),
+        grant=grant.id,
+    )
+
+
+def _environment(grant: Grant) -> tuple[object, ...]:
+    who = grant.subject
+    env = (grant.policy_version, grant.epoch, grant.search_path, grant.role)
+    return (grant.target, who.id, who.issuer, *env)
+
+
+def _of(binding: Binding) -> tuple[object, ...]:
+    env = (binding.policy_version, binding.epoch, binding.search_path, binding.role)
+    return (binding.target, binding.subject, binding.issuer, *env)

@@ -1,0 +1,526 @@
+"""Approvals: asking, deciding, using. Every rule that keeps an approval honest is here; entrances only call it.
+
+What it promises:
+
+- An approval is for one :class:`Binding`, is used once, and not after its deadline. Anything that moved voids it, and it says what.
+- Only members of the rule's reviewer groups decide, never the person who asked (by any name of theirs), each person once. One denial
+  denies, and says why. ``quorum`` approvals of different people approve.
+- A decision is in the store before it takes effect. What cannot be stored has not happened: RefusedError SP1801.
+- Held statements (mode ``wait``) of an earlier process are voided when the service starts; asynchronous requests live on.
+
+Everything is synchronous and small. The store commits before the call returns, so nothing can come between a check and its effect;
+a decision is one row by a person, not a hot path. Methods may be called from any thread; callbacks of :meth:`Approvals.watch` run on
+the event loop on which they were registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sallyport.approvals import grants as granting
+from sallyport.approvals.people import Identities, same_person
+from sallyport.approvals.ports import ApprovalStore, Notifier
+from sallyport.approvals.problems import DecisionError, Problem, closed, refusal_of
+from sallyport.approvals.states import (
+    TRANSITIONS,
+    Binding,
+    Decision,
+    FloodLimits,
+    Grant,
+    Mode,
+    Preview,
+    Request,
+    Requester,
+    Status,
+)
+from sallyport.core.clock import Clock
+from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+
+Callback = Callable[[Request], None]
+#: Characters of a reason.
+MAX_REASON: Final = 2000
+_HOUR: Final = 3600.0
+ENDED: Final = "the gateway that held it ended"
+
+
+@dataclass(eq=False, slots=True)
+class _Watcher:
+    callback: Callback
+    loop: asyncio.AbstractEventLoop | None
+    active: bool = True
+
+    def tell(self, request: Request) -> None:
+        if self.loop is None:
+            self._run(request)
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._run, request)
+
+    def _run(self, request: Request) -> None:
+        if self.active:
+            self.callback(request)
+
+
+class Approvals:
+    """``identities`` says who is the same person as whom."""
+
+    def __init__(
+        self,
+        store: ApprovalStore,
+        clock: Clock,
+        *,
+        limits: FloodLimits | None = None,
+        notifiers: Sequence[Notifier] = (),
+        identities: Identities | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits or FloodLimits()
+        self._notifiers = tuple(notifiers)
+        self._identities = identities or Identities()
+        self._lock = threading.RLock()
+        self._watchers: dict[str, list[_Watcher]] = {}
+        self._asked: dict[tuple[str, str], deque[float]] = {}
+        self._open = {request.id: request for request in store.open()}
+        self._grants = {grant.id: grant for grant in store.grants(clock.now())}
+        for request in [r for r in self._open.values() if r.mode == "wait"]:
+            self._end(request, Status.VOIDED, ENDED)
+        self.expire_due()
+
+    # -- asking ---------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        binding: Binding,
+        subject: Subject,
+        *,
+        rule: str,
+        reviewers: Iterable[str],
+        quorum: int,
+        expires_seconds: float,
+        mode: Mode,
+        kind: str,
+        touches: Iterable[str] = (),
+        in_transaction: bool = False,
+    ) -> Request:
+        """A new pending request, or the one that is pending for exactly this already.
+
+        Raises RefusedError: SP1401 (too many open requests), SP1402 (async: denied a moment ago, with the reason), SP1105 (too large to be
+        reviewed), SP1801. ValueError for a request that nobody could ever approve, or that is not the subject's own.
+        """
+        if mode == "async":
+            binding = replace(binding, session="")
+        self._check_asked(binding, subject, reviewers := tuple(sorted(reviewers)), quorum, expires_seconds)
+        with self._lock:
+            self.expire_due()
+            joined = self._joined(binding, mode, rule)
+            if joined is not None:
+                return joined
+            if mode == "async":
+                self._told_before(binding)
+            self._check_flood(binding, subject)
+            now = self._clock.now()
+            request = Request(
+                new_id("apr"), binding, self._requester(subject), rule, reviewers, quorum, kind, tuple(touches),
+                now, now + min(expires_seconds, self._limits.expires_seconds), mode, in_transaction,
+            )  # fmt: skip
+            self._store.add(request)
+            self._changed("asked", request)
+            return request
+
+    def claim(
+        self, binding: Binding, *, rule: str = "", kind: str = "", touches: Iterable[str] = ()
+    ) -> Request | None:
+        """An approved request that lets this statement run now, or None: then :meth:`ask`. Follow it with :meth:`use`.
+
+        Finds what was approved asynchronously, and grants; grants are for one rule and are only found when ``rule`` is given.
+        Raises RefusedError SP1404, once, when the same statement was approved and something moved since; SP1801.
+        """
+        with self._lock:
+            self.expire_due()
+            anywhere = replace(binding, session="")
+            mine = [
+                r for r in self._open.values() if r.mode == "async" and r.binding.same_statement(anywhere)
+            ]
+            for request in (r for r in mine if r.status is Status.APPROVED):
+                moved = self._moved(request, anywhere, rule)
+                if not moved:
+                    return request
+                ended = self._end(request, Status.VOIDED, moved)
+                raise RefusedError(refusal_of(ended))
+            grant = granting.find(self._grants.values(), binding, rule, self._clock.now())
+            return self._claim_grant(grant, binding, kind, tuple(touches)) if grant else None
+
+    def _claim_grant(self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]) -> Request:
+        request = granting.request_for(grant, binding, kind, touches, self._clock.now())
+        self._store.add(request)
+        self._grants[grant.id] = used = replace(grant, uses=grant.uses + 1)
+        self._store.change_grant(used)
+        self._changed("approved", request)
+        return request
+
+    def use(self, request_id: str, binding: Binding) -> Refusal | None:
+        """Spend the approval on this statement. None: it may run, now. Otherwise why not; never raises for the store."""
+        with self._lock:
+            try:
+                return self._use(request_id, binding)
+            except RefusedError as error:
+                return error.refusal
+
+    def _use(self, id_: str, binding: Binding) -> Refusal | None:
+        request = self._find(id_)
+        if request.status is not Status.APPROVED:
+            return refusal_of(request)
+        if request.mode == "async":
+            binding = replace(binding, session="")
+        if moved := self._moved(request, binding, ""):
+            return refusal_of(self._end(request, Status.VOIDED, moved))
+        if request.grant and not self._granted(request):
+            return refusal_of(self._end(request, Status.VOIDED, "the grant it came from has ended"))
+        self._end(request, Status.USED, "")
+        return None
+
+    def _granted(self, request: Request) -> bool:
+        grant = self._grants.get(request.grant)
+        return grant is not None and grant.live(self._clock.now())
+
+    def _moved(self, request: Request, binding: Binding, rule: str) -> str:
+        moved = request.binding.moved(binding)
+        if rule and rule != request.rule:
+            moved.append("the rule that holds it")
+        return f"something moved since it was asked for: {', '.join(moved)}" if moved else ""
+
+    # -- deciding -------------------------------------------------------------------------------------------
+
+    def decide(
+        self,
+        request_id: str,
+        reviewer: Subject,
+        approve: bool,
+        reason: str,
+        channel: str,
+        address: str = "",
+    ) -> Request:
+        """One person's word. The request as it is afterwards. Raises DecisionError (SP1405), RefusedError (SP1801)."""
+        with self._lock:
+            request = self._find(request_id)
+            decision = self._decision(request, reviewer, approve, reason, channel, address)
+            return self._decided(request, decision)
+
+    def _decided(self, request: Request, decision: Decision, grant: Grant | None = None) -> Request:
+        decided = replace(request, decisions=(*request.decisions, decision))
+        if not decision.approve:
+            decided = replace(decided, status=Status.DENIED)
+        elif decided.approvals >= request.quorum:
+            decided = replace(decided, status=Status.APPROVED)
+        self._write(decided, request.status, decision=decision, grant=grant)
+        self._changed("decided" if decided.status is Status.PENDING else decided.status.value, decided)
+        return decided
+
+    def _decision(
+        self, request: Request, who: Subject, approve: bool, reason: str, channel: str, address: str
+    ) -> Decision:
+        """Checked: this person may decide this, now."""
+        links = self._may_review(request, who)
+        if request.status is not Status.PENDING:
+            raise closed(request)
+        if any(same_person(d.links, links) for d in request.decisions):
+            raise DecisionError(
+                Problem.TWICE, "you have decided this already; a quorum is of different people"
+            )
+        reason = reason.strip()
+        if not approve and not any(c.isprintable() and not c.isspace() for c in reason):
+            raise DecisionError(Problem.NO_REASON, "a denial needs a reason", "Whoever asked reads it.")
+        if len(reason) > MAX_REASON:
+            raise DecisionError(Problem.INVALID, f"the reason is longer than {MAX_REASON} characters")
+        now = self._clock.now()
+        return Decision(who.id, who.issuer, who.email, approve, reason, now, channel, address, links)
+
+    def why_not(self, request_id: str, who: Subject) -> str:
+        """Why this person could not approve it at this moment, in words; "" when they could."""
+        with self._lock:
+            try:
+                self._decision(self._find(request_id), who, True, "", "", "")
+            except DecisionError as error:
+                return error.refusal.message
+            return ""
+
+    def _may_review(self, request: Request, who: Subject) -> tuple[str, ...]:
+        """The person's links. Raises DecisionError when they are no reviewer of this rule, or asked for it themselves."""
+        if not who.id or (who.expires_at and who.expires_at <= self._clock.now()):
+            raise DecisionError(Problem.NOT_REVIEWER, "your sign-in has expired", "Sign in again.")
+        if not who.groups & set(request.reviewers):
+            raise DecisionError(
+                Problem.NOT_REVIEWER,
+                f"{request.id} is not yours to decide",
+                f"Members of {', '.join(request.reviewers)} decide it.",
+            )
+        links = self._identities.links(who)
+        # The alias map may have grown since it was asked; what was stored counts as well.
+        asked = {*request.subject.links, *self._identities.links(_subject(request.subject))}
+        if same_person(asked, links):
+            raise DecisionError(
+                Problem.SELF, "nobody approves or denies their own statement", "Ask somebody else."
+            )
+        return links
+
+    # -- grants ---------------------------------------------------------------------------------------------
+
+    def grant(
+        self,
+        request_id: str,
+        minutes: float,
+        reviewer: Subject,
+        *,
+        scope: str = "statement",
+        reason: str = "",
+        channel: str = "",
+        address: str = "",
+    ) -> Grant:
+        """Approve this request, and for ``minutes`` from now what its subject runs likewise. scope: statement | rule.
+
+        A request that was approved or used already gives a grant all the same. Raises DecisionError (also where the rule wants more than one
+        person: a grant is one person's word), RefusedError (SP1801).
+        """
+        with self._lock:
+            request = self._find(request_id)
+            self._may_review(request, reviewer)
+            granting.check(request, minutes, scope)
+            if request.status is Status.PENDING:
+                decision = self._decision(request, reviewer, True, reason, channel, address)
+            elif request.status in (Status.APPROVED, Status.USED):
+                pending = replace(request, status=Status.PENDING, decisions=())
+                decision = self._decision(pending, reviewer, True, reason, channel, address)
+            else:
+                raise closed(request)
+            grant = granting.make(request, decision, minutes, scope)
+            if request.status is Status.PENDING:
+                self._decided(request, decision, grant)
+            else:
+                self._write(request, request.status, grant=grant)
+                self._changed("granted", request)
+            self._grants[grant.id] = grant
+            return grant
+
+    def grants(self) -> list[Grant]:
+        """Those in force, newest first."""
+        with self._lock:
+            now = self._clock.now()
+            live = [grant for grant in self._grants.values() if grant.live(now)]
+            return sorted(live, key=lambda grant: grant.created, reverse=True)
+
+    def revoke(self, grant_id: str, who: Subject | None, reason: str = "") -> Grant:
+        """End a grant now; what it approved and was not used is void. ``who`` None: the gateway itself. DecisionError for an unknown one."""
+        with self._lock:
+            now = self._clock.now()
+            grant = self._grants.get(grant_id)
+            if grant is None or not grant.live(now):
+                raise DecisionError(Problem.UNKNOWN, "there is no such grant in force")
+            by = (who.email or who.id) if who is not None else "the gateway"
+            ended = replace(grant, revoked_at=now, revoked_by=f"{by}: {reason}" if reason else by)
+            self._store.change_grant(ended)
+            del self._grants[grant_id]
+            for request in [r for r in self._open.values() if r.grant == grant_id]:
+                self._end(request, Status.VOIDED, f"the grant it came from was revoked by {ended.revoked_by}")
+            return ended
+
+    # -- endings --------------------------------------------------------------------------------------------
+
+    def withdraw(self, request_id: str, reason: str) -> Request:
+        """Whoever asked is gone. What has ended already stays as it is."""
+        return self._end_if_open(request_id, Status.WITHDRAWN, reason)
+
+    def void(self, request_id: str, reason: str) -> Request:
+        """Something moved. What has ended already stays as it is."""
+        return self._end_if_open(request_id, Status.VOIDED, reason)
+
+    def environment_moved(self, target: str, *, policy_version: str, epoch: str) -> list[Request]:
+        """Policy or catalog of a target are these now: void every open request and revoke every grant made under others."""
+        ended = []
+        with self._lock:
+            for request in list(self._open.values()):
+                now = replace(request.binding, policy_version=policy_version, epoch=epoch)
+                if request.binding.target == target and (moved := self._moved(request, now, "")):
+                    ended.append(self._end(request, Status.VOIDED, moved))
+            for grant in self.grants():
+                if grant.target == target and (grant.policy_version, grant.epoch) != (policy_version, epoch):
+                    self.revoke(grant.id, None, "policy or catalog moved")
+        return ended
+
+    def expire_due(self) -> list[Request]:
+        """End what is past its deadline; the caller's timer calls it about every second. What has ended by it."""
+        with self._lock:
+            now = self._clock.now()
+            due = [request for request in self._open.values() if request.expires_at <= now]
+            for grant in [g for g in self._grants.values() if not g.live(now)]:
+                del self._grants[grant.id]
+            return [self._end(request, Status.EXPIRED, "") for request in due]
+
+    def _end_if_open(self, id_: str, status: Status, reason: str) -> Request:
+        with self._lock:
+            request = self._find(id_)
+            return request if request.status.final else self._end(request, status, reason)
+
+    def _end(self, request: Request, status: Status, reason: str) -> Request:
+        ended = replace(request, status=status, void_reason=reason)
+        self._write(ended, request.status)
+        self._changed(status.value, ended)
+        return ended
+
+    # -- looking --------------------------------------------------------------------------------------------
+
+    def get(self, request_id: str) -> Request | None:
+        with self._lock:
+            return self._open.get(request_id) or self._store.get(request_id)
+
+    def pending(self) -> list[Request]:
+        """Oldest first."""
+        with self._lock:
+            waiting = [r for r in self._open.values() if r.status is Status.PENDING]
+            return sorted(waiting, key=lambda r: (r.created, r.id))
+
+    def recent(self, limit: int = 50) -> list[Request]:
+        """Newest first, whatever their status."""
+        with self._lock:
+            return self._store.recent(limit)
+
+    def watch(self, request_id: str, callback: Callback) -> Callable[[], None]:
+        """Call ``callback`` on every change of one request, or of all with "". The result stops it.
+
+        It runs on the event loop of the caller, or, where there is none, on the thread that made the change.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        watcher = _Watcher(callback, loop)
+        with self._lock:
+            self._watchers.setdefault(request_id, []).append(watcher)
+
+        def stop() -> None:
+            watcher.active = False
+            with self._lock:
+                left = [w for w in self._watchers.get(request_id, ()) if w is not watcher]
+                if left:
+                    self._watchers[request_id] = left
+                else:
+                    self._watchers.pop(request_id, None)
+
+        return stop
+
+    def previewed(self, request_id: str, preview: Preview) -> Request:
+        """Attach what was measured. Nothing is decided by it."""
+        with self._lock:
+            request = replace(self._find(request_id), preview=preview)
+            self._store.set_preview(request_id, preview)
+            self._changed("previewed", request)
+            return request
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _find(self, id_: str) -> Request:
+        """The request as of this moment: expired when it is due. Raises DecisionError."""
+        self.expire_due()
+        request = self._open.get(id_) or self._store.get(id_)
+        if request is None:
+            raise DecisionError(Problem.UNKNOWN, "there is no such approval", "Check the id.")
+        return request
+
+    def _write(
+        self,
+        request: Request,
+        before: Status,
+        *,
+        decision: Decision | None = None,
+        grant: Grant | None = None,
+    ) -> None:
+        if request.status is not before and request.status not in TRANSITIONS[before]:
+            raise ValueError(f"{before.value} cannot become {request.status.value}")
+        if not self._store.change(request, before, decision=decision, grant=grant):
+            raise DecisionError(
+                Problem.CLOSED, f"{request.id} was changed by somebody else at the same moment"
+            )
+
+    def _changed(self, event: str, request: Request) -> None:
+        if request.status.final:
+            self._open.pop(request.id, None)
+        else:
+            self._open[request.id] = request
+        watchers = [*self._watchers.get(request.id, ()), *self._watchers.get("", ())]
+        for watcher in watchers:
+            watcher.tell(request)
+        for notifier in self._notifiers:
+            notifier.notify(event, request)
+
+    def _requester(self, subject: Subject) -> Requester:
+        return Requester(
+            subject.id, subject.issuer, subject.email, tuple(sorted(subject.groups)), subject.agent, subject.label,
+            self._identities.links(subject),
+        )  # fmt: skip
+
+    def _joined(self, binding: Binding, mode: Mode, rule: str) -> Request | None:
+        same = (r for r in self._open.values() if r.binding == binding and r.mode == mode and r.rule == rule)
+        return next((r for r in same if r.status is Status.PENDING), None)
+
+    def _told_before(self, binding: Binding) -> None:
+        """Async: what was denied stays denied until its deadline; what can never be used any more is void."""
+        for request in list(self._open.values()):
+            again = request.mode == "async" and request.binding.same_statement(binding)
+            if again and (moved := self._moved(request, binding, "")):
+                self._end(request, Status.VOIDED, moved)
+        last = self._store.latest(binding.digest)
+        if last is not None and last.status is Status.DENIED and self._clock.now() < last.expires_at:
+            raise RefusedError(refusal_of(last))
+
+    def _check_asked(
+        self, binding: Binding, subject: Subject, reviewers: tuple[str, ...], quorum: int, seconds: float
+    ) -> None:
+        if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
+            raise ValueError("the binding is of another subject")
+        if not reviewers or quorum < 1 or not seconds > 0:
+            raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
+        size = len(binding.sql.encode()) + sum(len(b) for b in binding.binds or () if b is not None)
+        if size > self._limits.max_bytes:
+            raise RefusedError(
+                refuse(
+                    "SP1105",
+                    f"the statement and its values are too long to be shown to a reviewer: {size} bytes",
+                    hint=f"Up to {self._limits.max_bytes} bytes can wait for approval; split it.",
+                )
+            )
+
+    def _check_flood(self, binding: Binding, subject: Subject) -> None:
+        limits, who = self._limits, (subject.issuer, subject.id)
+        waiting = [r for r in self._open.values() if r.status is Status.PENDING]
+        mine = [r for r in waiting if (r.subject.issuer, r.subject.id) == who]
+        hour = self._asked.setdefault(who, deque())
+        now = self._clock.now()
+        while hour and hour[0] <= now - _HOUR:
+            hour.popleft()
+        if len(self._asked) > limits.total:
+            self._asked = {k: d for k, d in self._asked.items() if k == who or (d and d[-1] > now - _HOUR)}
+        if len(mine) >= limits.per_subject:
+            ids = ", ".join(r.id for r in itertools.islice(mine, 5))
+            raise _flood(f"{len(mine)} of your statements wait for approval already", f"They are {ids}.")
+        if len(waiting) >= limits.total:
+            raise _flood("too many statements wait for approval", f"{len(waiting)} wait, of all subjects.")
+        if len(hour) >= limits.per_hour:
+            raise _flood("you have asked for too many approvals", f"{limits.per_hour} an hour are accepted.")
+        hour.append(now)
+
+
+def _flood(message: str, detail: str) -> RefusedError:
+    return RefusedError(
+        refuse("SP1401", message, detail, "Wait until people have decided, or ask for less at once.")
+    )
+
+
+def _subject(who: Requester) -> Subject:
+    return Subject(who.id, who.issuer, frozenset(who.groups), who.agent, who.label, who.email)

@@ -1,0 +1,205 @@
+"""What people do with approvals: list, show, approve, deny, grant, revoke. Console, REST and chat entrances call these, nothing else.
+
+Each operation first asks the caller's roles (:mod:`sallyport.operations.access`): who may list sees that something waits; reviewers,
+auditors and operators see the statement; reviewers decide. The service then applies the rules of the request itself (reviewer groups, not
+one's own, once, in time), which no role lifts. Errors: ForbiddenError; DecisionError with a ``problem``; RefusedError (SP1801).
+
+Values are :class:`~sallyport.approvals.states.Request` and Grant; :func:`request_data` and :func:`grant_data` are what goes out as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.service import Approvals as Service
+from sallyport.approvals.states import Decision, Grant, Preview, Request
+from sallyport.operations.access import Principal
+
+#: Most that one call lists.
+MAX_LISTED: Final = 500
+#: HTTP status for each reason why a decision is not taken.
+HTTP_STATUS: Final = {
+    Problem.UNKNOWN: 404,
+    Problem.CLOSED: 409,
+    Problem.EXPIRED: 409,
+    Problem.TWICE: 409,
+    Problem.QUORUM: 409,
+    Problem.NOT_REVIEWER: 403,
+    Problem.SELF: 403,
+    Problem.NO_REASON: 422,
+    Problem.INVALID: 422,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalOperations:
+    """``channel``: which entrance this is (web, rest, cli, slack); it is recorded with every decision."""
+
+    service: Service
+    channel: str
+
+    def list(self, who: Principal, *, pending: bool = False, limit: int = 50) -> list[Request]:
+        """Pending ones, oldest first; else the newest of all."""
+        who.require("approvals.list")
+        limit = max(0, min(limit, MAX_LISTED))
+        return self.service.pending()[:limit] if pending else self.service.recent(limit)
+
+    def show(self, who: Principal, request_id: str) -> Request:
+        """With everything a reviewer needs. DecisionError (unknown)."""
+        who.require("approvals.read")
+        request = self.service.get(request_id)
+        if request is None:
+            raise DecisionError(Problem.UNKNOWN, "there is no such approval", "Check the id.")
+        return request
+
+    def approve(self, who: Principal, request_id: str, reason: str = "") -> Request:
+        """The request as it is then: still pending while a quorum is not complete."""
+        return self.decide(who, request_id, True, reason)
+
+    def deny(self, who: Principal, request_id: str, reason: str) -> Request:
+        """``reason`` is read by whoever asked; without one it is not a denial (DecisionError)."""
+        return self.decide(who, request_id, False, reason)
+
+    def decide(self, who: Principal, request_id: str, approve: bool, reason: str) -> Request:
+        who.require("approvals.decide")
+        return self.service.decide(request_id, who.subject, approve, reason, self.channel, who.address)
+
+    def grant(
+        self, who: Principal, request_id: str, minutes: float, *, scope: str = "statement", reason: str = ""
+    ) -> Grant:
+        """Approve this one, and what is like it for a while. scope: statement | rule."""
+        who.require("approvals.decide")
+        return self.service.grant(
+            request_id,
+            minutes,
+            who.subject,
+            scope=scope,
+            reason=reason,
+            channel=self.channel,
+            address=who.address,
+        )
+
+    def grants(self, who: Principal) -> Sequence[Grant]:
+        """In force now, newest first."""
+        who.require("approvals.read")
+        return self.service.grants()
+
+    def revoke(self, who: Principal, grant_id: str, reason: str = "") -> Grant:
+        """Every reviewer may end every grant: it only takes permission away."""
+        who.require("approvals.decide")
+        return self.service.revoke(grant_id, who.subject, reason)
+
+    def watch(
+        self, who: Principal, request_id: str, callback: Callable[[Request], None]
+    ) -> Callable[[], None]:
+        """Be told of every change of one request, or of all with "", on this event loop. The result ends that."""
+        who.require("approvals.list" if not request_id else "approvals.read")
+        return self.service.watch(request_id, callback)
+
+    def may_decide(self, who: Principal, request: Request) -> str:
+        """Why this person could not decide it now, "" when they could. For showing buttons; :meth:`decide` asks again."""
+        if not who.may("approvals.decide"):
+            return "deciding needs the role reviewer"
+        return self.service.why_not(request.id, who.subject)
+
+
+def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
+    """A request as JSON values. ``whole`` False: without statement, values, preview and reasons, for lists.
+
+    Bind values are text where they are UTF-8 in text format, else ``{"base64": ...}``.
+    """
+    binding, who = request.binding, request.subject
+    data: dict[str, Any] = {
+        "id": request.id,
+        "status": request.status.value,
+        "kind": request.kind,
+        "target": binding.target,
+        "rule": request.rule,
+        "touches": list(request.touches),
+        "subject": {
+            "id": who.id, "issuer": who.issuer, "email": who.email, "groups": list(who.groups),
+            "agent": who.agent, "label": who.label,
+        },
+        "session": binding.session,
+        "mode": request.mode,
+        "in_transaction": request.in_transaction,
+        "reviewers": list(request.reviewers),
+        "quorum": request.quorum,
+        "approvals": request.approvals,
+        "created": request.created,
+        "expires_at": request.expires_at,
+    }  # fmt: skip
+    if whole:
+        data |= {
+            "sql": binding.sql,
+            "binds": None if binding.binds is None else _binds(binding.binds, binding.bind_formats),
+            "search_path": list(binding.search_path),
+            "role": binding.role,
+            "policy_version": binding.policy_version,
+            "epoch": binding.epoch,
+            "digest": binding.digest,
+            "decisions": [decision_data(d) for d in request.decisions],
+            "preview": None if request.preview is None else preview_data(request.preview),
+            "void_reason": request.void_reason,
+            "grant": request.grant,
+        }
+    return data
+
+
+def decision_data(decision: Decision) -> dict[str, Any]:
+    """A decision as JSON values."""
+    names = ("reviewer", "issuer", "email", "approve", "reason", "at", "channel", "address")
+    return {name: getattr(decision, name) for name in names}
+
+
+def preview_data(preview: Preview) -> dict[str, Any]:
+    """A preview as JSON values; ``plan`` is PostgreSQL's JSON, as text."""
+    return {
+        "plan": preview.plan,
+        "rows": preview.rows,
+        "locks": list(preview.locks),
+        "dependants": list(preview.dependants),
+        "problems": list(preview.problems),
+        "seconds": preview.seconds,
+    }
+
+
+def grant_data(grant: Grant) -> dict[str, Any]:
+    """A grant as JSON values."""
+    return {
+        "id": grant.id,
+        "scope": grant.scope,
+        "example": grant.example,
+        "rule": grant.rule,
+        "subject": {"id": grant.subject.id, "issuer": grant.subject.issuer, "email": grant.subject.email},
+        "target": grant.target,
+        "decision": decision_data(grant.decision),
+        "request": grant.request,
+        "created": grant.created,
+        "expires_at": grant.expires_at,
+        "revoked_at": grant.revoked_at,
+        "revoked_by": grant.revoked_by,
+        "uses": grant.uses,
+    }
+
+
+def _binds(values: tuple[bytes | None, ...], formats: tuple[int, ...]) -> list[Any]:
+    """As in Bind: no format code means text for all, one means it for all."""
+    out: list[Any] = []
+    for index, value in enumerate(values):
+        code = formats[index] if len(formats) > 1 else (formats[0] if formats else 0)
+        out.append(value if value is None else _shown(value, code))
+    return out
+
+
+def _shown(value: bytes, code: int) -> Any:
+    if code == 0:
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            pass
+    return {"base64": base64.b64encode(value).decode()}

@@ -1,0 +1,254 @@
+"""Approvals in the store: implements :class:`sallyport.approvals.ports.ApprovalStore`.
+
+These rows do not go through the writer thread. A statement must not run on an approval that a crash would forget, or could use again, so
+every call is one small transaction that is over when it returns. Where people decide and where an approval is used, it is also on the
+disk (``synchronous = FULL``: one fsync); a request for approval must survive the process only, for without its process it is void anyway
+or asked again. A statement waits for a person here, so milliseconds do not count; but the event loop does not wait long for another
+writer either: after :data:`WAIT` milliseconds the call fails, and what cannot be stored has not happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection, Engine, Row, Select, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from sallyport.approvals.states import Binding, Decision, Grant, Preview, Request, Requester, Status
+from sallyport.core.errors import RefusedError, refuse
+from sallyport.store.tables import approval_decisions, approval_grants, approvals
+
+#: Milliseconds to wait for another writer of the same database.
+WAIT: Final = 1000
+
+_log = structlog.get_logger("sallyport.store")
+_OPEN: Final = (Status.PENDING.value, Status.APPROVED.value)
+
+
+class SqlApprovalStore:
+    """On a connection of its own, used by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    # -- requests -------------------------------------------------------------------------------------------
+
+    def add(self, request: Request) -> None:
+        with self._writing(durable=False) as connection:
+            connection.execute(insert(approvals), [_values(request)])
+            for number, decision in enumerate(request.decisions):
+                connection.execute(insert(approval_decisions), [_decision_values(request, number, decision)])
+
+    def change(
+        self,
+        request: Request,
+        expected: Status,
+        *,
+        decision: Decision | None = None,
+        grant: Grant | None = None,
+    ) -> bool:
+        with self._writing(durable=True) as connection:
+            changed = connection.execute(
+                update(approvals)
+                .where(approvals.c.id == request.id, approvals.c.status == expected.value)
+                .values(status=request.status.value, void_reason=request.void_reason)
+            )
+            if changed.rowcount != 1:
+                return False
+            if decision is not None:
+                number = len(request.decisions) - 1
+                connection.execute(insert(approval_decisions), [_decision_values(request, number, decision)])
+            if grant is not None:
+                connection.execute(insert(approval_grants), [_grant_values(grant)])
+        return True
+
+    def set_preview(self, request_id: str, preview: Preview) -> None:
+        with self._writing(durable=False) as connection:
+            connection.execute(
+                update(approvals)
+                .where(approvals.c.id == request_id)
+                .values(preview=msgspec.to_builtins(preview))
+            )
+
+    def get(self, request_id: str) -> Request | None:
+        found = self._requests(select(approvals).where(approvals.c.id == request_id))
+        return found[0] if found else None
+
+    def open(self) -> list[Request]:
+        query = select(approvals).where(approvals.c.status.in_(_OPEN))
+        return self._requests(query.order_by(approvals.c.created, approvals.c.id))
+
+    def recent(self, limit: int) -> list[Request]:
+        query = select(approvals).order_by(approvals.c.created.desc(), approvals.c.id.desc())
+        return self._requests(query.limit(limit))
+
+    def latest(self, digest: str) -> Request | None:
+        query = select(approvals).where(approvals.c.digest == digest)
+        found = self._requests(query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1))
+        return found[0] if found else None
+
+    # -- grants ---------------------------------------------------------------------------------------------
+
+    def change_grant(self, grant: Grant) -> None:
+        with self._writing(durable=True) as connection:
+            connection.execute(
+                update(approval_grants)
+                .where(approval_grants.c.id == grant.id)
+                .values(revoked_at=grant.revoked_at, revoked_by=grant.revoked_by, uses=grant.uses)
+            )
+
+    def grants(self, now: float | None = None) -> list[Grant]:
+        table = approval_grants
+        query = select(table).order_by(table.c.created.desc(), table.c.id.desc())
+        if now is not None:
+            query = query.where(table.c.revoked_at.is_(None), table.c.expires_at > now)
+        with self._reading() as connection:
+            return [_grant(row) for row in connection.execute(query)]
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _requests(self, query: Select[Any]) -> list[Request]:
+        with self._reading() as connection:
+            rows = connection.execute(query).all()
+            decisions: dict[str, list[Decision]] = {}
+            table = approval_decisions
+            wanted = select(table).where(table.c.approval.in_([row.id for row in rows]))
+            for row in connection.execute(wanted.order_by(table.c.approval, table.c.number)):
+                decisions.setdefault(row.approval, []).append(_decision(row))
+            return [_request(row, tuple(decisions.get(row.id, ()))) for row in rows]
+
+    @contextmanager
+    def _writing(self, *, durable: bool) -> Iterator[Connection]:
+        with self._lock:
+            try:
+                connection = self._open()
+                connection.execute(text(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"))
+                connection.commit()
+                with connection.begin():
+                    yield connection
+            except SQLAlchemyError as error:
+                self.close()
+                _log.error("an approval cannot be stored", error=str(getattr(error, "orig", error)))
+                raise RefusedError(
+                    refuse(
+                        "SP1801",
+                        "the approval cannot be recorded",
+                        "The gateway's database could not be written.",
+                        "Tell the gateway's operator; try again once recording works again.",
+                    )
+                ) from None
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._lock, self._engine.connect() as connection:
+            yield connection
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._connection.execute(text(f"PRAGMA busy_timeout = {WAIT}"))
+            self._connection.commit()
+        return self._connection
+
+
+def _values(request: Request) -> dict[str, Any]:
+    binding = request.binding
+    return {
+        "id": request.id,
+        "status": request.status.value,
+        "digest": binding.digest,
+        "sql": binding.sql,
+        "binds": msgspec.msgpack.encode(binding.binds),
+        "bind_formats": list(binding.bind_formats),
+        "target": binding.target,
+        "subject": binding.subject,
+        "issuer": binding.issuer,
+        "session": binding.session,
+        "policy_version": binding.policy_version,
+        "epoch": binding.epoch,
+        "search_path": list(binding.search_path),
+        "role": binding.role,
+        "requester": msgspec.to_builtins(request.subject),
+        "rule": request.rule,
+        "reviewers": list(request.reviewers),
+        "quorum": request.quorum,
+        "kind": request.kind,
+        "touches": list(request.touches),
+        "created": request.created,
+        "expires_at": request.expires_at,
+        "mode": request.mode,
+        "in_transaction": request.in_transaction,
+        "preview": None if request.preview is None else msgspec.to_builtins(request.preview),
+        "void_reason": request.void_reason,
+        "grant_id": request.grant,
+    }
+
+
+def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
+    binding = Binding(
+        sql=row.sql,
+        binds=msgspec.msgpack.decode(row.binds, type=tuple[bytes | None, ...] | None),
+        bind_formats=tuple(row.bind_formats),
+        target=row.target,
+        subject=row.subject,
+        issuer=row.issuer,
+        session=row.session,
+        policy_version=row.policy_version,
+        epoch=row.epoch,
+        search_path=tuple(row.search_path),
+        role=row.role,
+    )
+    return Request(
+        id=row.id,
+        binding=binding,
+        subject=msgspec.convert(row.requester, Requester),
+        rule=row.rule,
+        reviewers=tuple(row.reviewers),
+        quorum=row.quorum,
+        kind=row.kind,
+        touches=tuple(row.touches),
+        created=row.created,
+        expires_at=row.expires_at,
+        mode=row.mode,
+        in_transaction=row.in_transaction,
+        status=Status(row.status),
+        decisions=decisions,
+        preview=None if row.preview is None else msgspec.convert(row.preview, Preview),
+        void_reason=row.void_reason,
+        grant=row.grant_id,
+    )
+
+
+def _decision_values(request: Request, number: int, decision: Decision) -> dict[str, Any]:
+    return {"approval": request.id, "number": number, **msgspec.to_builtins(decision)}
+
+
+def _decision(row: Row[Any]) -> Decision:
+    fields = {str(name): value for name, value in row._mapping.items()}
+    del fields["approval"], fields["number"]
+    return msgspec.convert(fields, Decision)
+
+
+def _grant_values(grant: Grant) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(grant)
+    fields["requester"] = fields.pop("subject")
+    return fields
+
+
+def _grant(row: Row[Any]) -> Grant:
+    fields = {str(name): value for name, value in row._mapping.items()}
+    fields["subject"] = fields.pop("requester")
+    return msgspec.convert(fields, Grant)
