@@ -134,9 +134,14 @@ class _Reaching:
             if "select" in self.found[view.oid]:
                 for access in facts.accesses:
                     if not access.indirect:
-                        attnums = frozenset(c.attnum for c in access.columns)
+                        attnums = frozenset(c.attnum for c in access.columns) or self._any(access.relation)
                         self._reach_under(access.relation, "select", Permit(attnums, because))
             self._writes_under(view, facts, because)
+
+    def _any(self, oid: int) -> frozenset[int] | None:
+        """For count(*), which reads no column: PostgreSQL wants permission for one, whichever."""
+        relation = self.catalog.relations.get(oid)
+        return frozenset((relation.columns[0].attnum,)) if relation is not None and relation.columns else None
 
     def _writes_under(self, view: Relation, facts: StatementFacts, because: tuple[str, ...]) -> None:
         direct = {a.relation for a in facts.accesses if not a.indirect}
