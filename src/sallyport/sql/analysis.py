@@ -121,6 +121,8 @@ class Analysis:
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
         self.seen: set[ColumnId] = set()  # what is read
         self.views: tuple[int, ...] = ()
+        #: how much was met that may fail, has an effect, or is a subquery, whatever it is computed from
+        self.risks = 0
         self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node
         self._accesses: dict[tuple[int, str, bool], set[ColumnId]] = {}
         self._functions: dict[FunctionUse, None] = {}
@@ -216,6 +218,8 @@ class Analysis:
         """Note that a column is read. Every reference to a column passes through here."""
         if value.sources:
             self.seen.update(value.sources)
+        if value.risky:
+            self.risks += 1
         if value.denied:
             self.unknown("SP1104", value.denied, position=position)
         return value
@@ -246,6 +250,15 @@ class Analysis:
         """A boolean that decides about rows."""
         self.influence(value.sources - value.equality, clause, False, position)
         self.influence(value.equality, clause, True, position)
+
+    def guarded(self, before: int, conditions: Iterable[Value], clause: Clause, position: int = -1) -> None:
+        """``conditions`` decide whether what was walked since ``risks`` was ``before`` is computed at all: whether it fails, or has its
+        effect, tells about them.
+        """
+        if self.risks > before:
+            for condition in conditions:
+                if condition.sources:
+                    self.condition(condition, clause, position)
 
     def flow(self, target: ColumnId | None, sources: Sources, position: int = -1) -> None:
         if sources:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.functions import may_fail_with
-from sallyport.sql.lineage import UNKNOWN_TYPE, Value, derived, union
+from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived, union
 from sallyport.sql.missing import missing_cast, missing_operator, missing_type
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
@@ -38,10 +38,13 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
         )
     for function in found.users:
         a.call(function, at)
-    if found.may_fail:
+    if found.may_fail and _fails(found, values):
+        a.risks += 1
         sources = union(values)
-        if sources and _fails(found, values):
+        if sources:
             a.influence(sources, Clause.MAY_FAIL, False, at)
+    elif found.users or found.writes or found.reason or any([f.volatile == "v" for f in found.candidates]):
+        a.risks += 1
 
 
 def _fails(found: Resolved, values: Sequence[Value]) -> bool:
@@ -75,8 +78,7 @@ def operator(
         and len(left.row) == len(right.row)
         and left.type == right.type
     ):
-        for one, other in zip(left.row, right.row, strict=True):
-            operator(a, names, one.value, other.value, at)
+        _compare_rows(a, names, left.row, right.row, at)
         return derived((left, right), BOOL)
     found = a.names.operator(
         names, None if left is None else left.type, right.type if right_type is None else right_type
@@ -98,6 +100,20 @@ def operator(
         if right.bare and left.constant:
             return value._replace(equality=right.sources)
     return value
+
+
+def _compare_rows(
+    a: Analysis, names: tuple[str, ...], left: tuple[Field, ...], right: tuple[Field, ...], at: int
+) -> None:
+    """Column by column, until one decides: what comes later is computed only then."""
+    risky = []
+    for one, other in zip(left, right, strict=True):
+        before = a.risks
+        operator(a, names, one.value, other.value, at)
+        risky.append(a.risks > before or one.value.risky or other.value.risky)
+    for number in range(len(risky)):
+        if any(risky[number + 1 :]):
+            a.influence(left[number].value.sources | right[number].value.sources, Clause.GUARD, False, at)
 
 
 def type_oid(a: Analysis, node: Node) -> int:
@@ -134,8 +150,12 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
     found = a.names.cast(source, target)
     if not found.found:
         return missing_cast(a, source, target, at)
+    before = a.risks
     judge(a, found, f"a cast to {type_name(a, target)}", (value,), at)
-    if modified and value.sources and target not in _TRUNCATED:
+    if value.constant and not found.users:
+        a.risks = before  # done once, before any row
+    if modified and not value.constant and target not in _TRUNCATED:
+        a.risks += 1
         a.influence(value.sources, Clause.MAY_FAIL, False, at)
     if value.constant and not found.users:
         return Value(type=target, constant=True, literal=value.literal)

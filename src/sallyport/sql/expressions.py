@@ -109,8 +109,10 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
     tag, body = tag_of(node["rexpr"])
     if tag != "List" or not body.keys() <= {"items"}:
         return a.not_understood(tag, body)
+    before = a.risks
     items = a.expressions(distinct_shapes(body.get("items", [])), scope)
     name = strings(node.get("name", []))
+    a.guarded(before, (left, *items), Clause.GUARD, position(node))
     values = [operator(a, name, left, item, position(node)) for item in items]
     value = derived(values, BOOL)
     if name == EQUALS and left.bare and all(item.constant for item in items):
@@ -155,10 +157,12 @@ def distinct_rows(rows: list[Node]) -> list[Node]:
 
 def _between(a: Analysis, node: Node, scope: Scope) -> Value:
     left = a.expression(node["lexpr"], scope)
+    before = a.risks
     bounds = a.expressions(node["rexpr"]["List"].get("items", []), scope)
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
         return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
+    a.guarded(before, (left, *bounds), Clause.GUARD, position(node))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
         operator(a, (name,), left, bound, position(node))
@@ -205,7 +209,16 @@ _KINDS = {
 
 @on("BoolExpr", "boolop args")
 def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope)
+    values, risky = [], []
+    for argument in node.get("args", []):
+        before = a.risks
+        values.append(a.expression(argument, scope))
+        risky.append(a.risks > before)
+    if True in risky and len(values) > 1:
+        # the planner may put them in any order
+        for number, operand in enumerate(values):
+            if operand.sources and (True in risky[:number] or True in risky[number + 1 :]):
+                a.condition(operand, Clause.GUARD, position(node))
     value = derived(values, BOOL)
     if node.get("boolop") in ("AND_EXPR", "OR_EXPR"):
         otherwise: Sources = frozenset().union(*(v.sources - v.equality for v in values))
@@ -240,17 +253,26 @@ def _collate(a: Analysis, node: Node, scope: Scope) -> Value:
 def _case(a: Analysis, node: Node, scope: Scope) -> Value:
     subject = a.expression(node["arg"], scope) if "arg" in node else None
     used: list[Value] = [] if subject is None else [subject]
+    tests: list[Value] = []  # so far: they decide whether the rest is computed
     results: list[Value] = []
+    at = position(node)
     for item in node.get("args", []):
         when = item["CaseWhen"]
         a.check("CaseWhen", when, _CASE_WHEN)
+        before = a.risks
         condition = a.expression(when["expr"], scope)
         used.append(condition)
         if subject is not None:
-            operator(a, EQUALS, subject, condition, position(when))
+            condition = operator(a, EQUALS, subject, condition, position(when))
+        a.guarded(before, tests, Clause.CASE, at)
+        tests.append(condition)
+        before = a.risks
         results.append(a.expression(when["result"], scope))
+        a.guarded(before, tests, Clause.CASE, at)
     if "defresult" in node:
+        before = a.risks
         results.append(a.expression(node["defresult"], scope))
+        a.guarded(before, tests, Clause.CASE, at)
     return derived((*used, *results), _common(a, results))
 
 
@@ -263,7 +285,12 @@ def _common(a: Analysis, values: list[Value]) -> int:
 
 @on("CoalesceExpr", "args")
 def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope)
+    values: list[Value] = []
+    for argument in node.get("args", []):
+        before = a.risks
+        value = a.expression(argument, scope)
+        a.guarded(before, values, Clause.CASE, position(node))
+        values.append(value)
     return derived(values, _common(a, values))
 
 
@@ -277,7 +304,9 @@ def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
 def _row(a: Analysis, node: Node, scope: Scope) -> Value:
     values: list[Value] = []
     for item in node.get("args", []):
-        values.extend(field.value for field in spread(a, item, scope))
+        before = a.risks
+        found = [field.value for field in spread(a, item, scope)]
+        values.extend([v._replace(risky=True) for v in found] if a.risks > before else found)
     row = tuple(Field(f"f{number}", value._replace(origin=None)) for number, value in enumerate(values, 1))
     denied = next((v.denied for v in values if v.denied), "")
     constant = bool(values) and all(v.constant for v in values)
@@ -351,7 +380,10 @@ def _merge_action(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("SubLink", "subLinkType testexpr operName subselect")
 def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
     kind, at = node.get("subLinkType", ""), position(node)
+    before = a.risks
     columns = a.query(node["subselect"], Scope(scope)) or ()
+    inside = a.risks > before
+    a.risks += 1
     a.names_of[id(node)] = columns[0].name if columns else ""
     values = [column.value for column in columns]
     if kind == "EXISTS_SUBLINK":
@@ -371,6 +403,9 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
             return a.unknown("SP1102", "understand this comparison with a subquery", position=at)
         for one, other in zip(lefts, values, strict=True):
             operator(a, names, one, other._replace(constant=False), at)
+        if inside:
+            # rows of the subquery are looked at until one decides
+            a.influence(union((left, *values)), Clause.GUARD, False, at)
         return derived((left, *values), BOOL)
     return a.unknown("SP1102", f"understand {kind} in this place", position=at)
 

@@ -43,6 +43,10 @@ class Clause(Enum):
     UNIQUE = "a unique index"  # that a value is taken shows when a row is refused
     FOREIGN_KEY = "a foreign key"
     CHECK = "a check constraint"
+    GUARD = (
+        "a condition that decides whether something is computed"  # and so whether it fails or has an effect
+    )
+    PARTITION = "the choice of a partition"
 
 
 @dataclass(frozen=True, slots=True)

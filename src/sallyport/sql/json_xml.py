@@ -38,6 +38,7 @@ _NAMED = fields("name val")
 
 
 def fails(a: Analysis, values: Iterable[Value], at: int) -> None:
+    a.risks += 1
     a.influence(union(values), Clause.MAY_FAIL, False, at)
 
 

@@ -24,6 +24,7 @@ class Value(NamedTuple):
 
     ``denied``: why the column must not be read at all ("" when it may). ``literal``: the text of a literal.
     ``equality``: those of the sources that enter only by being compared with ``=`` or IN to constants.
+    ``risky``: a column of a query that is computed by something that may fail or has an effect; PostgreSQL may compute it where it is used.
     """
 
     sources: Sources = NONE
@@ -35,6 +36,7 @@ class Value(NamedTuple):
     denied: str = ""
     literal: str | None = None
     equality: Sources = NONE
+    risky: bool = False
 
     @property
     def bare(self) -> bool:
@@ -84,10 +86,13 @@ def either(left: Value, right: Value, type_: int = 0) -> Value:
     if dependence is Dependence.IDENTITY and left.sources != right.sources:
         # a literal beside a column is still computed from one column, but no longer that column's value
         dependence = Dependence.DERIVED
-    return Value(left.sources | right.sources, dependence, None, type_)
+    return Value(left.sources | right.sources, dependence, None, type_, risky=left.risky or right.risky)
 
 
 def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = None) -> Value:
     """A whole row: depends on every field."""
     denied = next((f.value.denied for f in fields if f.value.denied), "")
-    return Value(union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied)
+    risky = any([f.value.risky for f in fields])
+    return Value(
+        union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied, risky=risky
+    )

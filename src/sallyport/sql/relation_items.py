@@ -33,6 +33,7 @@ class Expansion(NamedTuple):
     influences: tuple[Influence, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     touched: Sources = frozenset()
+    risky: bool = False
 
 
 def _trust_all(function: Function) -> bool:
@@ -57,6 +58,7 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
         inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
         a.repeat(replace(unknown, what=unknown.what + inside, position=at))
     a.seen.update(expansion.touched)
+    a.risks += expansion.risky
     return Item(
         relation.name,
         expansion.fields,
@@ -137,6 +139,7 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.influences,
         facts.unknowns,
         facts.touched,
+        inner.risks > 0,
     )
 
 
@@ -159,7 +162,14 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
         fields.append(
             Field(
                 column.name,
-                Value(under.sources | {own}, dependence, own, column.type_oid, denied=under.denied),
+                Value(
+                    under.sources | {own},
+                    dependence,
+                    own,
+                    column.type_oid,
+                    denied=under.denied,
+                    risky=under.risky,
+                ),
             )
         )
     return _expansion(inner, tuple(fields))
@@ -190,7 +200,11 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
         computed.append(
             Field(
                 field.name,
-                value._replace(sources=value.sources | under.sources, dependence=Dependence.DERIVED)
+                value._replace(
+                    sources=value.sources | under.sources,
+                    dependence=Dependence.DERIVED,
+                    risky=column.generated == "v" and inner.risks > 0,
+                )
                 if under.sources
                 else value,
             )

@@ -76,6 +76,7 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, 
         body = target["ResTarget"]
         a.check("ResTarget", body, _RES_TARGET)
         value = body["val"]
+        before = a.risks
         expanded = star(a, value, scope)
         if expanded is not None:
             columns.extend([Field(f.name, _output(f.value)) for f in expanded])
@@ -85,6 +86,8 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, 
                 break
             continue
         found = a.expression(value, scope)
+        if a.risks > before:
+            found = found._replace(risky=True)
         columns.append(Field(body.get("name") or figure(a, value), _output(found)))
     return tuple(columns)
 

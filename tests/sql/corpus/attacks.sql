@@ -229,4 +229,21 @@ update vault set cap = 4 where id = 3 returning id;
 insert into vault_refs values (1, '444') returning id;
 update vault_refs set pin = '333-3' returning id;
 delete from vault where id = 3 returning id;
-merge into vault v using (values (9, '333-3')) s(i, p) on v.id = s.i when not matched then insert values (s.i, s.p, 9)
+merge into vault v using (values (9, '333-3')) s(i, p) on v.id = s.i when not matched then insert values (s.i, s.p, 9);
+select case when ssn > '2' then 1 / (id - id) else 0 end from users;
+select case when ssn < '0' then 0 else 1 / (id - id) end from users;
+select case ssn when '111-1' then 1 / (id - id) end from users;
+select case when ssn > '2' then name::int end from users;
+select case when ssn > '2' then (select id from users) end from users;
+select case when ssn > '2' then q.x end from (select ssn, 1 / (id - id) as x from users) q;
+with q as (select ssn, 1 / (id - id) as x from users) select case when ssn > '3' then x end from q;
+select ssn > '3' and 1 / (id - id) > 0 from users;
+select ssn > '0' or name::date > '2020-01-01' from users;
+select case when ssn > '3' then nextval('seq') end from users;
+select coalesce(nullif(ssn, '333-3'), (1 / (id - id))::text) from users;
+select ssn in ('111-1', (1 / (id - id))::text) from users where id = 1;
+select ssn between '2' and (1 / (id - id))::text from users where id = 1;
+select (ssn, id) < ('2', 1 / (id - id)) from users where id = 1;
+select ssn in (select case when id = 2 then (1 / (id - id))::text else '111-1' end from users order by id) from users where id = 1;
+select case when s > '2' then 1 / (id - id) end from v;
+select length(case when ssn > '2' then name else repeat(name, 1 / (id - id)) end) from users
