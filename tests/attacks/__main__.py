@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.attacks import cases
-from tests.attacks.suite import Attacks, Benign, Row, bench, check
+from tests.attacks import cases, generate
+from tests.attacks.suite import Attacks, Benign, Row, bench, check, check_protocol
 
 
 def main() -> int:
@@ -15,6 +15,8 @@ def main() -> int:
     parser.add_argument("--pg", help="a list of versions, like 14,18")
     parser.add_argument("--only", help="groups or statements that contain this text")
     parser.add_argument("--quick", action="store_true", help="three worlds and two ways")
+    parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random queries")
     options = parser.parse_args()
     versions = ["14", "16", "18"] if options.all else (options.pg or "18").split(",")
     failed = False
@@ -22,6 +24,8 @@ def main() -> int:
         print(f"PostgreSQL {version}", flush=True)
         with bench(version) as stage:
             attacks = Attacks(stage, ("simple", "binary"), 3) if options.quick else Attacks(stage)
+            if not options.only or options.only == "protocol":
+                table({"10-protocol": check_protocol(stage, lambda line: print(line, flush=True))})
             chosen = [
                 c
                 for c in cases.read("attacks", stage.server.major)
@@ -35,7 +39,13 @@ def main() -> int:
             kept = check("benign", good, Benign(stage).run, lambda line: print(line, flush=True))
             table(kept)
             rows = check("attacks", chosen, attacks.run, lambda line: print(line, flush=True))
-        failed = table(rows) or failed
+            failed = table(rows) or failed
+            if not options.only or options.only == "generated":
+                made = list(generate.queries(options.seed, options.generate, stage.server.major))
+                few = Attacks(stage, ("simple", "binary"), 5)
+                failed = (
+                    table(check("generated", made, few.run, lambda line: print(line, flush=True))) or failed
+                )
     return 1 if failed else 0
 
 

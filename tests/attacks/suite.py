@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DemoClient, DevIssuer
 from sallyport.wire import frontend
-from tests.attacks import oracles
+from tests.attacks import oracles, protocol
 from tests.attacks.cases import Case, Step
 from tests.attacks.client import Client, Hang
 from tests.attacks.ways import PLAIN_WAYS, WAYS, Exchange
@@ -274,6 +275,62 @@ class Attacks:
                 fresh = self.bench.sessions(databases.builders, "builder")
                 exchange(fresh, [[frontend.query("SELECT 1 FROM public.nosuch")]] * len(fresh), None)
         return found, stopped
+
+
+class Below:
+    """The sequences of :mod:`protocol`, in every world at once."""
+
+    def __init__(self, stage: Bench, worlds: int = 5) -> None:
+        self.bench, self.names = stage, stage.databases.names[:worlds]
+
+    def run(self, name: str, sequence: protocol.Sequence) -> list[Finding]:
+        with ThreadPoolExecutor(len(self.names)) as pool:
+            try:
+                answers = list(
+                    pool.map(lambda database: sequence(_Connect(self.bench, database)), self.names)
+                )
+            except Hang:
+                return [Finding(name, "wire", "hang", "no answer")]
+            except (ConnectionError, EOFError) as error:
+                return [Finding(name, "wire", "hang", f"{type(error).__name__}: {error}")]
+        found = []
+        equal = [oracles.normalise(answer) for answer in answers]
+        if canary := next(filter(None, map(self.bench.databases.canaries.found, answers)), None):
+            found.append(Finding(name, "wire", "canary", f"{canary!r} in {oracles.summary(answers[0])}"))
+        elif len(set(equal) - {b""}) > 1:  # nothing at all: the connection was reset before it was read
+            other = next(one for one in equal if one != equal[0])
+            found.append(Finding(name, "wire", "differs", oracles.difference(equal[0], other)))
+        for world in range(len(self.names)):
+            state = self.bench.databases.state(world)
+            first = self.bench.databases.first[world]
+            changed = [k for k in state if k[0] != "s" and k != "p.notes" and state[k] != first.get(k)]
+            if changed:
+                found.append(Finding(name, "wire", "changed", f"{changed}"))
+            self.bench.databases.reset(world)
+        return found
+
+
+class _Connect:
+    def __init__(self, stage: Bench, database: str) -> None:
+        self.bench, self.database, self.token = stage, database, stage.gateway.token("strict")
+
+    def __call__(self, *, login: bool = True) -> Client:
+        return Client(self.bench.gateway.port, self.database, self.token, login=login)
+
+
+def check_protocol(stage: Bench, report: Callable[[str], None], garbled: int = 20) -> Row:
+    """Every sequence, and that the gateway still serves afterwards."""
+    row, below, started = Row(), Below(stage), time.monotonic()
+    for name, sequence in [*protocol.SEQUENCES.items(), *protocol.garbage(garbled)]:
+        found = below.run(name, sequence)
+        row.tried += 1
+        row.leaked += bool(found)
+        row.findings += found
+        for one in found:
+            report(str(one))
+    stage.connect(stage.databases.names[0]).close()
+    report(f"protocol: {row.tried} in {time.monotonic() - started:.1f} s")
+    return row
 
 
 _SHOWN = (None, b"[redacted]", b'"[redacted]"', b'\x01"[redacted]"')
