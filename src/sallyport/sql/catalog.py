@@ -27,6 +27,7 @@ class Column:
     has_default: bool = False
     generated: str = ""  # "" | "s" stored | "v" virtual
     default: str = ""  # pg_get_expr text, fully qualified, for generated columns and defaults
+    typmod: int = -1  # pg_attribute.atttypmod
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Relation:
     #: user-made functions that its checks, defaults, indexes, policies, rules and triggers call
     hidden_functions: tuple[int, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    #: columns that decide in which partition a row is, those in expressions included
+    partition_key: tuple[int, ...] = ()
 
     @property
     def qualified(self) -> str:
@@ -87,6 +90,7 @@ class Type:
     relation: int = 0  # composite's pg_class oid
     extension: str = ""
     check_functions: tuple[int, ...] = ()  # functions that users made and a domain's CHECK calls
+    preferred: bool = False  # of its category
 
 
 @dataclass(frozen=True, slots=True)

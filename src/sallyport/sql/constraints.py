@@ -50,6 +50,22 @@ def note_value(a: Analysis, target: ColumnId, sources: Sources, at: int) -> None
             a.influence(sources, Clause.CHECK, False, at)
 
 
+def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
+    """Rows of a partition, and the order of rows of the whole, tell about the columns that put them there."""
+    names: set[str] = set()
+    waiting, seen = [relation.oid], {relation.oid}
+    while waiting:
+        found = a.catalog.relations.get(waiting.pop())
+        if found is None:
+            continue
+        names.update(c.name for c in found.columns if c.attnum in found.partition_key)
+        waiting.extend(parent for parent in found.parents if parent not in seen)
+        seen.update(found.parents)
+    for column in relation.columns:
+        if column.name in names:
+            _note(a, relation.oid, column.attnum, Clause.PARTITION, True, at)
+
+
 def _family(catalog: CatalogSnapshot, relation: Relation) -> Iterator[Relation]:
     """The relation and all partitions and children under it."""
     waiting, seen = [relation.oid], {relation.oid}

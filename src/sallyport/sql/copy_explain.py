@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import Column, ColumnId, Relation
+from sallyport.sql.constraints import note_partition
 from sallyport.sql.dml import Target
 from sallyport.sql.facts import Clause, CopyFormat, Dependence, Effect, EffectKind, OutputColumn
 from sallyport.sql.from_items import RANGE_VAR
@@ -58,6 +59,7 @@ def _copy_out(a: Analysis, node: Node) -> None:
     if relation is None:
         return
     a.read_relation(relation)
+    note_partition(a, relation)
     if relation.kind not in "rpm":
         a.unknown("SP1102", f"copy {relation.qualified} as a table", "Use COPY (SELECT ...) TO STDOUT.")
     fields: dict[str, Field] = {f.name: f for f in relation_item(a, relation).fields}

@@ -9,7 +9,7 @@ from sallyport.sql.analysis import QUERIES, Analysis
 from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import subscript
-from sallyport.sql.constraints import note_value, note_write
+from sallyport.sql.constraints import note_partition, note_value, note_write
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause
@@ -89,6 +89,8 @@ class Target:
         if self.relation is None:
             return
         a.access(self.relation.oid, action, columns)
+        if action != "insert":
+            note_partition(a, self.relation, self.at)
         if self.relation.kind != "v":
             self._note(a, self.relation.oid, action, columns)
             return

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.calls import EQUALS, operator, type_oid
+from sallyport.sql.constraints import note_partition
 from sallyport.sql.ctes import cte_fields
 from sallyport.sql.facts import Clause
 from sallyport.sql.function_calls import call, concrete, function_name
@@ -94,6 +95,7 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
     if relation is None:
         return [aliased(a, make_item(name, ()), node.get("alias"))]
     a.read_relation(relation)
+    note_partition(a, relation, position(node))
     return [aliased(a, relation_item(a, relation, position(node)), node.get("alias"))]
 
 

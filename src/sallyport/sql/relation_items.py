@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog import Column, ColumnId, Function, Relation
-from sallyport.sql.facts import Access, Dependence, FunctionUse, Influence, Unknown
+from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, Unknown
 from sallyport.sql.lineage import Field, Sources, Value
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.relations import classify_relation
@@ -168,11 +168,23 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
                     own,
                     column.type_oid,
                     denied=under.denied,
-                    risky=under.risky,
+                    risky=under.risky and relation.kind == "v",
                 ),
             )
         )
-    return _expansion(inner, tuple(fields))
+    expansion = _expansion(inner, tuple(fields))
+    return expansion if relation.kind == "v" else _stored(expansion)
+
+
+#: Clauses that only matter where something is computed.
+_COMPUTED = frozenset({Clause.MAY_FAIL, Clause.CASE, Clause.GUARD})
+
+
+def _stored(expansion: Expansion) -> Expansion:
+    """A materialised view was computed when it was refreshed: reading it cannot fail."""
+    return expansion._replace(
+        influences=tuple(i for i in expansion.influences if i.clause not in _COMPUTED), risky=False
+    )
 
 
 def _table(a: Analysis, relation: Relation) -> Expansion:

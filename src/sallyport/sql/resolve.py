@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
 from sallyport.sql.functions import FIRST_USER_OID, NO_CAST, classify, classify_cast, classify_operator
 from sallyport.sql.lineage import UNKNOWN_TYPE
+from sallyport.sql.overloads import chosen
 from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, POLYMORPHIC, TEXT, Types
 
 #: Schemas whose functions are PostgreSQL's own; functions.py tells those that were added to them from those that came with it.
@@ -81,6 +82,8 @@ class Names:
             exact = [f for f in matching if f.arg_types == types and (not f.variadic or variadic)]
             if exact:
                 matching = [min(exact, key=lambda f: schemas.index(f.schema))]
+        if len(matching) > 1 and not named and 0 not in types and not any(f.variadic for f in matching):
+            matching = chosen(self.types, matching, types)
         return self._judge(matching, given)
 
     def _accepts(self, function: Function, types: tuple[int, ...], variadic: bool) -> bool:

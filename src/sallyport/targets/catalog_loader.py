@@ -165,6 +165,7 @@ def _relations(
                 has_default=_bool(row[5]),
                 generated=row[6] or "",
                 default=row[7] or "",
+                typmod=_int(row[8]),
             )
         )
     constraints: dict[int, list[Constraint]] = {}
@@ -198,6 +199,7 @@ def _relations(
                 persistence=_text(row[4]),
                 hidden_functions=hidden.get(oid, ()),
                 constraints=tuple(constraints.get(oid, ())),
+                partition_key=tuple(json.loads(row[11] or "[]")),
             )
         )
     return tuple(out)
@@ -228,6 +230,7 @@ def _type(row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int,
         relation=_int(row[8]),
         extension=members.get(("pg_type", oid), ""),
         check_functions=checks.get(oid, ()),
+        preferred=_bool(row[9]),
     )
 
 

@@ -37,7 +37,15 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
   c.relhastriggers AND EXISTS (
     SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal),
   CASE WHEN c.relkind IN ('v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
-    THEN pg_catalog.pg_get_viewdef(c.oid) END
+    THEN pg_catalog.pg_get_viewdef(c.oid) END,
+  CASE WHEN c.relkind = 'p' THEN pg_catalog.array_to_json(ARRAY(
+    SELECT k.attnum::int4 FROM pg_catalog.pg_partitioned_table t, pg_catalog.unnest(t.partattrs) k(attnum)
+    WHERE t.partrelid = c.oid AND k.attnum > 0
+    UNION SELECT d.refobjsubid FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d
+      ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = t.partrelid
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.partrelid
+      AND d.refobjsubid > 0
+    WHERE t.partrelid = c.oid AND t.partexprs IS NOT NULL ORDER BY 1)) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
 ORDER BY c.oid"""
@@ -45,7 +53,7 @@ ORDER BY c.oid"""
 COLUMNS = f"""
 SELECT a.attrelid, a.attname, a.attnum, a.atttypid, a.attnotnull,
   a.atthasdef OR a.attidentity <> '', a.attgenerated,
-  CASE WHEN a.atthasdef THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END
+  CASE WHEN a.atthasdef THEN pg_catalog.pg_get_expr(d.adbin, d.adrelid) END, a.atttypmod
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -80,7 +88,7 @@ TYPES = f"""
 SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory,
   CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::pg_catalog.regproc
     THEN t.typelem ELSE 0 END,
-  t.typarray, t.typbasetype, t.typrelid
+  t.typarray, t.typbasetype, t.typrelid, t.typispreferred
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE {_SHARED_SCHEMA} ORDER BY t.oid"""
 

@@ -31,3 +31,7 @@ create table entries (id int primary key, account int references accounts on del
 create table notes (entry int references entries on delete cascade, reviewer int references accounts on delete set null);
 create table vault (id int primary key, pin text unique, cap int, check (cap >= length(pin)));
 create table vault_refs (id int, pin text references vault (pin));
+create table cut (id int, secret int, kind text) partition by range (secret);
+create table cut_low partition of cut for values from (0) to (100);
+create table cut_high partition of cut for values from (100) to (1000);
+create materialized view mcalc as select id, age * 2 as twice from users where age > 1;
