@@ -22,8 +22,16 @@ from sallyport.server.databases import Database
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.server.upstream import UpstreamLink
+from sallyport.server.waiting import Waiting
 from sallyport.session import login as steps
-from sallyport.session.commands import CancelUpstream, CloseSession, Command, JudgeElsewhere, RefreshCatalog
+from sallyport.session.commands import (
+    AskApproval,
+    CancelUpstream,
+    CloseSession,
+    Command,
+    JudgeElsewhere,
+    RefreshCatalog,
+)
 from sallyport.session.machine import CLIENT_ENDED, Limits, Session
 from sallyport.wire import backend, frontend
 
@@ -63,6 +71,7 @@ class ClientConnection(asyncio.Protocol):
         "_tls",
         "_transport",
         "_upstream_paused",
+        "_waiting",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway) -> None:
@@ -79,6 +88,7 @@ class ClientConnection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._active = 0.0
         self._seen: tuple[int, ...] = ()
+        self._waiting: Waiting | None = None
         self._pid = 0
         self._peer = ""
         self._lost = False
@@ -242,6 +252,11 @@ class ClientConnection(asyncio.Protocol):
         session = Session(subject, judge, self._recorder, path, limits)
         rest = login.take_rest()
         self._session, self._login = session, None
+        if gateway.approvals is not None:
+            session.can_hold = True
+            self._waiting = Waiting(
+                gateway, gateway.approvals, session, subject, database, self._recorder.row.id, self._after
+            )
         self._logged_in(judge.subject_policy(subject).limits.session)
         self._active = monotonic()
         log.info(
@@ -320,6 +335,9 @@ class ClientConnection(asyncio.Protocol):
             self._end(command.reason)
         elif isinstance(command, CancelUpstream):
             self._gateway.spawn(self._cancel_and_resume(session), CANCEL)
+        elif isinstance(command, AskApproval):
+            if self._waiting is not None:
+                self._waiting.ask(command.held)
         elif isinstance(command, RefreshCatalog):
             self._gateway.spawn(self._refresh(command, session), "refresh catalog")
         elif isinstance(command, JudgeElsewhere):
@@ -350,6 +368,8 @@ class ClientConnection(asyncio.Protocol):
         """The client asked, over another connection, to cancel what runs."""
         if self._recorder is not None:
             self._recorder.note("cancel", "the client asked to cancel the running statement")
+        if self._waiting is not None and self._waiting.cancel():
+            return
         self._cancel_upstream()
 
     def _cancel_upstream(self) -> None:
@@ -452,6 +472,9 @@ class ClientConnection(asyncio.Protocol):
             self._deadline = None
         if self._authenticating is not None and self._session is None:
             self._authenticating.cancel()
+        if self._waiting is not None:
+            self._waiting.gone(reason)
+            self._waiting = None
         link, session = self._link, self._session
         if link is not None:
             if session is not None and session.entries and reason != CLIENT_ENDED:

@@ -116,6 +116,10 @@ class Database:
             for warning in self.judge.warnings:
                 log.warning("policy", target=self.name, warning=warning)
 
+    async def query(self, sql: str) -> list[list[str | None]]:
+        """One of the gateway's own questions (previews). Raises QueryError, RefusedError."""
+        return await self._client.query(sql)
+
     async def watch(self) -> None:
         """Compare the catalog again and again, for ever."""
         while True:

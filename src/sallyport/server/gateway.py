@@ -10,7 +10,7 @@ import asyncio
 import gc
 import hmac
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic
@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from sallyport.approvals.service import Approvals
+from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.load import PolicyFile
 from sallyport.server.databases import Database
+from sallyport.session.holding import HeldStatement
 
 if TYPE_CHECKING:
     import ssl
@@ -39,6 +42,10 @@ CANCEL = "cancel"
 _CANCEL_SECONDS = 2.0
 
 
+Query = Callable[[str], Awaitable[list[list[str | None]]]]
+Measure = Callable[[Query, HeldStatement], Awaitable[Preview]]
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
     """Bounds of the gateway. Seconds, bytes and counts; see docs/configuration.md."""
@@ -50,6 +57,7 @@ class GatewayLimits:
     max_row_bytes: int = 16 << 20
     session_seconds: float = 0.0
     idle_seconds: float = 0.0
+    held_in_transaction_seconds: float = 60.0
     recorder_backlog_bytes: int = 64 << 20
     session_backlog_bytes: int = 8 << 20
 
@@ -65,6 +73,8 @@ class Gateway:
         policy: PolicyFile,
         limits: GatewayLimits,
         tls: ssl.SSLContext | None,
+        approvals: Approvals | None = None,
+        console_url: str = "",
     ) -> None:
         self.databases = databases
         self.authenticator = authenticator
@@ -72,6 +82,9 @@ class Gateway:
         self.policy = policy
         self.limits = limits
         self.tls = tls
+        self.approvals = approvals
+        self.console_url = console_url
+        self.measure: Measure | None = None  # makes the preview of a held statement
         self.judging = ThreadPoolExecutor(1, thread_name_prefix="sallyport-judge")
         self.pending: set[ClientConnection] = set()
         self.stopping = False
@@ -79,6 +92,10 @@ class Gateway:
         self._sessions: dict[int, tuple[bytes, ClientConnection]] = {}
         self._per_subject: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def approval_address(self, request_id: str) -> str:
+        """Where people decide about it; "" without a console."""
+        return f"{self.console_url}/approvals/{request_id}" if self.console_url else ""
 
     # -- tasks ---------------------------------------------------------------------------------------------------
 
@@ -120,6 +137,8 @@ class Gateway:
         while True:
             await asyncio.sleep(_POLICY_SECONDS)
             self.reload_policy()
+            if self.approvals is not None:
+                self.approvals.expire_due()
             for database in self.databases.values():
                 if database.judge is not None:
                     database.judge.tick()
