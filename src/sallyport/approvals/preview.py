@@ -1,0 +1,198 @@
+"""What a held statement would do, measured for its reviewer. The statement itself is never run.
+
+:func:`measure` asks over the gateway's own connection, as the role the statement would run as: PostgreSQL's plan (EXPLAIN without ANALYZE);
+the exact number of rows for UPDATE, DELETE and TRUNCATE; locks and dependants for schema changes. No row is shown: a sample would have to
+be masked for each reviewer, and is left out rather than leaked.
+
+Every question is one simple-query message that begins with :func:`preamble`: one implicit transaction, read-only, with short timeouts for
+statement and locks. Nothing that others wait for is held longer, a failure leaves the connection clean, and questions of others may
+come between. What cannot be computed is said with its reason; a server's message is repeated only where it cannot quote data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from sallyport.approvals.binding_values import UnreadableError, literals
+from sallyport.approvals.counting import count_of
+from sallyport.approvals.locks import locks_of
+from sallyport.approvals.states import Preview, plain
+from sallyport.core.errors import RefusedError, SallyportError
+from sallyport.policy.actions import canonical, is_ddl
+from sallyport.sql.facts import StatementFacts
+from sallyport.sql.parse import MAX_LENGTH, parse
+from sallyport.wire.sqlstate import condition_words
+
+#: One simple-query message in, the rows of all its statements out, as text. Raises SallyportError, with ``sqlstate`` where there is one.
+Query = Callable[[str], Awaitable[Sequence[Sequence[str | None]]]]
+
+#: Milliseconds.
+STATEMENT_TIMEOUT: Final = 3000
+LOCK_TIMEOUT: Final = 200
+#: Dependants that are listed, characters of a plan that are kept.
+_LISTED: Final = 100
+_PLAN: Final = 200_000
+_NAME: Final = "sallyport_preview"
+_PLANNED: Final = frozenset(
+    {"select", "insert", "update", "delete", "merge", "create-table-as", "select-into"}
+)
+_COUNTED: Final = frozenset({"update", "delete", "merge", "truncate"})
+#: Classes of errors whose text names objects and limits, never values (errcodes.txt).
+_QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
+
+
+def preamble(search_path: Sequence[str]) -> str:
+    """Settings of one question, for its own transaction only."""
+    path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path) or "''"
+    settings = {
+        "transaction_read_only": "on",
+        "statement_timeout": str(STATEMENT_TIMEOUT),
+        "lock_timeout": str(LOCK_TIMEOUT),
+        "standard_conforming_strings": "on",
+        "search_path": path,
+    }
+    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in settings.items())
+
+
+@dataclass(slots=True)
+class _Question:
+    """What is asked about one statement. ``types``: names of its parameters' types, for PREPARE; None without parameters."""
+
+    query: Query
+    sql: str
+    search_path: Sequence[str]
+    types: Sequence[str] = ()
+    arguments: list[str] | None = None
+    problems: list[str] = field(default_factory=list)
+
+    async def ask(self, what: str, *statements: str) -> Sequence[Sequence[str | None]] | None:
+        """The rows, or None with the reason among the problems."""
+        try:
+            _check(statements)
+            return await self.query(preamble(self.search_path) + ";\n".join(("DEALLOCATE ALL", *statements)))
+        except (SallyportError, OSError) as error:
+            self.problems.append(f"{what} could not be computed: {explain(error)}")
+            return None
+
+    async def rows_of(self, what: str, sql: str, prefix: str = "") -> Sequence[Sequence[str | None]] | None:
+        """Run ``prefix`` + statement, with the bind values when there are any."""
+        if self.arguments is None:
+            return await self.ask(what, f"{prefix}{sql}\n")
+        types = f" ({', '.join(self.types)})" if self.types else ""
+        call = f"{_NAME}({', '.join(self.arguments)})" if self.arguments else _NAME
+        return await self.ask(what, f"PREPARE {_NAME}{types} AS {sql}\n", f"{prefix}EXECUTE {call}")
+
+
+async def measure(
+    query: Query,
+    facts: StatementFacts,
+    sql: str,
+    binds: Sequence[bytes | None] | None,
+    search_path: Sequence[str],
+    bind_formats: Sequence[int] = (),
+) -> Preview:
+    """The preview. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
+    started = time.monotonic()
+    question = _Question(query, sql, search_path)
+    kind = canonical(facts.kind)
+    preview = Preview()
+    if kind in _PLANNED and await _bind(question, binds, bind_formats):
+        preview = replace(preview, plan=await _plan(question))
+    if kind in _COUNTED and not question.problems:
+        preview = replace(preview, rows=await _count(question))
+    if is_ddl(kind) or kind == "truncate":
+        preview = await _schema_change(question, facts, preview)
+    if not (kind in _PLANNED or kind in _COUNTED or is_ddl(kind)):
+        question.problems.append(f"{kind} cannot be planned before it runs")
+    return replace(preview, problems=tuple(question.problems), seconds=time.monotonic() - started)
+
+
+async def _bind(question: _Question, binds: Sequence[bytes | None] | None, formats: Sequence[int]) -> bool:
+    """Make the statement's parameters literals; False, with a problem, when that cannot be."""
+    if not binds:
+        return True
+    asked = await question.ask(
+        "the plan",
+        f"PREPARE {_NAME} AS {question.sql}\n",
+        "SELECT t.type::pg_catalog.oid, t.type::pg_catalog.text FROM pg_catalog.pg_prepared_statements s,"
+        " pg_catalog.unnest(s.parameter_types) WITH ORDINALITY AS t(type, number)"
+        f" WHERE s.name = '{_NAME}' ORDER BY t.number",
+    )
+    if asked is None:
+        return False
+    try:
+        question.arguments = literals(binds, formats, [int(row[0] or 0) for row in asked])
+    except UnreadableError as error:
+        question.problems.append(f"plan and count could not be computed: {error}")
+        return False
+    question.types = [row[1] or "" for row in asked]
+    return True
+
+
+async def _plan(question: _Question) -> str:
+    rows = await question.rows_of("the plan", question.sql, "EXPLAIN (FORMAT JSON) ")
+    text = rows[0][0] if rows and rows[0] else ""
+    if text and len(text) > _PLAN:
+        question.problems.append("the plan is too long to be shown")
+        return ""
+    return text or ""
+
+
+async def _count(question: _Question) -> int | None:
+    count = count_of(question.sql)
+    if not count.sql:
+        question.problems.append(f"the number of rows could not be counted: {count.why}")
+        return None
+    rows = await question.rows_of("the number of rows", count.sql)
+    return int(rows[0][0]) if rows and rows[0] and rows[0][0] else None
+
+
+async def _schema_change(question: _Question, facts: StatementFacts, preview: Preview) -> Preview:
+    locks = locks_of(question.sql)
+    oids = ", ".join(str(oid) for oid in sorted({a.relation for a in facts.accesses if a.relation}))
+    if not oids:
+        return replace(preview, locks=tuple(locks))
+    named = await question.ask(
+        "what it concerns",
+        "SELECT n.nspname || '.' || c.relname, pg_catalog.pg_size_pretty(pg_catalog.pg_total_relation_size(c.oid)),"
+        " greatest(c.reltuples, 0)::pg_catalog.int8"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        f" WHERE c.oid IN ({oids}) ORDER BY 1",
+    )
+    where = [f"{plain(r[0] or '')} ({r[1]}, about {r[2]} rows)" for r in named or ()]
+    lines = [f"{lock} (on {', '.join(where)})" if where else lock for lock in locks]
+    dependants = await question.ask(
+        "what depends on it",
+        "SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d"
+        f" WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid IN ({oids})"
+        " AND d.deptype IN ('n', 'a') AND NOT (d.classid = d.refclassid AND d.objid = d.refobjid)"
+        f" ORDER BY 1 LIMIT {_LISTED + 1}",
+    )
+    listed = [plain(row[0] or "", 300) for row in dependants or ()]
+    if len(listed) > _LISTED:
+        listed[_LISTED:] = ["and more"]
+    return replace(preview, locks=tuple(lines), dependants=tuple(listed))
+
+
+def _check(statements: Sequence[str]) -> None:
+    """Each is one statement for PostgreSQL's own grammar, or nothing is sent. Raises RefusedError."""
+    for one in statements:
+        if len(parse(one.encode(), MAX_LENGTH)) != 1:
+            raise SallyportError("it is not one statement")
+
+
+def explain(error: Exception) -> str:
+    """Why a question failed, without values: conditions about data give their name only."""
+    sqlstate = str(getattr(error, "sqlstate", ""))
+    if isinstance(error, RefusedError):
+        return error.refusal.message
+    if sqlstate == "57014":
+        return f"it took longer than {STATEMENT_TIMEOUT / 1000:g} s"
+    if sqlstate == "55P03":
+        return "somebody holds a lock on it"
+    if not sqlstate or sqlstate[:2] in _QUOTABLE:
+        return plain(str(error), 300)
+    return f"{condition_words(sqlstate)} ({sqlstate})"
