@@ -18,7 +18,14 @@ from sallyport.sql.facts import StatementFacts
 from tests.sql.conftest import statements
 from tests.sql.rendering import CONTEXT
 
-MASKED = {("users", "ssn"), ("mv", "ssn"), ("gen", "ssn"), ("parent", "secret"), ("child", "secret"), ("vault", "pin")}
+MASKED = {
+    ("users", "ssn"),
+    ("mv", "ssn"),
+    ("gen", "ssn"),
+    ("parent", "secret"),
+    ("child", "secret"),
+    ("vault", "pin"),
+}
 WORLDS = ({1: "111-1", 2: "333-3", 3: "222-2"}, {1: "222-2", 2: "111-1", 3: "444"})
 ATTACKS = statements("attacks.sql")
 #: Differ by themselves: clocks, transaction ids, samples.

@@ -17,10 +17,6 @@ from tests.targets.query import catalog_of
 
 SHAPES = statements("shapes.sql")
 
-#: A cast of a column with a type modifier to its own type: whether the server keeps the column's identity depends on the modifier and
-#: on its version, and the snapshot has no modifiers. The facts say "an expression"; where the server disagrees the result is withheld.
-UNSURE = ("::varchar", "::numeric(10,2)", "::bpchar", "::char(3)")
-
 
 @pytest.fixture(scope="module")
 def opened(any_postgres: Server) -> Iterator[tuple[pq.PGconn, CatalogSnapshot]]:
@@ -47,10 +43,7 @@ def test_origin(sql: str, opened: tuple[pq.PGconn, CatalogSnapshot]) -> None:
         (c.name.encode(), c.origin.relation, c.origin.attnum) if c.origin else (c.name.encode(), 0, 0)
         for c in facts.columns or ()
     ]
-    if any(part in sql for part in UNSURE):
-        assert [f for f in found if f[1]] == [e for e, f in zip(expected, found, strict=True) if f[1]]
-    else:
-        assert found == expected
+    assert found == expected
 
 
 def test_most_shapes_are_known_to_the_newest_server() -> None:

@@ -16,12 +16,25 @@ from sallyport.sql.missing import missing_cast, missing_operator, missing_type
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
-from sallyport.sql.types import BIT, BOOL, BPCHAR, MODIFIED, VARBIT, VARCHAR
+from sallyport.sql.types import (
+    BIT,
+    BOOL,
+    BPCHAR,
+    MODIFIED,
+    NUMERIC,
+    TIME,
+    TIMESTAMP,
+    TIMESTAMPTZ,
+    TIMETZ,
+    VARBIT,
+    VARCHAR,
+)
 
 _TYPE_NAME = fields("names typemod typmods arrayBounds")
 EQUALS = ("=",)
 #: Explicit casts with a length truncate and never fail.
 _TRUNCATED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT})
+_COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
 def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: int) -> None:
@@ -140,7 +153,29 @@ def cast(a: Analysis, value: Value, node: Node, at: int) -> Value:
     target = type_oid(a, node)
     if not target:
         return derived((value,))
+    typmod = _typmod(target, node.get("typmods", []))
+    if value.type == target and value.origin is not None and target in MODIFIED:
+        column = a.catalog.column(value.origin)
+        if column is not None and column.typmod == typmod:
+            return value  # coerce_type_typmod: already done
     return cast_to(a, value, target, at, bool(node.get("typmods")))
+
+
+def _typmod(type_: int, nodes: list[Node]) -> int | None:
+    """The modifier that a type's own input function makes of ``(10,2)``; -1 for none, None where it is not known here."""
+    if not nodes:
+        return -1
+    numbers = [node.get("A_Const", {}).get("ival", {}).get("ival") for node in nodes]
+    if None in numbers:
+        return None
+    if type_ in (VARCHAR, BPCHAR) and len(numbers) == 1:
+        return int(numbers[0]) + 4
+    if type_ == NUMERIC and len(numbers) in (1, 2):
+        scale = int(numbers[1]) if len(numbers) == 2 else 0
+        return ((int(numbers[0]) << 16) | (scale & 0x7FF)) + 4
+    if type_ in _COUNTED and len(numbers) == 1:
+        return int(numbers[0])
+    return None
 
 
 def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = False) -> Value:

@@ -156,4 +156,7 @@ select json_scalar(1), json('{}'), json_serialize('{}');
 select normalize(ssn), ssn is normalized from users;
 select ssn similar to 'a%' , ssn ilike 'b', ssn not like 'c' escape '!' from users;
 select id from users order by 1 fetch first 3 rows with ties;
-select a from parent union all select b from child order by 1 limit 3 offset 1
+select a from parent union all select b from child order by 1 limit 3 offset 1;
+select email::varchar(100), email::varchar(50), email::varchar, email::text, total::numeric(10,2), total::numeric(10), total::numeric, total::numeric(12,2) from users, orders;
+select c::char(3), c::char(4), c::bpchar, c::char from moods;
+select placed::timestamptz, placed::timestamptz(3), label::text, extra::varchar, extra::varchar(9) from orders, items
