@@ -15,15 +15,13 @@ the event loop on which they were registered.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from sallyport.approvals import grants as granting
+from sallyport.approvals.flood import Flood
 from sallyport.approvals.people import Identities, same_person
 from sallyport.approvals.ports import ApprovalStore, Notifier
 from sallyport.approvals.problems import DecisionError, Problem, closed, refusal_of
@@ -39,33 +37,15 @@ from sallyport.approvals.states import (
     Requester,
     Status,
 )
+from sallyport.approvals.watching import Callback, Watchers
 from sallyport.core.clock import Clock
-from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.errors import Refusal, RefusedError
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 
-Callback = Callable[[Request], None]
 #: Characters of a reason.
 MAX_REASON: Final = 2000
-_HOUR: Final = 3600.0
 ENDED: Final = "the gateway that held it ended"
-
-
-@dataclass(eq=False, slots=True)
-class _Watcher:
-    callback: Callback
-    loop: asyncio.AbstractEventLoop | None
-    active: bool = True
-
-    def tell(self, request: Request) -> None:
-        if self.loop is None:
-            self._run(request)
-        elif not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._run, request)
-
-    def _run(self, request: Request) -> None:
-        if self.active:
-            self.callback(request)
 
 
 class Approvals:
@@ -82,12 +62,11 @@ class Approvals:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._limits = limits or FloodLimits()
+        self._flood = Flood(limits or FloodLimits())
         self._notifiers = tuple(notifiers)
         self._identities = identities or Identities()
         self._lock = threading.RLock()
-        self._watchers: dict[str, list[_Watcher]] = {}
-        self._asked: dict[tuple[str, str], deque[float]] = {}
+        self._watchers = Watchers()
         self._open = {request.id: request for request in store.open()}
         self._grants = {grant.id: grant for grant in store.grants(clock.now())}
         for request in [r for r in self._open.values() if r.mode == "wait"]:
@@ -125,11 +104,11 @@ class Approvals:
                 return joined
             if mode == "async":
                 self._told_before(binding)
-            self._check_flood(binding, subject)
             now = self._clock.now()
+            self._flood.admit((subject.issuer, subject.id), self.pending(), now)
             request = Request(
                 new_id("apr"), binding, self._requester(subject), rule, reviewers, quorum, kind, tuple(touches),
-                now, now + min(expires_seconds, self._limits.expires_seconds), mode, in_transaction,
+                now, now + min(expires_seconds, self._flood.limits.expires_seconds), mode, in_transaction,
             )  # fmt: skip
             self._store.add(request)
             self._changed("asked", request)
@@ -396,24 +375,7 @@ class Approvals:
 
         It runs on the event loop of the caller, or, where there is none, on the thread that made the change.
         """
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            loop = None
-        watcher = _Watcher(callback, loop)
-        with self._lock:
-            self._watchers.setdefault(request_id, []).append(watcher)
-
-        def stop() -> None:
-            watcher.active = False
-            with self._lock:
-                left = [w for w in self._watchers.get(request_id, ()) if w is not watcher]
-                if left:
-                    self._watchers[request_id] = left
-                else:
-                    self._watchers.pop(request_id, None)
-
-        return stop
+        return self._watchers.add(request_id, callback)
 
     def previewed(self, request_id: str, preview: Preview) -> Request:
         """Attach what was measured. Nothing is decided by it."""
@@ -453,9 +415,7 @@ class Approvals:
             self._open.pop(request.id, None)
         else:
             self._open[request.id] = request
-        watchers = [*self._watchers.get(request.id, ()), *self._watchers.get("", ())]
-        for watcher in watchers:
-            watcher.tell(request)
+        self._watchers.tell(request)
         for notifier in self._notifiers:
             notifier.notify(event, request)
 
@@ -486,40 +446,7 @@ class Approvals:
             raise ValueError("the binding is of another subject")
         if not reviewers or quorum < 1 or not seconds > 0:
             raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
-        size = len(binding.sql.encode()) + sum(len(b) for b in binding.binds or () if b is not None)
-        if size > self._limits.max_bytes:
-            raise RefusedError(
-                refuse(
-                    "SP1105",
-                    f"the statement and its values are too long to be shown to a reviewer: {size} bytes",
-                    hint=f"Up to {self._limits.max_bytes} bytes can wait for approval; split it.",
-                )
-            )
-
-    def _check_flood(self, binding: Binding, subject: Subject) -> None:
-        limits, who = self._limits, (subject.issuer, subject.id)
-        waiting = [r for r in self._open.values() if r.status is Status.PENDING]
-        mine = [r for r in waiting if (r.subject.issuer, r.subject.id) == who]
-        hour = self._asked.setdefault(who, deque())
-        now = self._clock.now()
-        while hour and hour[0] <= now - _HOUR:
-            hour.popleft()
-        if len(self._asked) > limits.total:
-            self._asked = {k: d for k, d in self._asked.items() if k == who or (d and d[-1] > now - _HOUR)}
-        if len(mine) >= limits.per_subject:
-            ids = ", ".join(r.id for r in itertools.islice(mine, 5))
-            raise _flood(f"{len(mine)} of your statements wait for approval already", f"They are {ids}.")
-        if len(waiting) >= limits.total:
-            raise _flood("too many statements wait for approval", f"{len(waiting)} wait, of all subjects.")
-        if len(hour) >= limits.per_hour:
-            raise _flood("you have asked for too many approvals", f"{limits.per_hour} an hour are accepted.")
-        hour.append(now)
-
-
-def _flood(message: str, detail: str) -> RefusedError:
-    return RefusedError(
-        refuse("SP1401", message, detail, "Wait until people have decided, or ask for less at once.")
-    )
+        self._flood.check_size(binding)
 
 
 def _subject(who: Requester) -> Subject:

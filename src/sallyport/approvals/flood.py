@@ -1,0 +1,56 @@
+"""How much may be asked for: bounds per subject, per hour and altogether, so that nobody can bury a reviewer."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from sallyport.approvals.states import Binding, FloodLimits, Request
+from sallyport.core.errors import RefusedError, refuse
+
+_HOUR: Final = 3600.0
+
+
+class Flood:
+    """Counts new requests. Not for several threads at once."""
+
+    def __init__(self, limits: FloodLimits) -> None:
+        self.limits = limits
+        self._asked: dict[tuple[str, str], deque[float]] = {}
+
+    def check_size(self, binding: Binding) -> None:
+        """Raises RefusedError (SP1105) for what is too large to be reviewed."""
+        size = len(binding.sql.encode()) + sum(len(b) for b in binding.binds or () if b is not None)
+        if size > self.limits.max_bytes:
+            raise RefusedError(
+                refuse(
+                    "SP1105",
+                    f"the statement and its values are too long to be shown to a reviewer: {size} bytes",
+                    hint=f"Up to {self.limits.max_bytes} bytes can wait for approval; split it.",
+                )
+            )
+
+    def admit(self, who: tuple[str, str], waiting: Iterable[Request], now: float) -> None:
+        """Count one more request of ``who`` (issuer, id). Raises RefusedError (SP1401) beyond the limits."""
+        limits, waiting = self.limits, list(waiting)
+        mine = [r for r in waiting if (r.subject.issuer, r.subject.id) == who]
+        hour = self._asked.setdefault(who, deque())
+        while hour and hour[0] <= now - _HOUR:
+            hour.popleft()
+        if len(self._asked) > limits.total:
+            self._asked = {k: d for k, d in self._asked.items() if k == who or (d and d[-1] > now - _HOUR)}
+        if len(mine) >= limits.per_subject:
+            ids = ", ".join(r.id for r in itertools.islice(mine, 5))
+            raise _flood(f"{len(mine)} of your statements wait for approval already", f"They are {ids}.")
+        if len(waiting) >= limits.total:
+            raise _flood("too many statements wait for approval", f"{len(waiting)} wait, of all subjects.")
+        if len(hour) >= limits.per_hour:
+            raise _flood("you have asked for too many approvals", f"{limits.per_hour} an hour are accepted.")
+        hour.append(now)
+
+
+def _flood(message: str, detail: str) -> RefusedError:
+    hint = "Wait until people have decided, or ask for less at once."
+    return RefusedError(refuse("SP1401", message, detail, hint))

@@ -1,0 +1,178 @@
+"""Previews against a real server: the plan is of exactly this statement, counts are exact, nothing runs, failures are said without values."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator, Sequence
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from sallyport.approvals.counting import count_of
+from sallyport.approvals.preview import Query, measure
+from sallyport.approvals.states import Preview
+from sallyport.core.errors import SallyportError
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.extract import Context, analyze
+from tests.support.postgres import Server
+from tests.targets.query import catalog_of
+
+PATH = ("public",)
+
+
+class ServerError(SallyportError):
+    def __init__(self, message: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+
+
+@pytest.fixture(scope="module")
+def catalog(any_postgres: Server) -> CatalogSnapshot:
+    return catalog_of(any_postgres.superuser_dsn)
+
+
+@pytest.fixture(scope="module")
+def query(any_postgres: Server) -> Iterator[Query]:
+    """Over one connection for all tests: what one leaves behind, the next one meets."""
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
+
+        async def run(sql: str) -> Sequence[Sequence[str | None]]:
+            result = connection.pgconn.exec_(sql.encode())
+            if result.status == pq.ExecStatus.FATAL_ERROR:
+                message = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
+                raise ServerError(message, (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode())
+            assert connection.pgconn.transaction_status == pq.TransactionStatus.IDLE
+            return [
+                [None if (v := result.get_value(r, c)) is None else v.decode() for c in range(result.nfields)]
+                for r in range(result.ntuples)
+            ]
+
+        yield run
+
+
+@pytest.fixture
+def preview(query: Query, catalog: CatalogSnapshot):  # type: ignore[no-untyped-def]
+    def run(sql: str, binds: Sequence[bytes | None] | None = None, formats: Sequence[int] = ()) -> Preview:
+        context = Context(search_path=PATH, role=catalog.role, trusted_functions=lambda f: True)
+        facts = analyze(sql.encode(), catalog, context)[0]
+        return asyncio.run(measure(query, facts, sql, binds, PATH, formats))
+
+    return run
+
+
+def one(dsn: str, sql: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(sql).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        return int(row[0])
+
+
+COUNTED = [
+    "UPDATE orders SET status = 'paid'",
+    "UPDATE orders SET status = 'paid' WHERE id < 20",
+    "update public.orders as o set status = 'paid' where o.id in (1, 2, 3) -- where returning",
+    "DELETE FROM orders WHERE id = 1 RETURNING id, 'where'",
+    "DELETE FROM order_items i USING orders o WHERE o.id = i.order_id AND o.id < 10",
+    "UPDATE orders o SET status = 'paid' FROM products p, customers c WHERE c.id = o.customer_id AND p.id < 4",
+    "UPDATE orders SET status = (SELECT status FROM orders WHERE id = 1) WHERE id IN (SELECT id FROM orders WHERE id > 5)",
+    "WITH w AS (SELECT id FROM orders WHERE id < 5) DELETE FROM orders o USING w WHERE w.id = o.id RETURNING *",
+    'UPDATE ONLY "orders" "WHERE" SET placed_at = nullif($q$ FROM orders WHERE $q$, $q$ FROM orders WHERE $q$)::timestamptz WHERE "WHERE".id > 3',
+    "DELETE FROM orders WHERE status::text = ' where 1 = 1 ' OR id = 7;",
+    "TRUNCATE orders, order_items CASCADE",
+]
+
+
+@pytest.mark.parametrize("sql", COUNTED)
+def test_counts_are_what_the_statement_would_touch(preview, any_postgres: Server, sql: str) -> None:  # type: ignore[no-untyped-def]
+    """Compared with the command tag of the statement itself, rolled back."""
+    before = one(any_postgres.superuser_dsn, "SELECT count(*) FROM orders")
+    found = preview(sql)
+    assert found.problems == ()
+    with psycopg.connect(any_postgres.superuser_dsn) as connection:
+        if sql.startswith("TRUNCATE"):
+            total = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM order_items)"
+            assert found.rows == one(any_postgres.superuser_dsn, total)
+            assert "ACCESS EXCLUSIVE" in found.locks[0] and "public.orders (" in found.locks[0]
+        else:
+            connection.execute("SET session_replication_role = replica")
+            assert found.rows == connection.execute(sql).rowcount  # type: ignore[arg-type, call-overload]
+            assert json.loads(found.plan)[0]["Plan"]["Node Type"] == "ModifyTable"
+        connection.rollback()
+    assert one(any_postgres.superuser_dsn, "SELECT count(*) FROM orders") == before
+
+
+def test_parameters_count_as_they_would_run(preview) -> None:  # type: ignore[no-untyped-def]
+    sql = "UPDATE products SET name = $1 WHERE id < $2"
+    text = preview(sql, [b"it's", b"6"])
+    assert (text.rows, text.problems) == (5, ())
+    binary = preview(sql, [b"x", (6).to_bytes(8, "big")], [0, 1])
+    assert (binary.rows, binary.problems) == (5, ())
+    nothing = preview("UPDATE products SET name = $1 WHERE id = $2", [b"x", None], [1])
+    assert (nothing.rows, nothing.problems) == (0, ())
+
+
+def test_a_value_is_a_value_and_never_sql(preview) -> None:  # type: ignore[no-untyped-def]
+    hostile = b"x'; DELETE FROM orders; --\\'"
+    assert preview("UPDATE products SET name = $1 WHERE name = $1", [hostile]).rows == 0
+    assert preview("UPDATE orders SET status = status").rows > 0
+
+
+def test_values_that_cannot_be_read_are_said(preview) -> None:  # type: ignore[no-untyped-def]
+    found = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"12three"])
+    assert found.rows is None and found.plan == ""
+    assert "could not be computed: invalid text representation (22P02)" in found.problems[0]
+    assert "12three" not in repr(found)
+    found = preview("UPDATE orders SET status = 'paid' WHERE id = $1", [b"1", b"2"])
+    assert "2 bind values were sent for 1 parameters" in found.problems[0]
+    found = preview("UPDATE products SET name = $1", [b"\xff\xfe"])
+    assert "$1 is not valid for its type" in found.problems[0]
+
+
+def test_slow_ones_give_up(preview) -> None:  # type: ignore[no-untyped-def]
+    found = preview("DELETE FROM orders WHERE (SELECT pg_sleep(60)) IS NOT NULL")
+    assert found.rows is None and "longer than 3 s" in found.problems[0]
+    assert found.plan and found.seconds < 5
+
+
+def test_it_waits_for_no_lock(preview, any_postgres: Server) -> None:  # type: ignore[no-untyped-def]
+    with psycopg.connect(any_postgres.superuser_dsn) as other:
+        other.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        found = preview("UPDATE orders SET status = 'paid'")
+        other.rollback()
+    assert "somebody holds a lock" in found.problems[0] and found.seconds < 2
+
+
+def test_what_writes_while_it_is_counted_does_not(preview) -> None:  # type: ignore[no-untyped-def]
+    found = preview("DELETE FROM orders WHERE nextval('orders_id_seq') > 0")
+    assert found.rows is None and "in a read-only transaction" in found.problems[0]
+
+
+def test_schema_changes_name_locks_and_dependants(preview, any_postgres: Server) -> None:  # type: ignore[no-untyped-def]
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
+        connection.execute("CREATE VIEW preview_view AS SELECT id, status FROM orders")
+        try:
+            found = preview("DROP TABLE orders CASCADE")
+        finally:
+            connection.execute("DROP VIEW preview_view")
+    assert "ACCESS EXCLUSIVE" in found.locks[0] and "public.orders (" in found.locks[0]
+    assert any("preview_view" in line for line in found.dependants)
+    assert "SHARE UPDATE" in preview("CREATE INDEX CONCURRENTLY i ON orders (status)").locks[0]
+    assert preview("CREATE INDEX i ON orders (status)").locks[0].startswith("SHARE:")
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("DELETE FROM orders WHERE CURRENT OF c", "cursor"),
+        ("WITH w AS (DELETE FROM a RETURNING id) DELETE FROM orders WHERE id IN (SELECT id FROM w)", "changes data"),
+        ("MERGE INTO a USING b ON a.x = b.x WHEN MATCHED THEN DELETE", "MERGE"),
+        ("UPDATE a SET x = 1; UPDATE b SET x = 1", "one statement"),
+        ("UPDATE other.s.t SET x = 1", "cannot be named"),
+        ("nonsense", "syntax error"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_counted_is_said(sql: str, why: str) -> None:
+    count = count_of(sql)
+    assert count.sql == "" and why in count.why
