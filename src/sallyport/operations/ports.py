@@ -1,17 +1,15 @@
 """What the console, the REST interface and the CLI need from a running gateway, as Protocols and values.
 
-:mod:`sallyport.app` implements :class:`LiveGateway` from the server's registry; :class:`Approvals` is the service of
-:mod:`sallyport.approvals`. Times are Unix seconds unless a name says otherwise. Texts are as clients sent them: whoever
+:mod:`sallyport.app` implements :class:`LiveGateway` from the server's registry. Times are Unix seconds unless a name says otherwise. Texts are as clients sent them: whoever
 shows them passes them through :func:`sallyport.audit.display.inert`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
 from sallyport.policy.explain import Explanation
 
@@ -125,24 +123,4 @@ class LiveGateway(Protocol):
 
         Raises RefusedError when the text cannot be read, or the target's catalog is not there; ConfigError for an unknown target.
         """
-        ...
-
-
-class Approvals(Protocol):
-    """The approvals service, as the entrances use it. Every decision passes its own authorization: an entrance's checks come on top."""
-
-    def pending(self) -> Sequence[Request]: ...
-
-    def recent(self, limit: int = 50) -> Sequence[Request]: ...
-
-    def get(self, request_id: str) -> Request | None: ...
-
-    def decide(
-        self, request_id: str, reviewer: Subject, approve: bool, reason: str, channel: str, address: str
-    ) -> Request | Awaitable[Request]:
-        """Raises RefusedError when this person may not decide this, or it cannot be decided any more."""
-        ...
-
-    def watch(self, request_id: str, callback: Callable[[Request], None]) -> Callable[[], None]:
-        """Be told of every change of one request; the result ends that."""
         ...

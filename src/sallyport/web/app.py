@@ -1,0 +1,174 @@
+"""The console as an ASGI application: routes, errors as pages or problems, probes.
+
+:func:`build` takes what the composition root made; nothing here opens a socket. Every page but ``/sign-in``, the probes and static files
+needs a sign-in; everything under ``/api/v1`` but the OpenAPI document needs a bearer token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from importlib import resources
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sallyport.operations.access import ForbiddenError
+from sallyport.web import api, auth
+from sallyport.web.console import Console, Endpoint, action, console_of, page
+from sallyport.web.metrics import metrics
+from sallyport.web.openapi import openapi
+from sallyport.web.pages import approvals, overview, policy, sessions, targets
+from sallyport.web.resources import OPERATIONS
+from sallyport.web.security import BodyTooLargeError, Guard
+from sallyport.web.settings import Services
+
+log = structlog.get_logger("sallyport.web")
+
+
+def build(services: Services) -> Starlette:
+    """The application. Its lifespan samples the gateway's counters; ``sallyport.web.serve`` runs it."""
+    console = Console(services)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        sampling = asyncio.get_running_loop().create_task(console.activity.run(), name="web activity")
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sampling
+            await console.close()
+
+    app = Starlette(
+        routes=_routes(),
+        lifespan=lifespan,
+        middleware=[Middleware(Guard, settings=services.settings)],
+        exception_handlers={
+            HTTPException: _http_error,
+            ForbiddenError: _forbidden,
+            BodyTooLargeError: _too_large,
+            Exception: _failed,
+        },
+    )
+    app.state.console = console
+    return app
+
+
+def _routes() -> list[Route]:
+    def get(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["GET"])
+
+    def post(path: str, endpoint: Endpoint) -> Route:
+        return Route(path, endpoint, methods=["POST"])
+
+    return [
+        get("/", page("overview.read", overview.overview)),
+        get("/overview/live", page("overview.read", overview.live, background=True)),
+        get("/approvals", page("approvals.list", approvals.inbox)),
+        get("/approvals/stream", page("approvals.list", approvals.stream, background=True)),
+        get("/approvals/{id}", page("approvals.read", approvals.show)),
+        get("/approvals/{id}/status", page("approvals.read", approvals.status, background=True)),
+        post("/approvals/{id}/decision", action("approvals.decide", approvals.decide)),
+        post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke)),
+        get("/sessions", page("sessions.list", sessions.index)),
+        get("/sessions/{id}", page("sessions.read", sessions.show)),
+        post("/sessions/{id}/kill", action("sessions.kill", sessions.kill)),
+        get("/sessions/{id}/replay", page("sessions.replay", sessions.replay)),
+        get("/sessions/{id}/replay/steps", page("sessions.replay", sessions.replay_steps)),
+        get("/policy", page("policy.read", policy.show)),
+        post("/policy/explain", action("policy.explain", policy.explain)),
+        get("/targets", page("targets.read", targets.show)),
+        get("/sign-in", auth.sign_in),
+        get("/sign-in/start", auth.start),
+        get("/sign-in/callback", auth.callback),
+        post("/sign-out", auth.sign_out),
+        get("/static/{name}", static),
+        get("/healthz", healthz),
+        get("/readyz", readyz),
+        get("/metrics", metrics),
+        get(f"{api.PREFIX}/openapi.json", openapi),
+        *api.routes(OPERATIONS),
+    ]
+
+
+async def healthz(request: Request) -> Response:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+async def readyz(request: Request) -> Response:
+    """A session could start now."""
+    problem = console_of(request).services.gateway.ready()
+    return PlainTextResponse(f"{problem}\n" if problem else "ok\n", 503 if problem else 200)
+
+
+def _static_files() -> dict[str, tuple[bytes, str]]:
+    found = {}
+    for one in resources.files("sallyport.web").joinpath("static").iterdir():
+        kind = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}.get(
+            one.name.rpartition(".")[2], "text/plain"
+        )
+        found[one.name] = one.read_bytes(), kind
+    return found
+
+
+_STATIC = _static_files()
+
+
+async def static(request: Request) -> Response:
+    """One of the few files there are; they are read once."""
+    found = _STATIC.get(request.path_params["name"])
+    if found is None:
+        raise HTTPException(404)
+    return Response(found[0], media_type=found[1], headers={"Cache-Control": "public, max-age=300"})
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _error(
+    request: Request, status: int, title: str, text: str, headers: dict[str, str] | None = None
+) -> Response:
+    if request.url.path.startswith(api.PREFIX):
+        return api.ProblemError(status, title, text, headers).response()
+    console = console_of(request)
+    signin = console.sign_in_of(request, touch=False)
+    values = {"title": title, "text": text, "status": status, "signed_in": signin is not None}
+    return HTMLResponse(console.render("error.html", values), status, headers)
+
+
+_TITLES = {
+    403: "Not permitted", 404: "Not here", 405: "Not that way", 409: "Too late", 413: "Too large", 415: "Not a form",
+    422: "Not usable", 429: "Too often",
+}  # fmt: skip
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    title = _TITLES.get(error.status_code, "That did not work")
+    text = (
+        error.detail if error.status_code != 404 or error.detail != "Not Found" else "There is no such page."
+    )
+    return _error(request, error.status_code, title, text, dict(error.headers or {}))
+
+
+async def _forbidden(request: Request, error: Exception) -> Response:
+    return _error(request, 403, "Not permitted", str(error))
+
+
+async def _too_large(request: Request, error: Exception) -> Response:
+    return _error(request, 413, "Too large", "The request is too large.")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, error=type(error).__name__, exc_info=error)
+    return _error(request, 500, "That failed", "The console failed. Its log says more.")

@@ -1,0 +1,182 @@
+"""What every request of the console shares: services, sign-ins, templates; and the ways a handler gets hold of who is asking.
+
+:func:`page` and :func:`action` wrap handlers: nobody reaches one without a sign-in that may do it, and no POST passes without its CSRF
+token. What they raise becomes a page: see :func:`sallyport.web.app.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from sallyport.core.errors import SallyportError
+from sallyport.operations.access import ROLES, Principal
+from sallyport.operations.pages import Pager
+from sallyport.operations.sessions import Sessions
+from sallyport.web.activity import Activity
+from sallyport.web.oidc import CodeClient
+from sallyport.web.rendering import environment
+from sallyport.web.settings import Services
+from sallyport.web.signins import RateLimit, SignIn, SignIns
+
+Handler = Callable[["Visit"], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_SIGN_INS_A_MINUTE = 20
+_BAD_TOKENS_A_MINUTE = 30
+_DECISIONS_A_MINUTE = 60
+
+
+class FormError(SallyportError):
+    """A form was not usable. The text says what to do."""
+
+
+class Console:
+    """One per application."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        settings, clock = services.settings, services.clock
+        self.signins = SignIns(clock, absolute=settings.session_seconds, idle=settings.idle_seconds)
+        self.client = CodeClient(settings, clock)
+        self.activity = Activity(services.gateway.metrics, clock)
+        self.pager = Pager()
+        self.sign_in_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)
+        self.token_limit = RateLimit(clock, _BAD_TOKENS_A_MINUTE, 60.0)
+        self.templates = environment()
+        self.closing = False
+        prefix = "__Host-" if settings.secure else ""
+        self.cookie, self.pending_cookie = f"{prefix}sallyport", f"{prefix}sallyport_signin"
+
+    def sessions_for(self, principal: Principal) -> Sessions:
+        return self.services.sessions.as_caller(principal.authorize)
+
+    def render(self, template: str, values: Mapping[str, Any]) -> str:
+        return self.templates.get_template(template).render(**values)
+
+    def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
+        return self.signins.get(request.cookies.get(self.cookie, ""), touch=touch)
+
+    async def close(self) -> None:
+        self.closing = True
+        self.pager.close()
+        await self.client.close()
+
+
+class Visit:
+    """One request of somebody who is signed in."""
+
+    def __init__(self, console: Console, request: Request, signin: SignIn) -> None:
+        self.console, self.request, self.signin = console, request, signin
+        self.services = console.services
+        self.principal = console.services.access.principal(signin.subject, address_of(request))
+        self.form: FormData = FormData()
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.console.sessions_for(self.principal)
+
+    def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        return HTMLResponse(self.fragment(template, **values), status)
+
+    def fragment(self, template: str, **values: Any) -> str:
+        """A template with what every template may use."""
+        return self.console.render(template, {**self.context(), **values})
+
+    def context(self) -> dict[str, Any]:
+        return {
+            "me": self.principal,
+            "may": self.principal.may,
+            "csrf": self.signin.csrf,
+            "path": self.request.url.path,
+            "now": self.services.clock.now(),
+            "roles": [role for role in ROLES if role in self.principal.roles],
+            "approvals_on": self.services.approvals is not None,
+            "waiting": len(self.services.approvals.pending()) if self.services.approvals is not None else 0,
+        }
+
+    def field(self, name: str, most: int = 10_000) -> str:
+        """One text field of the form. Raises FormError."""
+        value = self.form.get(name, "")
+        if not isinstance(value, str) or len(value) > most:
+            raise FormError(
+                f"The field {name} is not usable: a text of at most {most} characters is expected."
+            )
+        return value.strip()
+
+
+def console_of(request: Request) -> Console:
+    found = request.app.state.console
+    if not isinstance(found, Console):
+        raise TypeError("the application has no console")
+    return found
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def page(permission: str, handler: Handler, *, background: bool = False) -> Endpoint:
+    """A GET handler for whoever may do ``permission``. ``background``: a page asks for it by itself, which is no sign of anybody."""
+
+    async def endpoint(request: Request) -> Response:
+        console = console_of(request)
+        signin = console.sign_in_of(request, touch=not background)
+        if signin is None:
+            return _to_sign_in(request, background)
+        visit = Visit(console, request, signin)
+        visit.principal.require(permission)
+        return await handler(visit)
+
+    return endpoint
+
+
+def action(permission: str, handler: Handler) -> Endpoint:
+    """A POST handler: as :func:`page`, and the CSRF token must be there."""
+
+    async def endpoint(request: Request) -> Response:
+        console = console_of(request)
+        signin = console.sign_in_of(request)
+        if signin is None:
+            raise HTTPException(403, "You are not signed in any more. Sign in and send it again.")
+        visit = Visit(console, request, signin)
+        visit.form = await checked_form(request, signin)
+        if permission:
+            visit.principal.require(permission)
+        return await handler(visit)
+
+    return endpoint
+
+
+async def checked_form(request: Request, signin: SignIn) -> FormData:
+    """The form of a POST of our own pages, else 403."""
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    host = request.headers.get("host", "")
+    if site not in ("same-origin", "none") or (origin is not None and origin.partition("//")[2] != host):
+        raise HTTPException(403, "This form was sent from somewhere else.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "A form is expected.")
+    form = await request.form(max_fields=50, max_files=0)
+    token = form.get("csrf", "")
+    if not isinstance(token, str) or not signin.csrf_matches(token):
+        raise HTTPException(
+            403,
+            "The form is too old or was not made for you. Go back, load the page again and send it again.",
+        )
+    return form
+
+
+def _to_sign_in(request: Request, background: bool) -> Response:
+    if background:
+        # htmx follows this; a stream just ends.
+        return Response("", 401, {"HX-Redirect": "/sign-in"})
+    onward = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/sign-in?{urlencode({'next': onward})}", 303)

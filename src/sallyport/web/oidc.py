@@ -1,0 +1,146 @@
+"""Signing in with an issuer: authorization code with PKCE (OpenID Connect Core 1.0 section 3.1, RFC 7636, RFC 9700).
+
+:class:`CodeClient` makes the address to send a browser to, and turns what comes back into a
+:class:`~sallyport.core.subject.Subject`. The ID token passes the same checks as every token here (:mod:`sallyport.identity.authenticate`),
+with the console's client as its audience, and its nonce must be that of this very sign-in. Every failure is :class:`SignInError`, whose text
+holds no token, code or secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+from sallyport.core.clock import Clock
+from sallyport.core.errors import SallyportError
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.identity.authenticate import Authenticator, LoginRefused
+from sallyport.identity.fetch import FetchError, fetch_json, new_client, post_form
+from sallyport.identity.jwt import printable
+from sallyport.identity.oidc import discovery_url
+from sallyport.identity.settings import url_problem
+from sallyport.web.settings import ConsoleSettings
+from sallyport.web.signins import Pending
+
+_TIMEOUT = 10.0
+_MAX_BYTES = 262_144
+_DISCOVERY_SECONDS = 600.0
+
+
+class SignInError(SallyportError):
+    """Nobody was signed in. The text is fit for the person who tried."""
+
+
+class CodeClient:
+    """The console's client at its issuer. For one event loop."""
+
+    def __init__(self, settings: ConsoleSettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._document: Mapping[str, Any] = {}
+        self._until = 0.0
+        # An ID token's audience is the client; azp then names the console, which is not the agent of anybody.
+        self._authenticator = Authenticator(
+            [replace(settings.issuer, audience=settings.client_id)] if settings.client_id else [], clock
+        )
+
+    async def authorization_url(self, pending: Pending) -> str:
+        """Where the browser goes. Raises SignInError."""
+        url = await self._endpoint("authorization_endpoint")
+        query = {
+            "response_type": "code",
+            "client_id": self._settings.client_id,
+            "redirect_uri": self._settings.redirect_uri,
+            "scope": " ".join(self._settings.scopes),
+            "state": pending.state,
+            "nonce": pending.nonce,
+            "code_challenge": challenge(pending.verifier),
+            "code_challenge_method": "S256",
+        }
+        return f"{url}{'&' if urlsplit(url).query else '?'}{urlencode(query)}"
+
+    async def finish(self, pending: Pending, answer: Mapping[str, str]) -> Subject:
+        """Who came back with ``answer``, the query of the callback. Raises SignInError."""
+        if not hmac.compare_digest(pending.state.encode(), answer.get("state", "").encode()):
+            raise SignInError("This sign-in was not begun in this browser, or was begun again since.")
+        if answer.get("iss", self._settings.issuer.issuer) != self._settings.issuer.issuer:
+            raise SignInError("The answer comes from another issuer (RFC 9207).")
+        if "error" in answer:
+            what = printable(answer["error"], 100)
+            raise SignInError(
+                f"The identity provider said: {what}. {printable(answer.get('error_description', ''), 300)}"
+            )
+        if not answer.get("code"):
+            raise SignInError("The identity provider sent no code.")
+        token = await self._redeem(answer["code"], pending.verifier)
+        try:
+            subject = await self._authenticator.authenticate(token, label="", entrance="web")
+        except LoginRefused as error:
+            raise SignInError(
+                f"The identity provider's token was refused: {error.refusal.message}."
+            ) from None
+        nonce = subject.claims.get("nonce")
+        if not isinstance(nonce, str) or not hmac.compare_digest(nonce.encode(), pending.nonce.encode()):
+            raise SignInError("The identity provider's token was not made for this sign-in (nonce).")
+        return replace(subject, agent="")
+
+    async def close(self) -> None:
+        await self._authenticator.close()
+
+    async def _redeem(self, code: str, verifier: str) -> Secret:
+        """The ID token for a code."""
+        settings = self._settings
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": settings.redirect_uri,
+            "code_verifier": verifier,
+        }
+        basic = None
+        url = await self._endpoint("token_endpoint")
+        methods = self._document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+        if settings.client_secret is None:
+            form["client_id"] = settings.client_id
+        elif isinstance(methods, list) and "client_secret_basic" not in methods:
+            form |= {"client_id": settings.client_id, "client_secret": settings.client_secret.reveal()}
+        else:  # RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header.
+            basic = quote_plus(settings.client_id), quote_plus(settings.client_secret.reveal())
+        try:
+            async with new_client(settings.issuer.ca_file) as http:
+                status, given = await post_form(
+                    http, url, form, basic, timeout=_TIMEOUT, max_bytes=_MAX_BYTES
+                )
+        except FetchError as error:
+            raise SignInError(f"The identity provider cannot be reached: {error}") from None
+        token = given.get("id_token")
+        if status != 200 or not isinstance(token, str):
+            what = printable(str(given.get("error", "no ID token")), 100)
+            raise SignInError(f"The identity provider gave no ID token: {what}.")
+        return Secret(token)
+
+    async def _endpoint(self, name: str) -> str:
+        issuer = self._settings.issuer
+        if self._clock.monotonic() >= self._until:
+            try:
+                async with new_client(issuer.ca_file) as http:
+                    url = discovery_url(issuer.issuer)
+                    found = await fetch_json(http, url, timeout=_TIMEOUT, max_bytes=_MAX_BYTES)
+            except FetchError as error:
+                raise SignInError(f"The identity provider cannot be reached: {error}") from None
+            if found.value.get("issuer") != issuer.issuer:
+                raise SignInError("The identity provider's discovery document is about another issuer.")
+            self._document, self._until = found.value, self._clock.monotonic() + _DISCOVERY_SECONDS
+        endpoint = self._document.get(name)
+        if not isinstance(endpoint, str) or url_problem(endpoint):
+            raise SignInError(f"The identity provider offers no {name}, so nobody can sign in with it.")
+        return endpoint
+
+
+def challenge(verifier: str) -> str:
+    """S256 of RFC 7636 section 4.2."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()

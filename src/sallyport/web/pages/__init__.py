@@ -1,0 +1,1 @@
+"""The pages, one module each. Handlers only: what they do is in :mod:`sallyport.operations`."""

@@ -1,0 +1,243 @@
+"""Sessions: search, one session with its statements, ending a live one, replay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import structlog
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from sallyport.audit import replay as rp
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.ports import SessionQuery, SessionRow
+from sallyport.operations.ports import LiveSession
+from sallyport.operations.sessions import UnknownSessionError
+from sallyport.web.console import FormError, Visit
+
+log = structlog.get_logger("sallyport.web")
+
+_PAGE = 50
+_STATEMENTS = 100
+_STEPS = 300
+_STEP_BYTES = 256 << 10
+_MAX_POSITION = 2**40
+
+
+async def index(visit: Visit) -> Response:
+    """Search, newest first; one page."""
+    asked = visit.request.query_params
+    problem, found = "", []
+    try:
+        wanted = _query(dict(asked))
+        found = await run_in_threadpool(visit.sessions.search, wanted)
+    except FormError as error:
+        problem = str(error)
+    following = ""
+    if len(found) == _PAGE:
+        given = {k: v for k, v in asked.items() if k in _FIELDS and v}
+        following = "/sessions?" + urlencode({**given, "after": f"{found[-1].started!r}~{found[-1].id}"})
+    live = {one.id: one for one in visit.services.gateway.live()}
+    return visit.page(
+        "sessions.html",
+        422 if problem else 200,
+        rows=found,
+        live=live,
+        asked={name: asked.get(name, "") for name in _FIELDS},
+        targets=[t.name for t in visit.services.gateway.targets()],
+        following=following,
+        later=bool(asked.get("after")),
+        problem=problem,
+    )
+
+
+_FIELDS = ("subject", "target", "status", "verdict", "since", "until")
+
+
+def _query(asked: dict[str, str]) -> SessionQuery:
+    """Raises FormError."""
+    status, verdict = asked.get("status", ""), asked.get("verdict", "")
+    if status not in ("", "live", "ended", "interrupted") or verdict not in ("", "refused"):
+        raise FormError("Status is live, ended or interrupted; verdict is refused.")
+    if any(len(asked.get(name, "")) > 300 for name in _FIELDS):
+        raise FormError("A search field has at most 300 characters.")
+    return SessionQuery(
+        subject=asked.get("subject", "").strip(),
+        target=asked.get("target", "").strip(),
+        status=status,
+        since=_time(asked.get("since", "")),
+        until=_time(asked.get("until", "")),
+        refused=verdict == "refused",
+        after=after_of(asked.get("after", "")),
+        limit=_PAGE,
+    )
+
+
+def _time(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise FormError("Times look like 2026-11-21T09:30 (UTC).") from None
+    return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+
+
+def after_of(text: str) -> tuple[float, str] | None:
+    """``started~id`` of the row before the page. Raises FormError."""
+    if not text:
+        return None
+    started, _, id_ = text.partition("~")
+    try:
+        at = float(started)
+    except ValueError:
+        at = math.nan
+    if not math.isfinite(at) or not id_ or len(id_) > 100:
+        raise FormError("The address of this page is not usable. Search again.")
+    return at, id_
+
+
+def _find(visit: Visit) -> SessionRow:
+    id_ = visit.request.path_params["id"]
+    try:
+        row = visit.sessions.find(id_)
+    except UnknownSessionError as error:
+        raise HTTPException(404, str(error)) from None
+    if row.id != id_:  # a prefix is for people who type; an address is exact
+        raise HTTPException(404, f"There is no session {id_}.")
+    return row
+
+
+def _live(visit: Visit, session_id: str) -> LiveSession | None:
+    return next((one for one in visit.services.gateway.live() if one.id == session_id), None)
+
+
+def position(text: str) -> int:
+    """A place in a recording. Raises HTTPException (422)."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 12 or int(text) > _MAX_POSITION:
+        raise HTTPException(422, "The position is a whole number.")
+    return int(text)
+
+
+async def show(visit: Visit) -> Response:
+    """One session: who, and a page of its statements."""
+    row = await run_in_threadpool(_find, visit)
+    start = position(visit.request.query_params.get("from", "0"))
+    try:
+        page = await run_in_threadpool(
+            visit.console.pager.page,
+            ("statements", row.id, visit.principal.subject),
+            lambda: visit.sessions.statements(row.id),
+            start,
+            _STATEMENTS,
+        )
+        problem = ""
+    except RecordingError as error:
+        page, problem = None, str(error)
+    return visit.page("session.html", row=row, live=_live(visit, row.id), lines=page, problem=problem)
+
+
+async def kill(visit: Visit) -> Response:
+    """End a live session; the form asked for confirmation."""
+    id_ = visit.request.path_params["id"]
+    if visit.field("confirm") != "yes":
+        raise HTTPException(422, "Tick the box to confirm that this session should end.")
+    who = visit.principal.subject
+    log.warning("session killed", session=id_, by=who.id, issuer=who.issuer, address=visit.principal.address)
+    if not visit.services.gateway.kill(id_, kill_reason(who.email or who.id)):
+        raise HTTPException(409, "This session is not connected any more.")
+    return RedirectResponse(f"/sessions/{id_}", 303)
+
+
+def kill_reason(who: str) -> str:
+    """What the client reads and the recording keeps."""
+    return f"the session was ended by {who}, an operator of the gateway"
+
+
+async def replay(visit: Visit) -> Response:
+    """The player, with the first page in it: it is readable without script, page after page."""
+    row = await run_in_threadpool(_find, visit)
+    return visit.page("replay.html", row=row, **await _steps(visit, row))
+
+
+async def replay_steps(visit: Visit) -> Response:
+    """A page of steps, for the player."""
+    row = await run_in_threadpool(_find, visit)
+    return HTMLResponse(visit.fragment("replay-steps.html", row=row, **await _steps(visit, row)))
+
+
+async def _steps(visit: Visit, row: SessionRow) -> dict[str, Any]:
+    start = position(visit.request.query_params.get("from", "0"))
+    try:
+        page = await run_in_threadpool(
+            visit.console.pager.page,
+            ("steps", row.id, visit.principal.subject),
+            lambda: visit.sessions.replay(row.id),
+            start,
+            _STEPS,
+            weigh=weight,
+            most=_STEP_BYTES,
+        )
+    except RecordingError as error:
+        return {"scenes": [], "start": start, "following": None, "problem": str(error)}
+    return {"scenes": scenes(page.items), "start": start, "following": page.next, "problem": ""}
+
+
+def weight(step: rp.Step) -> int:
+    """About how many characters a step shows."""
+    match step:
+        case rp.ResultRow():
+            return sum(min(len(value or ""), 400) + 20 for value in step.values)
+        case rp.Asked():
+            return len(step.statement.sql) + 100
+        case rp.Copied():
+            return min(len(step.data), 2000) + 50
+        case _:
+            return 100
+
+
+@dataclass(slots=True)
+class Scene:
+    """Something to show at once: a step, or the rows of a result that came together. ``kind`` names the template's part."""
+
+    kind: str
+    at: float
+    step: rp.Step
+    columns: tuple[str, ...] = ()
+    rows: list[tuple[str | None, ...]] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def refused(self) -> bool:
+        return isinstance(self.step, rp.Asked) and self.step.statement.outcome != "allow"
+
+
+_KINDS: dict[type[rp.Step], str] = {
+    rp.Opened: "opened", rp.Asked: "asked", rp.Said: "said", rp.Copied: "copied", rp.Done: "done",
+    rp.Finished: "finished", rp.Remark: "remark", rp.Closed: "closed", rp.Columns: "rows", rp.ResultRow: "rows",
+}  # fmt: skip
+
+
+def scenes(steps: tuple[rp.Step, ...]) -> list[Scene]:
+    """Steps as a page shows them: rows gathered under their columns."""
+    out: list[Scene] = []
+    for step in steps:
+        last = out[-1] if out else None
+        if isinstance(step, rp.ResultRow):
+            if last is None or last.kind != "rows" or len(last.columns) not in (0, len(step.values)):
+                last = Scene("rows", step.at, step)
+                out.append(last)
+            last.rows.append(step.values)
+        elif isinstance(step, rp.Columns):
+            out.append(Scene("rows", step.at, step, step.names))
+        else:
+            scene = Scene(_KINDS[type(step)], step.at, step)
+            if isinstance(step, rp.Copied):
+                scene.text = step.data[:2000].decode("utf-8", "backslashreplace")
+            out.append(scene)
+    return out

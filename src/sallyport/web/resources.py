@@ -1,0 +1,306 @@
+"""The operations of the REST interface: what each answers."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict, fields
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+from msgspec import Meta
+from starlette.concurrency import run_in_threadpool
+
+from sallyport.approvals.problems import DecisionError
+from sallyport.audit import replay as rp
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.ports import SessionQuery, SessionRow
+from sallyport.core.errors import ConfigError, RefusedError
+from sallyport.core.subject import Subject
+from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, grant_data, request_data
+from sallyport.operations.ports import PolicyStatus, TargetStatus
+from sallyport.operations.sessions import UnknownSessionError
+from sallyport.web.api import Call, Operation, Parameter, ProblemError, invalid, not_found
+from sallyport.web.console import FormError
+from sallyport.web.pages.policy import explanation_data
+from sallyport.web.pages.sessions import after_of, kill_reason, weight
+
+log = structlog.get_logger("sallyport.web")
+_EVENT_BYTES = 1 << 20
+_FAR = 2**40
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """``next``: the value of ``after`` for the page behind this one; null on the last."""
+
+    sessions: list[SessionRow]
+    next: str | None
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """``next``: the value of ``start`` for the next page; null when there is nothing more (of a live session: yet)."""
+
+    events: list[dict[str, Any]]
+    start: int
+    next: int | None
+
+
+class Killed(msgspec.Struct, frozen=True):
+    killed: str
+
+
+async def list_sessions(call: Call) -> Any:
+    limit = call.number("limit", 50, 1, 500)
+    status, refused = call.text("status"), call.text("refused") or "false"
+    if status not in ("", "live", "ended", "interrupted"):
+        raise invalid("status: live, ended or interrupted")
+    if refused not in ("true", "false"):
+        raise invalid("refused: true or false")
+    try:
+        after = after_of(call.text("after"))
+    except FormError:
+        raise invalid("after: the value of 'next' of the page before") from None
+    wanted = SessionQuery(
+        subject=call.text("subject"),
+        target=call.text("target"),
+        status=status,
+        since=_seconds(call, "since"),
+        until=_seconds(call, "until"),
+        refused=refused == "true",
+        after=after,
+        limit=limit,
+    )
+    rows = await run_in_threadpool(call.sessions.search, wanted)
+    following = f"{rows[-1].started!r}~{rows[-1].id}" if len(rows) == limit else None
+    return {"sessions": [asdict(row) for row in rows], "next": following}
+
+
+def _seconds(call: Call, name: str) -> float | None:
+    text = call.text(name)
+    return None if not text else float(call.number(name, 0, 0, _FAR))
+
+
+async def get_session(call: Call) -> Any:
+    return asdict(await run_in_threadpool(_row, call))
+
+
+def _row(call: Call) -> SessionRow:
+    id_ = call.path("id")
+    try:
+        row = call.sessions.find(id_)
+    except UnknownSessionError as error:
+        raise not_found(str(error)) from None
+    if row.id != id_:
+        raise not_found(f"There is no session {id_}; whole ids only.")
+    return row
+
+
+async def session_events(call: Call) -> Any:
+    start, limit = call.number("start", 0, 0, _FAR), call.number("limit", 200, 1, 1000)
+    row = await run_in_threadpool(_row, call)
+    try:
+        page = await run_in_threadpool(
+            call.console.pager.page,
+            ("events", row.id, call.principal.subject),
+            lambda: call.sessions.replay(row.id),
+            start,
+            limit,
+            weigh=weight,
+            most=_EVENT_BYTES,
+        )
+    except RecordingError as error:
+        raise not_found(str(error)) from None
+    return {"events": [step_data(step) for step in page.items], "start": page.start, "next": page.next}
+
+
+def step_data(step: rp.Step) -> dict[str, Any]:
+    """A step as JSON values: ``kind`` and its fields; bytes as base64."""
+    data: dict[str, Any] = {"kind": type(step).__name__.lower()}
+    for one in fields(step):
+        data[one.name] = _plain(getattr(step, one.name))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(item) for name, item in msgspec.structs.asdict(value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+async def kill_session(call: Call) -> Any:
+    id_, who = call.path("id"), call.principal.subject
+    log.warning("session killed", session=id_, by=who.id, issuer=who.issuer, address=call.principal.address)
+    if not call.services.gateway.kill(id_, kill_reason(who.email or who.id)):
+        raise not_found(f"No session {id_} is connected.")
+    return {"killed": id_}
+
+
+# -- approvals --------------------------------------------------------------------------------------------------------
+
+
+class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``reason``: needed for a denial; whoever asked reads it. ``minutes``: approve what is like it for so long, too. ``scope``: how like."""
+
+    approve: bool
+    reason: Annotated[str, Meta(max_length=2000)] = ""
+    minutes: Annotated[int, Meta(ge=0, le=1440)] = 0
+    scope: Annotated[str, Meta(pattern="^(statement|rule)$")] = "statement"
+
+
+class ApprovalList(msgspec.Struct, frozen=True):
+    approvals: list[dict[str, Any]]
+
+
+_ANY = {"type": "object"}
+
+
+def _operations(call: Call) -> ApprovalOperations:
+    if call.services.approvals is None:
+        raise not_found("Approvals are not configured in this gateway.")
+    return ApprovalOperations(call.services.approvals, "rest")
+
+
+async def list_approvals(call: Call) -> Any:
+    status, limit = call.text("status"), call.number("limit", 50, 1, 500)
+    if status not in ("", "pending"):
+        raise invalid("status: pending, or leave it out for all")
+    found = await run_in_threadpool(
+        _operations(call).list, call.principal, pending=status == "pending", limit=limit
+    )
+    return {"approvals": [request_data(one, whole=False) for one in found]}
+
+
+async def get_approval(call: Call) -> Any:
+    ops = _operations(call)
+    try:
+        return request_data(await run_in_threadpool(ops.show, call.principal, call.path("id")))
+    except DecisionError as error:
+        raise _decision_problem(error) from None
+
+
+async def decide(call: Call) -> Any:
+    ops, body, who, id_ = _operations(call), call.body, call.principal, call.path("id")
+    try:
+        if body.approve and body.minutes:
+            grant = await run_in_threadpool(
+                ops.grant, who, id_, float(body.minutes), scope=body.scope, reason=body.reason
+            )
+            return {**request_data(ops.show(who, id_)), "granted": grant_data(grant)}
+        return request_data(await run_in_threadpool(ops.decide, who, id_, body.approve, body.reason))
+    except DecisionError as error:
+        raise _decision_problem(error) from None
+    except RefusedError as error:
+        raise ProblemError(503, "Not recorded", error.refusal.text) from None
+
+
+def _decision_problem(error: DecisionError) -> ProblemError:
+    detail = f"{error.refusal.message}. {error.refusal.hint}".strip()
+    return ProblemError(HTTP_STATUS[error.problem], error.problem.value, detail, code=error.refusal.code.id)
+
+
+# -- policy and targets -----------------------------------------------------------------------------------------------
+
+
+class SubjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Somebody to try a statement as."""
+
+    id: str = ""
+    groups: list[str] = []
+    agent: str = ""
+    claims: dict[str, Any] = {}
+
+
+class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    target: str
+    sql: Annotated[str, Meta(min_length=1, max_length=100_000)]
+    subject: SubjectBody = SubjectBody()
+
+
+class Explained(msgspec.Struct, frozen=True):
+    statements: list[dict[str, Any]]
+
+
+class TargetList(msgspec.Struct, frozen=True):
+    targets: list[TargetStatus]
+
+
+async def get_policy(call: Call) -> Any:
+    return asdict(call.services.gateway.policy())
+
+
+async def explain(call: Call) -> Any:
+    asked = call.body
+    who = asked.subject
+    subject = Subject(who.id or "someone", "", frozenset(who.groups), agent=who.agent, claims=who.claims)
+    try:
+        found = await call.services.gateway.explain(subject, asked.target, asked.sql)
+    except ConfigError as error:
+        raise invalid(str(error)) from None
+    except RefusedError as error:
+        refusal = error.refusal
+        more: dict[str, Any] = {"code": refusal.code.id, "sqlstate": refusal.sqlstate}
+        more["position"] = refusal.position
+        detail = " ".join(filter(None, (refusal.message, refusal.detail, refusal.hint)))
+        raise ProblemError(422, "The statement cannot be read", detail, **more) from None
+    return {"statements": [explanation_data(one) for one in found]}
+
+
+async def list_targets(call: Call) -> Any:
+    return {"targets": [asdict(one) for one in call.services.gateway.targets()]}
+
+
+_LIMIT = Parameter(
+    "limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+)
+_TIME = {"type": "integer", "minimum": 0, "maximum": _FAR}
+_TEXT = {"type": "string", "maxLength": 300}
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        "GET", "/sessions", "listSessions", "sessions.list", "Sessions, newest first, one page.", list_sessions,
+        SessionPage,
+        (
+            Parameter("subject", "Part of subject, label or agent.", _TEXT),
+            Parameter("target", "The target's name.", _TEXT),
+            Parameter("status", "Only these.", {"type": "string", "enum": ["live", "ended", "interrupted"]}),
+            Parameter("refused", "Only those with a refused statement.", {"type": "boolean"}),
+            Parameter("since", "Started then or later; Unix seconds.", _TIME),
+            Parameter("until", "Started before; Unix seconds.", _TIME),
+            Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,9})?~[a-z0-9_]{1,64}$"}),
+            _LIMIT,
+        ),
+    ),
+    Operation("GET", "/sessions/{id}", "getSession", "sessions.read", "One session.", get_session, SessionRow, errors=(404,)),
+    Operation(
+        "GET", "/sessions/{id}/events", "listSessionEvents", "sessions.replay",
+        "What the agent asked and saw, step by step, one page.", session_events, EventPage,
+        (
+            Parameter("start", "Position of the first step.", _TIME),
+            Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}),
+        ),
+        errors=(404,),
+    ),
+    Operation("POST", "/sessions/{id}/kill", "killSession", "sessions.kill", "End a live session.", kill_session, Killed, errors=(404,)),
+    Operation(
+        "GET", "/approvals", "listApprovals", "approvals.list", "Requests for approval.", list_approvals, ApprovalList,
+        (Parameter("status", "Only these.", {"type": "string", "enum": ["pending"]}), _LIMIT), errors=(404,),
+    ),
+    Operation("GET", "/approvals/{id}", "getApproval", "approvals.read", "One request, whole.", get_approval, _ANY, errors=(404,)),
+    Operation(
+        "POST", "/approvals/{id}/decision", "decideApproval", "approvals.decide", "Approve or deny.", decide, _ANY,
+        body=DecisionBody, errors=(404, 409, 503),
+    ),
+    Operation("GET", "/policy", "getPolicy", "policy.read", "The policy in force.", get_policy, PolicyStatus),
+    Operation(
+        "POST", "/policy/explain", "explainPolicy", "policy.explain",
+        "What the policy would say to a statement. Nothing is run.", explain, Explained, body=ExplainBody,
+    ),
+    Operation("GET", "/targets", "listTargets", "targets.read", "The databases behind the gateway.", list_targets, TargetList),
+)  # fmt: skip

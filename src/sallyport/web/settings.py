@@ -1,0 +1,68 @@
+"""What the console is told, and what it is given to work with. Made by the composition root; read-only.
+
+Nothing here reads a file or the environment: secrets come resolved, issuers come checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from sallyport.approvals.service import Approvals
+from sallyport.core.clock import Clock, SystemClock
+from sallyport.core.secret import Secret
+from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.settings import IssuerSettings, is_loopback
+from sallyport.operations.access import Access
+from sallyport.operations.ports import LiveGateway
+from sallyport.operations.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleSettings:
+    """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people sign in with.
+    client_id "": nobody can sign in. client_secret None: a public client. Seconds.
+    """
+
+    public_url: str
+    issuer: IssuerSettings
+    client_id: str = ""
+    client_secret: Secret | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 1800.0
+
+    @property
+    def secure(self) -> bool:
+        """Browsers reach the console over TLS: cookies say so."""
+        return self.public_url.startswith("https:")
+
+    @property
+    def redirect_uri(self) -> str:
+        return f"{self.public_url}/sign-in/callback"
+
+    def knows_host(self, header: str) -> bool:
+        """Whether a Host header names this console. Others would be a name that somebody else controls (DNS rebinding)."""
+        try:
+            mine, given = urlsplit(self.public_url), urlsplit(f"//{header}")
+            host, _ = given.hostname or "", given.port
+        except ValueError:
+            return False
+        if given.username is not None or given.path:
+            return False
+        if header.lower() == mine.netloc.lower():
+            return True
+        return is_loopback(mine.hostname or "") and is_loopback(host)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway."""
+
+    settings: ConsoleSettings
+    access: Access
+    authenticator: Authenticator
+    sessions: Sessions
+    gateway: LiveGateway
+    approvals: Approvals | None = None
+    clock: Clock = field(default_factory=SystemClock)

@@ -1,0 +1,145 @@
+"""Who is signed in: sessions of the console, kept on the server, in memory.
+
+A browser holds nothing but a random id (256 bits), of which the store keeps only the SHA-256. A sign-in ends after ``absolute`` seconds,
+after ``idle`` seconds without a request, by signing out, or with the process. Beside them :class:`Pending`: sign-ins that went to
+the issuer and have not come back. Both are bounded; the oldest goes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from sallyport.core.clock import Clock
+from sallyport.core.subject import Subject
+
+_MAX_SIGNINS = 5_000
+_MAX_PENDING = 1_000
+_PENDING_SECONDS = 600.0
+
+
+@dataclass(slots=True)
+class SignIn:
+    """One person in one browser. ``csrf``: must come back with every POST. Times are monotonic seconds."""
+
+    subject: Subject
+    started: float
+    seen: float
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    def csrf_matches(self, given: str) -> bool:
+        return hmac.compare_digest(self.csrf.encode(), given.encode("utf-8", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A sign-in on its way: what must come back (state, nonce), what proves it (verifier), and where it goes afterwards."""
+
+    state: str = field(repr=False)
+    nonce: str = field(repr=False)
+    verifier: str = field(repr=False)
+    onward: str
+    started: float
+
+
+class SignIns:
+    """Seconds. For one event loop."""
+
+    def __init__(self, clock: Clock, *, absolute: float, idle: float) -> None:
+        self._clock, self._absolute, self._idle = clock, absolute, idle
+        self._signins: OrderedDict[bytes, SignIn] = OrderedDict()
+        self._pending: OrderedDict[bytes, Pending] = OrderedDict()
+
+    def begin(self, onward: str) -> tuple[str, Pending]:
+        """A new sign-in on its way to the issuer: its id for the cookie, and what to ask with."""
+        pending = Pending(
+            secrets.token_urlsafe(32),
+            secrets.token_urlsafe(32),
+            secrets.token_urlsafe(48),
+            onward,
+            self._clock.monotonic(),
+        )
+        id_ = secrets.token_urlsafe(32)
+        self._pending[_digest(id_)] = pending
+        while len(self._pending) > _MAX_PENDING:
+            self._pending.popitem(last=False)
+        return id_, pending
+
+    def take(self, id_: str) -> Pending | None:
+        """The pending sign-in, once; None when there is none or it took too long."""
+        pending = self._pending.pop(_digest(id_), None)
+        if pending is None or self._clock.monotonic() - pending.started > _PENDING_SECONDS:
+            return None
+        return pending
+
+    def open(self, subject: Subject) -> str:
+        """Sign somebody in: the new id for the cookie."""
+        now, id_ = self._clock.monotonic(), secrets.token_urlsafe(32)
+        self._sweep(now)
+        self._signins[_digest(id_)] = SignIn(subject, now, now)
+        while len(self._signins) > _MAX_SIGNINS:
+            self._signins.popitem(last=False)
+        return id_
+
+    def get(self, id_: str, *, touch: bool = True) -> SignIn | None:
+        """The sign-in of a cookie, or None when there is none any more. ``touch`` False: nobody did anything, a page refreshed itself."""
+        digest = _digest(id_)
+        found = self._signins.get(digest)
+        if found is None:
+            return None
+        now = self._clock.monotonic()
+        if self._over(found, now):
+            del self._signins[digest]
+            return None
+        if touch:
+            found.seen = now
+        return found
+
+    def close(self, id_: str) -> None:
+        self._signins.pop(_digest(id_), None)
+
+    def __len__(self) -> int:
+        return len(self._signins)
+
+    def _over(self, one: SignIn, now: float) -> bool:
+        return now - one.started >= self._absolute or now - one.seen >= self._idle
+
+    def _sweep(self, now: float) -> None:
+        for digest in [d for d, one in self._signins.items() if self._over(one, now)]:
+            del self._signins[digest]
+
+
+class RateLimit:
+    """At most ``most`` events in ``seconds`` for one key (an address), and ten times as many for all keys together."""
+
+    def __init__(self, clock: Clock, most: int, seconds: float) -> None:
+        self._clock, self._most, self._seconds = clock, most, seconds
+        self._counts: dict[str, int] = {}
+        self._total = 0
+        self._until = 0.0
+
+    def exceeded(self, key: str) -> bool:
+        self._roll()
+        return self._counts.get(key, 0) >= self._most or self._total >= self._most * 10
+
+    def count(self, key: str) -> None:
+        self._roll()
+        self._counts[key] = self._counts.get(key, 0) + 1
+        self._total += 1
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds until the count begins anew."""
+        return max(1, int(self._until - self._clock.monotonic()) + 1)
+
+    def _roll(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._until:
+            self._counts, self._total, self._until = {}, 0, now + self._seconds
+
+
+def _digest(id_: str) -> bytes:
+    return hashlib.sha256(id_.encode("utf-8", "replace")).digest()
