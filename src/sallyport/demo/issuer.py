@@ -2,7 +2,7 @@
 
 It serves ``/.well-known/openid-configuration``, ``/jwks`` and ``POST /token`` (client_credentials, RFC 6749
 section 4.4) from a thread of its own, on a loopback address and a port that the system picks. Tokens are
-access tokens as in RFC 9068.
+access tokens as in RFC 9068. ``/authorize`` lets people sign in to the console (:mod:`sallyport.demo.signin`).
 
 Whoever can reach it and knows a client's secret gets that client's groups, and the secrets of the demo are
 printed in its documentation. It refuses to listen anywhere but on loopback, and nothing but the demo and
@@ -30,26 +30,43 @@ from joserfc.jws import JWSRegistry
 from sallyport.core.errors import ConfigError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
+from sallyport.demo.signin import CONSOLE_CLIENT, STYLE, BadRequestError, CodeFlow, Person
 
 _MAX_BODY = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class DemoClient:
-    """Someone who may ask for a token. subject: the ``sub`` of the tokens; groups: their groups claim."""
+    """Someone who may ask for a token. subject: the ``sub`` of the tokens; groups: their groups claim.
+
+    name: of a person, who may then sign in to the console; "" for a program. about: a few words on them.
+    """
 
     subject: str
     secret: Secret
     groups: tuple[str, ...]
     email: str = ""
     agent: str = ""
+    name: str = ""
+    about: str = ""
 
 
 #: Who lives in the demo. The secrets are public on purpose: see the module's contract.
 DEMO_CLIENTS: Mapping[str, DemoClient] = {
     "claude-agent": DemoClient("claude-agent", Secret("demo"), ("claude-postgres",), agent="claude-code"),
-    "dana-dba": DemoClient("dana", Secret("demo"), ("dba",), email="dana@example.com"),
+    "dana-dba": DemoClient(
+        "dana", Secret("demo"), ("dba",), "dana@example.com", name="Dana", about="DBA: decides approvals"
+    ),
     "paul-privacy": DemoClient("paul", Secret("demo"), ("privacy",), email="paul@example.com"),
+    "vera-viewer": DemoClient(
+        "vera", Secret("demo"), ("staff",), "vera@example.com", name="Vera", about="colleague: looks on"
+    ),
+    "adam-auditor": DemoClient(
+        "adam", Secret("demo"), ("audit",), "adam@example.com", name="Adam", about="auditor: replays sessions"
+    ),
+    "olga-operator": DemoClient(
+        "olga", Secret("demo"), ("ops",), "olga@example.com", name="Olga", about="operator: ends sessions"
+    ),
 }
 
 SigningKey = RSAKey | ECKey | OKPKey
@@ -99,6 +116,7 @@ class DevIssuer:
         self.audience, self.lifetime, self.algorithm = audience, lifetime, algorithm
         self._now = now
         self._keys: list[SigningKey] = [new_signing_key(algorithm)]
+        self.flow = CodeFlow(now)
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
         self._thread: threading.Thread | None = None
@@ -149,9 +167,12 @@ class DevIssuer:
             "issuer": self.url,
             "jwks_uri": f"{self.url}/jwks",
             "token_endpoint": f"{self.url}/token",
-            "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-            "response_types_supported": ["token"],
+            "authorization_endpoint": f"{self.url}/authorize",
+            "grant_types_supported": ["client_credentials", "authorization_code"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "authorization_response_iss_parameter_supported": True,
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [self.algorithm],
         }
@@ -191,7 +212,9 @@ class DevIssuer:
         return Secret(jwt.encode(full, dict(claims), key, registry=registry))
 
     def grant(self, form: Mapping[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
-        """Answer a token request: HTTP status and JSON body (RFC 6749 sections 4.4, 5.1, 5.2)."""
+        """Answer a token request: HTTP status and JSON body (RFC 6749 sections 4.1.3, 4.4, 5.1, 5.2)."""
+        if form.get("grant_type") == "authorization_code":
+            return self._redeem(form)
         if form.get("grant_type") != "client_credentials":
             return 400, {"error": "unsupported_grant_type"}
         client_id, secret = _basic(authorization) or (
@@ -204,6 +227,39 @@ class DevIssuer:
             return 401, {"error": "invalid_client", "error_description": "unknown client or wrong secret"}
         token = self.token(client_id).reveal()
         return 200, {"access_token": token, "token_type": "Bearer", "expires_in": int(self.lifetime)}
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        """Who may sign in to the console."""
+        return tuple(
+            Person(client_id, one.name, one.groups, one.about)
+            for client_id, one in self.clients.items()
+            if one.name
+        )
+
+    def _redeem(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:
+        code = self.flow.redeem(form)
+        if code is None:
+            return 400, {"error": "invalid_grant"}
+        client, now = self.clients[code.person], int(self._now())
+        claims = {
+            "iss": self.url,
+            "sub": client.subject,
+            "aud": CONSOLE_CLIENT,
+            "azp": CONSOLE_CLIENT,
+            "iat": now,
+            "exp": now + int(self.lifetime),
+            "groups": list(client.groups),
+            "email": client.email,
+            "name": client.name,
+            **({"nonce": code.nonce} if code.nonce else {}),
+        }
+        return 200, {
+            "access_token": self.token(code.person).reveal(),
+            "id_token": self.sign(claims, typ="JWT").reveal(),
+            "token_type": "Bearer",
+            "expires_in": int(self.lifetime),
+        }
 
 
 def _basic(authorization: str) -> tuple[str, str] | None:
@@ -236,6 +292,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, issuer.discovery())
         elif self.path == "/jwks":
             self._answer(200, issuer.jwks())
+        elif self.path == "/authorize/style.css":
+            self._send(200, "text/css", STYLE)
+        elif self.path.startswith("/authorize"):
+            self._authorize(issuer)
         else:
             self._answer(404, {"error": "not_found"})
 
@@ -247,6 +307,34 @@ class _Handler(BaseHTTPRequestHandler):
         fields = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
         form = {name: values[0] for name, values in fields.items() if len(values) == 1}
         self._answer(*self.server.issuer.grant(form, self.headers.get("Authorization", "")))
+
+    def _authorize(self, issuer: DevIssuer) -> None:
+        path, _, query = self.path.partition("?")
+        try:
+            if path == "/authorize":
+                self._send(200, "text/html; charset=utf-8", issuer.flow.page(query, issuer.people))
+            elif path == "/authorize/as":
+                self._send(303, "text/plain", "", issuer.flow.answer(query, issuer.people, issuer.url))
+            else:
+                self._answer(404, {"error": "not_found"})
+        except BadRequestError as error:
+            self._send(400, "text/plain; charset=utf-8", f"{error}\n")
+
+    def _send(self, status: int, kind: str, text: str, location: str = "") -> None:
+        data = text.encode()
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header(
+            "Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'"
+        )
+        self.end_headers()
+        self.wfile.write(data)
 
     def _answer(self, status: int, body: Mapping[str, Any]) -> None:
         data = json.dumps(body).encode()
