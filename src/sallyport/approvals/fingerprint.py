@@ -14,7 +14,12 @@ import msgspec
 
 from sallyport.sql.parse import MAX_LENGTH, parse
 
-_POSITIONS: Final = frozenset({"location", "stmt_location", "stmt_len"})
+_POSITIONS: Final = frozenset(
+    {
+        "location", "name_location", "arglocation", "string_location", "stmt_location", "stmt_len",
+        "list_start", "list_end", "rexpr_list_start", "rexpr_list_end",
+    }
+)  # fmt: skip
 _FREE: Final = frozenset({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"})
 _KINDS: Final = ("ival", "fval", "sval", "bsval")
 

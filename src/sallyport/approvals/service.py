@@ -406,6 +406,11 @@ class Approvals:
         if request.status is not before and request.status not in TRANSITIONS[before]:
             raise ValueError(f"{before.value} cannot become {request.status.value}")
         if not self._store.change(request, before, decision=decision, grant=grant):
+            stored = self._store.get(request.id)
+            if stored is None or stored.status.final:
+                self._open.pop(request.id, None)
+            else:
+                self._open[request.id] = stored
             raise DecisionError(
                 Problem.CLOSED, f"{request.id} was changed by somebody else at the same moment"
             )
