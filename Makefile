@@ -1,6 +1,6 @@
 # Few commands, and no more to remember. See CONTRIBUTING.md.
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check bench clean
+.PHONY: help env demo test check bench attacks clean
 
 BIN := .venv/bin
 # More words for demo, test and bench: make demo ARGS=--once; make test ARGS="tests/wire -x"; make bench ARGS=--quick
@@ -27,6 +27,9 @@ check: env ## Format, lint, types, import contract
 
 bench: env ## Compare direct, PgBouncer and Sallyport on this machine (ARGS=--quick)
 	@exec $(BIN)/python -m bench $(ARGS)
+
+attacks: env ## Try to get masked data past the gateway (ARGS=--all: PostgreSQL 14, 16, 18; ARGS="--generate 5000")
+	@exec $(BIN)/python -m tests.attacks $(ARGS)
 
 clean: ## Remove what can be made again: .venv, caches, the demo's data
 	@rm -rf .venv .cache var build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

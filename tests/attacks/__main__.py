@@ -1,4 +1,10 @@
-"""``make attacks``: run the attacks and the benign statements, print the table, exit 1 on any leak."""
+"""``make attacks``: run the attacks and the benign statements against real servers, print a table, exit 1 on any leak.
+
+make attacks                                  PostgreSQL 18
+make attacks ARGS=--all                       PostgreSQL 14, 16 and 18
+make attacks ARGS="--generate 5000 --seed 7"  more random queries
+make attacks ARGS="--only 'FROM v_people'"    what contains this text, or is in this group
+"""
 
 from __future__ import annotations
 
@@ -6,53 +12,70 @@ import argparse
 import sys
 
 from tests.attacks import cases, generate
-from tests.attacks.suite import Attacks, Benign, Row, bench, check, check_protocol
+from tests.attacks.suite import Attacks, Bench, Benign, Row, bench, check, check_protocol
+
+_WIDTH = 300
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make attacks")
-    parser.add_argument("--all", action="store_true", help="PostgreSQL 14, 16 and 18 (default: 18)")
-    parser.add_argument("--pg", help="a list of versions, like 14,18")
-    parser.add_argument("--only", help="groups or statements that contain this text")
-    parser.add_argument("--quick", action="store_true", help="three worlds and two ways")
-    parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random queries")
-    options = parser.parse_args()
-    versions = ["14", "16", "18"] if options.all else (options.pg or "18").split(",")
-    failed = False
+    options = _options()
+    versions = ["14", "16", "18"] if options.all else options.pg.split(",")
+    attacks: list[Row] = []
+    benign: list[Row] = []
     for version in versions:
         print(f"PostgreSQL {version}", flush=True)
         with bench(version) as stage:
-            attacks = Attacks(stage, ("simple", "binary"), 3) if options.quick else Attacks(stage)
-            if not options.only or options.only == "protocol":
-                table({"10-protocol": check_protocol(stage, lambda line: print(line, flush=True))})
-            chosen = [
-                c
-                for c in cases.read("attacks", stage.server.major)
-                if not options.only or options.only in f"attacks/{c}"
-            ]
-            good = [
-                c
-                for c in cases.read("benign", stage.server.major)
-                if not options.only or options.only in f"benign/{c}"
-            ]
-            kept = check("benign", good, Benign(stage).run, lambda line: print(line, flush=True))
-            table(kept)
-            rows = check("attacks", chosen, attacks.run, lambda line: print(line, flush=True))
-            failed = table(rows) or failed
-            if not options.only or options.only == "generated":
-                made = list(generate.queries(options.seed, options.generate, stage.server.major))
-                few = Attacks(stage, ("simple", "binary"), 5)
-                failed = (
-                    table(check("generated", made, few.run, lambda line: print(line, flush=True))) or failed
-                )
-    return 1 if failed else 0
+            tried, harmless = _one_version(stage, options)
+        attacks += tried
+        benign += harmless
+    leaked = sum(row.leaked for row in attacks)
+    print(
+        f"attacks: {sum(row.tried for row in attacks)} tried, {leaked} leaked; "
+        f"benign: {sum(row.tried for row in benign)} tried, {sum(row.leaked for row in benign)} wrongly refused"
+    )
+    return 1 if leaked else 0
 
 
-def table(rows: dict[str, Row]) -> bool:
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make attacks", epilog=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--all", action="store_true", help="PostgreSQL 14, 16 and 18")
+    parser.add_argument("--pg", default="18", help="versions, like 14,18 (18)")
+    parser.add_argument("--only", default="", help="only what contains this text")
+    parser.add_argument("--quick", action="store_true", help="three worlds and two ways")
+    parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random queries (1)")
+    return parser.parse_args()
+
+
+def _one_version(stage: Bench, options: argparse.Namespace) -> tuple[list[Row], list[Row]]:
+    """The rows of the attacks and of the benign statements, printed."""
+    major, only = stage.server.major, options.only
+    chosen = {
+        folder: [c for c in cases.read(folder, major) if only in f"{folder}/{c}"]
+        for folder in ("attacks", "benign")
+    }
+    attack = Attacks(stage, ("simple", "binary"), 3) if options.quick else Attacks(stage)
+    rows = check("attacks", chosen["attacks"], attack.run, _tell)
+    if only in ("", "protocol"):
+        rows["10-protocol"] = check_protocol(stage, _tell)
+    if only in ("", "generated"):
+        made = list(generate.queries(options.seed, options.generate, major))
+        rows |= check("generated", made, Attacks(stage, ("simple", "binary"), 5).run, _tell)
+    harmless = check("benign", chosen["benign"], Benign(stage).run, _tell)
+    print(
+        f"{'group':28} {'tried':>7} {'leaked':>7} {'residual':>9} {'refused in every way':>21} {'wrongly refused':>16}"
+    )
     for group, row in rows.items():
-        print(f"{group:28} {row.tried:6} {row.leaked:6} {row.residual:6} {row.stopped:6}")
-    return any(row.leaked for row in rows.values())
+        print(f"{group:28} {row.tried:7} {row.leaked:7} {row.residual:9} {row.stopped:21}")
+    for group, row in harmless.items():
+        print(f"{'benign ' + group:28} {row.tried:7} {'':7} {'':9} {'':21} {row.leaked:16}")
+    return list(rows.values()), list(harmless.values())
+
+
+def _tell(line: str) -> None:
+    print("\n".join(part[:_WIDTH] for part in line.splitlines()), flush=True)
 
 
 if __name__ == "__main__":

@@ -406,6 +406,7 @@ def check(
             row.leaked += 1
         row.findings += found
         for one in found:
-            report(str(one))
+            if not one.residual:
+                report(str(one))
     report(f"{title}: {len(cases)} in {time.monotonic() - started:.1f} s")
     return rows

@@ -1,7 +1,7 @@
 """The worlds: databases that are alike in everything but the values of masked columns.
 
-World 0 is the base; 1 has other values of the same lengths; 2 values of other lengths; 3 NULLs among other values; 4 the values
-of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 2 that may be ruined and
+World 0 is the base; 1 has other values, of other lengths; 2 NULLs among other values; 3 other values of the same lengths; 4 the values
+of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 1 that may be ruined and
 made again. Table and type OIDs are the same in all of them (CREATE DATABASE ... TEMPLATE).
 """
 
@@ -102,12 +102,12 @@ class Values:
 
     def sql(self, kind: str, column: str, row: int) -> str:
         world = self.world
-        if world == 3 and row % 2:
+        if world == 2 and row % 2:
             return "NULL"
         if world == 4:
             world, row = 0, (row * 3 + 1) % ROWS
         dice = random.Random(f"{world}/{column}/{row}")
-        longer = world == 2
+        longer = world == 1
         return _MAKERS[kind](dice, longer, self.canaries)
 
 
@@ -143,8 +143,9 @@ def _whole(text: str, canaries: Canaries, cast: str = "") -> str:
 
 def _uuid(dice: random.Random, longer: bool, canaries: Canaries) -> str:
     value = uuid.UUID(int=dice.getrandbits(128))
-    canaries.text(str(value))
     canaries.whole(value.bytes)
+    for text in (str(value), value.hex):
+        canaries.whole(text)
     return _quoted(str(value))
 
 
@@ -291,7 +292,7 @@ class Databases:
             found = base.execute("SELECT max(oid::bigint) + 1 FROM pg_class").fetchone()
             self.late_oid = int(found[0]) if found else 0
         worlds = [(name, number) for number, name in enumerate(self.names)]
-        worlds += [("ruin0", 0), ("ruin1", 2)]
+        worlds += [("ruin0", 0), ("ruin1", 1)]
         for name, number in worlds:
             self._admin.execute(f"CREATE DATABASE {name} TEMPLATE attackbase OWNER {ROLE}")
             with psycopg.connect(self._dsn(name), autocommit=True) as connection:

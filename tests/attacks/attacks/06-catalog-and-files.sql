@@ -9,19 +9,19 @@ SELECT * FROM pg_statistic_ext_data
 SELECT stxname FROM pg_statistic_ext
 SELECT reltuples, relpages FROM pg_class WHERE relname = 'people'
 SELECT reltuples, relpages FROM pg_class WHERE relname = 'long_texts'
-SELECT reltuples FROM pg_class WHERE relname = 'by_secret_low'
+[residual size] SELECT reltuples FROM pg_class WHERE relname = 'by_secret_low'
 SELECT relpages, reltuples, relallvisible FROM pg_class WHERE relname LIKE 'people%' ORDER BY relname
 [residual size] SELECT pg_relation_size('long_texts'), pg_total_relation_size('long_texts')
 [residual size] SELECT pg_table_size('long_texts'), pg_indexes_size('people')
-SELECT pg_relation_size('by_secret_low'), pg_relation_size('people')
+[residual size] SELECT pg_relation_size('by_secret_low'), pg_relation_size('people')
 [residual size] SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE relname = 'long_texts'
 [restless] SELECT pg_relation_filenode('people'), pg_relation_filepath('people')
 [restless] SELECT pg_database_size(current_database())
-SELECT n_live_tup, n_tup_ins, seq_scan FROM pg_stat_user_tables WHERE relname = 'by_secret_low'
+[residual size] SELECT n_live_tup, n_tup_ins, seq_scan FROM pg_stat_user_tables WHERE relname = 'by_secret_low'
 [restless] SELECT * FROM pg_stat_all_tables WHERE relname = 'people'
-SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes
+[residual size] SELECT idx_scan, idx_tup_read FROM pg_stat_user_indexes
 SELECT heap_blks_read, toast_blks_hit FROM pg_statio_user_tables WHERE relname = 'long_texts'
-SELECT pg_stat_get_live_tuples('by_secret_low'::regclass), pg_stat_get_tuples_inserted('people'::regclass)
+[residual size] SELECT pg_stat_get_live_tuples('by_secret_low'::regclass), pg_stat_get_tuples_inserted('people'::regclass)
 SELECT calls, total_time FROM pg_stat_user_functions
 SELECT blks_hit, tup_returned FROM pg_stat_database
 --: Other people's statements and secrets

@@ -140,8 +140,8 @@ SELECT CASE WHEN flag THEN set_config('application_name', 'yes', false) END FROM
 SELECT CASE WHEN flag THEN setval('counter', 77) END FROM people WHERE id = 2 ;; SELECT last_value FROM counter
 SELECT CASE WHEN flag THEN pg_advisory_lock(1) END FROM people WHERE id = 2 ;; SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
 SELECT CASE WHEN flag THEN lo_create(4711) END FROM people WHERE id = 2
-SELECT CASE WHEN flag THEN setseed(0.5) END FROM people WHERE id = 2 ;; SELECT random()
-SELECT CASE WHEN flag THEN setseed(0.5) ELSE setseed(0.7) END FROM people WHERE id = 2 ;; SELECT random() < 0.6
+[restless] SELECT setseed(0.1) ;; SELECT CASE WHEN flag THEN setseed(0.5) END FROM people WHERE id = 2 ;; SELECT random()
+[restless] SELECT setseed(0.1) ;; SELECT CASE WHEN flag THEN setseed(0.5) ELSE setseed(0.7) END FROM people WHERE id = 2 ;; SELECT random() < 0.6
 SELECT CASE WHEN flag THEN random() END FROM people WHERE id < 5
 SELECT CASE WHEN EXISTS (SELECT FROM people WHERE ssn > 'y') THEN 1 / (SELECT 0) END
 SELECT CASE WHEN (SELECT flag FROM people WHERE id = 1) THEN nextval('counter') ELSE 0 END ;; SELECT last_value FROM counter

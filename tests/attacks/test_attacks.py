@@ -1,0 +1,110 @@
+"""The attack suite as a test: every attack, protocol sequence and benign statement on one server version, and some random queries.
+``make attacks`` runs more (see __main__.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks import cases, generate
+from tests.attacks.suite import Attacks, Bench, Benign, Finding, bench, check, check_protocol
+from tests.attacks.worlds import Canaries
+from tests.support.postgres import WHEEL
+
+GROUPS = sorted({case.group for case in cases.read("attacks", 18)})
+#: Wrong refusals that are known, and by how many per cent of the benign statements they may fail at most.
+TOLERATED = 0.02
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Bench]:
+    with bench(WHEEL) as running:
+        yield running
+
+
+def silent(line: str) -> None:
+    return None
+
+
+def told(findings: list[Finding]) -> str:
+    return "\n".join(str(one) for one in findings if not one.residual)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_attack_leaks(stage: Bench, group: str) -> None:
+    chosen = [case for case in cases.read("attacks", stage.server.major) if case.group == group]
+    rows = check(group, chosen, Attacks(stage, ("simple", "binary", "pipelined"), 3).run, silent)
+    assert not rows[group].leaked, told(rows[group].findings)
+
+
+def test_no_sequence_of_messages_leaks(stage: Bench) -> None:
+    row = check_protocol(stage, silent, garbled=5)
+    assert not row.leaked, told(row.findings)
+
+
+def test_no_random_query_leaks(stage: Bench) -> None:
+    chosen = list(generate.queries(1, 150, stage.server.major))
+    rows = check("generated", chosen, Attacks(stage, ("simple", "binary"), 4).run, silent)
+    assert not rows["generated"].leaked, told(rows["generated"].findings)
+
+
+def test_masks_that_show_something_show_no_more(stage: Bench) -> None:
+    """Under partial, email, hash, date and bucket no whole value comes through, nor six characters of one."""
+    chosen = [
+        case for case in cases.read("attacks", stage.server.major) if case.group.startswith(("01", "02"))
+    ]
+    chosen = [case for case in chosen if "as" not in case.options]
+    attacks = Attacks(stage, ("simple", "binary"), 1)
+    found = [one for case in chosen for one in attacks.run(case, "lenient")[0]]
+    assert not [one for one in found if not one.residual], told(found)
+
+
+def test_benign_statements_work(stage: Bench) -> None:
+    rows = check("benign", cases.read("benign", stage.server.major), Benign(stage).run, silent)
+    findings = [one for row in rows.values() for one in row.findings]
+    tried = sum(row.tried for row in rows.values())
+    assert len(findings) <= tried * TOLERATED, told(findings)
+    assert not [one for one in findings if one.what == "answer"], told(findings)
+
+
+def test_the_oracles_can_fail(stage: Bench) -> None:
+    """What would leak without the gateway is seen: the same judging, over answers that came from the databases themselves."""
+    attacks = Attacks(stage, ("simple",), 2)
+    clients = [stage.direct(name) for name in attacks.names]
+    stage.sessions = lambda names, agent: clients  # type: ignore[method-assign]
+    try:
+        for text, what in (
+            ("SELECT ssn FROM people", "canary"),
+            ("SELECT reverse(ssn), md5(email) FROM people", "canary"),
+            ("SELECT token FROM people", "canary"),
+            ("SELECT id FROM people ORDER BY ssn", "differs"),
+            ("SELECT count(*) FROM people WHERE flag", "differs"),
+            ("INSERT INTO notes (title) SELECT ssn FROM people", "canary"),
+            ("UPDATE orders SET note = 'x' FROM people p WHERE p.id = person_id AND flag", "differs"),
+            ("CREATE TABLE made (a int)", "changed"),
+        ):
+            found, _ = attacks.run(cases.Case("oracle", 0, text))
+            assert [one.what for one in found][:1] == [what], text
+    finally:
+        del stage.sessions  # type: ignore[method-assign]
+        for name in attacks.names:
+            stage.databases.direct(name).execute("DROP TABLE IF EXISTS made")
+        for client in clients:
+            client.close()
+
+
+def test_canaries_are_found_in_disguise() -> None:
+    canaries = Canaries()
+    canaries.text("k3jx81mvp2qa")
+    for disguise in (b"K3JX81MV", b"aq2pvm18", b"6b336a783831", b"..x81mvp.."):
+        assert canaries.found(disguise) is not None
+    assert canaries.found(b"k3jx8") is None
+    assert canaries.found(b"...k3jx81mvp2qa...", said=b"WHERE ssn = 'k3jx81mvp2qa'") is None
+
+
+def test_enough_is_tried() -> None:
+    assert len(cases.read("attacks", 18)) >= 300
+    assert len(cases.read("benign", 18)) >= 200
+    assert len(GROUPS) >= 9
