@@ -18,21 +18,30 @@ from pathlib import Path
 
 import structlog
 
+from sallyport.approvals.preview import measure
+from sallyport.approvals.service import Approvals
+from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
-from sallyport.config import Config, OidcIssuer, SecretRef
+from sallyport.config import Config, Console, OidcIssuer, SecretRef
+from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, refuse
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
+from sallyport.operations.live import RunningGateway
+from sallyport.operations.sessions import Sessions
 from sallyport.policy.load import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
-from sallyport.server.gateway import Gateway, GatewayLimits
+from sallyport.server.gateway import Gateway, GatewayLimits, Query
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import Dialer
+from sallyport.session.holding import HeldStatement
 from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
@@ -202,11 +211,18 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
     authenticator = Authenticator(
         [_issuer(i) for i in config.identity.oidc], required_claims=config.identity.required_claims
     )
-    gateway = Gateway(databases, authenticator, recorder, policy, _limits(config), context)
+    approval_store = SqlApprovalStore(store)
+    approvals = Approvals(approval_store, SystemClock())
+    gateway = Gateway(
+        databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
+    )
+    gateway.measure = _measure
     server = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
+        if config.console is not None:
+            await _start_console(config, config.console, gateway, index)
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
@@ -214,8 +230,79 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
             server.close()
         await gateway.stop(_say_goodbye)
         recorder.close()
+        approval_store.close()
         writer.close()
         store.dispose()
+
+
+async def _measure(query: Query, held: HeldStatement) -> Preview:
+    return await measure(query, held.verdict.facts, held.sql, held.binds, held.search_path, held.bind_formats)
+
+
+def _public_url(config: Config) -> str:
+    """Where browsers find the console; "" without one."""
+    console, address = config.console, config.console_address
+    if console is None or address is None:
+        return ""
+    return console.public_url or f"{'https' if config.tls is not None else 'http'}://{address}"
+
+
+async def _start_console(config: Config, console: Console, gateway: Gateway, index: SqlSessionIndex) -> None:
+    from sallyport.web import app as web
+    from sallyport.web.serve import serve as serve_console
+    from sallyport.web.serve import server_context
+    from sallyport.web.settings import ConsoleSettings, Services
+
+    address = config.console_address
+    if address is None:
+        return
+    wanted = [_issuer(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer]
+    if not wanted:
+        raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
+    secret = None
+    if console.client_secret is not None:
+        secret = await resolve(_reference(console.client_secret, "console.client_secret"))
+    roles = console.roles
+    services = Services(
+        settings=ConsoleSettings(
+            public_url=_public_url(config),
+            issuer=wanted[0],
+            client_id=console.client_id,
+            client_secret=secret,
+            scopes=console.scopes,
+            session_seconds=console.session_seconds,
+            idle_seconds=console.idle_seconds,
+        ),
+        access=Access(
+            {
+                VIEWER: frozenset(roles.viewer),
+                REVIEWER: frozenset(roles.reviewer),
+                AUDITOR: frozenset(roles.auditor),
+                OPERATOR: frozenset(roles.operator),
+            }
+        ),
+        authenticator=gateway.authenticator,
+        sessions=Sessions(config.recording_directory, index),
+        gateway=RunningGateway(gateway),
+        approvals=gateway.approvals,
+    )
+    tls_context = (
+        server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None
+    )
+    listening = asyncio.Event()
+
+    def ready(host: str, port: int) -> None:
+        log.info("console listens", address=f"{host}:{port}")
+        listening.set()
+
+    running = gateway.spawn(
+        serve_console(web.build(services), address.host, address.port, tls_context, ready), "console"
+    )
+    waiting = asyncio.get_running_loop().create_task(listening.wait(), name="console start")
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if running.done():
+        running.result()
 
 
 async def _listen(config: Config, gateway: Gateway) -> asyncio.Server:

@@ -10,6 +10,7 @@ Fails closed: whatever cannot be parsed, resolved or decided comes back as a ref
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -151,6 +152,7 @@ class View:
         started = time.perf_counter()
         verdict = self._judge(sql)
         verdict.seconds = time.perf_counter() - started
+        self.judge_.times.add(verdict.seconds)
         self._remember(sql, verdict)
         return verdict
 
@@ -165,6 +167,7 @@ class View:
         started = time.perf_counter()
         verdict = self._judge(text)
         verdict.seconds = time.perf_counter() - started
+        self.judge_.times.add(verdict.seconds)
         return verdict if verdict.plain else None
 
     def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
@@ -240,7 +243,7 @@ class View:
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
             held=decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None,
-            plain=refusal is None and not kinds and not moves_path,
+            plain=refusal is None and not kinds and not moves_path and not facts.setting_parameters,
         )
 
     def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:
@@ -324,6 +327,25 @@ def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) ->
     return unique if "pg_catalog" in unique else ("pg_catalog", *unique)
 
 
+#: Upper bounds of the histogram of judging times (seconds).
+_TIMES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf)
+
+
+@dataclass(slots=True)
+class JudgeTimes:
+    """How long judging took that no cache answered. ``buckets``: upper bound -> count (not cumulative)."""
+
+    count: int = 0
+    seconds: float = 0.0
+    buckets: dict[float, int] = field(default_factory=dict)
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+        bound = next(b for b in _TIMES if seconds <= b)
+        self.buckets[bound] = self.buckets.get(bound, 0) + 1
+
+
 class Judge:
     """The current catalog and policy of one target, and the views over them. ``generation`` moves with either."""
 
@@ -343,6 +365,7 @@ class Judge:
         self.keys = keys
         self.max_statement_bytes = max_statement_bytes
         self.generation = 0
+        self.times = JudgeTimes()
         self._now = now
         self._bound: BoundPolicy = bind(policy, catalog, target)
         self._views: dict[tuple[object, tuple[str, ...]], View] = {}
@@ -384,6 +407,10 @@ class Judge:
         if any(view.subject_policy.valid_until <= now for view in self._views.values()):
             self._views = {}
             self.generation += 1
+
+    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
+        """(column, mask, filter, tags, exempt groups) of every column that policy masks for somebody here."""
+        return self._bound.masked_columns()
 
     def hourly_use(self, subject: Subject) -> HourlyUse:
         """What the subject read in the last hour, shared by its sessions."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sallyport.config import Config
     from sallyport.core.subject import Subject
     from sallyport.core.yamltext import Document
-    from sallyport.judge import Judge, Verdict, View
+    from sallyport.judge import Judge
     from sallyport.policy.explain import Explanation
     from sallyport.policy.model import Policy
     from sallyport.sql.catalog import CatalogSnapshot
@@ -163,14 +163,9 @@ class _Explaining:
 
         By the judge, as for a simple query. RefusedError when the text cannot be read at all.
         """
-        from sallyport.core.errors import RefusedError
+        from sallyport.operations.explaining import explanations
 
-        judge = self.judge(target)
-        view = judge.view(subject, judge.catalog.default_search_path)
-        script = view.judge(sql.encode())
-        if script.refusal is not None:
-            raise RefusedError(script.refusal)
-        return [_explanation(view, verdict) for verdict in script.statements]
+        return explanations(self.judge(target), subject, sql)
 
     def show(self, sql: str, subject: str, target: str, as_json: bool) -> None:
         who = parse_subject(subject)
@@ -218,17 +213,6 @@ class _Explaining:
         except RefusedError as error:
             return name, differs(expected, [], error.refusal)
         return name, differs(expected, explained, None)
-
-
-def _explanation(view: View, verdict: Verdict) -> Explanation:
-    from sallyport.policy.explain import explain, returned
-
-    policy = view.subject_policy
-    decision = verdict.decision or policy.decide(verdict.facts)
-    plan = view.plan(returned(verdict.facts))
-    specs = tuple(column.spec for column in plan.columns) if plan is not None else ()
-    sql = verdict.sql.decode().strip()
-    return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql)
 
 
 def parse_subject(text: str) -> Subject:

@@ -95,6 +95,18 @@ class BoundPolicy:
     def version(self) -> str:
         return self.policy.version
 
+    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
+        """(``schema.relation.column``, mask, filter, tags, exempt groups), once for each mask that names the column; sorted."""
+        out = []
+        for bound in self.masks:
+            mask = bound.mask
+            exempt = tuple(sorted(mask.exempt.groups)) if mask.exempt else ()
+            for column in bound.columns:
+                tags = self.column_tags.get(column, ())
+                name = self.catalog.column_name(column)
+                out.append((name, mask.spec.kind, mask.filter.value, tags, exempt))
+        return sorted(out)
+
     def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
         again.

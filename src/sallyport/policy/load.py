@@ -395,13 +395,27 @@ class PolicyFile:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._seen = self._mark()
         self.current = load_policy(self.path)
+
+    def _mark(self) -> tuple[int, ...]:
+        """Changes whenever the file may have changed, and costs no reading."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
+
+    def changed(self) -> bool:
+        """Whether a :meth:`reload` has anything to look at."""
+        return self._mark() != self._seen
 
     def reload(self) -> tuple[bool, str | None]:
         """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False,
         text): invalid, old one kept.
         """
         with self._lock:
+            self._seen = self._mark()
             try:
                 new = load_policy(self.path)
             except ConfigError as error:

@@ -96,6 +96,34 @@ class ClientConnection(asyncio.Protocol):
         self._client_held = 0
         self._upstream_paused = self._polling = False
 
+    # -- what others may see -------------------------------------------------------------------------------------
+
+    @property
+    def session(self) -> Session | None:
+        return self._session
+
+    @property
+    def subject(self) -> Subject | None:
+        return self._subject
+
+    @property
+    def id(self) -> str:
+        """The recording's id; "" before the login is done."""
+        return self._recorder.row.id if self._recorder is not None else ""
+
+    @property
+    def target(self) -> str:
+        return self._database.name if self._database is not None else ""
+
+    @property
+    def peer(self) -> str:
+        return self._peer
+
+    @property
+    def started(self) -> float:
+        """Unix seconds."""
+        return self._recorder.row.started if self._recorder is not None else 0.0
+
     # -- the client's transport ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -487,6 +515,8 @@ class ClientConnection(asyncio.Protocol):
             self._recorder.end(reason)
             log.info("session ended", session=self._recorder.row.id, reason=reason)
             self._recorder = None
+        if session is not None:
+            gateway.totals.add(session.counters)
         if self._pid and self._subject is not None:
             gateway.unregister(self._pid, self._subject)
             self._pid = 0

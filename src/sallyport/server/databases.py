@@ -51,6 +51,9 @@ class Database:
         self._check_seconds = check_seconds
         self._max_statement_bytes = max_statement_bytes
         self._client = QueryClient(dialer, _QUERY_SECONDS)
+        self._previews = QueryClient(
+            dialer, _QUERY_SECONDS
+        )  # apart: what fails there must not disturb the catalog
         self._lock = asyncio.Lock()
         self._fingerprint = ""
         self._checked = 0.0
@@ -118,7 +121,7 @@ class Database:
 
     async def query(self, sql: str) -> list[list[str | None]]:
         """One of the gateway's own questions (previews). Raises QueryError, RefusedError."""
-        return await self._client.query(sql)
+        return await self._previews.query(sql)
 
     async def watch(self) -> None:
         """Compare the catalog again and again, for ever."""
@@ -133,3 +136,4 @@ class Database:
 
     async def close(self) -> None:
         await self._client.close()
+        await self._previews.close()

@@ -27,6 +27,7 @@ from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.load import PolicyFile
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement
+from sallyport.session.machine import Counters
 
 if TYPE_CHECKING:
     import ssl
@@ -90,6 +91,8 @@ class Gateway:
         self.stopping = False
         self._policy_problem: str | None = None
         self._sessions: dict[int, tuple[bytes, ClientConnection]] = {}
+        self.totals = Counters()  # of the sessions that have ended
+        self.sessions_total = 0
         self._per_subject: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -136,7 +139,8 @@ class Gateway:
     async def _watch_policy(self) -> None:
         while True:
             await asyncio.sleep(_POLICY_SECONDS)
-            self.reload_policy()
+            if self.policy.changed():
+                self.reload_policy()
             if self.approvals is not None:
                 self.approvals.expire_due()
             for database in self.databases.values():
@@ -174,6 +178,21 @@ class Gateway:
     def sessions(self) -> int:
         return len(self._sessions)
 
+    def connections(self) -> list[ClientConnection]:
+        """Every connection that has logged in."""
+        return [connection for _, connection in self._sessions.values()]
+
+    @property
+    def policy_problem(self) -> str:
+        """Why the policy file as it is now was not taken; "" when it was."""
+        return self._policy_problem or ""
+
+    def readiness(self, database: Database) -> str:
+        """Why a target could not be used now; "" when it could."""
+        if database.judge is None:
+            return "its catalog has not been read yet"
+        return "" if database.readable else "it does not answer"
+
     def admit(self, subject: Subject, most: int | None = None) -> None:
         """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605, SP1801, SP1803) when no further session may start."""
         limits = self.limits
@@ -203,6 +222,7 @@ class Gateway:
                 break
         key = secrets.token_bytes(32 if minor >= 2 else 4)
         self._sessions[pid] = (key, connection)
+        self.sessions_total += 1
         who = (subject.issuer, subject.id)
         self._per_subject[who] = self._per_subject.get(who, 0) + 1
         return pid, key

@@ -12,6 +12,7 @@ from sallyport.session import effects, holding
 from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.session.states import ClientState, Expect
+from sallyport.sql.settings import show_allowed
 from sallyport.wire import frontend
 from sallyport.wire.fields import EncodingError
 
@@ -88,6 +89,8 @@ def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str
                 if isinstance(gate, str):
                     return gate
                 refusal = gate
+    if refusal is None and verdict is not None and verdict.facts.setting_parameters:
+        refusal = _check_settings(verdict, message.params)
     session.unsynced = True
     _bound_queue(session)
     if refusal is not None or prepared is None:
@@ -101,6 +104,21 @@ def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str
     session.portals.assume(name, portal)
     session.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
     session.to_server += data[start:end]
+    return None
+
+
+def _check_settings(verdict: Verdict, params: list[bytes | None]) -> Refusal | None:
+    """Parameters that name a setting (``current_setting($1)``) may only name one that SHOW would show."""
+    for number in sorted(verdict.facts.setting_parameters):
+        value = params[number - 1] if number <= len(params) else None
+        name = value.decode("utf-8", "replace") if value is not None else None
+        if name is not None and not show_allowed(name):
+            return refuse(
+                "SP1103",
+                f"the gateway does not show the setting {name}",
+                f"It is the value of parameter ${number}.",
+                "SHOW shows the settings that may be read.",
+            )
     return None
 
 

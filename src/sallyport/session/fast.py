@@ -45,6 +45,7 @@ def query(session: Session, data: bytes) -> bytes | None:
     except UnicodeDecodeError:
         return None
     verdict = script.statements[0]
+    session.running = text
     number = session.number = session.number + 1
     session.counters.statements += 1
     session.recorder.statement(
@@ -68,6 +69,7 @@ def ask(session: Session, data: bytes) -> bytes | None:
         return None
     number = session.number = session.number + 1
     session.counters.statements += 1
+    session.running = prepared.text
     view = session.view
     session.recorder.statement(
         number,

@@ -81,6 +81,8 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
     )
     ruling, session.ruling = session.ruling, None
     if ruling is None:
+        session.counters.waited += 1
+        session.running = held.sql
         session.block(AskApproval(held))
         return "block"
     return ruling.refusal or ruling.use(held)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sallyport.core.errors import UNKNOWN_NAMES, ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
@@ -108,6 +108,7 @@ class Session:
         self.ruling: Ruling | None = None  # the answer for the held statement that is read next
         self.copy_entry: Entry | None = None
         self.counters = Counters()
+        self.running = ""  # the text of the latest statement
         self._blocked = ""
         self._client_input = bytearray()
         self._server_input = bytearray()
@@ -367,11 +368,12 @@ class Session:
         self.number += 1
         self.counters.statements += 1
         if refusal is not None:
-            self.counters.refused += 1
+            self._count(refusal)
         view = self.view
+        self.running = sql.decode("utf-8", "replace")
         self.recorder.statement(
             self.number,
-            sql.decode("utf-8", "replace"),
+            self.running,
             outcome="allow" if refusal is None else ("hold" if refusal.code.id == "SP1003" else "deny"),
             rule=verdict.rule if verdict is not None else "",
             code="" if refusal is None else refusal.code.id,
@@ -382,6 +384,14 @@ class Session:
             bind_formats=portal.formats if portal is not None else (),
         )
         return self.number
+
+    def _count(self, refusal: Refusal) -> None:
+        counters, code = self.counters, refusal.code.id
+        counters.codes[code] = counters.codes.get(code, 0) + 1
+        if code in ("SP1003", "SP1406"):
+            counters.held += 1
+        else:
+            counters.refused += 1
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -419,8 +429,24 @@ class Counters:
 
     statements: int = 0
     refused: int = 0
+    held: int = 0  # refused because nobody could be asked, or sent for approval
+    waited: int = 0  # kept waiting for approval
     rows: int = 0
     bytes: int = 0
+    codes: dict[str, int] = field(default_factory=dict)  # refusals by code
+
+    def add(self, other: Counters) -> None:
+        self.statements += other.statements
+        self.refused += other.refused
+        self.held += other.held
+        self.waited += other.waited
+        self.rows += other.rows
+        self.bytes += other.bytes
+        for code, count in other.codes.items():
+            self.codes[code] = self.codes.get(code, 0) + count
+
+    def copy(self) -> Counters:
+        return replace(self, codes=dict(self.codes))
 
 
 #: What a handler returns when the message stays unread until ``resume`` or a drained pipeline.
