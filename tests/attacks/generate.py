@@ -161,7 +161,7 @@ def _mutant(dice: random.Random, benign: list[Case]) -> str:
         if dice.random() < 0.5:
             text = re.sub(
                 rf"(?<![\w(]\()\b{public}\b(?!\s*\()",
-                lambda _, m=masked: dice.choice(m) if dice.random() < 0.5 else public,
+                lambda _, m=masked, p=public: dice.choice(m) if dice.random() < 0.5 else p,
                 text,
             )  # type: ignore[misc]
     if text.startswith(("SELECT", "WITH", "TABLE", "VALUES")) and ";;" not in text and dice.random() < 0.3:
@@ -178,5 +178,5 @@ def queries(seed: int, count: int, major: int) -> Iterator[Case]:
             text = _mutant(dice, benign)
         else:
             text = Grammar(dice, dice.choice([0.1, 0.25, 0.5])).statement()
-        restless = {"restless": ""} if re.search(r"\bctid\b|random|reltuples", text) else {}
+        restless = {"restless": ""} if re.search(r"\bctid\b|random|reltuples|EXPLAIN.*pg_", text) else {}
         yield Case("generated", number, text, restless)

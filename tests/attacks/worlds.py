@@ -41,7 +41,7 @@ WRITABLE = (
     "ruled_log",
 )
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_GRAM, _LONG_GRAM = 6, 12
+_GRAM, _DIGITS, _LONG_GRAM = 6, 8, 12
 
 
 def masked_columns() -> dict[str, list[str]]:
@@ -60,6 +60,7 @@ class Canaries:
     def __init__(self) -> None:
         self.wholes: set[bytes] = set()
         self.grams: set[bytes] = set()
+        self.digit_grams: set[bytes] = set()
         self.long_grams: set[bytes] = set()
 
     def text(self, value: str) -> str:
@@ -72,6 +73,10 @@ class Canaries:
             self._cut(derived, self.long_grams, _LONG_GRAM)
         return value
 
+    def number(self, value: str) -> None:
+        """Any eight digits of it in a row: fewer are found in any long number."""
+        self._cut(value.encode(), self.digit_grams, _DIGITS)
+
     def whole(self, value: bytes | str) -> None:
         self.wholes.add(value.lower().encode() if isinstance(value, str) else value)
 
@@ -82,7 +87,7 @@ class Canaries:
     def found(self, data: bytes, said: bytes = b"") -> bytes | None:
         """The first canary in ``data`` that the client did not say itself (``said``)."""
         low, spoken = data.lower(), said.lower()
-        for size, grams in ((_GRAM, self.grams), (_LONG_GRAM, self.long_grams)):
+        for size, grams in ((_GRAM, self.grams), (_DIGITS, self.digit_grams), (_LONG_GRAM, self.long_grams)):
             for i in range(len(low) - size + 1):
                 window = low[i : i + size]
                 if window in grams and window not in spoken:
@@ -123,8 +128,7 @@ def _quoted(text: str, cast: str = "") -> str:
 def _number(low: int, high: int, layout: str = "") -> Callable[[random.Random, bool, Canaries], str]:
     def make(dice: random.Random, longer: bool, canaries: Canaries) -> str:
         value = dice.randrange(low // (100 if longer else 1), high // (100 if longer else 1))
-        if value >= 10**6:
-            canaries.text(str(value))
+        canaries.number(str(value))
         if layout and value >= 2**24:
             canaries.whole(struct.pack(layout, value))
         return str(value)
@@ -170,19 +174,19 @@ _MAKERS: dict[str, Callable[[random.Random, bool, Canaries], str]] = {
     "time": lambda d, n, c: _whole(f"{d.randrange(10, 24)}:{d.randrange(10, 60)}:{d.randrange(10, 60)}.{d.randrange(10**5, 10**6)}", c),
     "interval": lambda d, n, c: _quoted(_number(10**6, 10**7)(d, False, c) + " days"),
     "uuid": _uuid,
-    "jsonb": lambda d, n, c: _quoted('{"k": "%s", "n": %s}' % (_word(d, n, c), _number(10**8, 10**9)(d, n, c))),
-    "_text": lambda d, n, c: _quoted("{%s,%s}" % (_word(d, n, c), _word(d, n, c))),
-    "_int4": lambda d, n, c: _quoted("{%s,%s}" % (_number(10**8, 10**9)(d, n, c), _number(10**8, 10**9)(d, n, c))),
+    "jsonb": lambda d, n, c: _quoted(f'{{"k": "{_word(d, n, c)}", "n": {_number(10**8, 10**9)(d, n, c)}}}'),
+    "_text": lambda d, n, c: _quoted(f"{{{_word(d, n, c)},{_word(d, n, c)}}}"),
+    "_int4": lambda d, n, c: _quoted(f"{{{_number(10**8, 10**9)(d, n, c)},{_number(10**8, 10**9)(d, n, c)}}}"),
     "bytea": lambda d, n, c: _quoted("\\x" + _word(d, n, c).encode().hex()),
     "inet": lambda d, n, c: _whole(f"10.{d.randrange(100, 250)}.{d.randrange(100, 250)}.{d.randrange(100, 250)}", c),
     "macaddr": lambda d, n, c: _whole(":".join(f"{d.randrange(17, 250):02x}" for _ in range(6)), c),
     "mood": lambda d, n, c: _quoted(d.choice(["sad", "ok", "happy"])),
     "bool": lambda d, n, c: d.choice(["true", "false"]),
-    "address": lambda d, n, c: "ROW('%s', '%s')::public.address" % (_word(d, n, c), _word(d, n, c)),
+    "address": lambda d, n, c: f"ROW('{_word(d, n, c)}', '{_word(d, n, c)}')::public.address",
     "varbit": lambda d, n, c: "B'" + "".join(d.choices("01", k=40 if n else 24)) + "'",
-    "point": lambda d, n, c: "point(%s, %s)" % (_number(10**7, 10**8)(d, n, c), _number(10**7, 10**8)(d, n, c)),
-    "daterange": lambda d, n, c: "daterange('%s', '2020-01-01')" % _date(d),
-    "hstore": lambda d, n, c: _quoted('%s=>"%s"' % (_word(d, n, c), _word(d, n, c))),
+    "point": lambda d, n, c: f"point({_number(10**7, 10**8)(d, n, c)}, {_number(10**7, 10**8)(d, n, c)})",
+    "daterange": lambda d, n, c: f"daterange('{_date(d)}', '2020-01-01')",
+    "hstore": lambda d, n, c: _quoted(f'{_word(d, n, c)}=>"{_word(d, n, c)}"'),
     "tsvector": lambda d, n, c: _quoted(f"{_word(d, n, c)} {_word(d, n, c)}"),
 }  # fmt: skip
 _ALIASES = {"varchar": "text", "citext": "text", "zipcode": "text", "json": "jsonb", "bpchar": "char"}

@@ -79,7 +79,7 @@ PREPARE s AS SELECT 1 ;; PREPARE s AS SELECT 2
 --: Settings
 SET application_name = 'benign' ;; SHOW application_name
 SET TIME ZONE 'Europe/Berlin' ;; SELECT '2024-06-01 12:00+00'::timestamptz ;; RESET TimeZone
-SET DateStyle = 'SQL, DMY' ;; SELECT joined FROM people ORDER BY id
+SET DateStyle = 'ISO, DMY' ;; SELECT joined FROM people ORDER BY id
 SET IntervalStyle = 'iso_8601' ;; SELECT interval '1 day 2 hours'
 SET extra_float_digits = 0 ;; SELECT 0.1::float8 + 0.2
 SET bytea_output = 'escape' ;; SELECT 'abc'::bytea
