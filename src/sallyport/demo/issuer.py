@@ -57,7 +57,9 @@ DEMO_CLIENTS: Mapping[str, DemoClient] = {
     "dana-dba": DemoClient(
         "dana", Secret("demo"), ("dba",), "dana@example.com", name="Dana", about="DBA: decides approvals"
     ),
-    "paul-privacy": DemoClient("paul", Secret("demo"), ("privacy",), email="paul@example.com"),
+    "paul-privacy": DemoClient(
+        "paul", Secret("demo"), ("privacy",), "paul@example.com", name="Paul", about="privacy: no role here"
+    ),
     "vera-viewer": DemoClient(
         "vera", Secret("demo"), ("staff",), "vera@example.com", name="Vera", about="colleague: looks on"
     ),

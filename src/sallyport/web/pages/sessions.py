@@ -155,8 +155,8 @@ async def kill(visit: Visit) -> Response:
 
 
 def kill_reason(who: str) -> str:
-    """What the client reads and the recording keeps."""
-    return f"the session was ended by {who}, an operator of the gateway"
+    """Who did it: the client reads it and the recording keeps it. The gateway adds what was done."""
+    return who
 
 
 async def replay(visit: Visit) -> Response:

@@ -1,0 +1,38 @@
+"""A console per module that asks, and browsers' worth of sign-ins through the real issuer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from sallyport.demo.issuer import DevIssuer
+from tests.web.helpers import Browser
+from tests.web.world import World, world
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("console"), issuer) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(place: World) -> Iterator[TestClient]:
+    """Nobody's browser; it has the application's event loop."""
+    with TestClient(place.app, base_url="http://127.0.0.1:8642", follow_redirects=False) as made:
+        yield made
+
+
+@pytest.fixture
+def browser(place: World, client: TestClient) -> Callable[[str], Browser]:
+    """``browser("auditor")``: signed in with that role."""
+
+    def make(role: str) -> Browser:
+        place.app  # noqa: B018
+        client.cookies.clear()
+        client.app.state.console.sign_in_limit._counts.clear()
+        return Browser(client).sign_in(role)
+
+    return make
