@@ -1,0 +1,65 @@
+"""The tables of approvals come to a database that is there already, and wait for no other writer for long."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from sallyport.core.errors import RefusedError
+from sallyport.store import approvals as module
+from sallyport.store import database
+from sallyport.store.approvals import SqlApprovalStore
+from sallyport.store.database import open_database
+from tests.approvals.helpers import House
+
+
+def test_an_older_database_is_migrated(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / database.FILE}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with engine.begin() as connection:
+        row = "('s', 'a', 'i', '[]', '', '', 't', '', '', 1.0, 2.0, '', 0, 0, 0, 0, '', '', 'ended')"
+        connection.execute(sa.text(f"INSERT INTO sessions VALUES {row}"))
+    engine.dispose()
+    engine = open_database(tmp_path)
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT count(*) FROM sessions")).scalar_one() == 1
+    assert SqlApprovalStore(engine).open() == []
+    engine.dispose()
+
+
+def test_decisions_are_on_disk_and_requests_survive_the_process(tmp_path: Path) -> None:
+    """What SQLite is told: FULL for what takes effect, NORMAL for what a crash of the machine may forget."""
+    house = House.open(tmp_path)
+    said: list[str] = []
+    sa.event.listen(house.engine, "before_cursor_execute", lambda c, cur, sql, *rest: said.append(sql))
+    request = house.ask()
+    assert "PRAGMA synchronous = NORMAL" in said and "PRAGMA synchronous = FULL" not in said
+    house.approve(request)
+    assert said.index("PRAGMA synchronous = FULL") < next(
+        i for i, s in enumerate(said) if s.startswith("UPDATE approvals")
+    )
+    house.close()
+
+
+def test_a_locked_database_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT", 50)
+    house = House.open(tmp_path)
+    request = house.ask()
+    with house.engine.connect() as other:
+        other.exec_driver_sql("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        with pytest.raises(RefusedError, match="SP1801"):
+            house.approve(request)
+        assert time.monotonic() - started < 2
+        other.rollback()
+    assert house.approve(request).approvals == 1
+    house.close()
