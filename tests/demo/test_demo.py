@@ -41,10 +41,15 @@ class Demo:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.process = subprocess.Popen(
-            [*_SALLYPORT, "--directory", str(directory)],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+        # As in a shell's background job, whose children have SIGINT ignored; and in a narrow terminal.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self.process = subprocess.Popen(
+                [*_SALLYPORT, "--directory", str(directory)], env={**os.environ, "COLUMNS": "60"},
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            )  # fmt: skip
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert self.process.stdout is not None
         self.output = ""
         for line in self.process.stdout:
@@ -99,6 +104,40 @@ def test_an_agent_connects_with_a_token_of_its_own(demo: Demo) -> None:
     assert done.stdout == "mei.silva1@example.net\n"
 
 
+def test_the_line_to_paste_can_be_pasted(demo: Demo, tmp_path: Path) -> None:
+    """From another directory, by a shell that knows no sallyport, as it was printed."""
+    line = next(line for line in demo.output.splitlines() if line.startswith("PGPASSWORD="))
+    sql = "SELECT email FROM customers WHERE id = 1"
+    done = subprocess.run(
+        f'{line} -X -At -c "{sql}"', shell=True, cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PATH": "/usr/bin:/bin"}, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "m***@example.net\n", done.stderr
+    listing = next(line for line in demo.output.splitlines() if "sessions list --config" in line)
+    done = subprocess.run(listing, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert "claude-agent" in done.stdout, done.stderr
+
+
+def test_a_second_demo_says_what_is_in_its_way(demo: Demo) -> None:
+    done = subprocess.run([*_SALLYPORT, "--directory", str(demo.directory)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sallyport: Another demo runs in {demo.directory}")
+    assert "Nothing of the demo runs" not in done.stdout
+
+
+def test_an_unknown_name_lists_those_there_are(demo: Demo) -> None:
+    command = [*_SALLYPORT, "--token", "--as", "nobody", "--directory", str(demo.directory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--as takes claude-agent, dana-dba, paul-privacy" in done.stderr
+
+
+def test_a_directory_that_cannot_be_made_is_a_clear_error() -> None:
+    done = subprocess.run([*_SALLYPORT, "--directory", "/proc/x"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("sallyport: The demo cannot make its directory /proc/x: ")
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_in_order(demo: Demo, how: signal.Signals) -> None:
     assert len(_left(demo.directory)) >= 3
@@ -138,8 +177,8 @@ def test_a_token_without_a_demo_is_a_clear_error(tmp_path: Path) -> None:
     done = subprocess.run(
         [*_SALLYPORT, "--token", "--directory", str(tmp_path)], capture_output=True, text=True
     )
-    assert done.returncode == 1
-    assert "Start one: sallyport demo" in done.stderr
+    assert done.returncode == 2
+    assert f"No demo has run in {tmp_path}. Start one with: sallyport demo" in done.stderr
 
 
 def test_a_broken_installation_is_a_clear_error() -> None:
@@ -152,6 +191,6 @@ def test_a_broken_installation_is_a_clear_error() -> None:
         [sys.executable, "-c", blocker, "demo", "--once", "--directory", str(scratch_dir("broken"))],
         capture_output=True, text=True, env=env, timeout=60,
     )  # fmt: skip
-    assert done.returncode == 1
-    assert "pip install 'sallyport[demo]'" in done.stderr
+    assert done.returncode == 2
+    assert "pip install '.[demo]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -117,9 +117,12 @@ class FaultProxy:
         except OSError:
             reset = True
         finally:
-            for one in (source, sink):
-                with self._lock:
-                    self._open.discard(one)
+            # Whoever ends first hangs up both, alone: a second shutdown() between the first one's and its
+            # close() would send the FIN that spoils a reset.
+            with self._lock:
+                mine = self._open & {source, sink}
+                self._open -= mine
+            for one in mine:
                 _hang_up(one, reset=reset)
 
     @staticmethod

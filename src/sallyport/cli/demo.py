@@ -30,13 +30,8 @@ def demo(
 
     Everything listens on loopback only and ends with the command.
     """
-    from sallyport.core.errors import SallyportError
     from sallyport.demo import main
 
     if not token:
         raise typer.Exit(main.run(once=once, directory=directory))
-    try:
-        typer.echo(main.token(client, directory))
-    except SallyportError as problem:
-        typer.echo(f"error: {problem}", err=True)
-        raise typer.Exit(1) from None
+    typer.echo(main.token(client, directory))

@@ -2,12 +2,13 @@
 them.
 
 :func:`run` returns the exit status: 0 when every step of the tour showed what it must (and, without
-``once``, when it was ended by Ctrl-C or SIGTERM), 1 otherwise. Whatever happens, nothing is left running.
+``once``, when it was ended by Ctrl-C or SIGTERM), 1 when not, 2 when it could not start. Whatever happens, nothing is left running.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,11 +20,11 @@ from types import FrameType
 import httpx2
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
 
 from sallyport.core.errors import SallyportError
 from sallyport.demo import show, tour
 from sallyport.demo.house import STATE, DemoError, House, State
+from sallyport.demo.issuer import DEMO_CLIENTS
 from sallyport.demo.postgres import bundled
 from sallyport.demo.shop import AGENT_ROLE
 
@@ -32,14 +33,19 @@ AGENT = "claude-agent"
 _TOKEN_SECONDS = 10.0
 #: A session's end reaches the list a moment after it.
 _LISTED_SECONDS = 10.0
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(*, once: bool, directory: Path = DIRECTORY) -> int:
     """Run the demo; returns the exit status. Errors are printed, never raised."""
     console = show.console()
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT as well: a shell that starts the demo in the background has it ignored, and Python leaves that so.
+    before = {number: signal.signal(number, _interrupt) for number in _ENDS}
+    stood = False
     try:
+        _make(directory)
         with House(directory, lambda line: console.print(f"[dim]·[/] {escape(line)}")) as house:
+            stood = True
             good = _tour(console, house)
             if once:
                 return 0 if good else 1
@@ -48,17 +54,30 @@ def run(*, once: bool, directory: Path = DIRECTORY) -> int:
     except KeyboardInterrupt:
         return 1 if once else 0
     except (SallyportError, OSError) as problem:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
+        print(f"sallyport: {problem}", file=sys.stderr)
+        return 1 if stood else 2
     finally:
-        signal.signal(signal.SIGTERM, before)
-        console.print("[dim]· Nothing of the demo runs any more.[/]")
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if stood:
+            console.print("[dim]· Nothing of the demo runs any more.[/]")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the demo the way Ctrl-C does; a second one must not interrupt the tearing down."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """The first Ctrl-C or SIGTERM ends the demo; later ones must not interrupt the tearing down."""
+    for one in _ENDS:
+        signal.signal(one, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DemoError(
+            f"The demo cannot make its directory {directory.resolve()}: {problem.strerror}. "
+            "Choose one that can be written with --directory"
+        ) from None
 
 
 def _tour(console: Console, house: House) -> bool:
@@ -98,7 +117,8 @@ def _replay(console: Console, house: House, began: float, number: int) -> bool:
         return False
     replayed = _sallyport(house, "sessions", "replay", session)
     lines = replayed.stdout.rstrip().splitlines()
-    console.print(f"   [dim]$[/] sallyport sessions replay {session}")
+    command = f"sallyport sessions replay {session} --config {shlex.quote(str(house.config))}"
+    console.print(f"   [dim]$[/] {escape(command)}", soft_wrap=True)
     for line in lines[:14]:
         console.print(f"   {line}", markup=False, no_wrap=True, overflow="ellipsis")
     if len(lines) > 14:
@@ -130,24 +150,39 @@ def _sallyport(house: House, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _invite(console: Console, house: House) -> None:
-    """Say how to connect, and as whom."""
-    psql = "psql" if shutil.which("psql") else str(bundled().program("psql"))
-    sallyport = Path(sys.argv[0]).name if shutil.which("sallyport") else f"{sys.executable} -m sallyport"
-    here = "" if house.directory == DIRECTORY.resolve() else f" --directory {house.directory}"
+    """Say how to connect, and as whom. Commands stand alone on their line, whole, however narrow the terminal:
+    they are there to be copied.
+    """
+    psql = shutil.which("psql") or str(bundled().program("psql"))
+    sallyport = " ".join(shlex.quote(word) for word in _program())
+    token = f"{sallyport} demo --token --directory {shlex.quote(str(house.directory))}"
     where = f"host=127.0.0.1 port={house.port} dbname=shop user=claude"
+    config = shlex.quote(str(house.config))
     lines = (
-        "Connect as an agent would, from another terminal:",
+        "Your turn. Connect as an agent would, from another terminal (each token lasts an hour):",
         "",
-        f'  PGPASSWORD="$({sallyport} demo --token{here})" {psql} "{where}"',
+        f'PGPASSWORD="$({token})" {shlex.quote(psql)} "{where}"',
         "",
-        f"Each token lasts an hour; {sallyport} demo --token{here} prints a new one.",
-        f"--as {', '.join(house.issuer.clients)} gives you somebody else's.",
+        f"To be somebody else, add --as NAME after --token; NAME is one of {', '.join(house.issuer.clients)}.",
+        "What was recorded:",
+        "",
+        f"{sallyport} sessions list --config {config}",
+        f"{sallyport} audit verify --config {config}",
         "",
         f"The rules: {house.directory / 'policy.yaml'} (edit it: it is reloaded at once)",
         f"The log:   {house.gateway.log}",
+        "Ctrl-C ends the demo.",
     )
-    console.print(Panel("\n".join(escape(line) for line in lines), title="Your turn", expand=False))
-    console.print("Ctrl-C ends the demo.")
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _program() -> list[str]:
+    """How this program is called from anywhere: by its absolute path."""
+    called = Path(sys.argv[0])
+    if called.name == "sallyport" and called.is_file():
+        return [str(called.absolute())]
+    return [sys.executable, "-m", "sallyport"]
 
 
 def _stay(console: Console, house: House) -> int:
@@ -164,10 +199,15 @@ def token(client: str, directory: Path = DIRECTORY) -> str:
     """
     issuer = State.load(directory / STATE).issuer
     if not issuer:
-        raise DemoError(f"No demo has run in {directory}. Start one: sallyport demo")
+        raise DemoError(
+            f"No demo has run in {directory.resolve()}. Start one with: sallyport demo; "
+            "or name the directory of the one that runs with --directory"
+        )
+    if client not in DEMO_CLIENTS:
+        raise DemoError(f"Nobody in the demo is called {client!r}. --as takes {', '.join(DEMO_CLIENTS)}")
     form = {"grant_type": "client_credentials", "client_id": client, "client_secret": "demo"}
     try:
-        answer = httpx2.post(f"{issuer}/token", data=form, timeout=_TOKEN_SECONDS)
+        answer = httpx2.post(f"{issuer}/token", data=form, timeout=_TOKEN_SECONDS, trust_env=False)
     except httpx2.HTTPError:
         raise DemoError("The demo does not run. Start it in another terminal: sallyport demo") from None
     if answer.status_code != 200:

