@@ -33,7 +33,8 @@ version: 1
 rules:
   - {name: all, allow: [all], relations: ["public.*"]}
 masks:
-  - {columns: ["public.customers.email", "public.customers.ssn", "public.customers.notes"], with: redact}
+  - {columns: ["public.customers.email"], with: redact, filter: equality}
+  - {columns: ["public.customers.ssn", "public.customers.notes"], with: redact}
 search_paths: ["public", "pg_catalog, public"]
 """
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import ProtocolError
 from sallyport.session.entries import Entry
-from sallyport.session.statements import Portal, same
-from sallyport.session.states import ClientState
+from sallyport.session.statements import Portal, Prepared, same
+from sallyport.session.states import ClientState, Expect
 from sallyport.wire import backend
 
 if TYPE_CHECKING:
@@ -26,10 +26,34 @@ def parse_complete(session: Session, entry: Entry, buffer: Buffer, start: int, e
 def bind_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
     if entry.refusal is not None or entry.portal is None or entry.prepared is None:
         raise ProtocolError("a refused Bind was answered with success")
-    if not same(session.statements.confirmed.get(entry.portal.statement), entry.prepared):
+    actual = session.statements.confirmed.get(entry.portal.statement)
+    if not same(actual, entry.prepared) and not _adopt(session, entry.portal, actual):
         raise ProtocolError("a portal was bound to a statement that is not the one that was judged")
     session.portals.confirm(entry.name, entry.portal)
     session.entries.popleft()
+
+
+def _adopt(session: Session, portal: Portal, actual: Prepared | None) -> bool:
+    """A Parse behind which this Bind was pipelined had failed, so the server bound the statement that had the name before.
+
+    That one was judged too: its plan is taken for what comes, and the recording says so. False when it cannot be.
+    """
+    if (
+        actual is None
+        or actual.view is not session.view
+        or actual.verdict is None
+        or not actual.verdict.plain
+    ):
+        return False
+    concerned = [e for e in session.entries if e.portal is portal]
+    if any(e.assumed for e in concerned):
+        return False
+    portal.prepared, portal.verdict = actual, actual.verdict
+    for entry in concerned:
+        entry.prepared, entry.verdict = actual, actual.verdict
+        if entry.kind is Expect.EXECUTE:
+            session.recorder.note("corrected", f"statement {entry.number} ran as: {actual.text}")
+    return True
 
 
 def close_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:

@@ -66,8 +66,7 @@ def _refuse_parse(
     session.entries.append(Entry(Expect.PARSE, number, None, None, refusal, monotonic()))
     # A failing Parse of the unnamed statement drops the old one; that of a name leaves everything as it is.
     session.to_server += frontend.parse(NOWHERE if name else b"", FAILING_SQL)
-    session.unsynced = True
-    return None
+    return _skip(session)
 
 
 def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
@@ -97,7 +96,7 @@ def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str
         number = session.record(prepared.script if prepared else b"", verdict, refusal, "extended")
         session.entries.append(Entry(Expect.BIND, number, verdict, None, refusal, monotonic()))
         session.to_server += frontend.bind(b"", NOWHERE)
-        return None
+        return _skip(session)
     name = effects.key(message.portal)
     statement = effects.key(message.statement)
     portal = Portal(prepared, verdict, session.view, False, message.params, message.param_formats, statement)
@@ -232,6 +231,13 @@ def _refuse_execute(
     number = session.record(sql, verdict, refusal, "extended", portal)
     session.entries.append(Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic()))
     session.to_server += frontend.execute(NOWHERE)
+    return _skip(session)
+
+
+def _skip(session: Session) -> str | None:
+    """What was just forwarded fails at the server, which then ignores everything until Sync; so does the session, and records nothing of it."""
+    session.unsynced = True
+    session.state = ClientState.SKIPPING
     return None
 
 
