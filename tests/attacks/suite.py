@@ -31,7 +31,9 @@ _KEY = "a key for the attacks' hash masks, long enough"
 
 @dataclass
 class Finding:
-    """Something wrong: what (canary, differs, changed, hang, refused, answer), and the evidence."""
+    """Something wrong: what (canary, differs, changed, hang, fault, refused, answer), and the evidence. A fault of the judge
+    fails closed; it counts like a leak, because what makes the judge stumble has not been judged.
+    """
 
     case: Case | str
     way: str
@@ -206,6 +208,10 @@ class Attacks:
     ) -> list[Finding]:
         residual = case.options.get("residual", "")
         said = b" ".join(step.sql + (step.data or b"") for step in steps)
+        if any("SP1804" in oracles.refusals(answer) for answer in answers):
+            return [
+                Finding(case, way, "fault", "the gateway failed while judging (SP1804); its log says where")
+            ]
         equal = [oracles.normalise(answer, self.bench.databases.late_oid) for answer in answers]
         same = all(one == equal[0] for one in equal)
         for answer in answers[:1] if same else answers:

@@ -163,3 +163,51 @@ SELECT row_number() OVER (), CASE WHEN flag THEN 1 / (id - id) END FROM people
 WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < CASE WHEN (SELECT flag FROM people WHERE id = 1) THEN 3 ELSE 5 END) SELECT n FROM t
 SELECT generate_series(1, CASE WHEN flag THEN 2 ELSE 1 END) FROM people
 SELECT CASE WHEN flag THEN generate_series(1, 2) END FROM people
+--: The same, where PostgreSQL stops evaluating without saying CASE
+SELECT (ssn, 1 / (id - id)) < ('m', 1) FROM people
+SELECT (ssn, nextval('counter')) > ('m', 1) FROM people ;; SELECT last_value FROM counter
+SELECT tags[1 / (id - id)] FROM people WHERE id > 1
+SELECT tags[nextval('counter')::int] FROM people ;; SELECT last_value FROM counter
+SELECT years[1:1 / (id - id)] FROM people WHERE id > 1
+SELECT doc[(1 / (id - id))::text] FROM people WHERE id > 1
+SELECT ssn < ANY (SELECT CASE WHEN z.id = 1 THEN 'm' ELSE (1 / (z.id - z.id))::text END FROM people z ORDER BY z.id) FROM people
+SELECT ssn < ALL (SELECT CASE WHEN z.id = 1 THEN 'm' ELSE (1 / (z.id - z.id))::text END FROM people z ORDER BY z.id) FROM people
+SELECT ssn < ANY (SELECT nextval('counter')::text FROM people z) FROM people ;; SELECT last_value FROM counter
+SELECT salary IN (500000000, nextval('counter')), salary = ANY (ARRAY[1, 1 / (id - id)]) FROM people ;; SELECT last_value FROM counter
+SELECT (ssn, 1) = ANY (SELECT 'm', 1 / (z.id - z.id) FROM people z) FROM people
+SELECT (salary, 1) < ANY (SELECT 500000000, 1 / (z.id - 1) FROM people z ORDER BY z.id DESC) FROM people
+[since 17] SELECT JSON_VALUE(doc, '$.nosuch' RETURNING int DEFAULT 1 / (id - id) ON EMPTY) FROM people
+[since 17] SELECT JSON_VALUE(doc, '$.k' RETURNING int DEFAULT nextval('counter') ON ERROR) FROM people ;; SELECT last_value FROM counter
+[since 17] SELECT JSON_VALUE(jsonb_build_object('f', flag), '$.f' RETURNING int DEFAULT 1 / (id - id) ON ERROR) FROM people
+[since 17] SELECT jt.* FROM people p, JSON_TABLE(doc, '$.k' COLUMNS (x int PATH '$' DEFAULT 1 / 0 ON ERROR)) jt
+SELECT coalesce(ssn, (SELECT name FROM people)) FROM people
+SELECT coalesce(ssn, nextval('counter')::text) FROM people ;; SELECT last_value FROM counter
+SELECT nullif(flag, nextval('counter') > 0), greatest(ssn, nextval('counter')::text) FROM people ;; SELECT last_value FROM counter
+SELECT (flag OR (SELECT count(*) FROM people z WHERE z.id / (z.id - z.id) > 0) > 0) FROM people
+SELECT NOT (flag AND (1 / (id - id)) IS NULL) FROM people
+SELECT (SELECT x FROM (SELECT flag AND 1 / (id - id) > 0 AS x) q) FROM people
+SELECT bool_and(flag AND 1 / (id - 3) > 0) FROM people
+SELECT every(ssn > 'm' OR nextval('counter') > 0) FROM people ;; SELECT last_value FROM counter
+SELECT count(DISTINCT CASE WHEN flag THEN 1 / (id - id) END) FROM people
+SELECT lag(id, CASE WHEN flag THEN 1 / (id - id) ELSE 1 END) OVER (ORDER BY id) FROM people
+SELECT first_value(CASE WHEN flag THEN 1 / (id - id) END) OVER (ORDER BY id) FROM people
+SELECT p.id, q.* FROM people p LEFT JOIN LATERAL (SELECT p.flag AND 1 / (p.id - p.id) > 0 AS x) q ON true
+SELECT c.x FROM people p CROSS JOIN LATERAL (VALUES (CASE WHEN p.flag THEN 1 / (p.id - p.id) END)) c(x)
+WITH c AS (SELECT id, flag AS f FROM people) SELECT f AND 1 / (id - id) > 0 FROM c
+WITH c AS MATERIALIZED (SELECT id, ssn > 'm' AS f FROM people) SELECT CASE f WHEN true THEN nextval('counter') END FROM c ;; SELECT last_value FROM counter
+SELECT q.f AND 1 / (q.id - q.id) > 0 FROM (SELECT id, flag AS f FROM people UNION ALL SELECT id, active FROM people) q
+SELECT f AND 1 / (id - id) > 0 FROM (SELECT id, max(flag::int) = 1 AS f FROM people GROUP BY id) q
+INSERT INTO cards (id, holder, number) VALUES (1, 'x', 'y') ON CONFLICT (id) DO UPDATE SET number = CASE WHEN cards.number > 'm' THEN (1 / 0)::text ELSE 'z' END
+MERGE INTO cards c USING people p ON p.id = c.id WHEN MATCHED THEN UPDATE SET number = CASE WHEN p.flag THEN (1 / (p.id - p.id))::text ELSE 'x' END
+UPDATE cards c SET number = (SELECT CASE WHEN p.flag THEN nextval('counter')::text END FROM people p WHERE p.id = c.id) ;; SELECT last_value FROM counter
+DELETE FROM cards WHERE id = 1 RETURNING number > 'm' AND 1 / (id - id) > 0
+DELETE FROM cards WHERE id = 1 RETURNING CASE WHEN number > 'm' THEN nextval('counter') END ;; SELECT last_value FROM counter
+PREPARE s AS SELECT flag AND 1 / (id - id) > 0 FROM people ;; EXECUTE s
+BEGIN ;; DECLARE c CURSOR FOR SELECT flag AND 1 / (id - id) > 0 FROM people ;; FETCH 1 FROM c
+PREPARE s(bool) AS SELECT $1 AND 1 / (1 - 1) > 0 ;; EXECUTE s((SELECT flag FROM people WHERE id = 1))
+PREPARE s(int) AS SELECT 1 / $1 ;; EXECUTE s((SELECT small FROM people WHERE id = 1))
+[since 17] SELECT JSON_EXISTS(doc, '$ ? (@.n > $x)' PASSING 1 / (id - id) AS x) FROM people WHERE id > 1
+[since 17] SELECT JSON_QUERY(doc, '$.k' PASSING nextval('counter') AS x NULL ON ERROR) FROM people ;; SELECT last_value FROM counter
+[since 17] SELECT jt.x FROM people p, JSON_TABLE(p.doc, '$.k' PASSING nextval('counter') AS y COLUMNS (x text PATH '$')) jt ;; SELECT last_value FROM counter
+SELECT x.v FROM people p LEFT JOIN XMLTABLE('/r' PASSING xmlelement(name r, p.ssn) COLUMNS v int PATH '.' DEFAULT 1 / (p.id - p.id)) x ON true
+SELECT home::text, (home).street || (1 / (id - id))::text FROM people
