@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import logging
 import signal
@@ -15,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 
 import structlog
 
@@ -177,6 +179,28 @@ def load_target_privileges(config: Config, target: str, role: str = "") -> tuple
     return asyncio.run(load())
 
 
+def _only_gateway(data: Path) -> IO[bytes]:
+    """Hold the data directory: a second gateway on it would end the first one's sessions and requests in the books.
+
+    Raises ConfigError when another process has it, or it cannot be made. The lock goes with the process.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = open(data / "gateway.lock", "ab")  # noqa: SIM115 - held for as long as the gateway runs
+    except OSError as error:
+        raise ConfigError(
+            f"the data directory {data} cannot be used: {error.strerror}. Set 'data' to one that can."
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ConfigError(
+            f"another gateway uses the data directory {data}. Stop it, or set 'data' to a directory of its own."
+        ) from None
+    return lock
+
+
 @asynccontextmanager
 async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A gateway that listens; gives it and the address it got. Everything it started ends with the block."""
@@ -188,6 +212,7 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         else None
     )
     keys = await _secrets(config.mask_keys)
+    lock = _only_gateway(config.data_directory)
     store = open_database(config.data_directory)
     writer = Writer(store)
     index = SqlSessionIndex(store, writer)
@@ -233,6 +258,7 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         approval_store.close()
         writer.close()
         store.dispose()
+        lock.close()
 
 
 async def _measure(query: Query, held: HeldStatement) -> Preview:

@@ -165,7 +165,8 @@ def test_what_is_wrong_in_the_configuration_is_one_line(make_gateway: Callable[.
 
     for text, word in (
         (good + "nonsense: 1\n", "nonsense"),
-        (good, "listen"),  # the port is taken by the running one
+        (good, "data directory"),  # it belongs to the running one
+        (good.replace("/var", "/other"), "listen"),  # the port is taken by the running one
         (good.replace("policy.yaml", "missing.yaml"), "missing.yaml"),
     ):
         done = serve(text)

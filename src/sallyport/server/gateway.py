@@ -91,6 +91,7 @@ class Gateway:
         self.stopping = False
         self._policy_problem: str | None = None
         self._sessions: dict[int, tuple[bytes, ClientConnection]] = {}
+        self._epochs: dict[str, str] = {}  # of each target, as approvals were last told
         self.totals = Counters()  # of the sessions that have ended
         self.sessions_total = 0
         self._per_subject: dict[tuple[str, str], int] = {}
@@ -101,6 +102,15 @@ class Gateway:
         return f"{self.console_url}/approvals/{request_id}" if self.console_url else ""
 
     # -- tasks ---------------------------------------------------------------------------------------------------
+
+    def environment_moved(self, database: Database) -> None:
+        """Policy or catalog changed: what was asked, approved or granted under the old ones is void."""
+        if self.approvals is not None and database.judge is not None:
+            self.approvals.environment_moved(
+                database.name,
+                policy_version=database.judge.policy.version,
+                epoch=database.judge.catalog.epoch,
+            )
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something beside; it is kept, and what it raises is logged."""
@@ -146,6 +156,9 @@ class Gateway:
             for database in self.databases.values():
                 if database.judge is not None:
                     database.judge.tick()
+                    if self._epochs.get(database.name) != database.judge.catalog.epoch:
+                        self._epochs[database.name] = database.judge.catalog.epoch
+                        self.environment_moved(database)
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds
@@ -167,6 +180,7 @@ class Gateway:
         for database in self.databases.values():
             try:
                 database.policy_changed()
+                self.environment_moved(database)
             except ConfigError as error:
                 log.error(
                     "policy not bound; the old one stays in force", target=database.name, reason=str(error)
