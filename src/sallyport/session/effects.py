@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
+from sallyport.session.holding import SEND_IT_ITSELF
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
 
@@ -107,6 +108,8 @@ def _execute(session: Session, name: bytes) -> Assumed | Refusal:
     verdict = current_verdict(session, prepared)
     if isinstance(verdict, Refusal):
         return verdict
+    if verdict is not None and verdict.refusal is not None:
+        return SEND_IT_ITSELF  # Parse lets a held statement through, since its Execute waits; SQL's EXECUTE must not run it
     return Assumed(EffectKind.EXECUTE, name, prepared, verdict)
 
 
@@ -117,6 +120,8 @@ def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
     verdict = current_portal_verdict(session, portal)
     if isinstance(verdict, Refusal):
         return verdict
+    if verdict is not None and verdict.refusal is not None:
+        return SEND_IT_ITSELF  # likewise Bind: FETCH runs a bound portal, DELETE ... RETURNING included
     return Assumed(EffectKind.FETCH, name, portal, verdict)
 
 

@@ -40,7 +40,8 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     if holding.held_script(session, script) is not None:
         pass  # it may be prepared, described and bound; its Execute waits for a person
     elif script.refused >= 0:
-        refusal = script.statements[script.refused].refusal if script.statements else script.refusal
+        stopped = script.statements[script.refused] if script.statements else None
+        refusal = holding.refusal_in(session, script, stopped) if stopped is not None else script.refusal
     elif session.special:
         gate = session.gate(verdict)
         if isinstance(gate, str):
@@ -158,6 +159,9 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     _bound_queue(session)
     if portal is None:
         return _refuse_execute(session, b"", None, effects.unknown_portal(message.portal))
+    no = holding.ruled_out(session)
+    if no is not None:
+        return _refuse_execute(session, portal.prepared.script, no[1], no[0], portal)
     current = _still_allowed(session, portal, name)
     if isinstance(current, Refusal):
         return _refuse_execute(session, portal.prepared.script, portal.verdict, current, portal)
@@ -181,6 +185,7 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     if refusal is not None:
         return _refuse_execute(session, portal.prepared.script, verdict, refusal, portal)
     number = session.record(portal.prepared.script, verdict, None, "extended", portal)
+    session.executed = True
     if assumed:
         # What EXECUTE and FETCH name may have changed since the portal was described.
         portal.asked = False
@@ -218,8 +223,11 @@ def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Re
         return current
     if session.portals.confirmed.get(name) is not portal:
         return effects.MOVED_MEANWHILE
-    # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a portal of its own.
-    again = replace(portal, verdict=current, view=session.view, asked=False, described=False, program=None)
+    # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a portal of its own. An approval was
+    # given under the old rules: what is left of the portal is asked about again.
+    again = replace(
+        portal, verdict=current, view=session.view, asked=False, described=False, program=None, approved=False
+    )
     session.portals.confirm(name, again)
     session.portals.assume(name, again)
     return again
@@ -266,7 +274,7 @@ def sync(session: Session, data: bytes | bytearray, start: int, end: int) -> Non
     _bound_queue(session)
     session.entries.append(Entry(Expect.SYNC))
     session.to_server += data[start:end]
-    session.unsynced = False
+    session.unsynced = session.executed = False
     session.state = ClientState.READY
 
 

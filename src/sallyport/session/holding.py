@@ -4,9 +4,9 @@ A held statement pauses its own session: its message stays unread, and is read a
 catalog or a search_path that moved meanwhile is seen; the ruling itself compares what was approved with what would run (``use``). One
 ruling answers one statement, once.
 
-What can be held: a simple Query of one statement, and Execute of a bound portal. A held statement inside a batch, or behind SQL-level PREPARE,
-DECLARE, EXPLAIN or COPY (query), is refused with the advice to send it alone: approving a part of something, or something that can be
-run again and again, would approve more than the reviewer saw.
+What can be held: a simple Query of one statement, and Execute of a bound portal. A held statement inside a batch, behind SQL-level PREPARE,
+DECLARE, EXPLAIN or COPY (query), or reached by SQL-level EXECUTE and FETCH through a name that Parse or Bind made, is refused with the advice
+to send it alone: approving a part of something, or something that can be run again and again, would approve more than the reviewer saw.
 """
 
 from __future__ import annotations
@@ -17,17 +17,28 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import ScriptVerdict, Verdict
+from sallyport.policy.decision import Outcome
+from sallyport.session.states import Expect
 
 if TYPE_CHECKING:
     from sallyport.session.machine import Session
     from sallyport.session.statements import Portal
 
+_RUNS = frozenset({Expect.QUERY, Expect.EXECUTE, Expect.BUNDLE})
 _NO_APPROVAL = refuse("SP1003", "this waits for approval")
 SEND_IT_ALONE = refuse(
     "SP1003",
     "this waits for approval, and cannot wait inside a batch",
     "The message holds other statements as well, and only what a reviewer saw may run.",
     "Send this statement in a message of its own.",
+)
+
+
+SEND_IT_ITSELF = refuse(
+    "SP1003",
+    "this waits for approval, and cannot wait inside another statement",
+    "EXPLAIN, PREPARE, EXECUTE, DECLARE, FETCH and COPY (query) stand for a statement; a reviewer decides about the statement itself.",
+    "Send the statement itself: as a simple query, or with Parse, Bind and Execute.",
 )
 
 
@@ -51,10 +62,32 @@ def _not_approved(held: HeldStatement) -> Refusal | None:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """The answer for one held statement. ``refusal``: why it does not run. ``use``: spends the approval, or says why it does not hold any more."""
+    """The answer for one held statement. ``refusal``: why it does not run, ``verdict``: as it was judged when it was asked about.
+    ``use``: spends the approval, or says why it does not hold any more.
+    """
 
     refusal: Refusal | None
+    verdict: Verdict | None = field(default=None, repr=False)
     use: Callable[[HeldStatement], Refusal | None] = field(default=_not_approved, repr=False)
+
+
+def refusal_in(session: Session, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
+    """Why this statement of a message does not run, where it is not one that waits. None: it is allowed."""
+    if not session.can_hold or verdict.outcome is not Outcome.HOLD:
+        return verdict.refusal
+    if verdict.held:
+        return SEND_IT_ALONE if script.count > 1 else verdict.refusal
+    inside = verdict.decision is not None and verdict.refusal is verdict.decision.refusal
+    return SEND_IT_ITSELF if inside else verdict.refusal
+
+
+def ruled_out(session: Session) -> tuple[Refusal, Verdict | None] | None:
+    """The message that is read now waited and was answered with no: that stands, even where the policy of this moment would not ask any more."""
+    ruling = session.ruling
+    if ruling is None or ruling.refusal is None:
+        return None
+    session.ruling = None
+    return ruling.refusal, ruling.verdict
 
 
 def held_script(session: Session, script: ScriptVerdict) -> Verdict | None:
@@ -69,6 +102,8 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
     """None: approved, run it now. A refusal: do not. "block": ask, and read this message again later."""
     from sallyport.session.commands import AskApproval
 
+    if session.transaction_status == b"E" and not session.entries:
+        return _NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
     held = HeldStatement(
         sql.decode("utf-8", "replace"),
         tuple(portal.params) if portal is not None else None,
@@ -76,7 +111,7 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.search_path,
         session.view.policy_version,
         session.view.epoch,
-        session.transaction_status != b"I",
+        in_transaction(session),
         verdict,
     )
     ruling, session.ruling = session.ruling, None
@@ -86,3 +121,12 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.block(AskApproval(held))
         return "block"
     return ruling.refusal or ruling.use(held)
+
+
+def in_transaction(session: Session) -> bool:
+    """Does the wait keep what earlier statements locked? A pipeline before its Sync is a transaction too; what is not answered yet may have begun one."""
+    return (
+        session.transaction_status != b"I"
+        or session.executed
+        or any(entry.kind in _RUNS and entry.refusal is None for entry in session.entries)
+    )

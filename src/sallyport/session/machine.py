@@ -92,6 +92,7 @@ class Session:
         self.entries: deque[Entry] = deque()
         self.number = 0  # of the latest statement
         self.unsynced = False  # extended-query messages were forwarded since the last Sync
+        self.executed = False  # Execute was forwarded since the last Sync: a transaction is open
         self.path_touched = False  # search_path was changed: the end of the transaction may change it back
         self.path_dirty = False  # search_path may differ from self.search_path
         self.ddl_open = False  # DDL ran and its transaction is not known to be over

@@ -31,6 +31,9 @@ def query(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
     except EncodingError as error:
         return _refuse_all(session, b"", refuse("SP1501", str(error)))
+    no = holding.ruled_out(session)
+    if no is not None:
+        return _refuse_all(session, sql, *no)
     script = session.judge_script(sql)
     if script is None:
         return "block"
@@ -61,7 +64,7 @@ def _query_in_full(
     refused, refusal = script.refused, None
     assumed: dict[int, effects.Assumed] = {}
     for index, verdict in enumerate(script.statements):
-        gate = held_refusal if held is not None else _refusal(session, script, verdict)
+        gate = held_refusal if held is not None else holding.refusal_in(session, script, verdict)
         gate = gate or session.gate(verdict, may_wait=index == 0 and held is None)
         if isinstance(gate, str):
             return gate
@@ -72,12 +75,6 @@ def _query_in_full(
             break
     _forward(session, sql, script, assumed, refused, refusal, data, start, end)
     return None
-
-
-def _refusal(session: Session, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
-    return (
-        holding.SEND_IT_ALONE if session.can_hold and verdict.held and script.count > 1 else verdict.refusal
-    )
 
 
 def _forward(
@@ -111,8 +108,8 @@ def _forward(
     session.entries.append(entry)
 
 
-def _refuse_all(session: Session, sql: bytes, refusal: Refusal) -> str | None:
-    number = session.record(sql, None, refusal, "simple")
+def _refuse_all(session: Session, sql: bytes, refusal: Refusal, verdict: Verdict | None = None) -> str | None:
+    number = session.record(sql, verdict, refusal, "simple")
     entry = Entry(Expect.QUERY, number, None, None, refusal, monotonic())
     session.entries.append(entry)
     session.to_server += frontend.query(FAILING_SQL)
