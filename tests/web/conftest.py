@@ -30,9 +30,8 @@ def browser(place: World, client: TestClient) -> Callable[[str], Browser]:
     """``browser("auditor")``: signed in with that role."""
 
     def make(role: str) -> Browser:
-        place.app  # noqa: B018
         client.cookies.clear()
-        client.app.state.console.sign_in_limit._counts.clear()
+        place.forget_sign_ins()
         return Browser(client).sign_in(role)
 
     return make

@@ -138,13 +138,11 @@ def test_nobody_is_sent_elsewhere(asked: str, given: str) -> None:
     assert local_path(asked) == given
 
 
-def test_sign_ins_are_limited(client: TestClient) -> None:
+def test_sign_ins_are_limited(place: World, client: TestClient) -> None:
     client.cookies.clear()
-    limit = client.app.state.console.sign_in_limit
-    limit._counts.clear()
+    place.forget_sign_ins()
     seen = [client.get("/sign-in/start").status_code for _ in range(25)]
-    limit._counts.clear()
-    limit._total = 0
+    place.forget_sign_ins()
     assert seen.count(303) == 20
     assert seen[-1] == 429
 

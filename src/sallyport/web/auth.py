@@ -61,7 +61,6 @@ async def start(request: Request) -> Response:
 
 async def callback(request: Request) -> Response:
     console = console_of(request)
-    _limit(console, request)
     pending = console.signins.take(request.cookies.get(console.pending_cookie, ""))
     try:
         if pending is None:
@@ -96,6 +95,7 @@ sign_out = action("", _sign_out)
 
 def _limit(console: Console, request: Request) -> None:
     limit, address = console.sign_in_limit, address_of(request)
+    # What comes back counts with its beginning: without one nothing is asked of the issuer.
     if limit.exceeded(address):
         raise HTTPException(
             429,

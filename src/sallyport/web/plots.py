@@ -13,12 +13,12 @@ from markupsafe import Markup, escape
 from sallyport.audit.display import inert
 from sallyport.web.activity import VERDICTS, Minute
 
-_WIDTH, _HEIGHT, _BASE = 640, 150, 126
+_WIDTH, _HEIGHT, _BASE = 1000, 170, 146
 
 
-def _svg(title: str, description: str, body: str, width: int, height: int) -> Markup:
+def _svg(title: str, description: str, body: str, width: int, height: int, kind: str = "plot") -> Markup:
     return Markup(
-        f'<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}. {escape(description)}" '
+        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}. {escape(description)}" '
         f'preserveAspectRatio="xMidYMid meet">{body}</svg>'
     )
 
@@ -55,7 +55,7 @@ def per_minute(minutes: Sequence[Minute]) -> Markup:
             )
     sums = {v: sum(m.counts.get(v, 0) for m in minutes) for v in VERDICTS}
     said = "Last hour: " + ", ".join(f"{count} {verdict}" for verdict, count in sums.items())
-    return _svg("Statements per minute by verdict", said, "".join(body), _WIDTH, _HEIGHT)
+    return _svg("Statements per minute by verdict", said, "".join(body), _WIDTH, _HEIGHT, "plot wide")
 
 
 def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:
@@ -92,9 +92,9 @@ def latency(buckets: Mapping[float, int]) -> Markup:
 
 def short_seconds(seconds: float) -> str:
     if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms"
+        return f"{seconds * 1e3:.3g} ms"
     return f"{seconds:g} s"
 
 

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from sallyport.audit.display import inert
-from sallyport.web.sqltext import highlight, shorten
+from sallyport.web.sqltext import highlight
 
 
 def _finalize(value: Any) -> Any:
@@ -84,7 +84,6 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         sql=highlight,
-        shorten=shorten,
         moment=moment,
         duration=duration,
         cut=cut,

@@ -52,9 +52,3 @@ def highlight(sql: str) -> Markup:
         out.append(f'<span class="sql-{kind}">{shown}</span>' if kind else str(shown))
     out.append(str(escape(text[at:])))
     return Markup("".join(out))
-
-
-def shorten(sql: str, length: int = 160) -> str:
-    """One line of a statement, for lists."""
-    line = " ".join(sql[: length * 4].split())
-    return line if len(line) <= length else line[: length - 1] + "…"

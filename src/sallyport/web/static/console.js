@@ -1,10 +1,9 @@
 // Small comforts. Every page works without this file.
 "use strict";
 
-// A fragment that says "sign in" sends the whole page there.
-document.addEventListener("htmx:after:request", (event) => {
-  const response = event.detail && event.detail.ctx && event.detail.ctx.response;
-  if (response && response.status === 401) {
+// A stream that says "sign in" sends the whole page there (fragments do it by themselves, with HX-Redirect).
+document.addEventListener("htmx:sse:error", (event) => {
+  if (event.detail && event.detail.status === 401) {
     location.assign("/sign-in?next=" + encodeURIComponent(location.pathname));
   }
 });

@@ -1,0 +1,188 @@
+"""The REST interface: who may, what comes back, and a fuzzer that has read the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode, checks
+from starlette.testclient import TestClient
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.web.api import PREFIX
+from sallyport.web.resources import OPERATIONS
+from tests.web.helpers import Browser, bearer
+from tests.web.world import World
+
+
+def test_no_token(client: TestClient) -> None:
+    client.cookies.clear()
+    for one in OPERATIONS:
+        answer = client.request(one.method, PREFIX + one.path.replace("{id}", "x"))
+        assert answer.status_code == 401
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_a_cookie_is_no_token(client: TestClient, place: World) -> None:
+    client.cookies.clear()
+    place.forget_sign_ins()
+    Browser(client).sign_in("auditor")
+    assert client.get(f"{PREFIX}/sessions").status_code == 401
+    client.cookies.clear()
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "", "é"])
+def test_bad_tokens(client: TestClient, place: World, token: str) -> None:
+    headers = {"Authorization": f"Bearer {token}".encode()}
+    assert client.get(f"{PREFIX}/sessions", headers=headers).status_code == 401
+
+
+def test_bad_tokens_are_limited(client: TestClient, issuer: DevIssuer) -> None:
+    limit = client.app.state.console.token_limit
+    try:
+        seen = [
+            client.get(f"{PREFIX}/targets", headers={"Authorization": "Bearer x"}).status_code
+            for _ in range(40)
+        ]
+        assert seen[-1] == 429
+        assert client.get(f"{PREFIX}/targets", headers=bearer(issuer, "viewer")).status_code == 429
+    finally:
+        limit._counts.clear()
+        limit._total = 0
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_every_operation_needs_its_permission(client: TestClient, issuer: DevIssuer, operation: Any) -> None:
+    path = PREFIX + operation.path.replace("{id}", "x")
+    answer = client.request(operation.method, path, headers=bearer(issuer, "nobody"))
+    assert answer.status_code == 403
+    assert operation.permission in answer.json()["detail"]
+
+
+def test_sessions_and_events(client: TestClient, issuer: DevIssuer) -> None:
+    headers = bearer(issuer, "auditor")
+    page = client.get(f"{PREFIX}/sessions?limit=60", headers=headers).json()
+    rest = client.get(
+        f"{PREFIX}/sessions", params={"after": page["next"], "limit": 60}, headers=headers
+    ).json()
+    assert len(page["sessions"]) == 60
+    assert [len(rest["sessions"]), rest["next"]] == [41, None]
+    assert client.get(f"{PREFIX}/sessions/s_first", headers=headers).json()["statements"] == 259
+    kinds: list[str] = []
+    start: int | None = 0
+    while start is not None:
+        answer = client.get(f"{PREFIX}/sessions/s_first/events?start={start}&limit=500", headers=headers)
+        assert answer.text.isascii()
+        events = answer.json()
+        kinds += [one["kind"] for one in events["events"]]
+        start = events["next"]
+    assert kinds[0] == "opened"
+    assert kinds[-1] == "closed"
+    assert kinds.count("resultrow") == 400
+    assert kinds.count("asked") == 259
+
+
+def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None:
+    request = place.ask(77)
+    path = f"{PREFIX}/approvals/{request.id}"
+    dana = bearer(issuer, "reviewer")
+    listed = client.get(f"{PREFIX}/approvals?status=pending", headers=bearer(issuer, "viewer")).json()
+    assert "sql" not in listed["approvals"][0]
+    assert client.get(path, headers=bearer(issuer, "viewer")).status_code == 403
+    assert client.get(path, headers=dana).json()["sql"].endswith("77")
+    assert client.post(f"{path}/decision", json={"approve": False}, headers=dana).status_code == 422
+    assert client.post(f"{path}/decision", json={"approve": "yes"}, headers=dana).status_code == 422
+    assert client.post(f"{path}/decision", json={"approve": True, "x": 1}, headers=dana).status_code == 422
+    assert (
+        client.post(
+            f"{path}/decision", json={"approve": True}, headers=bearer(issuer, "operator")
+        ).status_code
+        == 403
+    )
+    done = client.post(f"{path}/decision", json={"approve": True, "reason": "fine"}, headers=dana)
+    assert done.json()["status"] == "approved"
+    assert done.json()["decisions"][0]["channel"] == "rest"
+    assert client.post(f"{path}/decision", json={"approve": True}, headers=dana).status_code == 409
+
+
+def test_explain(client: TestClient, issuer: DevIssuer) -> None:
+    body = {"target": "shop", "sql": "select email from customers", "subject": {"groups": ["agents"]}}
+    headers = bearer(issuer, "viewer")
+    (one,) = client.post(f"{PREFIX}/policy/explain", json=body, headers=headers).json()["statements"]
+    assert one["outcome"] == "allow"
+    assert one["columns"][0]["mask"] == "email"
+    answer = client.post(f"{PREFIX}/policy/explain", json={**body, "sql": "selec"}, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "SP1101"
+    assert (
+        client.post(f"{PREFIX}/policy/explain", json={**body, "target": "x"}, headers=headers).status_code
+        == 422
+    )
+
+
+def test_kill(client: TestClient, issuer: DevIssuer, place: World) -> None:
+    assert (
+        client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "auditor")).status_code == 403
+    )
+    answer = client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "operator"))
+    assert answer.json() == {"killed": "s_live2"}
+    assert (
+        client.post(f"{PREFIX}/sessions/s_live2/kill", headers=bearer(issuer, "operator")).status_code == 404
+    )
+
+
+def test_the_document_lists_what_is_served(client: TestClient) -> None:
+    document = client.get(f"{PREFIX}/openapi.json").json()
+    served = {
+        (method.lower(), route.path)
+        for route in client.app.routes
+        for method in route.methods
+        if route.path.startswith(PREFIX) and not route.path.endswith("openapi.json") and method != "HEAD"
+    }
+    listed = {(method, path) for path, methods in document["paths"].items() for method in methods}
+    assert listed == served
+
+
+def test_unknown_paths_are_problems(client: TestClient, issuer: DevIssuer) -> None:
+    answer = client.get(f"{PREFIX}/nothing", headers=bearer(issuer, "viewer"))
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
+    answer = client.delete(f"{PREFIX}/sessions", headers=bearer(issuer, "viewer"))
+    assert (answer.status_code, answer.headers["Content-Type"]) == (405, "application/problem+json")
+    assert "GET" in answer.headers["Allow"]
+
+
+@pytest.fixture(scope="module")
+def everything(issuer: DevIssuer, place: World) -> dict[str, str]:
+    """Headers of somebody with every role."""
+    token = issuer.sign(
+        {
+            "iss": issuer.url, "sub": "fuzz", "aud": "sallyport", "exp": 4_000_000_000, "email": "fuzz@example.com",
+            "groups": ["staff", "dba", "audit", "ops"],
+        }
+    )  # fmt: skip
+    return {"Authorization": f"Bearer {token.reveal()}", "Host": "127.0.0.1:8642"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+def test_the_fuzzer_finds_nothing(place: World, everything: dict[str, str], operation: Any) -> None:
+    """No server error, and every answer is as documented: status, content type, shape; nonsense is refused."""
+    schema = schemathesis.openapi.from_asgi(f"{PREFIX}/openapi.json", place.app, headers=everything)
+    what = schema[PREFIX + operation.path][operation.method]
+    for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+        @given(case=what.as_strategy(generation_mode=mode))
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        def fuzz(case: schemathesis.Case) -> None:
+            answer = case.call(headers=everything)
+            case.validate_response(
+                answer,
+                checks=[
+                    checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
+                    checks.response_schema_conformance, checks.negative_data_rejection,
+                ],
+            )  # fmt: skip
+
+        fuzz()

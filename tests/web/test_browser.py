@@ -1,0 +1,236 @@
+"""A real browser: people sign in, look at every page, decide, end a session, replay. Chromium, headless.
+
+``SALLYPORT_SHOTS=directory`` keeps a picture of every page: light, dark, and on a phone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from tests.web.running import running
+from tests.web.world import World
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"
+)
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SHOTS = os.environ.get("SALLYPORT_SHOTS", "")
+PAGES = {
+    "overview": "/",
+    "approvals": "/approvals",
+    "sessions": "/sessions",
+    "session": "/sessions/s_first",
+    "replay": "/sessions/s_first/replay",
+    "policy": "/policy",
+    "targets": "/targets",
+}
+
+
+@pytest.fixture(scope="module")
+def console(tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer) -> Iterator[tuple[World, str]]:
+    with running(tmp_path_factory.mktemp("console"), issuer) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[playwright.Browser]:
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., "playwright.Page"]
+
+
+@pytest.fixture
+def open_page(console: tuple[World, str], chromium: playwright.Browser) -> Iterator[Open]:
+    """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails the test."""
+    world, url = console
+    world.forget_sign_ins()
+    contexts: list[playwright.BrowserContext] = []
+    problems: list[str] = []
+
+    def make(person: str = "", **options: object) -> playwright.Page:
+        context = chromium.new_context(base_url=url, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(8000)
+        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: problems.append(f"a dialog opened: {dialog.message}"))
+        page.on("request", lambda asked: _local(asked.url, problems))
+        if person:
+            page.goto("/")
+            page.get_by_role("link", name="Sign in").click()
+            page.get_by_role("link", name=person).click()
+            page.wait_for_url(f"{url}/")
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    # What a test asks for on purpose (an error page) shows as a failed load.
+    left = [one for one in problems if "Failed to load resource" not in one]
+    assert left == []
+
+
+def _local(url: str, problems: list[str]) -> None:
+    if not re.match(r"(http://127\.0\.0\.1:|data:|about:)", url):
+        problems.append(f"a request left the machine: {url}")
+
+
+def shoot(page: playwright.Page, name: str) -> None:
+    if SHOTS:
+        Path(SHOTS).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("light", {"viewport": {"width": 1280, "height": 860}}),
+        ("dark", {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"}),
+        ("phone", {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}),
+    ],
+)
+def test_every_page(
+    open_page: Open, console: tuple[World, str], kind: str, options: dict[str, object]
+) -> None:
+    anonymous = open_page(**options)
+    anonymous.goto("/sign-in")
+    shoot(anonymous, f"sign-in-{kind}")
+    anonymous.get_by_role("link", name="Sign in").click()
+    shoot(anonymous, f"issuer-{kind}")
+    page = open_page("Adam", **options)
+    for name, path in PAGES.items():
+        page.goto(path)
+        assert page.get_by_role("main").is_visible()
+        assert page.get_by_role("heading", level=1).count() == 1
+        wide = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0, f"{name} is {wide} pixels wider than the window"
+        if name == "replay":
+            page.get_by_role("button", name="Next refusal").click()
+            page.locator("li.scene.refused:not([hidden])").wait_for()
+        shoot(page, f"{name}-{kind}")
+    dana = open_page("Dana", **options)
+    dana.goto(f"/approvals/{console[0].request.id}")
+    shoot(dana, f"approval-{kind}")
+
+
+def test_hostile_text_does_nothing(open_page: Open, console: tuple[World, str]) -> None:
+    for person, paths in (
+        ("Adam", [*PAGES.values(), "/sessions?subject=claude+%3C"]),
+        ("Dana", [f"/approvals/{console[0].request.id}"]),
+    ):
+        page = open_page(person)
+        for path in paths:
+            page.goto(path)
+            page.wait_for_load_state("load")
+            assert page.evaluate("document.querySelectorAll('main script:not([src]), main img').length") == 0
+            text = page.evaluate("document.body.innerText")
+            for raw in ("\u202e", "\u200b", "\x1b", "\x07"):
+                assert raw not in text
+            if path != "/sessions":
+                assert "\\u{202e}gpj" in text, f"{path}: it is shown, as escapes"
+            assert "49" not in re.findall(r"onerror=alert\(2\)>(\S\S)", text), "templates are not evaluated"
+
+
+def test_an_approval_comes_in_and_is_approved(open_page: Open, console: tuple[World, str]) -> None:
+    world, _ = console
+    page = open_page("Dana")
+    page.goto("/approvals")
+    request = world.ask(4711)
+    page.get_by_text("WHERE id = 4711").wait_for()  # by server-sent events: nobody loaded the page again
+    page.locator("li.request", has_text="4711").get_by_role("link").click()
+    page.get_by_label("Reason").fill("seen with the team")
+    page.get_by_role("button", name="Approve").click()
+    page.get_by_text("seen with the team").wait_for()
+    decided = world.approvals.get(request.id)
+    assert decided is not None
+    assert decided.status.value == "approved"
+    assert (decided.decisions[0].reviewer, decided.decisions[0].channel) == ("dana", "web")
+    assert decided.decisions[0].address == "127.0.0.1"
+
+
+def test_a_denial_needs_a_reason(open_page: Open, console: tuple[World, str]) -> None:
+    world, _ = console
+    request = world.ask(4712)
+    page = open_page("Dana")
+    page.goto(f"/approvals/{request.id}")
+    page.get_by_role("button", name="Deny").click()
+    page.get_by_role("alert").wait_for()
+    assert world.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
+    page.get_by_label("Reason").fill("not on a Friday")
+    page.get_by_role("button", name="Deny").click()
+    page.get_by_text("not on a Friday").wait_for()
+    assert world.approvals.get(request.id).status.value == "denied"  # type: ignore[union-attr]
+
+
+def test_a_session_is_ended(open_page: Open, console: tuple[World, str]) -> None:
+    world, _ = console
+    page = open_page("Olga")
+    page.goto("/sessions/s_first")
+    page.get_by_label("Yes: what runs is cancelled").check()
+    page.get_by_role("button", name="End session").click()
+    page.wait_for_url("**/sessions/s_first")
+    page.get_by_role("button", name="End session").wait_for(state="detached")
+    assert ("s_first", "olga@example.com") in world.gateway.killed
+
+
+def test_a_replay_plays_and_pauses(open_page: Open) -> None:
+    page = open_page("Adam")
+    page.goto("/sessions/s_first/replay")
+    visible = page.locator("li.scene:not([hidden])")
+    assert visible.count() == 1
+    page.get_by_label("Pace").select_option("64")
+    page.get_by_role("button", name="Play").click()
+    visible.nth(5).wait_for()
+    page.get_by_role("button", name="Pause").click()
+    before = visible.count()
+    page.wait_for_timeout(300)
+    assert visible.count() == before
+    page.get_by_role("button", name="Next refusal").click()
+    refusal = page.locator("li.scene.refused:not([hidden])")
+    refusal.wait_for()
+    assert "drop table customers" in refusal.inner_text()
+    page.get_by_role("button", name="Next refusal").click()
+    page.get_by_text("No further refusal.").wait_for()
+    assert visible.count() > 700, "it went through the pages to the end"
+
+
+def test_explain(open_page: Open) -> None:
+    page = open_page("Vera")
+    page.goto("/policy")
+    page.get_by_label("Groups").fill("agents")
+    page.get_by_role("textbox", name="Statement").fill("SELECT name, email FROM customers")
+    page.get_by_role("button", name="Explain").click()
+    page.get_by_text("by rule “agents read”").wait_for()
+    assert page.get_by_role("cell", name="email", exact=True).count() >= 1
+    shoot(page, "explain-light")
+
+
+def test_the_keyboard_reaches_everything(open_page: Open) -> None:
+    page = open_page("Vera")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_sign_in_that_ended(open_page: Open) -> None:
+    page = open_page("Vera")
+    page.context.clear_cookies()
+    page.wait_for_url("**/sign-in*", timeout=12_000)  # the overview asks every five seconds

@@ -1,0 +1,278 @@
+"""What pages show: hostile text inert, large recordings in pages, approvals decided under their own rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from markupsafe import Markup
+from starlette.testclient import TestClient
+
+from sallyport.core.clock import ManualClock
+from sallyport.operations.pages import Pager
+from sallyport.operations.ports import GatewayMetrics
+from sallyport.web import plots
+from sallyport.web.activity import Activity
+from sallyport.web.app import build
+from sallyport.web.rendering import environment
+from sallyport.web.sqltext import highlight
+from tests.web.helpers import Browser
+from tests.web.world import EVIL, RAW, World
+
+MakeBrowser = Callable[[str], Browser]
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        ("viewer", "/"), ("viewer", "/overview/live"), ("viewer", "/policy"), ("viewer", "/targets"),
+        ("viewer", "/sessions?subject=claude+%3C"), ("auditor", "/sessions/s_first"),
+        ("auditor", "/sessions/s_first/replay"), ("auditor", "/sessions/s_first/replay/steps"),
+        ("operator", "/sessions/s_first"), ("reviewer", "/approvals"), ("reviewer", "/approvals/REQUEST"),
+        ("reviewer", "/approvals/REQUEST/status"),
+    ],
+)  # fmt: skip
+def test_hostile_text_is_inert(browser: MakeBrowser, place: World, role: str, path: str) -> None:
+    answer = browser(role).get(path.replace("REQUEST", place.request.id))
+    assert answer.status_code == 200
+    for raw in RAW:
+        assert raw not in answer.text
+    if "status" not in path and "?" not in path:  # lists cut long names
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
+        assert "\\u{202e}gpj\\u{200b}\\e]0;owned\\x07" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sessions?subject=EVIL", "/sessions?since=EVIL", "/sessions?after=EVIL", "/EVIL", "/sign-in?next=EVIL"],
+)
+def test_hostile_input_is_inert(browser: MakeBrowser, path: str) -> None:
+    from urllib.parse import quote
+
+    answer = browser("viewer").get(path.replace("EVIL", quote(EVIL)))
+    assert answer.status_code < 500
+    for raw in RAW:
+        assert raw not in answer.text
+
+
+def test_hostile_forms_are_inert(browser: MakeBrowser) -> None:
+    form = dict.fromkeys(("target", "groups", "subject", "agent", "claims", "sql"), EVIL)
+    vera = browser("viewer")
+    for given in (form, {**form, "claims": ""}, {**form, "claims": "", "target": "shop"}):
+        answer = vera.post("/policy/explain", **given)
+        assert answer.status_code in (200, 422)
+        for raw in RAW:
+            assert raw not in answer.text
+
+
+def test_templates_cannot_forget_to_escape() -> None:
+    for name in environment().list_templates():
+        source = environment().loader.get_source(environment(), name)[0]  # type: ignore[union-attr]
+        assert "|safe" not in source.replace(" ", "")
+        assert "autoescape" not in source
+    made = environment().from_string("<p title='{{ a }}'>{{ a }}{{ b }}</p>").render(a=EVIL, b=Markup("<i>"))
+    assert not any(raw in made for raw in RAW)
+    assert made.endswith("<i></p>")
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("select 'a', \"b\"", '<span class="sql-keyword">select</span> <span class="sql-string">&#39;a&#39;</span>, <span class="sql-name">&#34;b&#34;</span>'),
+        ("-- x\nselect 1", '<span class="sql-comment">-- x</span>\n<span class="sql-keyword">select</span> <span class="sql-number">1</span>'),
+        ("$q$ it's $q$", '<span class="sql-string">$q$ it&#39;s $q$</span>'),
+        ("a = $1", 'a = <span class="sql-parameter">$1</span>'),
+        ("'open", '<span class="sql-string">&#39;open</span>'),
+        ("/* open <b>", '<span class="sql-comment">/* open &lt;b&gt;</span>'),
+    ],
+)  # fmt: skip
+def test_highlighting(sql: str, shown: str) -> None:
+    assert highlight(sql) == shown
+
+
+def test_a_comment_in_the_inbox_ends_where_it_ends(browser: MakeBrowser, place: World) -> None:
+    """In one line, a comment would swallow what comes after it."""
+    page = browser("reviewer").get("/approvals").text
+    (shown,) = re.findall(r'<pre class="sql one">(.*?)</pre>', page, re.S)
+    assert '<span class="sql-keyword">WHERE</span>' in shown
+
+
+def test_sessions_come_in_pages(browser: MakeBrowser) -> None:
+    vera = browser("viewer")
+    seen: list[str] = []
+    path = "/sessions"
+    for _ in range(4):
+        page = vera.get(path).text
+        seen += re.findall(r'<span class="mono">(s_\w+)</span>', page)
+        onward = re.search(r'rel="next" href="([^"]+)"', page)
+        if onward is None:
+            break
+        path = onward[1].replace("&amp;", "&")
+    assert len(seen) == len(set(seen)) == 101
+    assert seen[-1] == "s_first", "oldest last"
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("subject=bot-1", 33), ("subject=BOT-1", 33), ("subject=%25", 0), ("verdict=refused", 11), ("target=nowhere", 0),
+        ("status=live", 0), ("until=2001-01-01T00:00", 0), ("since=2001-01-01T00:00&subject=bot-2", 33),
+    ],
+)  # fmt: skip
+def test_search(browser: MakeBrowser, query: str, count: int) -> None:
+    page = browser("viewer").get(f"/sessions?{query}").text
+    assert len(re.findall(r'<span class="mono">s_\w+</span>', page)) == count
+
+
+@pytest.mark.parametrize(
+    "query", ["since=yesterday", "status=x", "verdict=x", "after=x", "after=nan~s", "subject=" + "x" * 301]
+)
+def test_searches_that_make_no_sense(browser: MakeBrowser, query: str) -> None:
+    answer = browser("viewer").get(f"/sessions?{query}")
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+
+
+def test_statements_come_in_pages(browser: MakeBrowser) -> None:
+    olga = browser("operator")
+    numbers: list[int] = []
+    path = "/sessions/s_first"
+    for _ in range(5):
+        page = olga.get(path).text
+        numbers += [int(n) for n in re.findall(r'<tr id="s(\d+)"', page)]
+        onward = re.search(r'rel="next" href="([^"]+)"', page)
+        if onward is None:
+            break
+        path = onward[1]
+    assert numbers == list(range(1, 260))
+
+
+def test_a_replay_comes_in_pages(browser: MakeBrowser) -> None:
+    adam = browser("auditor")
+    rows = refused = 0
+    following: str | None = "0"
+    for _ in range(10):
+        page = adam.get(f"/sessions/s_first/replay/steps?from={following}").text
+        assert len(page) < 1_000_000
+        rows += len(re.findall(r"<td>\d+</td>", page))
+        refused += page.count('class="scene asked refused"')
+        following = re.search(r'data-next="(\d*)"', page)[1]  # type: ignore[index]
+        if not following:
+            break
+    assert rows == 400
+    assert refused == 1
+    assert adam.get("/sessions/s_first/replay/steps?from=999999").text.count("scene") == 0
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/sessions/none", "/sessions/s_fir", "/approvals/none", "/nowhere", "/static/x", "/static/..%2fapp.py"],
+)
+def test_what_is_not_there(browser: MakeBrowser, path: str) -> None:
+    answer = browser("reviewer").get(path)
+    assert answer.status_code == 404
+    assert "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("start", ["-1", "x", "1e3", "9" * 20, "²"])
+def test_positions_that_are_none(browser: MakeBrowser, start: str) -> None:
+    assert browser("operator").get("/sessions/s_first", params={"from": start}).status_code == 422
+
+
+def test_deciding(browser: MakeBrowser, place: World) -> None:
+    request = place.ask(9001)
+    for role in ("viewer", "auditor", "operator"):
+        assert browser(role).post(f"/approvals/{request.id}/decision", decision="approve").status_code == 403
+    dana = browser("reviewer")
+    assert dana.post(f"/approvals/{request.id}/decision", decision="deny").status_code == 422
+    assert dana.post(f"/approvals/{request.id}/decision", decision="perhaps").status_code == 422
+    assert (
+        dana.post(
+            f"/approvals/{request.id}/decision", decision="approve", scope="rule", minutes="x"
+        ).status_code
+        == 422
+    )
+    assert place.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
+    assert dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code == 303
+    assert dana.post(f"/approvals/{request.id}/decision", decision="approve").status_code == 409
+
+
+def test_approving_ahead_and_ending_it(browser: MakeBrowser, place: World) -> None:
+    request = place.ask(9002)
+    dana = browser("reviewer")
+    answer = dana.post(
+        f"/approvals/{request.id}/decision", decision="approve", scope="statement", minutes="30"
+    )
+    assert answer.status_code == 303
+    (grant,) = place.approvals.grants()
+    assert "Approved ahead" in dana.get("/approvals").text
+    assert dana.post(f"/grants/{grant.id}/revoke").status_code == 303
+    assert "Approved ahead" not in dana.get("/approvals").text
+
+
+def test_without_approvals(place: World) -> None:
+    with TestClient(
+        build(replace(place.services, approvals=None)),
+        base_url="http://127.0.0.1:8642",
+        follow_redirects=False,
+    ) as client:
+        vera = Browser(client).sign_in("viewer")
+        assert "not configured" in vera.get("/approvals").text
+        assert "not configured" in vera.get("/").text
+
+
+def test_probes_and_metrics(client: TestClient, place: World) -> None:
+    assert client.get("/healthz").text == "ok\n"
+    assert client.get("/readyz").status_code == 200
+    place.gateway.problem = "the recording cannot be written"
+    assert client.get("/readyz").status_code == 503
+    place.gateway.problem = ""
+    text = client.get("/metrics").text
+    assert 'sallyport_statements_total{verdict="deny"} 57.0' in text
+    assert 'sallyport_judge_seconds_bucket{le="0.0005"} 1170.0' in text
+    assert 'sallyport_judge_seconds_bucket{le="+Inf"} 1251.0' in text
+    assert "sallyport_verdict_cache_hits_total 1600.0" in text
+    assert "alert(1)" not in text
+
+
+def test_activity() -> None:
+    clock = ManualClock(time=1_700_000_040.0)
+    counts: dict[str, int] = {"allow": 10}
+    activity = Activity(lambda: GatewayMetrics(statements=dict(counts)), clock)
+    activity.sample()
+    counts["allow"] = 15
+    clock.advance(120)
+    hour = activity.hour()
+    assert len(hour) == 60
+    assert [sum(m.counts.values()) for m in hour[-3:]] == [10, 0, 5]
+
+
+def test_plots_say_what_they_show() -> None:
+    made = plots.bars("Top <b>", [(EVIL, EVIL, 3), ("SP1001", "", 0)])
+    assert 'role="img"' in made
+    assert not any(raw in made for raw in RAW)
+    assert plots.percentile({0.1: 1, 0.2: 98, 0.3: 1}, 0.99) == 0.2
+    assert plots.percentile({}, 0.5) is None
+    assert "style=" not in made
+
+
+def test_the_pager_goes_on_where_it_was() -> None:
+    made: list[int] = []
+
+    def source() -> list[int]:
+        made.append(1)
+        return list(range(10))
+
+    pager = Pager(kept=2)
+    assert pager.page("a", source, 0, 4).items == (0, 1, 2, 3)
+    assert pager.page("a", source, 4, 4).next == 8
+    assert len(made) == 1
+    last = pager.page("a", source, 8, 4)
+    assert (last.items, last.next) == ((8, 9), None)
+    assert pager.page("a", source, 2, 2).items == (2, 3), "back"
+    assert len(made) == 2
+    assert pager.page("a", source, 50, 2).items == ()
+    heavy = pager.page("b", source, 0, 10, weigh=lambda n: 10, most=30)
+    assert (len(heavy.items), heavy.next) == (3, 3)
