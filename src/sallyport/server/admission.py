@@ -9,8 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import structlog
+
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
+from sallyport.identity.jwt import printable
 from sallyport.judge import Judge
 from sallyport.server.databases import Database
 from sallyport.server.upstream import UpstreamLink
@@ -20,6 +23,8 @@ from sallyport.sql.settings import STARTUP, classify_setting
 
 if TYPE_CHECKING:
     from sallyport.server.gateway import Gateway
+
+log = structlog.get_logger("sallyport.admission")
 
 #: Checked to be UTF-8 under any of its names when the StartupMessage was read.
 _ANY_SPELLING = frozenset({"client_encoding"})
@@ -58,9 +63,17 @@ async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subje
     )
     database = gateway.databases.get(request.target)
     if database is None:
+        log.info("no such target", subject=subject.id, asked=printable(request.target, 100))
         raise RefusedError(unknown)
     judge = await database.ready()
     if not judge.subject_policy(subject).may_connect:
+        log.info(
+            "no rule lets this subject in",
+            subject=subject.id,
+            issuer=subject.issuer,
+            groups=sorted(subject.groups),
+            target=database.name,
+        )
         raise RefusedError(unknown)
     return database, judge
 

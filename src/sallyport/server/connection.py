@@ -17,6 +17,7 @@ from sallyport.audit.recording import SessionRecording
 from sallyport.core.errors import ProtocolError, RefusedError, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
+from sallyport.identity.authenticate import LoginRefused
 from sallyport.server.admission import Admitted, admit
 from sallyport.server.databases import Database
 from sallyport.server.gateway import CANCEL, Gateway
@@ -249,7 +250,14 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.admit(admitted.subject)  # others may have come in meanwhile
             self._begin(admitted, request)
         except RefusedError as error:
-            log.info("login refused", peer=self._peer, code=error.refusal.code.id, target=request.target)
+            if not isinstance(error, LoginRefused):  # that one is in the log already, with its reason
+                log.info(
+                    "login refused",
+                    peer=self._peer,
+                    code=error.refusal.code.id,
+                    target=request.target,
+                    reason=getattr(error, "reason", "") or error.refusal.message,
+                )
             if admitted is not None:
                 admitted.link.abort()
             self._refuse(error.refusal)
@@ -316,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
         if session is None:
             return
         seen = (session.number, session.counters.bytes, session.client_backlog, len(session.entries))
-        if seen != self._seen or session.entries:
+        if seen != self._seen or session.entries or session.blocked == AskApproval.__name__:
             self._seen, self._active = seen, now
         elif now - self._active > seconds:
             self.shut(

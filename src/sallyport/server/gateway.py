@@ -59,6 +59,7 @@ class GatewayLimits:
     session_seconds: float = 0.0
     idle_seconds: float = 0.0
     held_in_transaction_seconds: float = 60.0
+    held_reminder_seconds: float = 60.0
     recorder_backlog_bytes: int = 64 << 20
     session_backlog_bytes: int = 8 << 20
 

@@ -1,6 +1,7 @@
 """One connection's held statement: asking people, telling the client, and bringing the answer back.
 
-The client gets a NOTICE at once and reminders; it may cancel, and its disappearance withdraws the request. Whatever ends the wait ends it once.
+The client gets a NOTICE at once and reminders; it may cancel, and its disappearance withdraws the request; a gateway that stops voids it.
+Whatever ends the wait ends it once. The session's recording gets the request, its preview, every decision with who, when, whence and why, and the end.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ import structlog
 
 from sallyport.approvals.problems import refusal_of, sent_for_approval
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.states import Binding, Request, Status
+from sallyport.approvals.states import Binding, Decision, Preview, Request, Status, plain
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Rule
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement, Ruling
+from sallyport.session.states import ClientState
 
 if TYPE_CHECKING:
+    from sallyport.judge import Verdict
     from sallyport.server.gateway import Gateway
     from sallyport.session.machine import Session
 
 log = structlog.get_logger("sallyport.approvals")
-
-_REMIND_SECONDS = 60.0
 
 CANCELLED = refuse(
     "SP1403",
@@ -58,29 +59,33 @@ class Waiting:
         self._session_id = session_id
         self._flush = flush
         self._request = ""  # the id of what is waited for
+        self._verdict: Verdict | None = None  # of the statement that waits
+        self._noted = 0  # decisions that are in the recording
         self._stop: Callable[[], None] | None = None
         self._reminder: asyncio.TimerHandle | None = None
 
     def ask(self, held: HeldStatement) -> None:
         """Find an approval that is there already, or ask for one."""
         rule = self._rule(held)
+        self._verdict, self._noted = held.verdict, 0
         try:
             if rule is None or rule.reviewers is None or not rule.reviewers.groups:
                 raise RefusedError(held.verdict.refusal or refuse("SP1003", "this waits for approval"))
             self._ask(held, rule)
         except RefusedError as error:
-            self._answer(Ruling(error.refusal))
+            self._answer(self._no(error.refusal))
 
     def _ask(self, held: HeldStatement, rule: Rule) -> None:
         binding = self._binding(held)
         kind, touches = held.verdict.facts.kind, self._touches(held)
         found = self._approvals.claim(binding, rule=rule.name, kind=kind, touches=touches)
         if found is not None:
-            self._answer(self._approved(found))
+            self._note(found)
+            self._answer(self._approved(found), found.id)
             return
         groups, quorum = (rule.reviewers.groups, rule.reviewers.quorum) if rule.reviewers else ((), 1)
         seconds = rule.expires
-        if held.in_transaction:
+        if held.in_transaction and rule.mode != "async":  # what was sent for approval keeps nothing locked
             seconds = min(seconds, self._gateway.limits.held_in_transaction_seconds)
         request = self._approvals.ask(
             binding,
@@ -94,14 +99,17 @@ class Waiting:
             touches=touches,
             in_transaction=held.in_transaction,
         )
-        self._session.recorder.note("approval", f"{request.id} asked for by rule {rule.name!r}")
+        self._session.recorder.note("approval", _asked(request))
         self._gateway.spawn(self._measure(request, held), "preview")
         if request.mode == "async":
-            self._answer(Ruling(sent_for_approval(request, self._gateway.approval_address(request.id))))
+            self._answer(self._no(sent_for_approval(request, self._gateway.approval_address(request.id))))
             return
         self._request = request.id
         self._stop = self._approvals.watch(request.id, self._changed)
         self._tell(request)
+        now = self._approvals.get(request.id)
+        if now is not None and now.status is not Status.PENDING:
+            self._changed(now)  # it was decided before anybody watched
 
     async def _measure(self, request: Request, held: HeldStatement) -> None:
         measure = self._gateway.measure
@@ -110,6 +118,8 @@ class Waiting:
         preview = await measure(self._database.query, held)
         try:
             self._approvals.previewed(request.id, preview)
+            if self._session.state is not ClientState.CLOSED:
+                self._session.recorder.note("approval", f"{request.id} preview: {_measured(preview)}")
         except RefusedError as error:
             log.info("preview came too late", request=request.id, reason=str(error))
 
@@ -123,31 +133,57 @@ class Waiting:
             + "Cancel the statement to withdraw the request.",
         )
         self._flush()
-        self._reminder = asyncio.get_running_loop().call_later(_REMIND_SECONDS, self._tell, request)
+        seconds = self._gateway.limits.held_reminder_seconds
+        self._reminder = asyncio.get_running_loop().call_later(seconds, self._tell, request)
 
     def _changed(self, request: Request) -> None:
-        if request.id != self._request or request.status is Status.PENDING:
+        if request.id != self._request:
             return
-        who = ", ".join(d.email or d.reviewer for d in request.decisions)
-        self._session.recorder.note(
-            "approval", f"{request.id} {request.status.value}" + (f" by {who}" if who else "")
-        )
+        self._note(request)
+        if request.status is Status.PENDING:
+            return
         if request.status is Status.APPROVED:
+            who = ", ".join(plain(d.email or d.reviewer, 200) for d in request.decisions)
             self._session.say(f"approval {request.id}: approved by {who}")
-            self._answer(self._approved(request))
+            self._answer(self._approved(request), request.id)
         else:
-            self._answer(Ruling(refusal_of(request)))
+            self._answer(self._no(refusal_of(request)))
 
     def _approved(self, request: Request) -> Ruling:
         def use(held: HeldStatement) -> Refusal | None:
             return self._approvals.use(request.id, self._binding(held))
 
-        return Ruling(None, use)
+        return Ruling(None, self._verdict, use)
 
-    def _answer(self, ruling: Ruling) -> None:
+    def _no(self, refusal: Refusal) -> Ruling:
+        return Ruling(refusal, self._verdict)
+
+    def _answer(self, ruling: Ruling, approved: str = "") -> None:
+        """``approved``: the request that lets it run. Where it was not needed (the policy of now allows or refuses it), it is void."""
         self._release()
         self._session.ruled(ruling)
+        if approved:
+            self._end(self._approvals.void, approved, "the statement was judged again and did not need it")
+            ended = self._approvals.get(approved)
+            if ended is not None:
+                self._session.recorder.note("approval", _ended(ended))
         self._flush()
+
+    def _note(self, request: Request) -> None:
+        """Everything about the request that this session's recording does not have yet."""
+        note = self._session.recorder.note
+        for decision in request.decisions[self._noted :]:
+            note("approval", _decided(request, decision))
+        self._noted = len(request.decisions)
+        if request.status not in (Status.PENDING, Status.APPROVED, Status.DENIED):
+            note("approval", _ended(request))
+
+    def _end(self, how: Callable[[str, str], Request], request_id: str, reason: str) -> None:
+        """Withdraw or void. What cannot be stored is logged: the wait is over all the same, and no approval for it can be used."""
+        try:
+            how(request_id, reason)
+        except RefusedError as error:
+            log.error("the end of a request is not stored", request=request_id, reason=str(error))
 
     def _release(self) -> str:
         request, self._request = self._request, ""
@@ -164,16 +200,21 @@ class Waiting:
         request = self._release()
         if not request:
             return False
-        self._approvals.withdraw(request, "the client cancelled the statement")
-        self._session.ruled(Ruling(CANCELLED))
+        self._end(self._approvals.withdraw, request, "the client cancelled the statement")
+        self._session.recorder.note("approval", f"{request} withdrawn: the client cancelled the statement")
+        self._session.ruled(self._no(CANCELLED))
         self._flush()
         return True
 
     def gone(self, reason: str) -> None:
         """The session is over: nobody waits any more."""
         request = self._release()
-        if request:
-            self._approvals.withdraw(request, reason)
+        if not request:
+            return
+        end = self._approvals.void if self._gateway.stopping else self._approvals.withdraw
+        self._end(end, request, reason)
+        word = "void" if self._gateway.stopping else "withdrawn"
+        self._session.recorder.note("approval", f"{request} {word}: {reason}")
 
     # -- describing ----------------------------------------------------------------------------------------------
 
@@ -206,3 +247,36 @@ class Waiting:
             if access.relation in relations
         ]
         return tuple(dict.fromkeys(found))
+
+
+# -- what the recording says ---------------------------------------------------------------------------------------------
+
+
+def _asked(request: Request) -> str:
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(request.expires_at))
+    who = f"{request.quorum} of {', '.join(request.reviewers)}"
+    inside = ", inside an open transaction" if request.in_transaction else ""
+    touches = ", ".join(request.touches) or request.kind
+    return f'{request.id} asked for by rule "{request.rule}" ({request.mode}{inside}): {touches}; {who} decide until {until}'
+
+
+def _measured(preview: Preview) -> str:
+    parts = [f"{preview.rows} rows" if preview.rows is not None else "rows not counted"]
+    parts += [f"lock {lock}" for lock in preview.locks]
+    parts += [f"depends: {dependant}" for dependant in preview.dependants]
+    parts += [f"not known: {problem}" for problem in preview.problems]
+    return "; ".join(parts) + (f"; plan {preview.plan}" if preview.plan else "")
+
+
+def _decided(request: Request, decision: Decision) -> str:
+    word = "approved" if decision.approve else "denied"
+    who = plain(decision.email or decision.reviewer, 200)
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(decision.at))
+    where = f" from {decision.address}" if decision.address else ""
+    why = f": {plain(decision.reason, 2000)}" if decision.reason else ""
+    return f"{request.id} {word} by {who} ({decision.issuer}) at {when} over {decision.channel}{where}{why}"
+
+
+def _ended(request: Request) -> str:
+    why = f": {plain(request.void_reason, 1000)}" if request.void_reason else ""
+    return f"{request.id} {request.status.value}{why}"
