@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,7 @@ class Verdict:
     resolves_names: bool = True
     held: bool = False  # a rule holds it, and nothing else stands against it
     plain: bool = False  # allowed, and without any effect on the session: the hot path
+    masked_columns: tuple[str, ...] = ()  # schema.relation.column of what is masked in its rows
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = field(default_factory=dict)
 
@@ -234,6 +236,7 @@ class View:
             outcome=Outcome.ALLOW if refusal is None else _worst(decision.outcome),
             rule=decision.rule,
             plan=self.plan(facts.columns),
+            masked_columns=self._masked_columns(facts),
             inner=inner,
             scrub=self._scrub(facts),
             opaque=self._opaque(facts),
@@ -254,9 +257,15 @@ class View:
             refusal=None,
             outcome=Outcome.ALLOW,
             plan=self.plan(facts.columns),
+            masked_columns=self._masked_columns(facts),
             scrub=self._scrub(facts),
             opaque=self._opaque(facts),
         )
+
+    def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
+        masks = self.subject_policy.masks
+        found = {source for column in facts.columns or () for source in column.sources if source in masks}
+        return tuple(sorted(self.catalog.column_name(source) for source in found))
 
     def plan(self, columns: tuple[OutputColumn, ...] | None) -> MaskPlan | None:
         if columns is None:
@@ -366,6 +375,7 @@ class Judge:
         self.max_statement_bytes = max_statement_bytes
         self.generation = 0
         self.times = JudgeTimes()
+        self.masked: Counter[str] = Counter()  # rows that came back masked, by masked column
         self._now = now
         self._bound: BoundPolicy = bind(policy, catalog, target)
         self._views: dict[tuple[object, tuple[str, ...]], View] = {}

@@ -68,8 +68,10 @@ class RunningGateway:
         statements = totals.statements
         buckets: Counter[float] = Counter()
         seconds = misses = 0.0
+        masked: Counter[str] = Counter()
         for database in gateway.databases.values():
             if database.judge is not None:
+                masked.update(database.judge.masked)
                 times = database.judge.times
                 buckets.update(times.buckets)
                 seconds += times.seconds
@@ -83,6 +85,7 @@ class RunningGateway:
                 "hold": totals.held + totals.waited,
             },
             refusals=dict(totals.codes),
+            masked=dict(masked),
             judge_buckets=dict(buckets),
             judge_seconds=seconds,
             cache_hits=max(0, statements - int(misses)),

@@ -129,6 +129,8 @@ def reply(session: Session, data: bytes) -> bytes | None:
     session.entries.popleft()
     tag = data[ended + 5 : completed - 1].decode("ascii", "replace")
     session.recorder.answered(entry.number, body, tag, rows, monotonic() - entry.started)
+    if rows and verdict.masked_columns:
+        session.count_masked(verdict.masked_columns, rows)
     counters = session.counters
     counters.rows += rows
     counters.bytes += ended - described

@@ -386,6 +386,12 @@ class Session:
         )
         return self.number
 
+    def count_masked(self, columns: tuple[str, ...], rows: int) -> None:
+        """Rows came back with these columns masked."""
+        masked = self.judge.masked
+        for column in columns:
+            masked[column] += rows
+
     def _count(self, refusal: Refusal) -> None:
         counters, code = self.counters, refusal.code.id
         counters.codes[code] = counters.codes.get(code, 0) + 1

@@ -162,6 +162,9 @@ def _complete(session: Session) -> None:
         return
     entry, tag, sqlstate = completed
     session.counters.rows += entry.rows
+    verdict = results.row_verdict(entry)
+    if entry.rows and verdict is not None and verdict.masked_columns:
+        session.count_masked(verdict.masked_columns, entry.rows)
     session.counters.bytes += entry.size
     if entry.number:
         outcome = sqlstate or entry.withheld
