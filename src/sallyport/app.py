@@ -143,6 +143,8 @@ def _limits(config: Config) -> GatewayLimits:
         max_row_bytes=limits.max_row_bytes,
         session_seconds=limits.session_seconds,
         idle_seconds=limits.idle_seconds,
+        held_in_transaction_seconds=limits.held_in_transaction_seconds,
+        held_reminder_seconds=limits.held_reminder_seconds,
     )
 
 

@@ -124,6 +124,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_statement_bytes: int = 1024 * 1024
     session_seconds: float = 8 * 3600.0
     idle_seconds: float = 3600.0
+    held_in_transaction_seconds: float = 60.0
+    held_reminder_seconds: float = 60.0
 
 
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
