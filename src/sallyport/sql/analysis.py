@@ -116,6 +116,7 @@ class Analysis:
         self.inner: StatementFacts | None = None
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
+        self.setting_parameters: set[int] = set()
         self.settings: list[SettingChange] = []
         self.effects: list[Effect] = []
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
@@ -331,6 +332,7 @@ class Analysis:
             inner=self.inner,
             copy_format=self.copy_format,
             touched=frozenset(self.touched | self.seen),
+            setting_parameters=frozenset(self.setting_parameters),
         )
 
 

@@ -21,7 +21,9 @@ from sallyport.sql.types import (
     BOOL,
     BPCHAR,
     MODIFIED,
+    NAME,
     NUMERIC,
+    TEXT,
     TIME,
     TIMESTAMP,
     TIMESTAMPTZ,
@@ -34,6 +36,8 @@ _TYPE_NAME = fields("names typemod typmods arrayBounds")
 EQUALS = ("=",)
 #: Explicit casts with a length truncate and never fail.
 _TRUNCATED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT})
+#: A parameter cast to one of these is the text that the client sends.
+_TEXTS = frozenset({TEXT, VARCHAR, NAME})
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
@@ -193,7 +197,8 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         a.risks += 1
         a.influence(value.sources, Clause.MAY_FAIL, False, at)
     if value.constant and not found.users:
-        return Value(type=target, constant=True, literal=value.literal)
+        named = value.parameter if target in _TEXTS and not modified else 0
+        return Value(type=target, constant=True, literal=value.literal, parameter=named)
     return result(found, (value,), target)
 
 

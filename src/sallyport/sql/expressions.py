@@ -10,7 +10,6 @@ from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import (
     CONSTANT,
     NONE,
-    PARAMETER,
     UNKNOWN_TYPE,
     Field,
     Sources,
@@ -61,7 +60,7 @@ def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
 
 @on("ParamRef", "number")
 def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
-    return PARAMETER
+    return Value(constant=True, parameter=node.get("number", 0))
 
 
 @on("A_Expr", "kind name lexpr rexpr rexpr_list_start rexpr_list_end")

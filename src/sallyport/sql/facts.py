@@ -193,3 +193,5 @@ class StatementFacts:
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed
     touched: frozenset[ColumnId] = field(default=frozenset())
+    #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
+    setting_parameters: frozenset[int] = frozenset()

@@ -6,7 +6,8 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.expressions import order
-from sallyport.sql.facts import Clause, SettingChange
+from sallyport.sql.facts import Clause, Dependence, SettingChange
+from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.missing import missing_function
 from sallyport.sql.nodes import fields, position, strings
@@ -55,6 +56,9 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
     if special is not None and found.found and not found.users:
         special(a, found, values, at)
         found = found._replace(reason="")
+    if found.reason and _locks_a_constant(found, values):
+        found = found._replace(reason="")
+        a.risks += 1
     judge(a, found, f"function {'.'.join(names)}", values, at)
     if found.returns_set and not in_from:
         a.influence(union(values), Clause.ROW_COUNT, False, at)
@@ -63,6 +67,13 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
     if "over" in node:
         window(a, node["over"], scope)
     return _with_row(found, result(found, values)), found
+
+
+def _locks_a_constant(found: Resolved, values: list[Value]) -> bool:
+    """Advisory locks on keys that are not computed from data are what migration tools use them for."""
+    if found.users or not all(classify(f).special == "constants" for f in found.candidates):
+        return False
+    return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
 
 
 def _with_row(found: Resolved, value: Value) -> Value:
@@ -157,6 +168,9 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
 
 def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     name = values[0].literal if values and values[0].constant else None
+    if values and values[0].parameter and not a.is_nested:
+        a.setting_parameters.add(values[0].parameter)
+        return
     if name is None and a.against_access_method and all(value.constant for value in values):
         return
     if name is None or not show_allowed(name.lower()):
@@ -169,10 +183,11 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
 
 
 def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
-    if found.reason:
+    sets = all(f.name == "setval" for f in found.candidates)
+    if found.reason and (not sets or union(values) or any(v.dependence is Dependence.OPAQUE for v in values)):
         a.unknown("SP1103", f"allow this sequence function: it {found.reason}", position=at)
         return
-    if not found.writes:
+    if not found.writes and not sets:
         return
     text = values[0].literal if values and values[0].constant else None
     relation = _relation_literal(a, text) if text is not None else None

@@ -24,7 +24,7 @@ class Value(NamedTuple):
 
     ``denied``: why the column must not be read at all ("" when it may). ``literal``: the text of a literal.
     ``equality``: those of the sources that enter only by being compared with ``=`` or IN to constants.
-    ``risky``: a column of a query that is computed by something that may fail or has an effect; PostgreSQL may compute it where it is used.
+    ``parameter``: n for $n, also as text. ``risky``: a column of a query that is computed by something that may fail or has an effect; PostgreSQL may compute it where it is used.
     """
 
     sources: Sources = NONE
@@ -37,6 +37,7 @@ class Value(NamedTuple):
     literal: str | None = None
     equality: Sources = NONE
     risky: bool = False
+    parameter: int = 0
 
     @property
     def bare(self) -> bool:
@@ -50,7 +51,6 @@ class Field(NamedTuple):
 
 
 CONSTANT = Value(constant=True, type=UNKNOWN_TYPE)
-PARAMETER = Value(constant=True)
 OPAQUE = Value(dependence=Dependence.OPAQUE)
 
 

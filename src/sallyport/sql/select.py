@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sallyport.sql.analysis import MAX_COLUMNS, QUERIES, Analysis
 from sallyport.sql.columns import star
 from sallyport.sql.ctes import with_clause
@@ -15,6 +17,7 @@ from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
 from sallyport.sql.setops import combined
+from sallyport.sql.settings_rows import shown_items
 
 SELECT_FIELDS = (
     "distinctClause targetList fromClause whereClause groupClause groupDistinct havingClause windowClause "
@@ -51,7 +54,8 @@ def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
 def _plain(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     if "fromClause" in node:
         from_clause(a, node["fromClause"], scope)
-    columns = target_list(a, node.get("targetList", []), scope)
+    shown = shown_items(a, node.get("whereClause"), scope)
+    columns = target_list(a, node.get("targetList", []), replace(scope, items=shown))
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
     for item in node.get("windowClause", []):
