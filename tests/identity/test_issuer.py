@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Iterator
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -11,6 +14,7 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DEMO_CLIENTS, DemoClient, DevIssuer
+from sallyport.demo.signin import CONSOLE_CLIENT
 from tests.identity.door import VAGUE, Door
 
 MakeDoor = Callable[..., Door]
@@ -83,6 +87,92 @@ def test_rotation(issuer: DevIssuer, make_door: MakeDoor) -> None:
 def test_only_public_keys_are_published(issuer: DevIssuer) -> None:
     (key,) = httpx2.get(f"{issuer.url}/jwks", trust_env=False).json()["keys"]
     assert set(key) == {"kty", "crv", "x", "y", "kid", "use", "alg"}
+
+
+# -- people, through the authorization endpoint -----------------------------------------------------------------------
+
+VERIFIER = "v" * 43
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+BACK = "http://127.0.0.1:8642/sign-in/callback"
+ASKED = {
+    "response_type": "code", "client_id": CONSOLE_CLIENT, "redirect_uri": BACK, "scope": "openid email",
+    "state": "s", "nonce": "n", "code_challenge": CHALLENGE, "code_challenge_method": "S256",
+}  # fmt: skip
+
+
+def authorize(issuer: DevIssuer, path: str = "/authorize/as", **changes: str) -> httpx2.Response:
+    query = {"as": "dana-dba", **ASKED, **changes}
+    return httpx2.get(f"{issuer.url}{path}", params=query, trust_env=False)
+
+
+def code_of(answer: httpx2.Response) -> str:
+    assert answer.status_code == 303, answer.text
+    back = dict(parse_qsl(urlsplit(answer.headers["Location"]).query))
+    assert back["state"] == "s"
+    return back["code"]
+
+
+def redeem(issuer: DevIssuer, code: str, **changes: str) -> httpx2.Response:
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": BACK,
+        "client_id": CONSOLE_CLIENT,
+    }
+    return ask(issuer, **{**form, "code_verifier": VERIFIER, **changes})
+
+
+def test_a_person_signs_in(issuer: DevIssuer, make_door: MakeDoor) -> None:
+    page = authorize(issuer, "/authorize")
+    assert page.status_code == 200
+    assert "Dana" in page.text
+    assert "claude-agent" not in page.text, "programs do not sign in"
+    body = redeem(issuer, code_of(authorize(issuer))).json()
+    assert make_door(issuer.url, at=SystemClock()).login(Secret(body["access_token"])).id == "dana"
+    assert make_door(issuer.url, at=SystemClock()).refusal(Secret(body["id_token"])), (
+        "an ID token opens nothing"
+    )
+
+
+def test_a_code_counts_once(issuer: DevIssuer) -> None:
+    code = code_of(authorize(issuer))
+    assert redeem(issuer, code).status_code == 200
+    assert redeem(issuer, code).json() == {"error": "invalid_grant"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"code_verifier": "w" * 43}, {"code_verifier": ""}, {"client_id": "other"},
+        {"redirect_uri": "http://127.0.0.1:1/sign-in/callback"}, {"code": "x"},
+    ],
+)  # fmt: skip
+def test_a_code_of_somebody_else(issuer: DevIssuer, changes: dict[str, str]) -> None:
+    code = code_of(authorize(issuer))
+    assert redeem(issuer, changes.pop("code", code), **changes).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_id": "other"}, {"redirect_uri": "https://evil.example/sign-in/callback"}, {"response_type": "token"},
+        {"redirect_uri": "http://127.0.0.1:1/other"}, {"redirect_uri": "http://127.0.0.1:80\r\n80/sign-in/callback"},
+        {"redirect_uri": BACK + "?x=1"}, {"redirect_uri": "http://a@127.0.0.1/sign-in/callback"}, {"scope": "email"},
+        {"code_challenge_method": "plain"}, {"code_challenge": ""}, {"as": "claude-agent"}, {"as": "nobody"},
+    ],
+)  # fmt: skip
+def test_requests_that_are_not_answered(issuer: DevIssuer, changes: dict[str, str]) -> None:
+    answer = authorize(issuer, **changes)
+    assert answer.status_code == 400
+    assert "Location" not in answer.headers
+
+
+def test_a_code_grows_old() -> None:
+    now = [1_000_000_000.0]
+    with DevIssuer(now=lambda: now[0]) as issuer:
+        code = code_of(authorize(issuer))
+        now[0] += 61
+        assert redeem(issuer, code).status_code == 400
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "192.0.2.1", "example.com"])

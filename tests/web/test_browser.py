@@ -143,7 +143,7 @@ def test_hostile_text_does_nothing(open_page: Open, console: tuple[World, str]) 
             text = page.evaluate("document.body.innerText")
             for raw in ("\u202e", "\u200b", "\x1b", "\x07"):
                 assert raw not in text
-            if path != "/sessions":
+            if not re.fullmatch(r"/sessions(\?.*)?", path):  # lists cut long names
                 assert "\\u{202e}gpj" in text, f"{path}: it is shown, as escapes"
             assert "49" not in re.findall(r"onerror=alert\(2\)>(\S\S)", text), "templates are not evaluated"
 
@@ -208,7 +208,7 @@ def test_a_replay_plays_and_pauses(open_page: Open) -> None:
     assert "drop table customers" in refusal.inner_text()
     page.get_by_role("button", name="Next refusal").click()
     page.get_by_text("No further refusal.").wait_for()
-    assert visible.count() > 700, "it went through the pages to the end"
+    assert visible.count() > 500, "it went through the pages to the end"
 
 
 def test_explain(open_page: Open) -> None:

@@ -69,7 +69,7 @@ def badge(word: str) -> Markup:
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
         "deny": "bad", "denied": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
     }  # fmt: skip
-    return Markup(f'<span class="badge {known.get(word, "plain")}">{escape(inert(word))}</span>')
+    return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')
 
 
 def environment() -> jinja2.Environment:

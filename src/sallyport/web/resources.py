@@ -219,7 +219,7 @@ class SubjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ExplainBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: str
-    sql: Annotated[str, Meta(min_length=1, max_length=100_000)]
+    sql: Annotated[str, Meta(min_length=1, max_length=20_000)]
     subject: SubjectBody = SubjectBody()
 
 

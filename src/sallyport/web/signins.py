@@ -23,11 +23,12 @@ _PENDING_SECONDS = 600.0
 
 @dataclass(slots=True)
 class SignIn:
-    """One person in one browser. ``csrf``: must come back with every POST. Times are monotonic seconds."""
+    """One person in one browser. ``csrf``: must come back with every POST. ``streams``: that are open now. Times are monotonic seconds."""
 
     subject: Subject
     started: float
     seen: float
+    streams: int = 0
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     def csrf_matches(self, given: str) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,7 @@ from sallyport.operations.sessions import StatementLine, UnknownSessionError
 from sallyport.web.console import FormError, Visit
 
 _REFRESH_SECONDS = 1.0
+_MAX_STREAMS = 8
 _RECENT = 25
 _SESSION_SO_FAR = 200
 
@@ -53,10 +55,24 @@ async def inbox(visit: Visit) -> Response:
 
 async def stream(visit: Visit) -> Response:
     """The inbox as server-sent events: the whole of it, whenever something in it changed."""
-    return EventSourceResponse(_changes(visit), ping=15)
+    if visit.signin.streams >= _MAX_STREAMS:
+        raise HTTPException(
+            429, f"At most {_MAX_STREAMS} pages of one sign-in are live.", {"Retry-After": "60"}
+        )
+    return EventSourceResponse(_counted(visit), ping=15)
 
 
-async def _changes(visit: Visit) -> AsyncIterator[dict[str, str]]:
+async def _counted(visit: Visit) -> AsyncIterator[dict[str, str]]:
+    visit.signin.streams += 1
+    try:
+        async with contextlib.aclosing(_changes(visit)) as changes:
+            async for change in changes:
+                yield change
+    finally:
+        visit.signin.streams -= 1
+
+
+async def _changes(visit: Visit) -> AsyncGenerator[dict[str, str], None]:
     before: object = None
     console = visit.console
     while not console.closing and console.sign_in_of(visit.request, touch=False) is not None:
