@@ -200,8 +200,9 @@ def test_nothing_else_changes(stage: Stage, messages_: list[bytes], timing: list
     conversation.check()
     if any("not the one that was judged" in text for _, text in conversation.recording.notes):
         return  # a failed Parse of a name in use, and a Bind of it that was sent before the error came: closed, to be safe
-    assert not conversation.closed
-    assert kinds(conversation.to_client) == kinds(ModelServer(stage).receive(data))
+    said = "\n".join(show(m, from_client=True) for m in messages_) + f"\n{timing}"
+    assert not conversation.closed, said
+    assert kinds(conversation.to_client) == kinds(ModelServer(stage).receive(data)), said
     assert not conversation.session.entries
     assert not conversation.session.blocked
 

@@ -48,6 +48,8 @@ def _adopt(session: Session, portal: Portal, actual: Prepared | None) -> bool:
     concerned = [e for e in session.entries if e.portal is portal]
     if any(e.assumed for e in concerned):
         return False
+    if actual.verdict.plan is not None and not any(e.kind is Expect.DESCRIBE_PORTAL for e in concerned):
+        return False  # nobody asked what its rows are like, so they could not pass
     portal.prepared, portal.verdict = actual, actual.verdict
     for entry in concerned:
         entry.prepared, entry.verdict = actual, actual.verdict

@@ -99,7 +99,9 @@ def statement_description(
     session: Session, entry: Entry, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
     """Describe of a statement: shown, and compared, but rows follow the portal's own description."""
-    verdict = entry.verdict
+    # By now it is known which statement has the name: a Parse behind which this was pipelined may have failed.
+    actual = session.statements.confirmed.get(entry.name)
+    verdict = actual.verdict if actual is not None else None
     if verdict is not None and _dynamic(verdict):
         verdict = _resolve_dynamic(session, verdict)
     fits = compile_result(session.view, verdict, bytes(buffer[start + 5 : end])) is not None
