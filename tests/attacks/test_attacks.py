@@ -80,7 +80,7 @@ def test_the_oracles_can_fail(stage: Bench) -> None:
             ("SELECT reverse(ssn), md5(email) FROM people", "canary"),
             ("SELECT token FROM people", "canary"),
             ("SELECT id FROM people ORDER BY ssn", "differs"),
-            ("SELECT count(*) FROM people WHERE flag", "differs"),
+            ("SELECT count(*) FROM people WHERE salary > 500000000", "differs"),
             ("INSERT INTO notes (title) SELECT ssn FROM people", "canary"),
             ("UPDATE orders SET note = 'x' FROM people p WHERE p.id = person_id AND flag", "differs"),
             ("CREATE TABLE made (a int)", "changed"),
