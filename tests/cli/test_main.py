@@ -36,7 +36,7 @@ def test_errors_for_people_are_one_line(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as caught:
         main(["policy", "check", "/no/such/file.yaml"])
     assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("sallyport: /no/such/file.yaml: the policy cannot be read: ")
+    assert capsys.readouterr().err.startswith("sallyport: /no/such/file.yaml: there is no such file. ")
 
 
 def test_help_does_not_import_what_is_heavy() -> None:

@@ -65,6 +65,45 @@ def test_check_of_one_file_needs_no_configuration(run: Run, home: Path) -> None:
     assert run("check", "policy.yaml").exit_code == 0
 
 
+def test_check_compares_patterns_with_the_targets(run: Run, home: Path) -> None:
+    rule = "{name: r, targets: [shop], allow: [read], relations: ['public.order', 'public.orders']}"
+    (home / "policy.yaml").write_text(f"version: 1\nrules: [{rule}]\n")
+    said = 'warning: rule "r" (line 2): public.order matches nothing in target shop'
+    result = run("check")
+    assert result.exit_code == 0
+    assert said in result.output.splitlines()
+    assert "1 rule, 0 masks" in result.output
+    assert said in run("check", "policy.yaml", "--config", "sallyport.yaml").output
+    for offline in (run("check", "--offline"), run("check", "policy.yaml")):
+        assert "warning" not in offline.output
+
+
+def test_check_without_the_target_says_so(home: Path) -> None:
+    app = typer.Typer()
+
+    def source(config: object, target: str) -> CatalogSnapshot:
+        raise ConfigError("its password is not there")
+
+    policy_commands.register(app, source)
+    result = CliRunner().invoke(app, ["policy", "check"])
+    assert result.exit_code == 0
+    assert "warning: target shop was not compared with the policy: its password is not there" in result.output
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("nope.yaml", "nope.yaml: there is no such file. Name a policy file"),
+        (".", "is a directory"),
+        ("sallyport.yaml", "this is a gateway's configuration, not a policy. Check it together with its"),
+    ],
+)
+def test_check_of_something_else(run: Run, file: str, what: str) -> None:
+    result = run("check", file)
+    assert isinstance(result.exception, ConfigError)
+    assert what in str(result.exception)
+
+
 def test_check_warns(run: Run, home: Path) -> None:
     (home / "policy.yaml").write_text(
         "version: 1\ntags: {a: ['a.b.c']}\nrules: [{name: r, targets: [shoop], deny: [ddl]}]\n"
@@ -199,6 +238,16 @@ def test_explain_of_a_refusal(run: Run) -> None:
     assert "  HINT: On shop you may: read on public.*" in output
 
 
+def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:
+    words = ["explain", "--as", "claude-postgres"]
+    sql = "SELECT id FROM customers WHERE ssn = 'x'"
+    output = run(*words, sql).output
+    assert output.startswith("DENY by the gateway: [SP1201] the masked column public.customers.ssn would ")
+    assert "policy.yaml line 44: pii.national_id" in output
+    (said,) = json.loads(run(*words, "--json", sql).output)
+    assert (said["rule"], said["by_gateway"]) == ("", True)
+
+
 def test_explain_as_json_with_a_whole_subject(run: Run) -> None:
     who = json.dumps({"id": "ann", "groups": ["privacy"], "claims": {"team": "x"}})
     result = run(
@@ -217,6 +266,7 @@ def test_explain_as_json_with_a_whole_subject(run: Run) -> None:
             ["--as", "a", "--target", "nope", "SELECT 1"],
             "there is no target 'nope'. Use --target with one of shop",
         ),
+        (["--as", "a", " "], "the statement is empty"),
         (["--as", "{", "SELECT 1"], "--as: not valid JSON"),
         (["--as", '{"groups": "a"}', "SELECT 1"], "groups are a list of texts"),
         (["--as", '{"label": "root"}', "SELECT 1"], "a subject has no 'label'"),

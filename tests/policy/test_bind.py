@@ -100,6 +100,22 @@ def test_several_masks_the_strictest_wins() -> None:
     assert "line 5" in found["public.customers.ssn"].origin
 
 
+def test_the_origin_of_a_mask_is_what_matched_the_column() -> None:
+    text = """version: 1
+packs: [pii-default]
+tags: {pay: ["hr.payroll.amount", "hr.people.salary"], other: ["hr.*.bonus"]}
+masks:
+  - {tags: [pay, other], columns: ["public.customers.n*"], with: redact}
+"""
+    bound = bind(parse_policy(text, "/etc/sallyport/policy.yaml"), CATALOG, "shop")
+    masks = bound.for_subject(Subject("s", "i", frozenset()), 0.0).masks
+    found = {CATALOG.column_name(id_): mask.origin for id_, mask in masks.items()}
+    assert found["public.customers.email"] == "pack pii-default: pii.email"
+    assert found["hr.payroll.amount"] == "policy.yaml line 5: pay"
+    assert found["hr.managers.bonus"] == "policy.yaml line 5: other"
+    assert found["public.customers.name"] == "policy.yaml line 5: public.customers.n*"
+
+
 def test_except_subjects_and_targets() -> None:
     one = "  - {columns: [public.customers.ssn], with: redact, except: {groups: [privacy]}}\n"
     assert masked(one)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sallyport.core.errors import CODES
@@ -183,6 +185,11 @@ def test_functions_need_a_line_in_policy() -> None:
         ("search_path", "hr, public", None),
         ("search_path", '"hr",PUBLIC', None),
         ("search_path", "public, hr", "SP1302"),
+        ("search_path", "public", None),  # the default, which is "$user", public: there is no schema agent
+        ("search_path", '"$user", public, "$user"', None),
+        ("search_path", "pg_temp, public", "SP1302"),
+        ("search_path", "soon, public", "SP1302"),
+        ("search_path", "pg_catalog, public", "SP1302"),
         ("search_path", "", "SP1302"),
         ("search_path", None, None),
         ("", None, None),  # RESET ALL
@@ -200,3 +207,20 @@ def test_settings_table(name: str, value: str | None, code: str | None) -> None:
     statement = StatementFacts("set", 0, 0, settings=(SettingChange(name, value),))
     refusal = check_settings(statement, policy)
     assert (refusal.code.id if refusal else None) == code
+
+
+def test_a_schema_called_like_the_role_counts() -> None:
+    policy = subject_policy("rules: []\n")
+    schemas = CATALOG.schemas | {CATALOG.role}
+    own = replace(policy, standing=replace(policy.standing, catalog=replace(CATALOG, schemas=schemas)))
+    for value, code in (("public", "SP1302"), ('"$user", public', None), ("agent, public", None)):
+        statement = StatementFacts("set", 0, 0, settings=(SettingChange("search_path", value),))
+        refusal = check_settings(statement, own)
+        assert (refusal.code.id if refusal else None) == code
+
+
+def test_several_unknowns_are_one_sentence_each() -> None:
+    unknowns = (Unknown("SP1106", "know a relation employees"), Unknown("SP1108", "know a column email"))
+    refusal = check_unknowns(StatementFacts("select", 0, 0, unknowns=unknowns))
+    assert refusal is not None
+    assert refusal.detail.endswith("It does not know a relation employees; it does not know a column email.")

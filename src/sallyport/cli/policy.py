@@ -34,11 +34,14 @@ CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_CHECK = """Check a policy, and without FILE the configuration as well: OK, or what is wrong on which line.
+_CHECK = """Check a policy: OK, or what is wrong on which line.
+
+Without FILE, or with --config, the configuration is checked as well, and patterns are compared with the real
+names in every target that can be reached.
 
 Example:
 
-    sallyport policy check policy.yaml
+    sallyport policy check --config sallyport.yaml
 """
 _EXPLAIN = """Say what would happen to this SQL for that subject, and why, rule by rule. Nothing is run.
 
@@ -78,9 +81,15 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         file: Annotated[
             Path | None, typer.Argument(help="A policy file; without it, the one of the configuration.")
         ] = None,
-        config: ConfigOption = Path("sallyport.yaml"),
+        config: Annotated[
+            Path | None,
+            typer.Option(
+                "--config", "-c", help="The gateway's configuration. [without FILE: sallyport.yaml]"
+            ),
+        ] = None,
+        offline: Annotated[bool, typer.Option("--offline", help="Do not connect to any target.")] = False,
     ) -> None:
-        _check(file, config)
+        _check(file, config, None if offline else catalog_source)
 
     @commands.command("explain", help=_EXPLAIN)
     def explain(
@@ -102,11 +111,13 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
     app.add_typer(commands, name="policy")
 
 
-def _check(file: Path | None, config_path: Path) -> None:
+def _check(file: Path | None, config_path: Path | None, source: CatalogSource | None) -> None:
     from sallyport.config import load_config
     from sallyport.policy.load import load_policy
 
-    config = load_config(config_path) if file is None else None
+    if file is not None:
+        _not_a_configuration(file)
+    config = load_config(config_path or Path("sallyport.yaml")) if file is None or config_path else None
     policy = load_policy(file or Path(config.policy if config else ""))
     warnings = list(policy.warnings)
     if config is not None:
@@ -116,11 +127,43 @@ def _check(file: Path | None, config_path: Path) -> None:
         warnings += [
             f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
         ]
-    for warning in warnings:
+        if source is not None:
+            warnings += _unmatched(config, policy, source)
+    for warning in dict.fromkeys(warnings):
         typer.echo(f"warning: {warning}")
-    typer.echo(
-        f"OK: version {policy.version}, {len(policy.rules)} rules, {len(policy.masks)} masks: {policy.filename}"
-    )
+    rules, masks = _count(len(policy.rules), "rule"), _count(len(policy.masks), "mask")
+    typer.echo(f"OK: version {policy.version}, {rules}, {masks}: {policy.filename}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
+def _not_a_configuration(file: Path) -> None:
+    """ConfigError when the file that should be a policy is a ``sallyport.yaml``."""
+    from sallyport.core.yamltext import read_yaml
+
+    if not file.is_file():
+        what = "is a directory" if file.is_dir() else "there is no such file"
+        raise ConfigError(f"{file}: {what}. Name a policy file, or the configuration with --config")
+    if {"targets", "identity"} & read_yaml(file).data.keys():
+        raise ConfigError(
+            f"{file}: this is a gateway's configuration, not a policy. "
+            f"Check it together with its policy: sallyport policy check --config {file}"
+        )
+
+
+def _unmatched(config: Config, policy: Policy, source: CatalogSource) -> Iterator[str]:
+    """What matches nothing in the targets; of a target that cannot be asked only that."""
+    from sallyport.policy.bind import bind
+
+    for target in config.targets:
+        try:
+            catalog = source(config, target)
+        except (SallyportError, OSError) as error:
+            yield f"target {target} was not compared with the policy: {error}"
+        else:
+            yield from bind(policy, catalog, target).warnings
 
 
 def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:
@@ -169,6 +212,8 @@ class _Explaining:
 
     def show(self, sql: str, subject: str, target: str, as_json: bool) -> None:
         who = parse_subject(subject)
+        if not sql.strip():
+            raise ConfigError("the statement is empty. Write the SQL to explain, in quotes")
         explained = self.explanations(sql, who, target)
         if as_json:
             typer.echo(json.dumps([_as_json(e) for e in explained], indent=2))
@@ -254,13 +299,17 @@ def subject_from(given: Any) -> Subject:
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
-    yield f"{explanation.outcome.value.upper()}" + (
-        f" by rule {explanation.rule!r}" if explanation.rule else ""
-    )
-    if explanation.refusal is not None:
-        yield f"  {explanation.refusal.text}"
-        yield f"  DETAIL: {explanation.refusal.detail}"
-        yield f"  HINT: {explanation.refusal.hint}"
+    refusal = explanation.refusal
+    by = f" by rule {explanation.rule!r}" if explanation.rule else ""
+    if explanation.by_gateway and refusal is not None:
+        by = f" by the gateway: {refusal.text}"
+    yield explanation.outcome.value.upper() + by
+    if refusal is not None:
+        if not explanation.by_gateway:
+            yield f"  {refusal.text}"
+        for label, text in (("DETAIL", refusal.detail), ("HINT", refusal.hint)):
+            if text:
+                yield f"  {label}: {text}"
     yield f"  needs: {', '.join(explanation.needs) or 'nothing'}"
     for column in explanation.columns:
         sources = f"; {column.dependence} of {', '.join(column.sources)}" if column.sources else ""
@@ -276,6 +325,7 @@ def _as_json(explanation: Explanation) -> dict[str, Any]:
         "sql": explanation.sql,
         "outcome": explanation.outcome.value,
         "rule": explanation.rule,
+        "by_gateway": explanation.by_gateway,
         "refusal": refusal
         and {
             "code": refusal.code.id,

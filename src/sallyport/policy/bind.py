@@ -62,8 +62,11 @@ class SubjectPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _BoundMask:
+    """``origins``: for each of the columns, what of the entry matched it."""
+
     mask: Mask
     columns: frozenset[ColumnId]
+    origins: Mapping[ColumnId, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +193,8 @@ class BoundPolicy:
         for i in indexes:
             bound = self.masks[i]
             for column in bound.columns:
-                new = ColumnMask(
-                    bound.mask.spec, bound.mask.filter, self.column_tags.get(column, ()), bound.mask.origin
-                )
+                tags, origin = self.column_tags.get(column, ()), bound.origins[column]
+                new = ColumnMask(bound.mask.spec, bound.mask.filter, tags, origin)
                 out[column] = stricter_mask(out[column], new) if column in out else new
         return MappingProxyType(out)
 
@@ -240,7 +242,7 @@ class _Binder:
             for column in columns:
                 column_tags[column] = (*column_tags.get(column, ()), tag)
         rules = tuple(self._rule(rule, tags) for rule in self.policy.rules)
-        masks = tuple(self._mask(mask, tags) for mask in self.policy.masks)
+        masks = tuple(self._mask(mask, tags, column_tags) for mask in self.policy.masks)
         self._warn_functions()
         return BoundPolicy(
             policy=self.policy,
@@ -271,7 +273,12 @@ class _Binder:
             None if columns is None else close_over_inheritance(columns, self.catalog),
         )
 
-    def _mask(self, mask: Mask, tags: Mapping[str, frozenset[ColumnId]]) -> _BoundMask:
+    def _mask(
+        self,
+        mask: Mask,
+        tags: Mapping[str, frozenset[ColumnId]],
+        column_tags: Mapping[ColumnId, tuple[str, ...]],
+    ) -> _BoundMask:
         columns = self._all_columns(mask.columns).union(*(tags[t] for t in mask.tags))
         if not mask.pack and applies_to_target(mask.targets, self.target):
             self._warn(mask.columns, self._columns, f"mask (line {mask.line})")
@@ -280,7 +287,13 @@ class _Binder:
                     self.warnings.append(
                         f"mask (line {mask.line}): no column of target {self.target} has the tag {tag!r}"
                     )
-        return _BoundMask(mask, close_over_inheritance(columns, self.catalog))
+        closed = close_over_inheritance(columns, self.catalog)
+        origins = {id_: mask.origin(column_tags.get(id_, ()), *self._names(id_)) for id_ in closed}
+        return _BoundMask(mask, closed, origins)
+
+    def _names(self, id_: ColumnId) -> tuple[str, str, str]:
+        relation, column = self.catalog.relations[id_.relation], self.catalog.column(id_)
+        return relation.schema, relation.name, column.name if column is not None else ""
 
     def _matching_relations(self, pattern: Pattern) -> frozenset[int]:
         if pattern not in self._relations:

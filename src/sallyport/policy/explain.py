@@ -34,7 +34,8 @@ class ColumnExplanation:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """``needs``: every permission, as ``delete on public.orders``. ``rules``: considered first, then those
-    for others.
+    for others. ``rule``: the one that decided; "" when none did, or when the gateway itself refuses (``by_gateway``),
+    whatever the rules say.
     """
 
     outcome: Outcome
@@ -45,6 +46,7 @@ class Explanation:
     columns: tuple[ColumnExplanation, ...]
     policy_version: str
     sql: str = ""
+    by_gateway: bool = False
 
 
 def explain(
@@ -58,9 +60,10 @@ def explain(
     """Explain one statement. ``specs``: the mask plan of its output columns, or of those of the statement that it prepares or declares."""
     catalog = policy.standing.catalog
     columns = returned(facts)
+    by_gateway = refusal is not decision.refusal
     return Explanation(
-        outcome=decision.outcome if refusal is decision.refusal else Outcome.DENY,
-        rule=decision.rule,
+        outcome=Outcome.DENY if by_gateway else decision.outcome,
+        rule="" if by_gateway else decision.rule,
         refusal=refusal,
         needs=tuple(
             need.text(catalog) + (" (through a view)" if need.indirect else "") for need in needs_of(facts)
@@ -69,6 +72,7 @@ def explain(
         columns=tuple(_column(policy, c, s) for c, s in zip(columns, specs, strict=True)),
         policy_version=policy.standing.policy_version,
         sql=sql,
+        by_gateway=by_gateway,
     )
 
 

@@ -51,7 +51,10 @@ def check_unknowns(facts: StatementFacts, sql: str | bytes = "") -> Refusal | No
     return refuse(
         first.code,
         f"the gateway does not {first.what}",
-        "What the gateway cannot judge does not run. It does not " + "; ".join(texts[:_LISTED]) + more + ".",
+        "What the gateway cannot judge does not run. It does not "
+        + "; it does not ".join(texts[:_LISTED])
+        + more
+        + ".",
         first.hint or "Write the statement without it.",
         character_position(sql, first.position),
     )
@@ -231,13 +234,31 @@ def _settings(facts: StatementFacts) -> Iterator[SettingChange]:
         yield from level.settings
 
 
+def _changes_nothing(path: tuple[str, ...], catalog: CatalogSnapshot) -> bool:
+    """Whether names mean what they mean with the session's own search_path: it has the same schemas in the same
+    order, leaving out a ``"$user"`` that does not exist. A name of no known schema (``pg_temp`` among them) changes
+    something.
+    """
+    if any(name != "$user" and name not in catalog.schemas for name in path):
+        return False
+    return _existing(path, catalog) == _existing(catalog.default_search_path, catalog)
+
+
+def _existing(path: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:
+    names = (catalog.role if name == "$user" else name for name in path)
+    return tuple(dict.fromkeys(name for name in names if name in catalog.schemas))
+
+
 def _check_search_path(change: SettingChange, policy: SubjectPolicy, position: int) -> Refusal | None:
-    if change.value is None or split_search_path(change.value) in policy.search_paths:
+    if change.value is None:
         return None
-    listed = sorted(", ".join(path) for path in policy.search_paths)
+    path = split_search_path(change.value)
+    if path in policy.search_paths or (path and _changes_nothing(path, policy.standing.catalog)):
+        return None
+    listed = sorted(", ".join(one) for one in policy.search_paths)
     return refuse(
         "SP1302",
-        f"the search_path {change.value!r} is not listed by policy",
+        f"this search_path is not listed by policy: {', '.join(path) or repr(change.value)}",
         f"The policy lists {'; '.join(listed)}." if listed else "The policy lists no search_path.",
         "Keep the search_path and write names with their schema, like public.orders.",
         position,

@@ -51,7 +51,7 @@ def load_policy(path: Path | str) -> Policy:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"{path}: the policy cannot be read: {error.strerror}. Check 'policy:' in the configuration"
+            f"{path}: the policy cannot be read: {error.strerror}. Check the path and its permissions"
         ) from None
     return parse_policy(decode_utf8(content, str(path)), str(path))
 
@@ -274,6 +274,7 @@ class _Loader:
             targets=self._targets(mask.targets),
             line=self.document.line(path),
             pack=self.pack,
+            file=Path(self.document.filename).name,
         )
 
     def _limits(self) -> tuple[LimitEntry, ...]:

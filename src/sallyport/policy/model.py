@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -136,12 +136,21 @@ class Mask:
     targets: tuple[re.Pattern[str], ...] = ()
     line: int = 0
     pack: str = ""
+    file: str = ""
 
     @property
-    def origin(self) -> str:
-        """How explanations name it."""
-        what = ", ".join((*self.tags, *(c.text for c in self.columns)))
-        return f"{'pack ' + self.pack if self.pack else f'line {self.line}'}: {what}"
+    def place(self) -> str:
+        """Where it stands: ``policy.yaml line 44``, ``pack pii-default``."""
+        return f"pack {self.pack}" if self.pack else f"{self.file} line {self.line}".lstrip()
+
+    def origin(self, tags: Iterable[str], *names: str) -> str:
+        """How explanations name it for one column with these tags, called schema, relation, column: what of the
+        entry it was that matched (all of it, when only a partition or parent of the column does).
+        """
+        tagged = [tag for tag in self.tags if tag in tags]
+        named = [pattern.text for pattern in self.columns if pattern.matches(*names)]
+        found = (*tagged, *named) or (*self.tags, *(pattern.text for pattern in self.columns))
+        return f"{self.place}: {', '.join(found)}"
 
 
 @dataclass(frozen=True, slots=True)

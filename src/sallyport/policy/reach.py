@@ -81,7 +81,7 @@ class _Reaching:
         for one in self.bound.masks:
             if applies_to_target(one.mask.targets, self.bound.target):
                 for column in one.columns:
-                    masked[column] = (*masked.get(column, ()), one.mask.origin)
+                    masked[column] = (*masked.get(column, ()), one.origins[column])
         return Reach(self.found, self._functions(), self._ddl(), masked)
 
     # -- relations
