@@ -93,13 +93,13 @@ ERRORS = [
     ),
     ("127.0.0.1:8642", "10.0.0.1:8642", 2, "console.listen: 10.0.0.1:8642 is not a loopback", "Add 'tls:"),
     ("data: ./var", "data: ./var\ndata: ./x", 4, "'data' is there twice (first on line 3)", "Remove one"),
-    ("data: ./var", "data: 7", 3, "expected 'str', got 'int'", ""),
+    ("data: ./var", "data: 7", 3, "a text is expected here, not a whole number", ""),
     ("https://idp.example.com", "http://idp.example.com", 6, "is not https", "Write https://"),
     ("https://idp.example.com", "idp.example.com", 6, "is not a usable URL", "Write https://host"),
     ("groups_claim: groups", "group_claim: groups", 8, "unknown key", "Did you mean 'groups_claim'?"),
     ("groups_claim: groups", "groups_claim: ''", 8, "the value is empty", "Write the value"),
-    ("groups_claim: groups", "algorithms: [HS256]", 8, "invalid enum value 'HS256'", ""),
-    ("groups_claim: groups", "algorithms: [none]", 8, "invalid enum value 'none'", ""),
+    ("groups_claim: groups", "algorithms: [HS256]", 8, "'HS256' is not known", ""),
+    ("groups_claim: groups", "algorithms: [none]", 8, "'none' is not known", ""),
     ("groups_claim: groups", "clock_skew: 900", 8, "must be 0 to 300 seconds", "30 is usual"),
     ("groups_claim: groups", "ca: no.pem", 8, "there is no file", "Check the path"),
     (
@@ -111,10 +111,10 @@ ERRORS = [
     ),
     ("      audience: sallyport\n", "", 6, "the key 'audience' is missing", "Add it"),
     ("    host: db.internal\n", "", 10, "the key 'host' is missing", "Add it"),
-    ("port: 5432", "port: '5432'", 12, "targets.shop.port: expected 'int', got 'str'", ""),
+    ("port: 5432", "port: '5432'", 12, "targets.shop.port: a whole number is expected here, not a text", ""),
     ("port: 5432", "port: 0", 12, "0 is not a port", "5432 is usual"),
     ("database: shop", "databse: shop", 13, "targets.shop.databse: unknown key", "Did you mean 'database'?"),
-    ("{env: SHOP_PASSWORD}", "hunter2", 15, "expected 'object | null', got 'str'", ""),
+    ("{env: SHOP_PASSWORD}", "hunter2", 15, "a mapping (key: value) is expected here, not a text", ""),
     ("{env: SHOP_PASSWORD}", "{value: x}", 15, "unknown key", "Known keys: command, env, file"),
     (
         "{env: SHOP_PASSWORD}",
@@ -124,8 +124,8 @@ ERRORS = [
         "Write {env: NAME}",
     ),
     ("{env: SHOP_PASSWORD}", "{}", 15, "exactly one of env, file and command", "Write {env: NAME}"),
-    ("tls: verify-full", "tls: prefer", 16, "invalid enum value 'prefer'", ""),
-    ("tls: verify-full", "tls: off", 16, "invalid enum value 'off'", ""),
+    ("tls: verify-full", "tls: prefer", 16, "'prefer' is not known", ""),
+    ("tls: verify-full", "tls: off", 16, "'off' is not known", ""),
     ("tls: verify-full", "ca: no.pem", 16, "there is no file", "Check the path"),
     ("tls: verify-full", "auth: []", 16, "the list is empty", "Name at least one"),
     (
@@ -155,7 +155,7 @@ ERRORS = [
     ),
     ("policy.yaml", "p\nlimits:\n  max_sesions: 1", 19, "unknown key", "Did you mean 'max_sessions'?"),
     ("policy.yaml", "p\nlimits: {max_message_bytes: 2000000000}", 18, "own bound is 1 GB", "1073741823"),
-    ("policy.yaml", "p\nlog: {level: loud}", 18, "invalid enum value 'loud'", ""),
+    ("policy.yaml", "p\nlog: {level: loud}", 18, "'loud' is not known", ""),
     (
         "policy.yaml",
         "p\nmask_keys:\n  k: {envv: A}",
@@ -163,7 +163,7 @@ ERRORS = [
         "mask_keys.k.envv: unknown key",
         "Did you mean 'env'?",
     ),
-    ("policy.yaml", "p\nmask_keys: [a]", 18, "expected 'object', got 'array'", ""),
+    ("policy.yaml", "p\nmask_keys: [a]", 18, "a mapping (key: value) is expected here, not a list", ""),
 ]
 
 
@@ -188,7 +188,7 @@ def test_errors_point_at_the_line(tmp_path: Path, old: str, new: str, line: int,
         (
             EXAMPLE[EXAMPLE.index("    - issuer") : EXAMPLE.index("targets:")],
             5,
-            "expected 'array', got 'null'",
+            "a list ([a, b]) is expected here, but there is nothing",
         ),
     ],
 )

@@ -11,11 +11,19 @@ PLACES = [
     ("version: 1\nruls: []\n", "p.yaml:2:1: ruls: unknown key. Did you mean 'rules'? "),
     ("version: 1\nrules:\n  - name: r\n    alow: [read]\n", "p.yaml:4:5: rules[0].alow: unknown key. Did you mean 'allow'? "),
     ("version: 1\nrules: [{name: r, allow: [read, wirte]}]\n", "p.yaml:2:33: rules[0].allow[1]: unknown action 'wirte'. Did you"),
-    ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml:2:42: masks[0].filter: invalid enum value"),
+    ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml:2:42: masks[0].filter: 'equal' is not known. Did you mean 'equality'?"),
     ("version: 1\ntags: {a: [b.c.d], a: []}\n", "p.yaml:2:20: the key 'a' is there twice (first on line 2)"),
     ("version: 1\n# ä€𝄞\ntags: {ä€𝄞: [x]}\n", "p.yaml:3:14: tags.ä€𝄞[0]: 'x' has 1 part, not 3"),
     ("version: 1\nrules: [}\n", "p.yaml:2:9: not valid YAML: "),
     ("", "p.yaml:1:1: the file is empty"),
+    ("version: 1\nrules: {name: r}\n", "p.yaml:2:1: rules: a list ([a, b]) is expected here, not a mapping"),
+    ("version: 1\nrules: [{name: r, allow: read}]\n", "p.yaml:2:19: rules[0].allow: a list ([a, b]) is expected here, not a text"),
+    ("version: 1\nrules: [{name: r, subjects: agents}]\n", "p.yaml:2:19: rules[0].subjects: a mapping (key: value) is expected here, not a text. Known keys: agent, "),
+    ("version: one\n", "p.yaml:1:1: version: a whole number is expected here, not a text"),
+    ("version: 1\nlimits: {statement_timeout: 1.5}\n", "p.yaml:2:10: limits.statement_timeout: a whole number or a text is expected here, not a number"),
+    ("version: 1\ntags:\n  a: [b.c.d]\n  e: b.c.d\n", "p.yaml:4:3: tags.e: a list ([a, b]) is expected here, not a text"),
+    ("version: 1\ntags:\n  a: [b.c.d]\n  e: [b.c.d, 7]\n", "p.yaml:4:14: tags.e[1]: a text is expected here, not a whole number"),
+    ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: 7}]\n", "p.yaml:2:42: masks[0].filter: "),
 ]  # fmt: skip
 
 

@@ -73,7 +73,7 @@ ERRORS = [
     ("version: 2\n", 1, "version 2 is not known", "Write 'version: 1'"),
     ("version: 1\nversion: 1\n", 2, "'version' is there twice (first on line 1)", "Remove one"),
     ("version: 1\nruls: []\n", 2, "ruls: unknown key", "Did you mean 'rules'?"),
-    ("version: 1\nrules: {}\n", 2, "expected 'array', got 'object'", ""),
+    ("version: 1\nrules: {}\n", 2, "a list ([a, b]) is expected here, not a mapping", ""),
     ("version: 1\nrules: [\n", 3, "not valid YAML", "Check"),
     ("version: 1\npacks: [no-dll]\n", 2, "packs[0]: unknown pack 'no-dll'", "Did you mean 'no-ddl'?"),
     ("version: 1\npacks:\n  - no-ddl\n  - no-ddl\n", 4, "is there twice", "Remove one"),
@@ -88,7 +88,7 @@ ERRORS = [
     (rule("allow: []"), 4, "the list of actions is empty", "Name actions"),
     (rule("targets: [a]"), 3, "exactly one of allow, hold and deny is needed, not none", "allow: [read]"),
     (rule("allow: [read]", "deny: [ddl]"), 3, "not allow and deny", "Write one list"),
-    (rule("allow: read"), 4, "expected 'array | null', got 'str'", ""),
+    (rule("allow: read"), 4, "a list ([a, b]) is expected here, not a text", ""),
     (
         rule("allow: [read]", "relation: ['a.b']"),
         5,
@@ -125,7 +125,12 @@ ERRORS = [
     (rule("allow: [read]", "expires: 5m"), 5, "only 'hold' rules expire", "Remove it"),
     (rule("hold: [update]", "expires: soon"), 5, "'soon' is not a duration", "like 15m"),
     (rule("hold: [update]", "reviewers: {groups: [a], quorum: 0}"), 5, "at least one reviewer", "Write 1"),
-    (rule("allow: [read]", "window: {from: 8, to: '18:00'}"), 5, "expected 'str', got 'int'", ""),
+    (
+        rule("allow: [read]", "window: {from: 8, to: '18:00'}"),
+        5,
+        "a text is expected here, not a whole number",
+        "",
+    ),
     (
         rule("allow: [read]", "window: {from: 25:00, to: 18:00}"),
         5,
@@ -142,7 +147,7 @@ ERRORS = [
     (
         rule("allow: [read]", "window: {days: [monday], from: 08:00, to: 09:00}"),
         5,
-        "invalid enum value 'monday'",
+        "'monday' is not known",
         "Did you mean 'mon'? Known values: ",
     ),
     (
@@ -161,14 +166,14 @@ ERRORS = [
     (
         mask("{columns: ['a.b.c'], with: {date: {precision: hour}}}"),
         3,
-        "invalid enum value 'hour'",
+        "'hour' is not known",
         "day, month, year",
     ),
     (mask("{columns: ['a.b.c'], with: {redact: {x: 1}}}"), 3, "redact has no parameters", "with: redact"),
     (
         mask("{columns: ['a.b.c'], with: redact, filter: some}"),
         3,
-        "invalid enum value 'some'",
+        "'some' is not known",
         "allow, deny, equality",
     ),
     (

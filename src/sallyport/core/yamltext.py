@@ -9,6 +9,7 @@ and column of every key. ``Document.convert`` turns a part of it into msgspec st
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class Document:
 
     def _explained(self, text: str, base: YamlPath, type_: Any) -> ConfigError:
         what, _, where = text.partition(" - at `")
-        below = _msgspec_path(where.rstrip("`"), self.data, base)
+        below = _msgspec_path(where.rstrip("`"), self.at(base), what)
         path = base + below
         unknown = re.match(r"Object contains unknown field `(.*)`$", what)
         if unknown:
@@ -104,15 +105,43 @@ class Document:
         missing = re.match(r"Object missing required field `(.*)`$", what)
         if missing:
             return self.error(path, f"the key {missing.group(1)!r} is missing", "Add it")
+        known = [str(value) for value in _literals_at(type_, below)]
+        choices = f"Known values: {', '.join(known)}" if known else ""
+        wrong = re.match(r"Invalid enum value '(.*)'$", what)
+        if wrong:
+            return self.error(
+                path, f"{wrong.group(1)!r} is not known", suggest(wrong.group(1), known) + choices
+            )
+        mismatch = _MISMATCH.match(what)
+        if mismatch:
+            keys = _fields_at(type_, below)
+            fix = choices or (f"Known keys: {', '.join(keys)}" if keys else "")
+            return self.error(path, _in_words(*mismatch.groups()), fix)
         plain = what.replace("`", "'")
-        return self.error(path, plain[:1].lower() + plain[1:], _choices(what, type_, below))
+        return self.error(path, plain[:1].lower() + plain[1:])
 
 
-def _choices(what: str, type_: Any, below: YamlPath) -> str:
-    """For a value that is none of a few words: which ones there are, and the nearest."""
-    wrong = re.match(r"Invalid enum value '(.*)'$", what)
-    known = [str(v) for v in _literals_at(type_, below)] if wrong else []
-    return f"{suggest(wrong.group(1), known)}Known values: {', '.join(known)}" if wrong and known else ""
+_MISMATCH = re.compile(r"Expected `([^`]*)`, got `([^`]*)`$")
+#: msgspec's names of types (JSON's, mostly), as people who write YAML say it.
+_WORDS = {
+    "object": "a mapping (key: value)",
+    "array": "a list ([a, b])",
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
+}
+
+
+def _in_words(expected: str, got: str) -> str:
+    """``a list ([a, b]) is expected here, not a text`` for msgspec's ``array | null`` and ``str``."""
+    kinds = [kind for kind in expected.split(" | ") if kind != "null"] or ["null"]
+    words = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
+    if got == "null":
+        return f"{words} is expected here, but there is nothing"
+    found = "true or false" if got == "bool" else _WORDS.get(got, got).partition(" (")[0]
+    return f"{words} is expected here, not {found}"
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -243,14 +272,42 @@ class _Builder:
         raise self.fail(node, f"the tag {node.tag!r} is not supported. Remove it")
 
 
-def _msgspec_path(text: str, data: Any, base: YamlPath) -> YamlPath:
-    """The path in a msgspec error (``$.rules[0].allow``); stops where it names no one place (``[...]``)."""
-    out: list[str | int] = []
+def _msgspec_path(text: str, data: Any, what: str) -> YamlPath:
+    """The path in a msgspec error (``$.rules[0].allow``) about ``data``. Where it says ``[...]``, some entry of a
+    mapping, it is the first one whose value is of the type that was found; it stops there when there is none.
+    """
+    steps: list[str | int] = []
     for name, index in re.findall(r"\.([^.\[\]`]+)|\[(\d+|\.\.\.)\]", text):
-        if index == "...":
-            break
-        out.append(name if name else int(index))
-    return tuple(out)
+        steps.append(name or (index if index == "..." else int(index)))
+    mismatch = _MISMATCH.match(what)
+    return _resolved(steps, data, mismatch.group(2) if mismatch else "") or tuple(
+        itertools.takewhile(lambda step: step != "...", steps)
+    )
+
+
+_KINDS: Mapping[type, str] = {
+    str: "str", int: "int", float: "float", bool: "bool", dict: "object", list: "array", type(None): "null"
+}  # fmt: skip
+
+
+def _resolved(steps: list[str | int], data: Any, kind: str) -> YamlPath | None:
+    """``steps`` with every ``...`` replaced, where they lead to a value of that kind."""
+    if not steps:
+        return () if not kind or _KINDS.get(type(data)) == kind else None
+    first, *rest = steps
+    if first == "...":
+        if not kind or not isinstance(data, dict):
+            return None
+        for key, value in data.items():
+            below = _resolved(rest, value, kind)
+            if below is not None:
+                return (key, *below)
+        return None
+    try:
+        found = _resolved(rest, data[first], kind)
+    except (KeyError, IndexError, TypeError):
+        return None
+    return None if found is None else (first, *found)
 
 
 def _fields_at(type_: Any, path: YamlPath) -> list[str]:
@@ -284,7 +341,7 @@ def _below(node: Any, step: str | int) -> list[Any]:
     if isinstance(node, msgspec.inspect.StructType):
         return [f.type for f in node.fields if f.encode_name == step]
     if isinstance(node, (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)):
-        return [node.item_type]
+        return [node.item_type] if isinstance(step, int) else []
     if isinstance(node, msgspec.inspect.DictType):
         return [node.value_type]
     return []
