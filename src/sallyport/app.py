@@ -24,6 +24,7 @@ from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
+from sallyport.channels import Channels, open_channels
 from sallyport.config import Config, Console, OidcIssuer, SecretRef
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, refuse
@@ -118,6 +119,10 @@ def _issuer(issuer: OidcIssuer) -> IssuerSettings:
         max_token_age=issuer.max_token_age,
         ca_file=issuer.ca or "",
     )
+
+
+async def _secret(given: SecretRef, where: str) -> Secret:
+    return await resolve(_reference(given, where))
 
 
 async def _secrets(references: Mapping[str, SecretRef]) -> dict[str, Secret]:
@@ -239,7 +244,14 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         [_issuer(i) for i in config.identity.oidc], required_claims=config.identity.required_claims
     )
     approval_store = SqlApprovalStore(store)
-    approvals = Approvals(approval_store, SystemClock())
+    channels = await open_channels(config.approvals, _public_url(config), _secret)
+    approvals = Approvals(
+        approval_store,
+        SystemClock(),
+        limits=channels.limits,
+        notifiers=channels.notifiers,
+        identities=channels.identities,
+    )
     gateway = Gateway(
         databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
     )
@@ -249,13 +261,14 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         server = await _listen(config, gateway)
         await gateway.run()
         if config.console is not None:
-            await _start_console(config, config.console, gateway, index)
+            await _start_console(config, config.console, gateway, index, channels)
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
         if server is not None:
             server.close()
         await gateway.stop(_say_goodbye)
+        await asyncio.to_thread(channels.close)
         recorder.close()
         approval_store.close()
         writer.close()
@@ -275,7 +288,9 @@ def _public_url(config: Config) -> str:
     return console.public_url or f"{'https' if config.tls is not None else 'http'}://{address}"
 
 
-async def _start_console(config: Config, console: Console, gateway: Gateway, index: SqlSessionIndex) -> None:
+async def _start_console(
+    config: Config, console: Console, gateway: Gateway, index: SqlSessionIndex, channels: Channels
+) -> None:
     from sallyport.web import app as web
     from sallyport.web.serve import serve as serve_console
     from sallyport.web.serve import server_context
@@ -313,6 +328,7 @@ async def _start_console(config: Config, console: Console, gateway: Gateway, ind
         sessions=Sessions(config.recording_directory, index),
         gateway=RunningGateway(gateway),
         approvals=gateway.approvals,
+        slack=channels.slack,
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None

@@ -23,6 +23,8 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
 
+ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "voided"]
+
 
 class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output
@@ -128,6 +130,73 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_reminder_seconds: float = 60.0
 
 
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``events`` None: all."""
+
+    url: str
+    secret: SecretRef
+    events: tuple[ApprovalEvent, ...] | None = None
+
+
+class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SMTP server. ``port`` None: 587, or 465 with implicit TLS, or 25 without TLS."""
+
+    host: str
+    to: tuple[str, ...]
+    sender: str = msgspec.field(name="from")
+    port: int | None = None
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    user: str = ""
+    password: SecretRef | None = None
+
+
+class SlackPersonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who a Slack user is. ``issuer`` "": the first of ``identity.oidc``."""
+
+    subject: str
+    email: str
+    groups: tuple[str, ...]
+    issuer: str = ""
+
+
+class SlackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``people``: by Slack user id. ``team`` "": any workspace the app is installed in."""
+
+    signing_secret: SecretRef
+    bot_token: SecretRef
+    channel: str
+    people: dict[str, SlackPersonSettings] = {}
+    team: str = ""
+    api: str = "https://slack.com/api"
+
+
+class ApprovalLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on asking; ``expires_seconds`` caps what rules say."""
+
+    open_per_subject: int = 10
+    open_total: int = 1000
+    per_minute: int = 60
+    per_hour: int = 120
+    expires_seconds: float = 7 * 86400.0
+
+
+class IdentityLinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is the same person: claims that name them, and lists of names of one person each."""
+
+    claims: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, ...], ...] = ()
+
+
+class ApprovalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How people hear of held statements, and bounds on asking."""
+
+    webhooks: tuple[WebhookSettings, ...] = ()
+    mail: MailSettings | None = None
+    slack: SlackSettings | None = None
+    limits: ApprovalLimits = ApprovalLimits()
+    identities: IdentityLinks = IdentityLinks()
+
+
 class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``check_seconds``: how often the catalog is compared with the database."""
 
@@ -161,6 +230,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: str = "./var"
     mask_keys: dict[str, SecretRef] = {}
     limits: Limits = Limits()
+    approvals: ApprovalSettings = ApprovalSettings()
     catalog: CatalogSettings = CatalogSettings()
     recording: Recording = Recording()
     log: Log = Log()
@@ -201,6 +271,17 @@ SECTIONS: Mapping[str, Any] = {
     "targets.<name>.password": SecretRef,
     "mask_keys.<name>": SecretRef,
     "limits": Limits,
+    "approvals": ApprovalSettings,
+    "approvals.webhooks[]": WebhookSettings,
+    "approvals.webhooks[].secret": SecretRef,
+    "approvals.mail": MailSettings,
+    "approvals.mail.password": SecretRef,
+    "approvals.slack": SlackSettings,
+    "approvals.slack.signing_secret": SecretRef,
+    "approvals.slack.bot_token": SecretRef,
+    "approvals.slack.people.<id>": SlackPersonSettings,
+    "approvals.limits": ApprovalLimits,
+    "approvals.identities": IdentityLinks,
     "catalog": CatalogSettings,
     "recording": Recording,
     "log": Log,
@@ -247,6 +328,7 @@ class _Checker:
             console=self._console(config),
             mask_keys={name: self._mask_key(name) for name in config.mask_keys},
             data=data,
+            approvals=self._approvals(config),
             recording=msgspec.structs.replace(
                 config.recording,
                 directory=self._absolute(directory) if directory else str(Path(data) / "recordings"),
@@ -465,6 +547,88 @@ class _Checker:
     def _mask_key(self, name: str) -> SecretRef:
         path: YamlPath = ("mask_keys", name)
         return self._one_of(path, self.document.convert(path, SecretRef))
+
+    def _approvals(self, config: Config) -> ApprovalSettings:
+        given, path = config.approvals, ("approvals",)
+        for key in given.limits.__struct_fields__:
+            if getattr(given.limits, key) <= 0:
+                raise self.document.error((*path, "limits", key), "must be more than 0", "Write a number")
+        self._aliases(given.identities)
+        webhooks = []
+        for i, hook in enumerate(given.webhooks):
+            self._url((*path, "webhooks", i, "url"), hook.url)
+            secret = self._one_of((*path, "webhooks", i, "secret"), hook.secret)
+            webhooks.append(msgspec.structs.replace(hook, secret=secret))
+        replaced: ApprovalSettings = msgspec.structs.replace(
+            given, webhooks=tuple(webhooks), mail=self._mail(given.mail), slack=self._slack(config)
+        )
+        return replaced
+
+    def _aliases(self, given: IdentityLinks) -> None:
+        seen: set[str] = set()
+        for i, names in enumerate(given.aliases):
+            path: YamlPath = ("approvals", "identities", "aliases", i)
+            if len(names) < 2 or not all(name.strip() for name in names):
+                raise self.document.error(
+                    path, "two names or more are needed", "Write all names of one person"
+                )
+            if again := seen & set(names):
+                fix = "Write all names of one person in one list"
+                raise self.document.error(path, f"{min(again)!r} stands in two lists", fix)
+            seen |= set(names)
+
+    def _mail(self, mail: MailSettings | None) -> MailSettings | None:
+        if mail is None:
+            return None
+        path: YamlPath = ("approvals", "mail")
+        if not mail.host or not mail.sender or not mail.to or not all(mail.to):
+            fix = "Write the server, who sends and at least one address that receives"
+            raise self.document.error(path, "host, from and to must not be empty", fix)
+        if any(ord(c) < 32 for c in "".join((mail.sender, *mail.to))):
+            raise self.document.error(path, "an address has a control character", "Remove it")
+        port = mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls]
+        if not 0 < port < 65536:
+            raise self.document.error((*path, "port"), f"{port} is not a port", "Write 1 to 65535")
+        if bool(mail.user) != (mail.password is not None):
+            raise self.document.error(path, "user and password belong together", "Write both, or neither")
+        if mail.user and mail.tls == "none":
+            fix = "Write 'tls: starttls' or 'tls: implicit'"
+            raise self.document.error((*path, "tls"), "a password does not go out without TLS", fix)
+        password = self._one_of((*path, "password"), mail.password) if mail.password else None
+        replaced: MailSettings = msgspec.structs.replace(mail, port=port, password=password)
+        return replaced
+
+    def _slack(self, config: Config) -> SlackSettings | None:
+        slack = config.approvals.slack
+        if slack is None:
+            return None
+        path: YamlPath = ("approvals", "slack")
+        if config.console is None:
+            fix = "Add 'console:'; Slack sends clicks to <console.public_url>/slack/interactions"
+            raise self.document.error(path, "Slack needs the console", fix)
+        if not slack.channel:
+            raise self.document.error((*path, "channel"), "the value is empty", "Write a channel's id")
+        self._url((*path, "api"), slack.api)
+        people = {user: self._slack_person(config, user, one) for user, one in slack.people.items()}
+        replaced: SlackSettings = msgspec.structs.replace(
+            slack,
+            signing_secret=self._one_of((*path, "signing_secret"), slack.signing_secret),
+            bot_token=self._one_of((*path, "bot_token"), slack.bot_token),
+            people=people,
+        )
+        return replaced
+
+    def _slack_person(self, config: Config, user: str, person: SlackPersonSettings) -> SlackPersonSettings:
+        path: YamlPath = ("approvals", "slack", "people", user)
+        if not person.subject or "@" not in person.email:
+            fix = "They keep people from approving their own statements"
+            raise self.document.error(path, "subject and an e-mail address are needed", fix)
+        issuers = [one.issuer for one in config.identity.oidc]
+        if person.issuer and person.issuer not in issuers:
+            fix = "Write one of them exactly, or remove the key: then it is the first"
+            raise self.document.error((*path, "issuer"), "this issuer is not one of identity.oidc", fix)
+        replaced: SlackPersonSettings = msgspec.structs.replace(person, issuer=person.issuer or issuers[0])
+        return replaced
 
     def _numbers(self, config: Config) -> None:
         for section in ("limits", "catalog"):

@@ -11,6 +11,7 @@ from sallyport.approvals.states import Binding, FloodLimits, Request
 from sallyport.core.errors import RefusedError, refuse
 
 _HOUR: Final = 3600.0
+_MINUTE: Final = 60.0
 
 
 class Flood:
@@ -48,6 +49,10 @@ class Flood:
             raise _flood("too many statements wait for approval", f"{len(waiting)} wait, of all subjects.")
         if len(hour) >= limits.per_hour:
             raise _flood("you have asked for too many approvals", f"{limits.per_hour} an hour are accepted.")
+        if sum(at > now - _MINUTE for at in hour) >= limits.per_minute:
+            raise _flood(
+                "you have asked for too many approvals", f"{limits.per_minute} a minute are accepted."
+            )
         hour.append(now)
 
 

@@ -20,7 +20,7 @@ import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Final
@@ -41,6 +41,7 @@ _QUEUE: Final = 1000
 #: Seconds before each further attempt.
 PAUSES: Final = (1.0, 5.0, 30.0, 120.0)
 _TIMEOUT: Final = 10.0
+_LAST_SECONDS: Final = 2.0
 
 
 def message(event: str, request: Request, console: str) -> dict[str, Any]:
@@ -70,11 +71,13 @@ def signature(secret: Secret, timestamp: int, body: bytes) -> str:
     return "v1=" + hmac.new(secret.reveal().encode(), signed, hashlib.sha256).hexdigest()
 
 
-class _Sender(threading.Thread):
-    """One thread, one bounded queue. ``send`` returns whether the message arrived; False is tried again."""
+class Sender(threading.Thread):
+    """One thread, one bounded queue. ``send`` returns True when there is nothing more to do; False, or seconds to wait at least, is tried
+    again. What is queued when it is closed has a moment to go out.
+    """
 
     def __init__(
-        self, name: str, send: Callable[[dict[str, Any], str], bool], pauses: Sequence[float]
+        self, name: str, send: Callable[[dict[str, Any], str], bool | float], pauses: Sequence[float]
     ) -> None:
         super().__init__(name=f"sallyport-{name}", daemon=True)
         self._kind, self._send, self._pauses = name, send, pauses
@@ -90,31 +93,36 @@ class _Sender(threading.Thread):
     def run(self) -> None:
         while not self._stop_asked.is_set():
             body = self._queue.get()
-            if body is not None:
-                self._deliver(body)
+            if body is None:
+                return
+            self._deliver(body)
 
     def _deliver(self, body: dict[str, Any]) -> None:
-        delivery = new_id("dlv")
+        delivery, asked = new_id("dlv"), 0.0
         for pause in (0.0, *self._pauses):
-            if self._stop_asked.wait(pause):
+            if self._stop_asked.wait(max(pause, asked)):
                 return
-            if self._send(body, delivery):
+            answer = self._send(body, delivery)
+            if answer is True:
                 return
+            asked = float(answer)
         _log.error("notification not delivered", channel=self._kind, request=body["id"], event_=body["event"])
 
     def close(self) -> None:
-        """Stop; what was not delivered is not."""
-        self._stop_asked.set()
+        """Stop; what is not delivered within a moment is not."""
         try:
             self._queue.put_nowait(None)
         except queue.Full:
             pass
         if self.is_alive():
+            self.join(_LAST_SECONDS)
+        self._stop_asked.set()
+        if self.is_alive():
             self.join(_TIMEOUT + 1)
 
 
 class Webhook:
-    """Posts to one address. Raises SallyportError for an address that is neither https nor this machine."""
+    """Posts to one address. ``events`` are those of :data:`EVENTS` that it wants. Raises SallyportError for an address that is neither https nor this machine."""
 
     def __init__(
         self,
@@ -124,6 +132,7 @@ class Webhook:
         console: str = "",
         pauses: Sequence[float] = PAUSES,
         allow_http: bool = False,
+        events: Collection[str] = EVENTS,
     ) -> None:
         parts = httpx2.URL(url)
         if parts.scheme != "https" and not (parts.scheme == "http" and allow_http):
@@ -131,13 +140,14 @@ class Webhook:
         if not secret:
             raise SallyportError(f"the webhook {url} has no secret: what cannot be signed is not sent")
         self._url, self._secret, self._console = url, secret, console
+        self._events = EVENTS & frozenset(events)
         self._client = httpx2.Client(trust_env=False, timeout=_TIMEOUT, follow_redirects=False)
-        self._sender = _Sender("webhook", self._post, pauses)
+        self._sender = Sender("webhook", self._post, pauses)
         self._sender.start()
 
     def notify(self, event: str, request: Request) -> None:
         """:class:`sallyport.approvals.ports.Notifier`."""
-        if event in EVENTS and not request.grant:
+        if event in self._events and not request.grant:
             self._sender.put(message(event, request, self._console))
 
     def close(self) -> None:
@@ -186,7 +196,7 @@ class Mail:
         if settings.user and settings.tls == "none":
             raise SallyportError("mail: a password does not go out without TLS")
         self._settings, self._console = settings, console
-        self._sender = _Sender("mail", self._send, pauses)
+        self._sender = Sender("mail", self._send, pauses)
         self._sender.start()
 
     def notify(self, event: str, request: Request) -> None:

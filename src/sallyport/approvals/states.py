@@ -223,11 +223,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class FloodLimits:
-    """Bounds on asking. per_subject, total: pending requests. per_hour: new requests of one subject. max_bytes: text and values of one."""
+    """Bounds on asking. per_subject, total: pending requests. per_minute, per_hour: new requests of one subject. max_bytes: text and values of one."""
 
     per_subject: int = 10
     total: int = 1000
     per_hour: int = 120
+    per_minute: int = 60
     max_bytes: int = 1 << 20
     expires_seconds: float = field(default=7 * 86400.0)
 

@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sallyport.operations.access import ForbiddenError
-from sallyport.web import api, auth
+from sallyport.web import api, auth, slack
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
@@ -90,6 +90,7 @@ def _routes() -> list[Route]:
         get("/sign-in/start", auth.start),
         get("/sign-in/callback", auth.callback),
         post("/sign-out", auth.sign_out),
+        post(slack.PATH, slack.interactions),
         get("/static/{name}", static),
         get("/healthz", healthz),
         get("/readyz", readyz),

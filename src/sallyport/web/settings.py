@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sallyport.approvals.service import Approvals
+from sallyport.approvals.slack import Slack
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
@@ -65,4 +66,5 @@ class Services:
     sessions: Sessions
     gateway: LiveGateway
     approvals: Approvals | None = None
+    slack: Slack | None = None
     clock: Clock = field(default_factory=SystemClock)
