@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import struct
 import time
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
+from sallyport.audit.ports import SessionRow
 from sallyport.audit.recorder import Recorder
 from sallyport.cli.sessions import register
+from sallyport.cli.sessionview import _bind, session_table
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
@@ -152,7 +156,7 @@ def test_verify_all_and_one(app: typer.Typer, data: Path) -> None:
     text = run(app, "audit", "verify", "--data", data)
     assert "s_alpha1  OK" in text
     assert "2 recordings, 0 with problems." in text
-    assert "1 recordings, 0 with problems." in run(app, "audit", "verify", "s_beta", "--data", data)
+    assert "1 recording, 0 with problems." in run(app, "audit", "verify", "s_beta", "--data", data)
 
 
 def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> None:
@@ -201,10 +205,16 @@ def test_mistakes_are_explained(app: typer.Typer, data: Path, tmp_path: Path) ->
     assert "did you mean s_alpha1" in run(app, "sessions", "show", "s_alpah1", "--data", data, code=2)
     assert "2 sessions begin with 's_'" in run(app, "sessions", "replay", "s_", "--data", data, code=2)
     assert "sessions list" in run(app, "sessions", "show", "zzzzzzzzzz", "--data", data, code=2)
-    assert "no data directory" in run(app, "sessions", "list", "--data", tmp_path / "none", code=2)
+    none = tmp_path / "none"
+    assert f"there is no data directory {none}. Say which" in run(
+        app, "sessions", "list", "--data", none, code=2
+    )
+    none.mkdir()
+    said = run(app, "sessions", "list", "--data", none, code=2)
+    assert "--config var/demo/sallyport.yaml" in said
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no sessions yet" in run(app, "sessions", "list", "--data", empty, code=2)
+    assert "no gateway has kept its data in" in run(app, "sessions", "list", "--data", empty, code=2)
     assert "none.yaml" in run(app, "sessions", "list", "--config", tmp_path / "none.yaml", code=2)
 
 
@@ -213,3 +223,38 @@ def test_mistakes_are_explained(app: typer.Typer, data: Path, tmp_path: Path) ->
 )
 def test_help_has_an_example(app: typer.Typer, command: list[str]) -> None:
     assert "Example:" in run(app, *command, "--help")
+
+
+def test_an_unknown_status_lists_those_there_are(app: typer.Typer, data: Path) -> None:
+    said = run(app, "sessions", "list", "--data", data, "--status", "foo", code=2)
+    assert said == "sallyport: there is no status 'foo'. --status takes live, ended, interrupted\n"
+
+
+def test_the_list_fits_a_hundred_columns() -> None:
+    row = SessionRow(
+        id="ses_01m7xtb2aa0123456789abcdef", subject="claude-agent", issuer="i", groups=(), label="claude",
+        agent="claude-code", target="shop", client="c", application="psql", started=1.8e9, ended=1.8e9 + 119.9, statements=12345,
+        refused=12, rows=1234567, status="interrupted",
+    )  # fmt: skip
+    out = StringIO()
+    Console(file=out, width=100).print(session_table([row], 100))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 100
+    (line,) = [line for line in lines if "ses_" in line]
+    for whole in ("ses_01m7xtb2aa0123", "2027-01-15 08:00", "119.9 s", "shop", "1234567", "interrupted"):
+        assert whole in line
+
+
+@pytest.mark.parametrize(
+    ("value", "binary", "shown"),
+    [
+        (None, False, "NULL"),
+        ("O'x\\", False, "'O'x\\'"),
+        ("\\x0000002a", True, "\\x0000002a (binary, 42 if an integer)"),
+        ("\\xffff", True, "\\xffff (binary, -1 if an integer)"),
+        ("\\x616263", True, "\\x616263 (binary)"),
+        ("\\x616263", False, "'\\x616263'"),
+    ],
+)
+def test_parameters_say_whether_they_are_binary(value: str | None, binary: bool, shown: str) -> None:
+    assert _bind(value, binary) == shown

@@ -48,7 +48,7 @@ def sallyport(*arguments: str) -> Result:
 
 def failure(*arguments: str) -> str:
     result = sallyport(*arguments)
-    assert result.exit_code == 1, result.output
+    assert result.exit_code == 2, result.output
     assert result.stdout == ""
     assert isinstance(result.exception, SystemExit)
     return result.stderr

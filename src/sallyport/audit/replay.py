@@ -37,11 +37,14 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A statement with its verdict. ``binds``: parameter values as text; None is NULL."""
+    """A statement with its verdict. ``binds``: parameter values as text (binary ones as ``\\x`` and hex: their types
+    are not recorded); None is NULL. ``binary``: which of them came in binary.
+    """
 
     at: float
     statement: ev.Statement
     binds: tuple[str | None, ...]
+    binary: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ class _Player:
                         yield Copied(at, event.number, "in", bytes(body))
             case ev.Statement():
                 _remember(self.sql, event.number, event.sql)
-                yield Asked(at, event, tuple(_binds(event)))
+                yield Asked(at, event, *_binds(event))
             case ev.Complete():
                 yield Finished(at, event)
             case ev.Login():
@@ -257,14 +260,15 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-def _binds(event: ev.Statement) -> Iterator[str | None]:
-    formats = event.bind_formats
-    for place, value in enumerate(event.binds or ()):
-        if value is None:
-            yield None
-            continue
-        code = formats[0] if len(formats) == 1 else formats[place] if place < len(formats) else 0
-        yield "\\x" + value.hex() if code == 1 else _text(value)
+def _binds(event: ev.Statement) -> tuple[tuple[str | None, ...], tuple[bool, ...]]:
+    formats, values = event.bind_formats, event.binds or ()
+    codes = formats * len(values) if len(formats) == 1 else formats + (0,) * (len(values) - len(formats))
+    binary = tuple(code == 1 for code, _ in zip(codes, values, strict=False))
+    shown = tuple(
+        None if value is None else "\\x" + value.hex() if coded else _text(value)
+        for value, coded in zip(values, binary, strict=True)
+    )
+    return shown, binary
 
 
 def _row_description(at: float, number: int, body: bytes) -> Columns:

@@ -220,10 +220,10 @@ def _run(work: Any) -> None:
     try:
         work()
     except (_Problem, SallyportError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"sallyport: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, _Problem) else 2) from None
     except (KeyError, TypeError, AttributeError):
-        typer.echo("error: the gateway's answer is of another version of Sallyport", err=True)
+        typer.echo("sallyport: the gateway's answer is of another version of Sallyport", err=True)
         raise typer.Exit(2) from None
 
 

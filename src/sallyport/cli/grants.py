@@ -102,7 +102,7 @@ def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
         for warning in warnings_of(want, live):
             typer.echo(f"note: {_inert(warning)}")
         typer.echo(
-            f"role {live.role}: {len(more)} privileges that the policy never needs, {len(less)} that it needs and are missing"
+            f"role {live.role} has {len(more)} privileges that the policy never needs, and lacks {len(less)} that it needs"
             + ("; sallyport grants prints the script that mends it" if more or less else "")
         )
     if more:

@@ -3,7 +3,7 @@
 ``token`` prints a token and nothing else, so that it can stand in ``PGPASSWORD=$(sallyport token ...)``. With
 a client id it asks the issuer (client credentials); without, it prints the one that ``login`` kept. ``login``
 is for people: it shows an address and a code, and keeps the token in a file that only its owner can read.
-Exit status: 0, or 1 with the reason on standard error.
+Exit status: 0, or 2 with the reason on standard error.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def token(
     Example, a program with a client secret:
 
     \b
-        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway shop
+        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
 
     Example, after `sallyport login`:
 
@@ -185,4 +185,4 @@ def _print(grant: Grant, as_json: bool) -> None:
 
 def _fail(why: str) -> NoReturn:
     typer.echo(f"sallyport: {why}", err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(2)

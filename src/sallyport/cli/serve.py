@@ -15,7 +15,7 @@ Example:
 
 Then connect with any PostgreSQL client, the identity token in place of the password:
 
-    PGPASSWORD=$(sallyport token ...) psql "host=127.0.0.1 port=6432 dbname=shop user=claude"
+    PGPASSWORD=$(sallyport token) psql "host=127.0.0.1 port=6432 dbname=shop user=claude"
 """
 
 

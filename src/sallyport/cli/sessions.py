@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from sallyport.operations.sessions import Sessions
 
 _DEFAULT_CONFIG = Path("sallyport.yaml")
+_STATUSES = ("live", "ended", "interrupted")
 
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", help="The gateway's configuration; its data directory is read. [./sallyport.yaml]"
+        "--config", "-c", help="The gateway's configuration; its data directory is read. [./sallyport.yaml]"
     ),
 ]
 DataDir = Annotated[
@@ -90,6 +91,8 @@ def list_sessions(
     target: Annotated[str, typer.Option(help="Only to this target.")] = "",
 ) -> None:
     with _errors():
+        if status and status not in _STATUSES:
+            raise SallyportError(f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}")
         rows = _sessions(config, data).recent(
             limit=limit or None, status=status, subject=subject, target=target
         )
@@ -98,7 +101,8 @@ def list_sessions(
         if as_json:
             typer.echo("[" + ",\n ".join(sessionview.as_json(row) for row in rows) + "]")
         elif rows:
-            _console().print(sessionview.session_table(rows))
+            console = _console()
+            console.print(sessionview.session_table(rows, console.width))
         else:
             typer.echo("No sessions.")
 
@@ -183,13 +187,19 @@ def verify(
                 continue
             name = inert(result.session)
             state = "OK" if result.ok else "FAILED"
-            typer.echo(f"{name}  {state}  {result.blocks} blocks, {result.events} events")
+            typer.echo(f"{name}  {state}  {_count(result.blocks, 'block')}, {_count(result.events, 'event')}")
             for text in [*map(str, result.problems), *(f"note: {note}" for note in result.notes)]:
                 typer.echo(f"    {inert(text)}")
         if not as_json:
-            typer.echo(f"{found} recordings, {failed} with problems." if found else "No recordings.")
+            typer.echo(
+                f"{_count(found, 'recording')}, {failed} with problems." if found else "No recordings."
+            )
         if failed:
             raise typer.Exit(1)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _fields(value: DataclassInstance) -> dict[str, object]:
@@ -204,12 +214,19 @@ def _sessions(config: Path | None, data: Path | None) -> Sessions:
 
     directory, recordings = (data, data / "recordings") if data is not None else _directories(config)
     if not directory.is_dir():
-        raise SallyportError(
-            f"no data directory {directory}; give --config sallyport.yaml, or --data DIRECTORY"
-        )
-    if not (directory / FILE).exists() and recordings.is_dir():
+        raise SallyportError(f"there is no data directory {directory.absolute()}. {_WHERE}")
+    if not (directory / FILE).exists():
+        if not recordings.is_dir():
+            raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {_WHERE}")
         return Sessions(recordings, None)
     return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
+
+
+#: What to do when there is nothing in the place that was looked at.
+_WHERE = (
+    "Say which gateway's with --config sallyport.yaml (the demo's: --config var/demo/sallyport.yaml), "
+    "or --data DIRECTORY"
+)
 
 
 def _directories(config: Path | None) -> tuple[Path, Path]:
@@ -237,7 +254,7 @@ def _errors() -> Iterator[list[Problem]]:
     try:
         yield problems
     except SallyportError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"sallyport: {error}", err=True)
         raise typer.Exit(2) from None
     except BrokenPipeError:  # the reader has seen enough
         sys.stderr.close()

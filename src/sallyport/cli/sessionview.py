@@ -49,7 +49,49 @@ def who(row: SessionRow) -> str:
     return inert(row.subject) + (f" ({inert(row.label)})" if row.label and row.label != row.subject else "")
 
 
-def session_table(rows: list[SessionRow]) -> Table:
+#: Narrower than this, the list of sessions is told in fewer characters.
+WIDE = 130
+#: Of an id, what a list of sessions shows then: the time in milliseconds and 4 random characters.
+_SHORT_ID = 18
+
+
+def session_table(rows: list[SessionRow], width: int = WIDE) -> Table:
+    """width: of the terminal. At 100 columns, nothing but names is broken into lines."""
+    return _wide(rows) if width >= WIDE else _narrow(rows)
+
+
+def _narrow(rows: list[SessionRow]) -> Table:
+    """``show`` and ``replay`` take the beginning of an id."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
+    table.add_column("session", no_wrap=True)
+    table.add_column("started (UTC)", no_wrap=True)
+    table.add_column("took", no_wrap=True)
+    table.add_column("who", overflow="fold")
+    table.add_column("target", overflow="fold")
+    for name in ("stmts", "refused", "rows"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for row in rows:
+        via = f" via {inert(row.agent)}" if row.agent and row.agent != row.subject else ""
+        cells = [row.id[:_SHORT_ID], moment(row.started)[:16], _took(row), who(row) + via, inert(row.target)]
+        numbers = (Text(str(row.statements)), _refused(row), Text(str(row.rows)))
+        table.add_row(*map(Text, cells), *numbers, _status(row))
+    return table
+
+
+def _took(row: SessionRow) -> str:
+    return "" if row.ended is None else duration(max(row.ended - row.started, 0.0))
+
+
+def _refused(row: SessionRow) -> Text:
+    return Text(str(row.refused), style="red" if row.refused else "")
+
+
+def _status(row: SessionRow) -> Text:
+    return Text(row.status, style={"live": "green", "interrupted": "yellow"}.get(row.status, ""))
+
+
+def _wide(rows: list[SessionRow]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("session", "started", "took", "who", "agent", "target"):
         table.add_column(name, no_wrap=name in ("session", "started"), overflow="fold")
@@ -57,13 +99,9 @@ def session_table(rows: list[SessionRow]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("status", no_wrap=True)
     for row in rows:
-        refused = Text(str(row.refused), style="red" if row.refused else "")
-        took = "" if row.ended is None else duration(max(row.ended - row.started, 0.0))
-        cells: list[RenderableType] = [Text(text) for text in (row.id, moment(row.started), took)]
+        cells: list[RenderableType] = [Text(text) for text in (row.id, moment(row.started), _took(row))]
         cells += [Text(text) for text in (who(row), inert(row.agent), inert(row.target))]
-        cells += [Text(str(row.statements)), refused, Text(str(row.rows))]
-        cells.append(Text(row.status, style={"live": "green", "interrupted": "yellow"}.get(row.status, "")))
-        table.add_row(*cells)
+        table.add_row(*cells, Text(str(row.statements)), _refused(row), Text(str(row.rows)), _status(row))
     return table
 
 
@@ -188,9 +226,8 @@ class ReplayView:
         for place, line in enumerate(inert(statement.sql, newlines=True).split("\n")):
             prompt = f"{head}> " if place == 0 else f"{'.' * len(head)}> "
             self._console.print(Text(prompt, style="cyan").append(line, style="bold white"), soft_wrap=True)
-        for place, value in enumerate(step.binds, 1):
-            shown = "NULL" if value is None else repr(_short(inert(value)))
-            self._line(f"  ${place} = {shown}", "dim")
+        for place, (value, binary) in enumerate(zip(step.binds, step.binary, strict=True), 1):
+            self._line(f"  ${place} = {_bind(value, binary)}", "dim")
         if statement.outcome != "allow":
             because = " ".join(filter(None, (statement.code, statement.rule and f'by "{statement.rule}"')))
             self._line(f"  {statement.outcome} {because}", _STYLES.get(statement.outcome, "red"))
@@ -226,6 +263,17 @@ class ReplayView:
         self._console.print(table)
         if more:
             self._line(f"  ... and {more} more rows", "dim")
+
+
+def _bind(value: str | None, binary: bool) -> str:
+    """A parameter. Of a binary one the type is not recorded; of the sizes of an integer, most are one."""
+    if value is None:
+        return "NULL"
+    if not binary:
+        return f"'{_short(value)}'"
+    raw = bytes.fromhex(value[2:])
+    number = f", {int.from_bytes(raw, 'big', signed=True)} if an integer" if len(raw) in (2, 4, 8) else ""
+    return f"{_short(value)} (binary{number})"
 
 
 def _short(text: str) -> str:
