@@ -32,7 +32,7 @@ from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
 #: Texts longer than this are judged off the event loop (bytes).
-JUDGE_INLINE = 8_192
+JUDGE_INLINE = 4_096
 
 _PROBE_SQL = b"SELECT pg_catalog.current_setting('search_path')"
 

@@ -252,14 +252,15 @@ class Analysis:
         self.influence(value.sources - value.equality, clause, False, position)
         self.influence(value.equality, clause, True, position)
 
-    def guarded(self, before: int, conditions: Iterable[Value], clause: Clause, position: int = -1) -> None:
+    def guarded(self, before: int, conditions: list[Value], clause: Clause, position: int = -1) -> None:
         """``conditions`` decide whether what was walked since ``risks`` was ``before`` is computed at all: whether it fails, or has its
-        effect, tells about them.
+        effect, tells about them. Those that were noted are taken out of the list: once is enough.
         """
         if self.risks > before:
             for condition in conditions:
                 if condition.sources:
                     self.condition(condition, clause, position)
+            conditions.clear()
 
     def flow(self, target: ColumnId | None, sources: Sources, position: int = -1) -> None:
         if sources:

@@ -128,9 +128,10 @@ def _compare_rows(
         before = a.risks
         operator(a, names, one.value, other.value, at)
         risky.append(a.risks > before or one.value.risky or other.value.risky)
-    for number in range(len(risky)):
-        if any(risky[number + 1 :]):
-            a.influence(left[number].value.sources | right[number].value.sources, Clause.GUARD, False, at)
+    while risky and not risky[-1]:
+        risky.pop()
+    for number in range(len(risky) - 1):
+        a.influence(left[number].value.sources | right[number].value.sources, Clause.GUARD, False, at)
 
 
 def type_oid(a: Analysis, node: Node) -> int:

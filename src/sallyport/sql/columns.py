@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import judge, result
+from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import ambiguous_column, missing_column, missing_field, missing_item
 from sallyport.sql.nodes import fields, position, string, tag_of
@@ -129,9 +130,14 @@ def _base_name(node: Node) -> str:
 
 
 def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
-    """``value[lower:upper]``; jsonb subscripts too."""
+    """``value[lower:upper]``; jsonb subscripts too. Of a container that is NULL the subscripts are never computed
+    (ExecInitSubscriptingRef).
+    """
     a.check("A_Indices", body, _INDICES)
+    before = a.risks
     bounds = [a.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
+    # of NULL no element is asked for: the subscripts are not computed
+    a.guarded(before, [value, *bounds], Clause.GUARD)
     type_ = value.type
     if not body.get("is_slice"):
         type_ = a.types.element(type_) or (type_ if type_ == 3802 else 0)

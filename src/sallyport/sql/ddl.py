@@ -143,6 +143,10 @@ def _alter_table(a: Analysis, node: Node, at: int) -> None:
             for constraint in column.get("constraints", []):
                 value = _constraint(a, constraint["Constraint"], scope)
                 a.flow(None, value.sources)
+        elif subtype == "AT_DropColumn" and body.get("behavior") == "DROP_CASCADE":
+            a.unknown(
+                "SP1102", "know what DROP COLUMN CASCADE reaches", "Drop what depends on it by name first."
+            )
         elif subtype != "AT_DropColumn":
             a.unknown(
                 "SP1102", f"judge ALTER TABLE {_words(subtype)}", "ADD COLUMN and DROP COLUMN are understood."
@@ -200,6 +204,8 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
     removed = node.get("removeType", "").removeprefix("OBJECT_").lower()
     thing = _OBJECTS.get(removed, removed)
     changes_schema(a, f"drop_{thing}")
+    if node.get("behavior") == "DROP_CASCADE":
+        a.unknown("SP1102", "know what DROP CASCADE reaches", "Name what is to be dropped.")
     if thing not in _RELATIONS:
         return
     for item in node.get("objects", []):

@@ -111,7 +111,7 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
     before = a.risks
     items = a.expressions(distinct_shapes(body.get("items", [])), scope)
     name = strings(node.get("name", []))
-    a.guarded(before, (left, *items), Clause.GUARD, position(node))
+    a.guarded(before, [left, *items], Clause.GUARD, position(node))
     values = [operator(a, name, left, item, position(node)) for item in items]
     value = derived(values, BOOL)
     if name == EQUALS and left.bare and all(item.constant for item in items):
@@ -161,7 +161,7 @@ def _between(a: Analysis, node: Node, scope: Scope) -> Value:
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
         return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
-    a.guarded(before, (left, *bounds), Clause.GUARD, position(node))
+    a.guarded(before, [left, *bounds], Clause.GUARD, position(node))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
         operator(a, (name,), left, bound, position(node))
@@ -213,10 +213,11 @@ def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
         before = a.risks
         values.append(a.expression(argument, scope))
         risky.append(a.risks > before)
-    if True in risky and len(values) > 1:
+    count = sum(risky)
+    if count and len(values) > 1:
         # the planner may put them in any order
         for number, operand in enumerate(values):
-            if operand.sources and (True in risky[:number] or True in risky[number + 1 :]):
+            if operand.sources and count > risky[number]:
                 a.condition(operand, Clause.GUARD, position(node))
     value = derived(values, BOOL)
     if node.get("boolop") in ("AND_EXPR", "OR_EXPR"):
@@ -285,10 +286,12 @@ def _common(a: Analysis, values: list[Value]) -> int:
 @on("CoalesceExpr", "args")
 def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
     values: list[Value] = []
+    tests: list[Value] = []
     for argument in node.get("args", []):
         before = a.risks
         value = a.expression(argument, scope)
-        a.guarded(before, values, Clause.CASE, position(node))
+        a.guarded(before, tests, Clause.CASE, position(node))
+        tests.append(value)
         values.append(value)
     return derived(values, _common(a, values))
 

@@ -246,4 +246,6 @@ select ssn between '2' and (1 / (id - id))::text from users where id = 1;
 select (ssn, id) < ('2', 1 / (id - id)) from users where id = 1;
 select ssn in (select case when id = 2 then (1 / (id - id))::text else '111-1' end from users order by id) from users where id = 1;
 select case when s > '2' then 1 / (id - id) end from v;
-select length(case when ssn > '2' then name else repeat(name, 1 / (id - id)) end) from users
+select length(case when ssn > '2' then name else repeat(name, 1 / (id - id)) end) from users;
+select (string_to_array(ssn, '-'))[1 / (id - id)] from users;
+select (array[ssn])[nextval('seq')::int] from users
