@@ -78,10 +78,21 @@ class Call:
 
     def number(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number in the query. Raises ProblemError."""
-        text = self.text(name) or str(default)
+        if name not in self.request.query_params:
+            return default
+        text = self.text(name)
         if not text.isascii() or not text.isdecimal() or len(text) > 15 or not least <= int(text) <= most:
             raise invalid(f"{name}: a whole number from {least} to {most}")
         return int(text)
+
+    def choice(self, name: str, *values: str) -> str:
+        """One of ``values``, "" when it is not there. Raises ProblemError."""
+        if name not in self.request.query_params:
+            return ""
+        text = self.text(name)
+        if text not in values:
+            raise invalid(f"{name}: one of {', '.join(values)}")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

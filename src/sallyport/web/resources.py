@@ -54,13 +54,12 @@ class Killed(msgspec.Struct, frozen=True):
 
 async def list_sessions(call: Call) -> Any:
     limit = call.number("limit", 50, 1, 500)
-    status, refused = call.text("status"), call.text("refused") or "false"
-    if status not in ("", "live", "ended", "interrupted"):
-        raise invalid("status: live, ended or interrupted")
-    if refused not in ("true", "false"):
-        raise invalid("refused: true or false")
+    status = call.choice("status", "live", "ended", "interrupted")
+    refused = call.choice("refused", "true", "false")
     try:
         after = after_of(call.text("after"))
+        if after is None and "after" in call.request.query_params:
+            raise FormError("empty")
     except FormError:
         raise invalid("after: the value of 'next' of the page before") from None
     wanted = SessionQuery(
@@ -79,8 +78,7 @@ async def list_sessions(call: Call) -> Any:
 
 
 def _seconds(call: Call, name: str) -> float | None:
-    text = call.text(name)
-    return None if not text else float(call.number(name, 0, 0, _FAR))
+    return float(call.number(name, 0, 0, _FAR)) if name in call.request.query_params else None
 
 
 async def get_session(call: Call) -> Any:
@@ -168,9 +166,7 @@ def _operations(call: Call) -> ApprovalOperations:
 
 
 async def list_approvals(call: Call) -> Any:
-    status, limit = call.text("status"), call.number("limit", 50, 1, 500)
-    if status not in ("", "pending"):
-        raise invalid("status: pending, or leave it out for all")
+    status, limit = call.choice("status", "pending"), call.number("limit", 50, 1, 500)
     found = await run_in_threadpool(
         _operations(call).list, call.principal, pending=status == "pending", limit=limit
     )
