@@ -86,7 +86,7 @@ def test_once(directory: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
-    assert done.stdout.count("✓") == 7
+    assert done.stdout.count("✓") == 9
     assert done.stderr == ""
     assert _left(directory) == []
 

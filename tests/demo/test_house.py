@@ -19,7 +19,13 @@ from tests.support.postgres import Server
 
 
 def test_the_demos_configuration_is_valid(tmp_path: Path) -> None:
-    values = {"listen": "127.0.0.1:6432", "issuer": "http://127.0.0.1:9", "database_port": 5432}
+    values = {
+        "listen": "127.0.0.1:6432",
+        "console": "127.0.0.1:8642",
+        "console_client": "c",
+        "issuer": "http://127.0.0.1:9",
+        "database_port": 5432,
+    }
     (tmp_path / "sallyport.yaml").write_text(Template(house._template("sallyport.yaml")).substitute(values))
     (tmp_path / "policy.yaml").write_text(house._template("policy.yaml"))
     config = load_config(tmp_path / "sallyport.yaml")

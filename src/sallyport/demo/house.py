@@ -29,8 +29,10 @@ from sallyport.demo.account import account, reachable_dir
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import Cluster, bundled, free_port
 from sallyport.demo.process import ProcessError, Program
+from sallyport.demo.signin import CONSOLE_CLIENT
 
 GATEWAY_PORT = 6432
+CONSOLE_PORT = 8642
 STATE = "demo.json"
 
 
@@ -40,12 +42,13 @@ class DemoError(SallyportError):
 
 @dataclass
 class State:
-    """What demo.json holds. ``shop``: fingerprint of the data that was loaded, "" while there is none."""
+    """What demo.json holds. ``shop``: fingerprint of the data that was loaded, "" while there is none. ``console``: its port, kept."""
 
     superuser_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     agent_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     shop: str = ""
     issuer: str = ""
+    console: int = 0
 
     @classmethod
     def load(cls, file: Path) -> State:
@@ -126,6 +129,7 @@ class House:
     def _start_gateway(self, stack: ExitStack) -> None:
         self._say("Starting the gateway")
         self.port = GATEWAY_PORT if _is_free(GATEWAY_PORT) else free_port()
+        self._choose_console_port()
         self._write_configuration()
         log = self.directory / "gateway.log"
         log.unlink(missing_ok=True)
@@ -133,8 +137,20 @@ class House:
         stack.callback(self._stop_gateway)
         try:
             self.gateway.wait_listening(self.port)
+            self.gateway.wait_listening(self.state.console)
         except ProcessError as problem:
             raise DemoError(f"The gateway did not start. {problem}") from None
+
+    def _choose_console_port(self) -> None:
+        """The same as last time where it is free, so that a browser finds the console again."""
+        wanted = (self.state.console, CONSOLE_PORT)
+        self.state.console = next((port for port in wanted if port and _is_free(port)), 0) or free_port()
+        self.state.save(self._state_file)
+
+    @property
+    def console_url(self) -> str:
+        """Where the console is."""
+        return f"http://127.0.0.1:{self.state.console}"
 
     def _stop_gateway(self) -> None:
         try:
@@ -146,6 +162,8 @@ class House:
         write_private(self.directory / "agent-password", self.state.agent_password)
         values = {
             "listen": f"127.0.0.1:{self.port}",
+            "console": f"127.0.0.1:{self.state.console}",
+            "console_client": CONSOLE_CLIENT,
             "issuer": self.issuer.url,
             "database_port": self.database.port,
         }

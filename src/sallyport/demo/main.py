@@ -13,7 +13,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -26,10 +28,13 @@ from sallyport.demo import show, tour
 from sallyport.demo.house import STATE, DemoError, House, State
 from sallyport.demo.issuer import DEMO_CLIENTS
 from sallyport.demo.postgres import bundled
+from sallyport.demo.review import Desk, Seen
 from sallyport.demo.shop import AGENT_ROLE
 
 DIRECTORY = Path("var/demo")
 AGENT = "claude-agent"
+REVIEWER = "dana-dba"
+_TOUR_SECONDS = 60.0
 _TOKEN_SECONDS = 10.0
 #: A session's end reaches the list a moment after it.
 _LISTED_SECONDS = 10.0
@@ -89,13 +94,16 @@ def _tour(console: Console, house: House) -> bool:
     # The real answers are fetched only for steps that show them: the others would change the data.
     truths = iter(tour.run(client, direct, [step.sql for step in tour.STEPS if step.raw]))
     began = time.time()
-    replies = tour.run(client, guarded, statements)
+    replies, seen = _walk(house, lambda: tour.run(client, guarded, statements))
     good = True
     for number, (step, reply) in enumerate(zip(tour.STEPS, replies, strict=True), 1):
         raw = next(truths) if step.raw else tour.Reply()
         problem = step.check(reply, raw)
+        if step.review is not None and not problem:
+            problem = tour.previewed(step, reply, seen[step.sql])
         good = good and not problem
-        console.print(show.step(number, step, reply, raw, problem, wide=console.width >= 170))
+        wide = console.width >= 170
+        console.print(show.step(number, step, reply, raw, problem, wide=wide, seen=seen.get(step.sql)))
     good = _replay(console, house, began, len(tour.STEPS) + 1) and good
     console.print()
     if good:
@@ -105,6 +113,30 @@ def _tour(console: Console, house: House) -> bool:
             f"[bold red]Not every step showed what it must.[/] The gateway's log: {house.gateway.log}"
         )
     return good
+
+
+def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tour.Reply], dict[str, Seen]]:
+    """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, and what the reviewer saw by statement."""
+    found: list[list[tour.Reply] | Exception] = []
+
+    def walk() -> None:
+        try:
+            found.append(tour_())
+        except (OSError, subprocess.SubprocessError, ValueError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=walk, name="tour", daemon=True)  # it ends with the gateway at the latest
+    desk = Desk(house.console_url, house.issuer.token(REVIEWER), "Dana, the DBA,")
+    try:
+        thread.start()
+        held = [(step.sql, step.review) for step in tour.STEPS if step.review is not None]
+        seen = {sql: desk.decide(sql, review) for sql, review in held}
+    finally:
+        desk.close()
+    thread.join(_TOUR_SECONDS)
+    if not found or isinstance(found[0], Exception):
+        raise DemoError(f"The tour did not end: {found[0] if found else 'psql still runs'}")
+    return found[0], seen
 
 
 def _replay(console: Console, house: House, began: float, number: int) -> bool:
@@ -168,6 +200,11 @@ def _invite(console: Console, house: House) -> None:
         "",
         f"{sallyport} sessions list --config {config}",
         f"{sallyport} audit verify --config {config}",
+        "",
+        f"The console: {house.console_url} (no passwords: choose to be {', '.join(one.name for one in house.issuer.people)}).",
+        "As the agent, run DELETE FROM payments WHERE order_id = 42; and decide about it there as Dana, or with",
+        "",
+        f'SALLYPORT_TOKEN="$({token} --as {REVIEWER})" {sallyport} approvals list --url {house.console_url}',
         "",
         f"The rules: {house.directory / 'policy.yaml'} (edit it: it is reloaded at once)",
         f"The log:   {house.gateway.log}",

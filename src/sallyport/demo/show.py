@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sallyport.demo.review import Seen
 from sallyport.demo.tour import Reply, Step
 
 _WIDTH_WITHOUT_TERMINAL = 180
@@ -19,10 +20,12 @@ def console() -> Console:
     return plain if plain.is_terminal else Console(highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
 
 
-def step(number: int, what: Step, reply: Reply, raw: Reply, problem: str, *, wide: bool) -> RenderableType:
+def step(
+    number: int, what: Step, reply: Reply, raw: Reply, problem: str, *, wide: bool, seen: Seen | None = None
+) -> RenderableType:
     """One step: title, statement, what came back (with the real data where that is the point), verdict.
 
-    wide: there is room for two tables side by side.
+    wide: there is room for two tables side by side. seen: what a reviewer had before them.
     """
     title = Text.assemble((f"{number}. ", "bold cyan"), (what.title, "bold"))
     sql = Text.assemble(("shop=> ", "dim"), f"{what.sql};")
@@ -33,9 +36,28 @@ def step(number: int, what: Step, reply: Reply, raw: Reply, problem: str, *, wid
         shown = _pair(table(raw, "in the database"), table(reply, "what the agent gets"), wide=wide)
     else:
         shown = table(reply, "")
-    return Group(
-        Text(), title, *(Padding(part, (0, 0, 0, 3), expand=False) for part in (sql, shown, verdict))
+    parts: list[RenderableType] = [sql, *_waited(what, reply, seen), shown, verdict]
+    return Group(Text(), title, *(Padding(part, (0, 0, 0, 3), expand=False) for part in parts))
+
+
+def _waited(what: Step, reply: Reply, seen: Seen | None) -> list[RenderableType]:
+    """What the client was told while it waited, and what the reviewer saw and did meanwhile."""
+    if seen is None or what.review is None:
+        return []
+    told: list[RenderableType] = [
+        Text.assemble(("NOTICE:  ", "bold blue"), notice.replace("\n", "\n         "))
+        for notice in reply.notices
+    ]
+    rows = "rows not counted" if seen.rows is None else f"it would change {seen.rows} rows"
+    word = "approves" if what.review.approve else "denies"
+    review: RenderableType = Group(
+        Text(
+            f"the reviewer sees {seen.id}: {seen.who} ({seen.agent}) wants to {seen.touches}; {rows}",
+            style="italic",
+        ),
+        Text(f"{seen.by} {word} it over the REST interface: {what.review.reason}", style="italic"),
     )
+    return [*told[:1], Padding(review, (0, 0, 0, 3), expand=False), *told[1:]]
 
 
 def _pair(left: RenderableType, right: RenderableType, *, wide: bool) -> RenderableType:

@@ -12,10 +12,11 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sallyport.demo.account import Install
 from sallyport.demo.postgres import psql
+from sallyport.demo.review import Review, Seen
 
 _MARK = "@@sallyport-tour"
 _NULL = "∅"
@@ -25,9 +26,7 @@ _PEOPLE = "SELECT id, name, email, ssn, card_number, birth_date FROM customers O
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one statement gave: a header and rows, or an error. ``status``: the command tag, if psql shows
-    one.
-    """
+    """What one statement gave: a header and rows, or an error. ``notices``: what came before, message and DETAIL of each."""
 
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
@@ -35,6 +34,7 @@ class Reply:
     message: str = ""
     detail: str = ""
     hint: str = ""
+    notices: tuple[str, ...] = ()
 
     @property
     def code(self) -> str:
@@ -47,14 +47,15 @@ class Reply:
 class Step:
     """title: what to see. sql: the statement. raw: whether to show the database's own answer beside it.
 
-    check: given the gateway's reply and the database's (empty unless raw), "" or what is wrong.
+    check: given the gateway's reply and the database's (empty unless raw), "" or what is wrong. review: what a reviewer does with it
+    while it waits.
     """
 
     title: str
     sql: str
     check: Callable[[Reply, Reply], str]
     raw: bool = False
-    before: tuple[str, ...] = field(default=())
+    review: Review | None = None
 
 
 def _masked(reply: Reply, raw: Reply) -> str:
@@ -94,9 +95,33 @@ def _refused(*codes: str) -> Callable[[Reply, Reply], str]:
     return check
 
 
+def _ran(reply: Reply, raw: Reply) -> str:
+    if reply.message or not reply.rows:
+        return "it did not run"
+    waited = any("waits for approval" in notice for notice in reply.notices)
+    approved = any("approved by dana@example.com" in notice for notice in reply.notices)
+    return "" if waited and approved else "psql was not told that it waits and who approved it"
+
+
+def _denied(reply: Reply, raw: Reply) -> str:
+    problem = _refused("SP1402")(reply, raw)
+    return problem or ("" if _NO.reason in reply.message else "the agent does not read the reason")
+
+
+def previewed(step: Step, reply: Reply, seen: Seen) -> str:
+    """ "" when the reviewer's preview was right: as many rows as came back, or at least some where it was denied."""
+    if seen.rows is None:
+        return "the rows it would change were not counted"
+    right = seen.rows == len(reply.rows) if reply.rows else seen.rows > 0
+    return "" if right else f"the preview said {seen.rows} rows, and it was {len(reply.rows)}"
+
+
 def _same(reply: Reply, raw: Reply) -> str:
     return "" if reply == raw and raw.rows else "the answer is not the database's own"
 
+
+_YES = Review(True, "ticket 4711: refunds for the spring outage")
+_NO = Review(False, "payments are kept for ten years; export them instead")
 
 STEPS: tuple[Step, ...] = (
     Step("An agent reads customers. Personal data comes back masked.", _PEOPLE, _masked, raw=True),
@@ -122,6 +147,18 @@ STEPS: tuple[Step, ...] = (
         "SELECT status, count(*), sum(total) FROM orders WHERE placed_at > '2026-1-1' GROUP BY 1 ORDER BY 1",
         _same,
         raw=True,
+    ),
+    Step(
+        "This UPDATE waits until a person has seen it. The reviewer approves, and it runs.",
+        "UPDATE payments SET amount = 0 WHERE order_id BETWEEN 1 AND 9 RETURNING id, order_id, amount",
+        _ran,
+        review=_YES,
+    ),
+    Step(
+        "This DELETE waits too. The reviewer denies it, and the agent reads why.",
+        "DELETE FROM payments WHERE paid_at < '2025-01-01'",
+        _denied,
+        review=_NO,
     ),
 )
 
@@ -168,8 +205,16 @@ def read(output: str, errors: str, count: int) -> list[Reply]:
     early = errors.split(_MARK)[0].strip()
     if early:
         return [_error(early) for _ in range(count)]
-    return [_error(bad) if "ERROR:" in bad or "FATAL:" in bad else _table(good)
-            for good, bad in zip(outputs, problems, strict=True)]  # fmt: skip
+    replies = [_error(bad) if "ERROR:" in bad or "FATAL:" in bad else _table(good)
+               for good, bad in zip(outputs, problems, strict=True)]  # fmt: skip
+    return [replace(reply, notices=_notices(bad)) for reply, bad in zip(replies, problems, strict=True)]
+
+
+def _notices(text: str) -> tuple[str, ...]:
+    found = re.findall(
+        r"^(?:psql: )?(?:.*?: )??NOTICE: +(?:[0-9A-Z]{5}: )?(.*(?:\nDETAIL: +.*)?)", text, re.M
+    )
+    return tuple(re.sub(r"\nDETAIL: +", "\n", notice) for notice in found)
 
 
 def _pieces(text: str, count: int) -> list[str]:
