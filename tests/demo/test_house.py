@@ -99,13 +99,13 @@ def test_the_second_demo_in_a_directory_is_refused() -> None:
     directory = scratch_dir("locked")
     with (directory / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        assert main.run(once=True, directory=directory) == 1
+        assert main.run(once=True, directory=directory) == 2
 
 
 def test_nothing_runs_after_a_failed_start() -> None:
     """Whatever goes wrong on the way, no process keeps the directory in its command line."""
     blocked = scratch_dir("blocked")
     (blocked / "sallyport.yaml").mkdir()  # cannot be written
-    assert main.run(once=True, directory=blocked) == 1
+    assert main.run(once=True, directory=blocked) == 2
     found = subprocess.run(["pgrep", "-f", str(blocked)], capture_output=True, text=True, check=False)
     assert found.stdout == ""
