@@ -281,3 +281,15 @@ def test_everything_comes_back_from_the_store(house: House) -> None:
         house.directory / "sallyport.db-wal"
     ).read_bytes()
     assert b"eyJ.secret" not in raw, "claims are not stored"
+
+
+def test_a_subject_asks_so_often_in_a_minute(make_house: Make) -> None:
+    house = make_house(limits=FloodLimits(per_minute=2))
+    for number in range(2):
+        request = house.ask(replace(BINDING, sql=f"UPDATE t SET x = {number}"))
+        house.service.withdraw(request.id, "gone")
+    with pytest.raises(RefusedError, match="SP1401") as caught:
+        house.ask()
+    assert "2 a minute" in caught.value.refusal.detail
+    house.clock.advance(60.1)
+    assert house.ask().status is Status.PENDING

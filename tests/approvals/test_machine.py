@@ -37,7 +37,9 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
-        self.house = House.open(Path(self.directory.name), limits=FloodLimits(per_subject=3, per_hour=10**6, per_minute=10**6))
+        self.house = House.open(
+            Path(self.directory.name), limits=FloodLimits(per_subject=3, per_hour=10**6, per_minute=10**6)
+        )
         # The model: who said yes, and what has been seen of each request.
         self.yes: dict[str, set[str]] = {}
         self.ended: dict[str, Status] = {}

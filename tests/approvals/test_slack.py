@@ -149,6 +149,18 @@ def test_a_request_that_ended_meanwhile_is_not_posted(
     assert not double.messages
 
 
+def test_a_message_from_before_a_restart_is_brought_up_to_date_by_a_click(
+    house: House, slack: Slack, double: SlackDouble
+) -> None:
+    request = house.ask()
+    double.messages["1.5"] = {"channel": CHANNEL, **slack_blocks.message(request, "")}
+    ended = house.service.void(request.id, "the gateway that held it ended")
+    slack.notify("voided", ended)
+    slack.refresh(ended, CHANNEL, "1.5")
+    until(lambda: not double.buttons("1.5"))
+    assert "the gateway that held it ended" in double.shown("1.5") and len(double.calls) == 1
+
+
 BODY = b"payload=%7B%7D"
 
 
