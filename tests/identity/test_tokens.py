@@ -317,3 +317,20 @@ def test_the_memory_is_bounded(provider: Provider, make_door: MakeDoor) -> None:
     for _ in range(2):
         assert [door.login(token).id for token in tokens] == [f"s{n}" for n in range(9)]
     assert len(door.authenticator._verified) == 3
+
+
+def test_the_log_says_whose_token_it_was_once_the_signature_held(provider: Provider, door: Door) -> None:
+    door.refusal(provider.token(aud=["other", "more\x1b[2J"], sub="ann"))
+    (refused,) = [entry for entry in door.log if entry["event"] == "login_refused"]
+    assert (refused["reason"], refused["subject"]) == ("wrong audience", "ann")
+    assert (refused["issuer"], refused["audience"]) == (provider.url, "other, more?[2J")
+    door.login(provider.token(groups=["b", "a"]))
+    assert door.log[-1]["groups"] == ["a", "b"]
+
+
+def test_the_log_says_nothing_of_a_token_that_anybody_could_have_made(provider: Provider, door: Door) -> None:
+    token = provider.token(sub="root")
+    head, body, _ = token.reveal().split(".")
+    door.refusal(Secret(f"{head}.{body}.{'A' * 86}"))
+    (refused,) = [entry for entry in door.log if entry["event"] == "login_refused"]
+    assert "subject" not in refused

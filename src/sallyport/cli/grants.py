@@ -56,6 +56,7 @@ def register(app: typer.Typer) -> None:
 
 def _grants(config_path: Path, target: str, role: str, check: bool, keep_public: bool, as_json: bool) -> None:
     from sallyport.app import load_target_privileges
+    from sallyport.cli.quiet import log_to_stderr
     from sallyport.config import load_config
     from sallyport.core.errors import ConfigError
     from sallyport.operations.grant_script import script
@@ -63,6 +64,7 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
     from sallyport.policy.bind import bind
     from sallyport.policy.load import load_policy
 
+    log_to_stderr()
     config = load_config(config_path)
     policy = load_policy(config.policy_path)
     if not target and len(config.targets) == 1:

@@ -18,7 +18,19 @@ import sallyport
 from sallyport.core.errors import SallyportError
 
 #: In the order of ``sallyport --help``. A module that is not there yet is left out.
-COMMANDS = ("serve", "demo", "init", "policy", "grants", "sessions", "audit", "approvals", "identity", "mcp")
+COMMANDS = (
+    "serve",
+    "demo",
+    "init",
+    "policy",
+    "grants",
+    "sessions",
+    "audit",
+    "approvals",
+    "identity",
+    "issuer",
+    "mcp",
+)
 
 
 def build() -> typer.Typer:

@@ -9,8 +9,6 @@ fails; 2 when the policy or the configuration is wrong.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,10 +62,11 @@ masks are optional.
 
 def live_catalog(config: Config, target: str) -> CatalogSnapshot:
     """The catalog as the gateway would see it now. SallyportError when the target cannot be reached."""
-    if importlib.util.find_spec("sallyport.app") is None:
-        raise SallyportError("this build cannot connect to a target, so there is no catalog to explain with")
-    snapshot: CatalogSnapshot = importlib.import_module("sallyport.app").load_target_catalog(config, target)
-    return snapshot
+    from sallyport.app import load_target_catalog
+    from sallyport.cli.quiet import log_to_stderr
+
+    log_to_stderr()
+    return load_target_catalog(config, target)
 
 
 def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> None:

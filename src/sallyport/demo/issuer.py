@@ -5,8 +5,8 @@ section 4.4) from a thread of its own, on a loopback address and a port that the
 access tokens as in RFC 9068. ``/authorize`` lets people sign in to the console (:mod:`sallyport.demo.signin`).
 
 Whoever can reach it and knows a client's secret gets that client's groups, and the secrets of the demo are
-printed in its documentation. It refuses to listen anywhere but on loopback, and nothing but the demo and
-tests may start it.
+printed in its documentation. It refuses to listen anywhere but on loopback, and nothing but the demo, the command
+``sallyport issuer`` (for development, and it says so) and tests may start it.
 """
 
 from __future__ import annotations

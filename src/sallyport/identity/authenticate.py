@@ -113,9 +113,16 @@ class Authenticator:
                 issuer=outcome.issuer,
                 subject=outcome.id,
                 agent=outcome.agent,
+                groups=sorted(outcome.groups),
             )
             return outcome
-        _log.warning("login_refused", entrance=entrance, label=printable(label, 256), reason=outcome.reason)
+        _log.warning(
+            "login_refused",
+            entrance=entrance,
+            label=printable(label, 256),
+            reason=outcome.reason,
+            **outcome.whose,
+        )
         refusal = refuse(
             "SP1601", outcome.message or _VAGUE, hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT)
         )
@@ -193,7 +200,8 @@ class Authenticator:
             )
         if not signature_is_valid(parsed, key.key):
             return Problem(f"issuer {settings.issuer}: the signature is wrong")
-        return self._accept(parsed, source, key.thumbprint, label)
+        outcome = self._accept(parsed, source, key.thumbprint, label)
+        return replace(outcome, whose=_whose(parsed.claims)) if isinstance(outcome, Problem) else outcome
 
     def _accept(
         self, parsed: ParsedToken, source: KeySource, thumbprint: str, label: str
@@ -208,3 +216,14 @@ class Authenticator:
         if isinstance(subject, Problem):
             return subject
         return required_problem(parsed.claims, self._required) or _Verified(subject, thumbprint, source)
+
+
+def _whose(claims: Mapping[str, Any]) -> dict[str, str]:
+    """Of a token whose signature held, for the log: what tells the operator which one it was."""
+    audience = claims.get("aud")
+    shown = ", ".join(map(str, audience)) if isinstance(audience, list) else str(audience or "")
+    return {
+        "issuer": printable(str(claims.get("iss", "")), 200),
+        "subject": printable(str(claims.get("sub", "")), 200),
+        "audience": printable(shown, 200),
+    }

@@ -16,7 +16,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from joserfc.errors import JoseError
@@ -37,12 +37,13 @@ PublicKey = RSAKey | ECKey | OKPKey
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set once the
-    signature held.
+    signature held. whose: more for the log, then: issuer, subject and audience, as the token says.
     """
 
     reason: str
     message: str = ""
     hint: str = ""
+    whose: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

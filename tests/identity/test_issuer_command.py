@@ -1,0 +1,89 @@
+"""``sallyport issuer`` as somebody without an identity provider runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from sallyport.cli.main import build
+from sallyport.core.clock import SystemClock
+from sallyport.core.errors import ConfigError
+from sallyport.core.secret import Secret
+from tests.identity.door import Door
+
+MakeDoor = Callable[..., Door]
+
+_SALLYPORT = [sys.executable, "-m", "sallyport"]
+
+
+@pytest.mark.parametrize("secret", ["", "kept between runs"])
+def test_what_it_prints_works(make_door: MakeDoor, secret: str) -> None:
+    """The configuration, and the commands, run by a shell as they are printed."""
+    env = {**os.environ, "SALLYPORT_CLIENT_SECRET": secret}
+    process = subprocess.Popen(
+        [*_SALLYPORT, "issuer", "--listen", "127.0.0.1:0", "--client", "claude=agents,staff", "--client", "dana=dba"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None and process.stderr is not None
+        said = ""
+        while "Ctrl-C ends" not in said:
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            said += line
+        config = yaml.safe_load(said.split("# claude")[0])
+        (issuer,) = config["identity"]["oidc"]
+        exports = "\n".join(line for line in said.splitlines() if line.startswith("export "))
+        assert ("SALLYPORT_CLIENT_SECRET=" in exports) is not bool(secret)
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{exports}\n{sys.executable} -m sallyport token"],
+            capture_output=True, text=True, env=env, timeout=30,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        subject = make_door(issuer["issuer"], at=SystemClock()).login(Secret(done.stdout.strip()))
+        assert (subject.id, subject.groups) == ("claude", {"agents", "staff"})
+        assert re.search("dana: groups dba", said)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+        assert "DEVELOPMENT ONLY" in process.stderr.read()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--client", "claude"], "write NAME=GROUP[,GROUP]"),
+        (["--client", "claude="], "write NAME=GROUP[,GROUP]"),
+        (["--client", "=agents"], "write NAME=GROUP[,GROUP]"),
+        (["--client", "a=b", "--client", "a=c"], "'a' is there twice"),
+        (["--client", "a=b", "--listen", "0.0.0.0:8080"], "listens on 127.0.0.1 only, not on 0.0.0.0"),
+        (["--client", "a=b", "--listen", "gateway.example.com:8080"], "listens on 127.0.0.1 only"),
+        (["--client", "a=b", "--listen", "8080"], "--listen: "),
+    ],
+)
+def test_mistakes_are_explained(words: list[str], what: str) -> None:
+    result = CliRunner().invoke(build(), ["issuer", *words])
+    assert isinstance(result.exception, ConfigError)
+    assert what in str(result.exception)
+
+
+def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [*_SALLYPORT, "issuer", "--listen", address, "--client", "a=b"],
+            capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"sallyport: cannot listen on {address}: Address already in use")
