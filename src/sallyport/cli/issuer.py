@@ -31,7 +31,7 @@ It prints what belongs into sallyport.yaml and how to fetch a token, and stays u
 
 Example:
 
-    sallyport issuer --listen 127.0.0.1:8080 --client claude=agents --client dana=dba,staff
+    sallyport issuer --client claude=agents --client dana=dba,staff
 """
 
 
