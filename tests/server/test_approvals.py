@@ -176,7 +176,7 @@ def test_a_client_that_disappears_withdraws_it(
 def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -> None:
     with Raw(gateway) as raw:
         raw.login()
-        raw.send(frontend.query(delete(7)), frontend.query("SELECT 41"), frontend.query("SELECT 42"))
+        raw.send(frontend.query(delete(7)), frontend.query("SELECT 'first'"), frontend.query("SELECT 'second'"))
         raw.until("N")
         with psycopg.connect(gateway.dsn(), autocommit=True) as other:
             for _ in range(20):
@@ -187,7 +187,7 @@ def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -
         raw.socket.settimeout(5)
         dana.approve(dana.pending()[0]["id"])
         found = b"".join(raw.until("Z") + raw.until("Z") + raw.until("Z"))
-        assert found.index(b"DELETE 1") < found.index(b"41") < found.index(b"42")
+        assert found.index(b"DELETE 1") < found.index(b"first") < found.index(b"second")
 
 
 def test_bind_values_and_prepared_statements(agent: Waiter, dana: Desk, database: Server) -> None:
