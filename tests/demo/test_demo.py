@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 
@@ -136,6 +137,19 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error() -> None:
     done = subprocess.run([*_SALLYPORT, "--directory", "/proc/x"], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("sallyport: The demo cannot make its directory /proc/x: ")
+
+
+def test_the_console_is_where_the_demo_says(demo: Demo) -> None:
+    found = re.search(r"The console: (http://\S+) ", demo.output)
+    assert found is not None, demo.output
+    assert httpx2.get(f"{found.group(1)}/healthz", timeout=10).text.strip() == "ok"
+    token = [*_SALLYPORT, "--token", "--as", "dana-dba", "--directory", str(demo.directory)]
+    dana = subprocess.run(token, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+    listed = subprocess.run(
+        [sys.executable, "-m", "sallyport", "approvals", "list", "--url", found.group(1)],
+        env={**os.environ, "SALLYPORT_TOKEN": dana}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert listed.returncode == 0, listed.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
