@@ -176,7 +176,9 @@ def test_a_client_that_disappears_withdraws_it(
 def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -> None:
     with Raw(gateway) as raw:
         raw.login()
-        raw.send(frontend.query(delete(7)), frontend.query("SELECT 'first'"), frontend.query("SELECT 'second'"))
+        raw.send(
+            frontend.query(delete(7)), frontend.query("SELECT 'first'"), frontend.query("SELECT 'second'")
+        )
         raw.until("N")
         with psycopg.connect(gateway.dsn(), autocommit=True) as other:
             for _ in range(20):

@@ -21,7 +21,7 @@ import structlog
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
-from sallyport.core.errors import ConfigError, RefusedError, refuse
+from sallyport.core.errors import ConfigError, RefusedError, SallyportError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.load import PolicyFile
@@ -150,16 +150,26 @@ class Gateway:
     async def _watch_policy(self) -> None:
         while True:
             await asyncio.sleep(_POLICY_SECONDS)
-            if self.policy.changed():
-                self.reload_policy()
-            if self.approvals is not None:
-                self.approvals.expire_due()
-            for database in self.databases.values():
-                if database.judge is not None:
-                    database.judge.tick()
-                    if self._epochs.get(database.name) != database.judge.catalog.epoch:
-                        self._epochs[database.name] = database.judge.catalog.epoch
-                        self.environment_moved(database)
+            try:
+                self._look_around()
+            except SallyportError as error:
+                # The store does not answer, say. What could not be done now is due again in a moment.
+                log.error("housekeeping failed", reason=str(error))
+
+    def _look_around(self) -> None:
+        """Policy file, access windows, deadlines of approvals, catalogs that moved."""
+        if self.policy.changed():
+            self.reload_policy()
+        for database in self.databases.values():
+            if database.judge is not None:
+                database.judge.tick()
+        if self.approvals is not None:
+            self.approvals.expire_due()
+        for database in self.databases.values():
+            epoch = database.judge.catalog.epoch if database.judge is not None else ""
+            if epoch and self._epochs.get(database.name) != epoch:
+                self.environment_moved(database)
+                self._epochs[database.name] = epoch
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds
