@@ -122,6 +122,8 @@ class Analysis:
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
         self.seen: set[ColumnId] = set()  # what is read
         self.views: tuple[int, ...] = ()
+        self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
+        self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
         #: how much was met that may fail, has an effect, or is a subquery, whatever it is computed from
         self.risks = 0
         self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node

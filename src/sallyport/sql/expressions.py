@@ -60,7 +60,12 @@ def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
 
 @on("ParamRef", "number")
 def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
-    return Value(constant=True, parameter=node.get("number", 0))
+    number = node.get("number", 0)
+    if a.parameters is None:
+        return Value(constant=True, parameter=number)
+    if not 0 < number <= len(a.parameters):
+        return a.unknown("SP1102", f"know parameter ${number} of a function", position=position(node))
+    return a.read(a.parameters[number - 1])
 
 
 @on("A_Expr", "kind name lexpr rexpr rexpr_list_start rexpr_list_end")

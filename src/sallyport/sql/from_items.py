@@ -172,7 +172,9 @@ def _function_columns(
         )
     a.check(tag, body, EXPRESSIONS.table[tag][1])
     value, found = call(a, body, scope, in_from=True)
-    a.influence(value.sources, Clause.ROW_COUNT, False, position(body))
+    if not found.followed:  # its body says what decides about rows
+        a.influence(value.sources, Clause.ROW_COUNT, False, position(body))
+    rows = value.row if found.followed else None
     value = value._replace(constant=False, literal=None, origin=None)
     label = function_name(a, body)[-1]
     if definitions:
@@ -180,6 +182,8 @@ def _function_columns(
     outs = {(f.out_names, f.out_types) for f in found.candidates}
     if len(outs) == 1:
         names, types = outs.pop()
+        if len(names) > 1 and rows is not None and not definitions:
+            return label, rows, False
         if len(names) > 1:
             return (
                 label,
@@ -194,6 +198,8 @@ def _function_columns(
     elif outs and any(names for names, _ in outs):
         a.unknown("SP1102", f"know which function {label} is meant", "Cast the arguments.", position(body))
     relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
+    if relation is not None and rows is not None:
+        return label, rows, False
     if relation is not None:
         return (
             label,

@@ -7,6 +7,7 @@ from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause, Dependence, SettingChange
+from sallyport.sql.function_bodies import followed
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.missing import missing_function
@@ -22,6 +23,8 @@ CALL_FIELDS = (
     "funcname args agg_order agg_filter over agg_within_group agg_star agg_distinct func_variadic funcformat"
 )
 _WINDOW = fields("name refname partitionClause orderClause frameOptions startOffset endOffset")
+#: Of a call that is more than a function with arguments.
+_NOT_FOLLOWED = frozenset(CALL_FIELDS.split()) - {"funcname", "args", "funcformat"}
 _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
 
 
@@ -40,6 +43,7 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
     at = position(node)
     names = function_name(a, node)
     arguments = node.get("args", [])
+    before = a.risks
     values = a.expressions(arguments, scope)
     named = any("NamedArgExpr" in argument for argument in arguments)
     ordered = _aggregate_order(a, node, scope)
@@ -52,6 +56,10 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         if other is not None:
             return other, Resolved(True, result=other.type)
         return missing_function(a, names, types, at), found
+    if not named and not node.keys() & _NOT_FOLLOWED:
+        inside = followed(a, found, values, before, at)
+        if inside is not None:
+            return inside, found._replace(followed=True)
     special = _SPECIAL.get(names[-1])
     if special is not None and found.found and not found.users:
         special(a, found, values, at)

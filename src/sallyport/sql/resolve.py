@@ -33,6 +33,7 @@ class Resolved(NamedTuple):
     kinds: frozenset[str] = frozenset()
     users: tuple[Function, ...] = ()
     candidates: tuple[Function, ...] = ()
+    followed: bool = False  # the call's value and effects are those of the function's body
 
 
 class Names:
@@ -44,6 +45,7 @@ class Names:
         self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.types = Types(catalog, self.path)
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
+        self.bodies: dict[int, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
         self._qualified: Names | None = None
         self._functions: dict[tuple[tuple[str, ...], tuple[int, ...], bool, bool], Resolved] = {}
         self._operators: dict[tuple[tuple[str, ...], int | None, int], Resolved] = {}

@@ -254,6 +254,14 @@ def _outputs(
     )
 
 
+def _inputs(modes: str | None, names: str | None) -> tuple[str, ...]:
+    """Names of the input arguments (get_func_input_arg_names in funcapi.c); () where none has one."""
+    labels: list[str] = json.loads(names) if names is not None else []
+    if modes is None:
+        return tuple(labels)
+    return tuple(label for mode, label in zip(json.loads(modes), labels, strict=False) if mode in "ibv")
+
+
 def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
     oid = _int(row[0])
     out_names, out_types = _outputs(row[13], row[14], row[15])
@@ -274,6 +282,9 @@ def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
         extension=members.get(("pg_proc", oid), ""),
         out_names=out_names,
         out_types=out_types,
+        body=row[16] or "",
+        body_bound=_bool(row[17]),
+        arg_names=_inputs(row[13], row[14]) if row[16] else (),
     )
 
 

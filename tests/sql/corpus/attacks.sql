@@ -248,4 +248,18 @@ select ssn in (select case when id = 2 then (1 / (id - id))::text else '111-1' e
 select case when s > '2' then 1 / (id - id) end from v;
 select length(case when ssn > '2' then name else repeat(name, 1 / (id - id)) end) from users;
 select (string_to_array(ssn, '-'))[1 / (id - id)] from users;
-select (array[ssn])[nextval('seq')::int] from users
+select (array[ssn])[nextval('seq')::int] from users;
+select one_ssn(1);
+select id from users where one_ssn(id) = '111-1' order by id;
+select by_ssn('111-1');
+select b from by_ssn('222-2') b;
+select shout(ssn), name from users order by id;
+select name from users order by twice(ssn);
+select p_id, p_ssn from people() order by p_id;
+select id, ssn from everyone() order by id;
+select (everyone()).ssn;
+select as_number(replace(ssn, '-', 'x')) from users where ssn = '444';
+select count(as_number(ssn)) from users where id = 3;
+select either(ssn > '2', (1 / (id - id))::text) from users where id = 1;
+select case when ssn > '2' then as_number('x' || name) end from users where id = 1;
+select id from users where by_ssn(name) = 1 or ssn > '2' order by id
