@@ -14,6 +14,7 @@ from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
+from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import fields, position, tag_of
@@ -66,7 +67,7 @@ class Target:
                     f"know every function that writing to {relation.qualified} calls",
                     position=self.at,
                 )
-            else:
+            elif not (function.extension and classify(function).safe):
                 a.call(function, self.at)
 
     def column(self, a: Analysis, name: str, at: int) -> tuple[ColumnId, int, Value] | None:

@@ -2,8 +2,8 @@
 ``functions.tsv``.
 
 Promises: :func:`classify` answers for functions that PostgreSQL itself ships (schema ``pg_catalog`` or
-``information_schema``, OID below 16384) by name *and* argument types. Everything else, including an
-overload that somebody added to ``pg_catalog`` and anything a newer server brings, is ``safe=False``.
+``information_schema``, OID below 16384) by name *and* argument types, and for those of extensions that
+:mod:`sallyport.sql.extensions` lists. Everything else, including an overload that somebody added to ``pg_catalog`` and anything a newer server brings, is ``safe=False``.
 
 ``safe`` means: the call can neither run SQL text, read files, send data elsewhere, change settings or
 session state, read other people's data or collected statistics, lock, sleep, nor signal. It may still
@@ -26,6 +26,7 @@ from functools import cache
 from importlib import resources
 
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator, Type
+from sallyport.sql.extensions import listed
 
 #: Objects that users create have OIDs from here on (access/transam.h, FirstNormalObjectId).
 FIRST_USER_OID = 16384
@@ -120,8 +121,30 @@ def _table() -> dict[tuple[str, tuple[str, ...]], FunctionClass]:
     return table
 
 
+def _of_extension(function: Function) -> FunctionClass | None:
+    """The class of a listed function of an extension; None for any other."""
+    if not function.extension:
+        return None
+    names = type_names()
+    arguments = tuple(names.get(oid, "") for oid in function.arg_types)
+    found = listed(function, arguments)
+    if found is None:
+        return None
+    if not _INTERNAL_TYPES.isdisjoint((*arguments, names.get(function.return_type, ""))):
+        return _INTERNAL
+    return _class_of(found.kind, found.failing, "")
+
+
+def is_known(function: Function) -> bool:
+    """Whether :func:`classify` says what it does: PostgreSQL's own schemas, and listed functions of extensions. Others are users'."""
+    return function.schema in ("pg_catalog", "information_schema") or _of_extension(function) is not None
+
+
 def classify(function: Function) -> FunctionClass:
     """What a call of ``function`` can do; ``safe=False`` for whatever is not listed."""
+    extension = _of_extension(function)
+    if extension is not None:
+        return extension
     if function.schema not in ("pg_catalog", "information_schema") or not 0 < function.oid < FIRST_USER_OID:
         return _NOT_BUILT_IN
     if function.security_definer:  # none is, as shipped
@@ -137,6 +160,8 @@ def classify(function: Function) -> FunctionClass:
 def classify_operator(op: Operator, catalog: CatalogSnapshot) -> FunctionClass:
     """Through the function behind the operator; an operator that users made is never safe."""
     function = catalog.functions.get(op.function)
+    if function is not None and op.extension and op.extension == function.extension:
+        return classify(function)
     if op.schema != "pg_catalog" or not 0 < op.oid < FIRST_USER_OID or function is None:
         return _NOT_BUILT_IN
     return classify(function)
@@ -180,7 +205,8 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
     """A domain's CHECK runs: it can always raise, and is unsafe when it calls functions that users made."""
     step: Type | None = domain
     while step is not None and step.kind == "d":
-        if step.check_functions:
+        known = [catalog.functions.get(oid) for oid in step.check_functions]
+        if not all(f is not None and classify(f).safe for f in known):
             return FunctionClass(
                 False, f"runs a check of domain {step.schema}.{step.name} that calls its own functions"
             )
@@ -273,6 +299,8 @@ def may_fail_with(function: Function, constants: Sequence[str | None]) -> bool:
         return False
     if not classify(function).safe or len(constants) != len(function.arg_types):
         return True
+    if function.extension:
+        return True  # the names below are PostgreSQL's
     name, last = function.name, constants[-1] if constants else None
     if last is None:
         first = constants[0] if constants else None

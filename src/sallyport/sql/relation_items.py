@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog import Column, ColumnId, Function, Relation
+from sallyport.sql.extensions import unreadable
 from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, Unknown
 from sallyport.sql.lineage import Field, Sources, Value
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
@@ -75,7 +76,7 @@ def expand(a: Analysis, relation: Relation) -> Expansion:
     cache = a.names.relations
     found = cache.get(relation.oid)
     if found is None:
-        if relation.schema in SYSTEM or relation.schema.startswith("pg_toast"):
+        if relation.schema in SYSTEM or relation.schema.startswith("pg_toast") or unreadable(relation):
             found = _system(relation)
         elif relation.kind in ("v", "m"):
             found = _view(a, relation)

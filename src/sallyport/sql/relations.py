@@ -18,6 +18,7 @@ from functools import cache
 from importlib import resources
 
 from sallyport.sql.catalog import Relation
+from sallyport.sql.extensions import unreadable
 from sallyport.sql.functions import FIRST_USER_OID
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
@@ -53,6 +54,8 @@ def _table() -> dict[str, RelationClass]:
 
 def classify_relation(relation: Relation) -> RelationClass:
     """How much of a system relation is readable; not readable for anything outside the system schemas."""
+    if reason := unreadable(relation):
+        return RelationClass(False, reason)
     if relation.schema not in SYSTEM_SCHEMAS or not 0 < relation.oid < FIRST_USER_OID:
         return _NOT_SYSTEM
     return _table().get(relation.qualified, _NOT_LISTED)

@@ -10,7 +10,15 @@ import threading
 from typing import Any, NamedTuple
 
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
-from sallyport.sql.functions import FIRST_USER_OID, NO_CAST, classify, classify_cast, classify_operator
+from sallyport.sql.extensions import knows_type
+from sallyport.sql.functions import (
+    FIRST_USER_OID,
+    NO_CAST,
+    classify,
+    classify_cast,
+    classify_operator,
+    is_known,
+)
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.overloads import chosen
 from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, POLYMORPHIC, TEXT, Types
@@ -21,7 +29,7 @@ NOT_KNOWN = "is not known to be safe"
 
 
 class Resolved(NamedTuple):
-    """What could be called. ``reason`` "" when every pg_catalog candidate is safe. ``users``: candidates outside pg_catalog."""
+    """What could be called. ``reason`` "" when every known candidate is safe. ``users``: candidates that are neither PostgreSQL's nor listed of an extension."""
 
     found: bool
     reason: str = ""
@@ -104,11 +112,11 @@ class Names:
     def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
         if not candidates:
             return Resolved(False)
-        system = [f for f in candidates if f.schema in SYSTEM]
+        system = [f for f in candidates if is_known(f)]
         classes = [classify(f) for f in system]
         reason = next((c.reason or NOT_KNOWN for c in classes if not c.safe), "")
         results = {self._result(f, types) for f in candidates}
-        users = tuple(f for f in candidates if f.schema not in SYSTEM)
+        users = tuple(f for f in candidates if not is_known(f))
         return Resolved(
             True,
             reason,
@@ -189,21 +197,21 @@ class Names:
             return Resolved(False)
         known = [self.catalog.functions.get(o.function) for o in candidates]
         functions = tuple(f for f in known if f is not None)
+        pairs = list(zip(candidates, known, strict=True))
+        users = tuple(f for o, f in pairs if f is not None and not _is_known_through(o, f))
         classes = [
-            classify_operator(o, self.catalog)
-            for o, f in zip(candidates, known, strict=True)
-            if f is None or f.schema in SYSTEM
+            classify_operator(o, self.catalog) for o, f in pairs if f is None or _is_known_through(o, f)
         ]
         reason = next((c.reason or NOT_KNOWN for c in classes if not c.safe), "")
         results = {self._operator_result(o, left, right) for o in candidates}
         return Resolved(
             True,
             reason,
-            len(functions) > len(classes) or any(c.may_fail for c in classes),
+            bool(users) or any(c.may_fail for c in classes),
             any(c.changes_settings for c in classes),
             any(c.writes for c in classes),
             results.pop() if len(results) == 1 else 0,
-            users=tuple(f for f in functions if f.schema not in SYSTEM),
+            users=users,
             candidates=functions,
         )
 
@@ -245,8 +253,10 @@ class Names:
             if cast is None:
                 reason = reason or self._input_function(base)
         found = [self.catalog.functions.get(oid) for oid in functions]
-        users = tuple(f for f in found if f is not None and f.schema not in SYSTEM)
-        if users:
+        users = tuple(f for f in found if f is not None and not is_known(f))
+        listed = [classify(f) for f in found if f is not None and f.extension and is_known(f)]
+        reason = reason or next((c.reason for c in listed if not c.safe), "")
+        if users and all(c.safe for c in listed):
             reason = ""  # what is not PostgreSQL's own is reported as a call, and policy decides
         failing = answer.may_fail or source == 0 or bool(users)
         return Resolved(True, reason, failing, answer.changes_settings, answer.writes, target, users=users)
@@ -254,9 +264,16 @@ class Names:
     def _input_function(self, target: int) -> str:
         """Why text must not be read as this type: a base type of users' making has an input function of its own."""
         element = self.types.get(self.types.element(target) or target)
-        if element is not None and element.kind == "b" and element.oid >= FIRST_USER_OID:
-            return f"type {element.schema}.{element.name} has an input function that is not PostgreSQL's own"
-        return ""
+        if element is None or element.kind != "b" or element.oid < FIRST_USER_OID or knows_type(element):
+            return ""
+        return f"type {element.schema}.{element.name} has an input function that is not PostgreSQL's own"
+
+
+def _is_known_through(operator: Operator, function: Function) -> bool:
+    """An operator that users put over an extension's function is theirs, as the name says nothing of it."""
+    if not is_known(function):
+        return False
+    return not function.extension or operator.extension == function.extension
 
 
 _KEPT = 16

@@ -1,0 +1,87 @@
+"""What common extensions bring: functions, types and relations. Pure; the judgement is data in ``extensions.tsv``.
+
+Promises: a function counts as the extension's only if PostgreSQL records it as a member (``pg_depend``), it is written in C, which only a
+superuser can add or change, it does not run as its owner, and the data names it. Functions in SQL are not counted: an owner can put
+others in their place, and older ones find what they call through the search_path. A user's function of the same name is nobody's.
+
+Listed does not mean safe: the class says which (:func:`sallyport.sql.functions.classify` makes a sentence of it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+from sallyport.sql.catalog import Function, Relation, Type
+
+#: Extensions whose relations show other people's statements, other sessions or the server's memory.
+_UNREADABLE = {
+    "pg_stat_statements": "holds other people's statements",
+    "pg_stat_monitor": "holds other people's statements",
+    "pg_qualstats": "holds other people's constants",
+    "pg_buffercache": "shows the server's memory",
+}
+
+
+class Listed(NamedTuple):
+    """``kind`` as in functions.tsv; ``failing``: fails | total | -."""
+
+    kind: str
+    failing: str
+
+
+class _Tables(NamedTuple):
+    functions: dict[tuple[str, str], Listed]  # (extension, name or name(argument types))
+    prefixes: tuple[tuple[str, str, Listed], ...]  # refused: (extension, how the name begins, class)
+    types: frozenset[tuple[str, str]]
+
+
+@cache
+def _tables() -> _Tables:
+    functions: dict[tuple[str, str], Listed] = {}
+    prefixes: list[tuple[str, str, Listed]] = []
+    types: set[tuple[str, str]] = set()
+    text = resources.files("sallyport.sql").joinpath("extensions.tsv").read_text(encoding="utf-8")
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        kind, failing, extension, names = line.split("\t")
+        for name in names.split(" "):
+            if kind == "type":
+                types.add((extension, name))
+            elif name.endswith("*"):
+                prefixes.append((extension, name[:-1], Listed(kind, failing)))
+            else:
+                functions[extension, name] = Listed(kind, failing)
+    if any(listed.kind == "safe" for _, _, listed in prefixes):
+        raise ValueError("extensions.tsv: a safe function is named in full")
+    return _Tables(functions, tuple(prefixes), frozenset(types))
+
+
+def listed(function: Function, arguments: Sequence[str]) -> Listed | None:
+    """How the data classes a function of an extension; None for every other function. ``arguments``: type names, "" if not built in."""
+    extension, name = function.extension, function.name
+    if not extension:
+        return None
+    tables = _tables()
+    for owner, start, answer in tables.prefixes:
+        if owner == extension and name.startswith(start):
+            return answer  # refused, in whatever language
+    signature = f"{name}({','.join(a or '?' for a in arguments)})"
+    found = tables.functions.get((extension, signature)) or tables.functions.get((extension, name))
+    as_shipped = function.language in ("c", "internal") and not function.security_definer
+    if found is not None and found.kind == "safe" and not as_shipped:
+        return None
+    return found
+
+
+def knows_type(type_: Type) -> bool:
+    """Whether text may be read as this base type: its input function is the extension's and reads nothing else."""
+    return (type_.extension, type_.name) in _tables().types
+
+
+def unreadable(relation: Relation) -> str:
+    """Why a relation of an extension is not readable; "" when nothing speaks against it."""
+    return _UNREADABLE.get(relation.extension, "")
