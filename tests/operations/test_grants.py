@@ -99,7 +99,7 @@ WORKS = [
 
 #: What the policy never gives anybody, as the role, past the gateway.
 FAILS = [
-    "DELETE FROM orders WHERE id = 1",
+    "DELETE FROM products WHERE id = 1",
     "TRUNCATE payments",
     "UPDATE customers SET name = 'x' WHERE id = 1",
     "UPDATE pay_view SET amount = 0",
@@ -186,7 +186,7 @@ def script(gateway: Gateway, before: list[object], server: Server) -> str:
     checked = grants(gateway, "--check")
     assert checked.returncode == 1
     assert "too much: CREATE, TEMPORARY on database shop\n" in checked.stdout
-    assert "too much: DELETE, TRUNCATE, REFERENCES, TRIGGER, MAINTAIN on public.orders\n" in checked.stdout
+    assert "too much: TRUNCATE, REFERENCES, TRIGGER, MAINTAIN on public.orders\n" in checked.stdout
     done = grants(gateway)
     assert done.returncode == 0, done.stderr
     with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
