@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from sallyport.core.errors import UNKNOWN_NAMES, ProtocolError, Refusal, RefusedError, refuse
+from sallyport.core.errors import UNKNOWN_NAMES, ProtocolError, Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Judge, ScriptVerdict, Verdict, View
 from sallyport.policy.allowance import Allowance
 from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
-from sallyport.session.entries import FAILING_SQL, Entry
+from sallyport.session.entries import Entry
 from sallyport.session.holding import Ruling
 from sallyport.session.paths import parse_search_path
 from sallyport.session.ports import SessionRecorder
@@ -497,6 +497,3 @@ def _unexpected(kind: int, state: ClientState) -> str:
     known = frontend.MESSAGES.get(kind)
     what = known.name if known is not None else f"message type 0x{kind:02x}"
     return f"{what} is not expected while the session is {state.name.lower().replace('_', ' ')}"
-
-
-__all__ = ["BLOCK", "FAILING_SQL", "Counters", "Limits", "RefusedError", "Session", "parse_search_path"]

@@ -113,8 +113,3 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.BUNDLE: {},  # expanded into its messages before any of its replies is looked at
     Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
 }
-
-
-def client_handlers() -> dict[int, dict[int, str]]:
-    """CLIENT_TABLE keyed by plain integers, for dispatch."""
-    return {int(s): {ord(t): h for t, h in row.items()} for s, row in CLIENT_TABLE.items()}
