@@ -40,6 +40,9 @@ log = structlog.get_logger("sallyport.judge")
 _CACHE_ENTRIES = 4096
 _CACHE_BYTES = 16 << 20
 
+#: Names of relations that a verdict keeps, and so a recording: a partitioned table has thousands.
+RELATIONS = 100
+
 _UNSEEN: Any = object()
 
 _TRANSACTION_CONTROL = frozenset(
@@ -82,6 +85,9 @@ class Verdict:
     held: bool = False  # a rule holds it, and nothing else stands against it
     plain: bool = False  # allowed, and without any effect on the session: the hot path
     masked_columns: tuple[str, ...] = ()  # schema.relation.column of what is masked in its rows
+    relations: tuple[
+        str, ...
+    ] = ()  # schema.relation of what it touches, views' relations included; at most RELATIONS
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = field(default_factory=dict)
 
@@ -218,7 +224,14 @@ class View:
 
     @staticmethod
     def _refused(verdict: Verdict, refusal: Refusal) -> Verdict:
-        return Verdict(verdict.facts, verdict.sql, refusal, Outcome.DENY, effects=verdict.effects)
+        return Verdict(
+            verdict.facts,
+            verdict.sql,
+            refusal,
+            Outcome.DENY,
+            effects=verdict.effects,
+            relations=verdict.relations,
+        )
 
     def _decide(self, sql: bytes, facts: StatementFacts) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, sql.decode())
@@ -237,6 +250,7 @@ class View:
             rule=decision.rule,
             plan=self.plan(facts.columns),
             masked_columns=self._masked_columns(facts),
+            relations=self._relation_names(facts),
             inner=inner,
             scrub=self._scrub(facts),
             opaque=self._opaque(facts),
@@ -278,6 +292,14 @@ class View:
         if facts.inner is not None:
             found |= self._relations(facts.inner)
         return found
+
+    def _relation_names(self, facts: StatementFacts) -> tuple[str, ...]:
+        """What the statement itself names before what views bring in, so that the bound cuts the latter."""
+        relations = self.catalog.relations
+        named = {access.relation for access in facts.accesses if not access.indirect}
+        order = [*sorted(named), *sorted(self._relations(facts) - named)]
+        known = (relations[oid] for oid in order[:RELATIONS] if oid in relations)
+        return tuple(f"{relation.schema}.{relation.name}" for relation in known)
 
     def _scrub(self, facts: StatementFacts) -> bool:
         if not self.has_masks:

@@ -36,7 +36,7 @@ def test_every_call_becomes_an_event(recorder: Recorder) -> None:
     port: SessionRecorder = session
     port.statement(
         1, "select $1", outcome="allow", rule="reads", policy_version="p1", epoch="e1", protocol="extended",
-        binds=[b"x", None], bind_formats=[1],
+        binds=[b"x", None], bind_formats=[1], relations=("public.t",), masked=("public.t.c",),
     )  # fmt: skip
     port.reply(1, b"D....")
     port.copy_in(1, b"d....")
@@ -59,8 +59,9 @@ def test_every_call_becomes_an_event(recorder: Recorder) -> None:
     ]  # fmt: skip
     first, reply, copy, complete = events[:4]
     assert first == ev.Statement(
-        first.at, 1, "select $1", "allow", "reads", "", "p1", "e1", "extended", (b"x", None), (1,)
-    )
+        first.at, 1, "select $1", "allow", "reads", "", "p1", "e1", "extended", (b"x", None), (1,),
+        ("public.t",), ("public.t.c",),
+    )  # fmt: skip
     assert reply == ev.Reply(reply.at, 1, b"D....")
     assert copy == ev.CopyIn(copy.at, 1, b"d....")
     assert complete == ev.Complete(complete.at, 1, "SELECT 1", 1, "", 0.25)

@@ -68,6 +68,26 @@ def test_masked_columns_are_masked_and_recorded_masked(stage: Stage) -> None:
     )
     assert not any(CANARY.encode() in data for _, data in run.recording.replies)
     assert any(REDACTED.encode() in data for _, data in run.recording.replies)
+    (said,) = run.recording.statements
+    assert said["relations"] == ("public.customers",)
+    assert said["masked"] == ("public.customers.email", "public.customers.ssn")
+
+
+def test_what_a_statement_touches_is_recorded_on_every_way(stage: Stage) -> None:
+    """The second time, the statement takes the short way; a refused one says what it would have touched, and masks nothing."""
+    sql = "SELECT id, email FROM customers"
+    answer = (stage.describe("customers.id", "customers.email"), done("SELECT 0"), IDLE)
+    run = play(
+        stage,
+        *(step for _ in "12" for step in (client >> query(sql), server << query(sql), server >> answer, client << answer)),
+        client >> query("SELECT email FROM customers WHERE ssn = 'x'"),
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1201"), IDLE),
+    )  # fmt: skip
+    said = [(one["relations"], one["masked"]) for one in run.recording.statements]
+    masked = (("public.customers",), ("public.customers.email",))
+    assert said == [masked, masked, (("public.customers",), ())]
 
 
 def test_a_refused_statement_fails_at_the_server_and_says_why(stage: Stage) -> None:

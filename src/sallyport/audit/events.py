@@ -83,6 +83,8 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     protocol: str = "simple"
     binds: tuple[bytes | None, ...] | None = None
     bind_formats: tuple[int, ...] = ()
+    relations: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):

@@ -357,7 +357,8 @@ def _weight(event: ev.RawEvent) -> int:
     if tag == ev.ANSWERED:
         return len(event[3]) + 96
     if tag == ev.STATEMENT:
-        return len(event[3]) + 128 + sum(len(value) for value in event[10] or () if value is not None)
+        binds = sum(len(value) for value in event[10] or () if value is not None)
+        return len(event[3]) + 128 + 32 * (len(event[12]) + len(event[13])) + binds
     return 64
 
 

@@ -121,8 +121,10 @@ class SessionRecording:
         protocol: str = "simple",
         binds: Sequence[bytes | None] | None = None,
         bind_formats: Sequence[int] = (),
+        relations: tuple[str, ...] = (),
+        masked: tuple[str, ...] = (),
     ) -> None:
-        size = len(sql) + 128
+        size = len(sql) + 128 + 32 * (len(relations) + len(masked))
         if binds is not None:
             binds = tuple(binds)
             size += sum([len(value) for value in binds if value is not None])
@@ -130,7 +132,7 @@ class SessionRecording:
         self._append(
             (
                 ev.STATEMENT, self._now(), number, sql, outcome, rule, code, policy_version, epoch, protocol,
-                binds, bind_formats,
+                binds, bind_formats, relations, masked,
             )
         )  # fmt: skip
         self.statements += 1

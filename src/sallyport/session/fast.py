@@ -49,7 +49,14 @@ def query(session: Session, data: bytes) -> bytes | None:
     number = session.number = session.number + 1
     session.counters.statements += 1
     session.recorder.statement(
-        number, text, outcome="allow", rule=verdict.rule, policy_version=view.policy_version, epoch=view.epoch
+        number,
+        text,
+        outcome="allow",
+        rule=verdict.rule,
+        policy_version=view.policy_version,
+        epoch=view.epoch,
+        relations=verdict.relations,
+        masked=verdict.masked_columns,
     )
     session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
     return data
@@ -81,6 +88,8 @@ def ask(session: Session, data: bytes) -> bytes | None:
         protocol="extended",
         binds=params,
         bind_formats=formats,
+        relations=verdict.relations,
+        masked=verdict.masked_columns,
     )
     entry = Entry(Expect.BUNDLE, number, verdict, None, None, monotonic(), name, prepared)
     entry.hidden = not described

@@ -383,6 +383,8 @@ class Session:
             protocol=protocol,
             binds=portal.params if portal is not None else None,
             bind_formats=portal.formats if portal is not None else (),
+            relations=verdict.relations if verdict is not None else (),
+            masked=verdict.masked_columns if verdict is not None and refusal is None else (),
         )
         return self.number
 

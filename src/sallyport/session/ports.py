@@ -32,8 +32,13 @@ class SessionRecorder(Protocol):
         protocol: str = "simple",
         binds: Sequence[bytes | None] | None = None,
         bind_formats: Sequence[int] = (),
+        relations: tuple[str, ...] = (),
+        masked: tuple[str, ...] = (),
     ) -> None:
-        """A statement was judged. number: 1-based, per session. outcome: allow | deny | hold. code: refusal code."""
+        """A statement was judged. number: 1-based, per session. outcome: allow | deny | hold. code: refusal code.
+
+        relations: ``schema.relation`` of what it touches. masked: ``schema.relation.column`` of what its rows have masked.
+        """
         ...
 
     def reply(self, number: int, data: bytes) -> None:
