@@ -13,7 +13,7 @@ import zstandard
 from sallyport.audit import events as ev
 from sallyport.audit.archive import Block, RecordingReader, file_header
 from sallyport.audit.chain import block_hash, marks
-from sallyport.audit.ports import SessionRow
+from sallyport.audit.ports import SessionRow, StatementText
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
 from sallyport.audit.verify import read_events
@@ -37,6 +37,11 @@ class ListIndex:
 
     def __init__(self) -> None:
         self.reports: list[SessionRow] = []
+        self.texts: dict[str, list[StatementText]] = {}
+
+    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+        self.texts.setdefault(session_id, []).extend(found)
+        return True
 
     def save(self, row: SessionRow) -> None:
         self.reports.append(SessionRow(**{name: getattr(row, name) for name in SessionRow.__slots__}))

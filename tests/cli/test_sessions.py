@@ -258,3 +258,47 @@ def test_the_list_fits_a_hundred_columns() -> None:
 )
 def test_parameters_say_whether_they_are_binary(value: str | None, binary: bool, shown: str) -> None:
     assert _bind(value, binary) == shown
+
+
+@pytest.mark.parametrize("store", [True, False], ids=["index", "recordings alone"])
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--text", "DROP table"), ["s_alpha1"]),
+        (("--text", "select id from t"), ["s_alpha1"]),
+        (("--text", "drop", "--verdict", "allow"), []),
+        (("--verdict", "deny"), ["s_alpha1"]),
+        (("--relation", "t"), []),
+        (("--relation", "public.orders"), ["s_gamma3"]),
+        (("--relation", "orders", "--subject", "agent"), []),
+        (("--relation", "orders", "--subject", "agent-7", "--limit", "1"), ["s_gamma3"]),
+    ],
+)
+def test_sessions_are_found_by_their_statements(
+    app: typer.Typer, data: Path, options: tuple[str, ...], found: list[str], store: bool
+) -> None:
+    engine = open_database(data)
+    writer = Writer(engine, interval=0.01)
+    recorder = Recorder(data, SqlSessionIndex(engine, writer), interval=0.005)
+    recorder.start()
+    third = begin(recorder, "s_gamma3")
+    third.statement(1, "update orders set x = 1", outcome="hold", relations=("public.orders",))
+    third.end("terminated")
+    recorder.close()
+    writer.close()
+    engine.dispose()
+    if not store:
+        (data / "sallyport.db").unlink()
+    printed = json.loads(run(app, "sessions", "list", "--data", data, "--json", *options))
+    assert [one["id"] for one in printed] == found
+
+
+def test_an_unknown_verdict_lists_those_there_are(app: typer.Typer, data: Path) -> None:
+    assert "allow, hold, deny" in run(app, "sessions", "list", "--data", data, "--verdict", "no", code=2)
+
+
+def test_a_damaged_recording_is_named_by_a_search(app: typer.Typer, data: Path) -> None:
+    (data / "sallyport.db").unlink()
+    (recording,) = data.rglob("s_alpha1*")
+    recording.write_bytes(recording.read_bytes()[:-20])
+    assert "s_alpha1 is damaged" in run(app, "sessions", "list", "--data", data, "--text", "nowhere")

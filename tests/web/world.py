@@ -192,12 +192,15 @@ def _record(recorder: Recorder) -> list[str]:
     agent = replace(_AGENT, id=f"agent {EVIL}", groups=frozenset({"agents", EVIL}), agent=f"claude {EVIL}")
     first = recorder.open_session("s_first", agent, "shop", "127.0.0.1:50000", EVIL)
     first.statement(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
-                    outcome="allow", rule=EVIL, binds=[EVIL.encode(), None])  # fmt: skip
+                    outcome="allow", rule=EVIL, binds=[EVIL.encode(), None], relations=("public.customers", f"evil.{EVIL}"),
+                    masked=("public.customers.email", f"evil.t.{EVIL}"))  # fmt: skip
     rows = [data_row(str(n).encode(), EVIL.encode(), None) for n in range(400)]
     columns = row_description(("id", 25, 0), (EVIL, 25, 0), ("note", 25, 0))
     first.reply(1, columns + b"".join(rows) + message(b"C", b"SELECT 400\0"))
     first.complete(1, "SELECT 400", 400, "", 0.012)
-    first.statement(2, "drop table customers", outcome="deny", rule="no-ddl", code="SP1002")
+    first.statement(
+        2, "drop table customers", outcome="deny", rule="no-ddl", code="SP1002", relations=("public.customers",)
+    )
     error = f"SERROR\0VERROR\0C42501\0M[SP1002] {EVIL}\0D{EVIL}\0H{EVIL}\0\0".encode()
     first.reply(2, message(b"E", error))
     first.complete(2, "", 0, "42501", 0.0)

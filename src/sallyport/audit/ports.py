@@ -5,6 +5,7 @@ The recording file is the truth; the index only makes sessions findable and reme
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,9 @@ LIVE = "live"
 ENDED = "ended"
 #: The gateway stopped before the session's end was written.
 INTERRUPTED = "interrupted"
+#: Values of SessionRow.searchable: every statement of the session is in the index, or some may not be.
+WHOLE = "whole"
+PART = "part"
 
 
 @dataclass(slots=True)
@@ -20,7 +24,8 @@ class SessionRow:
 
     ``bytes``: recorded bytes before compression. ``file``: path relative to the recordings directory (""
     until the first write). ``last_hash``: hex SHA-256 of the newest block on disk ("" until then).
-    ``status``: live | ended | interrupted.
+    ``status``: live | ended | interrupted. ``searchable``: whole | part | "" (nothing): what of its statements the
+    index knows; the recording has them all.
     """
 
     id: str
@@ -42,6 +47,27 @@ class SessionRow:
     file: str = ""
     last_hash: str = ""
     status: str = LIVE
+    searchable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementText:
+    """What is kept of a statement to find its session by. ``sql``: in one line, see :func:`one_line`. ``number``: of the first like it."""
+
+    number: int
+    outcome: str
+    sql: str
+    relations: tuple[str, ...] = ()
+
+
+def one_line(sql: str) -> str:
+    """White space as single spaces: layout does not matter when people search."""
+    return " ".join(sql.split())
+
+
+def folded(text: str) -> str:
+    """Without regard to ASCII case; as SQLite's ``lower``."""
+    return text.encode("utf-8", "replace").lower().decode("utf-8", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +76,8 @@ class SessionQuery:
 
     ``since``, ``until``: Unix seconds of the session's start, the second excluded. ``refused``: with a refused statement.
     ``after``: (started, id) of the last row of the page before; rows come newest first.
+    ``text``, ``relation``, ``verdict``: with one statement that has them all. ``text``: part of its SQL, whatever case and layout.
+    ``relation``: ``schema.relation`` or the relation's name alone. ``verdict``: allow | deny | hold.
     """
 
     subject: str = ""
@@ -60,9 +88,29 @@ class SessionQuery:
     refused: bool = False
     after: tuple[float, str] | None = None
     limit: int = 50
+    text: str = ""
+    relation: str = ""
+    verdict: str = ""
+
+    @property
+    def by_statement(self) -> bool:
+        """Whether statements have to be looked at."""
+        return bool(self.text or self.relation or self.verdict)
+
+    def has(self, statement: StatementText) -> bool:
+        """Whether the statement is what is looked for."""
+        name = folded(self.relation)
+        return (
+            self.verdict in ("", statement.outcome)
+            and folded(one_line(self.text)) in folded(statement.sql)
+            and (
+                not name
+                or any(one == name or one.endswith(f".{name}") for one in map(folded, statement.relations))
+            )
+        )
 
     def matches(self, row: SessionRow) -> bool:
-        """Whether the row is one of them (``limit`` aside)."""
+        """Whether the row is one of them (``limit`` and statements aside)."""
         wanted = self.subject.lower()
         return (
             any(wanted in text.lower() for text in (row.subject, row.label, row.agent))
@@ -84,9 +132,16 @@ class SessionIndex(Protocol):
         """
         ...
 
+    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+        """Keep these to find the session by. As :meth:`save`; False: they were not taken."""
+        ...
+
 
 class NoIndex:
     """An index that keeps nothing: recordings are then found by their file names."""
 
     def save(self, row: SessionRow) -> None:
         return None
+
+    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+        return False

@@ -30,7 +30,7 @@ import zstandard
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import Appender, file_header, relative_path, seal
-from sallyport.audit.ports import ENDED, INTERRUPTED, NoIndex, SessionIndex, SessionRow
+from sallyport.audit.ports import ENDED, INTERRUPTED, PART, WHOLE, NoIndex, SessionIndex, SessionRow
 from sallyport.audit.recording import SessionRecording
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.subject import Subject
@@ -140,6 +140,7 @@ class Recorder:
             application=application_name,
             started=started,
             file=file,
+            searchable=WHOLE,
         )
         session = SessionRecording(self, row, self.directory / file)
         self._sessions[session_id] = session
@@ -230,8 +231,10 @@ class Recorder:
                 session.w_batch = [self._gap(session, now)]
                 session.w_since = None
             mark = session.accepted  # before taking: everything it counts is in ``pending`` by now
-            session.w_batch += session.take()
+            taken = session.take()
+            session.w_batch += taken
             self._write(session)
+            self._index_texts(session, taken)
             self._account(session, mark - session.written)
         except OSError as error:
             self._fail(session, error, now)
@@ -259,6 +262,16 @@ class Recorder:
             if session.w_batch:
                 self._account(session, min(weight, session.backlog))
 
+    def _index_texts(self, session: SessionRecording, written: list[ev.RawEvent]) -> None:
+        """What is on disk can be found. Once something was left out, the recording is read instead."""
+        row = session.row
+        if row.searchable != WHOLE:
+            return
+        found = session.texts.new(written)
+        taken = self._index.statements(row.id, found) if found else True
+        if not taken or not session.texts.whole:
+            row.searchable = PART
+
     def _account(self, session: SessionRecording, size: int) -> None:
         session.written += size
         self._written += size
@@ -278,6 +291,7 @@ class Recorder:
 
     def _fail(self, session: SessionRecording, error: OSError, now: float) -> None:
         session.failed = True
+        session.row.searchable = PART
         if session.w_since is None:
             session.w_since, session.w_lost, session.w_reason = now, (0, 0), error.strerror or str(error)
         session.w_retry_at = now + RETRY
@@ -331,7 +345,7 @@ class Recorder:
         session.take()
         session.w_batch.clear()
         self._account(session, mark - session.written)
-        session.row.status = INTERRUPTED
+        session.row.status, session.row.searchable = INTERRUPTED, PART
         session.row.reason = "the recording broke off"
         if session.ending is not None:
             self._sessions.pop(session.row.id, None)

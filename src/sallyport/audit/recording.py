@@ -17,6 +17,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.archive import Output
 from sallyport.audit.chain import Chain
 from sallyport.audit.ports import SessionRow
+from sallyport.audit.texts import StatementTexts
 
 if TYPE_CHECKING:
     from sallyport.audit.recorder import Recorder
@@ -57,6 +58,7 @@ class SessionRecording:
         "row",
         "rows",
         "statements",
+        "texts",
         "w_batch",
         "w_lost",
         "w_reason",
@@ -82,6 +84,7 @@ class SessionRecording:
         self.failed = recorder.failed
         self.chain = Chain.start(row.id)
         self.output = Output(path)
+        self.texts = StatementTexts()
         self.ending: str | None = None
         self.row = row
         self.statements = self.refused = self.rows = 0

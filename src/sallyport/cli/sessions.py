@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_CONFIG = Path("sallyport.yaml")
 _STATUSES = ("live", "ended", "interrupted")
+_VERDICTS = ("allow", "hold", "deny")
 
 ConfigFile = Annotated[
     Path | None,
@@ -57,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
 _HELP_LIST = """List sessions, newest first.
 
-Example: sallyport sessions list --target shop --limit 20
+Example: sallyport sessions list --target shop --limit 20, or: sallyport sessions list --relation public.orders --verdict deny
 """
 
 _HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time.
@@ -89,13 +90,30 @@ def list_sessions(
     status: Annotated[str, typer.Option(help="live, ended or interrupted.")] = "",
     subject: Annotated[str, typer.Option(help="Only this subject's.")] = "",
     target: Annotated[str, typer.Option(help="Only to this target.")] = "",
+    text: Annotated[
+        str, typer.Option(help="With a statement that contains this, whatever case and layout.")
+    ] = "",
+    relation: Annotated[
+        str, typer.Option(help="With a statement that touches this relation; the schema may be left out.")
+    ] = "",
+    verdict: Annotated[str, typer.Option(help="With a statement that got this: allow, hold or deny.")] = "",
 ) -> None:
     with _errors():
         if status and status not in _STATUSES:
             raise SallyportError(f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}")
-        rows = _sessions(config, data).recent(
-            limit=limit or None, status=status, subject=subject, target=target
-        )
+        if verdict and verdict not in _VERDICTS:
+            raise SallyportError(f"there is no verdict {verdict!r}. --verdict takes {', '.join(_VERDICTS)}")
+        sessions = _sessions(config, data)
+        if text or relation or verdict:
+            found = sessions.with_statement(
+                text=text, relation=relation, verdict=verdict,
+                limit=limit or None, status=status, subject=subject, target=target,
+            )  # fmt: skip
+            rows = [match.row for match in found.matches]
+            for id_ in found.unread:
+                typer.echo(f"warning: the recording of {id_} is damaged and was not searched whole", err=True)
+        else:
+            rows = sessions.recent(limit=limit or None, status=status, subject=subject, target=target)
         from sallyport.cli import sessionview
 
         if as_json:

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError, find_recordings
-from sallyport.audit.ports import SessionQuery, SessionRow
+from sallyport.audit.ports import SessionQuery, SessionRow, StatementText
 from sallyport.audit.replay import Step, steps
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
 from sallyport.core.errors import SallyportError
+from sallyport.operations.searching import Found, search
 
 #: (action, session id or "") -> None; raises SallyportError when it is not permitted.
 Authorize = Callable[[str, str], None]
@@ -28,6 +30,8 @@ Authorize = Callable[[str, str], None]
 NOT_INDEXED = "not indexed"
 #: Statements that wait for their end while a recording is read.
 _OPEN = 1000
+#: Sessions in a page of a search that goes on to the end.
+_PAGE = 200
 
 
 class SessionReader(Protocol):
@@ -38,6 +42,8 @@ class SessionReader(Protocol):
     ) -> list[SessionRow]: ...
 
     def search(self, wanted: SessionQuery) -> list[SessionRow]: ...
+
+    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]: ...
 
     def get(self, session_id: str) -> SessionRow | None: ...
 
@@ -64,6 +70,8 @@ class StatementLine:
     rows: int = 0
     sqlstate: str = ""
     seconds: float | None = None
+    relations: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
 
 
 def permit(action: str, session_id: str) -> None:
@@ -87,22 +95,68 @@ class Sessions:
         self._authorize("sessions.list", "")
         if self._index is not None:
             return self._index.recent(limit=limit, status=status, subject=subject, target=target)
-        rows = [row for id_ in self._recordings() if (row := self._from_recording(id_)) is not None]
         wanted = [
             row
-            for row in sorted(rows, key=lambda row: row.started, reverse=True)
+            for row in self._all()
             if status in ("", row.status) and subject in ("", row.subject) and target in ("", row.target)
         ]
         return wanted[:limit]
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]:
-        """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row."""
+    def search(self, wanted: SessionQuery, seconds: float | None = None) -> Found:
+        """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row.
+
+        ``seconds``: after so long it stops where it is. Who looks for what statements say must be allowed to read them.
+        """
         self._authorize("sessions.list", "")
-        if self._index is not None:
-            return self._index.search(wanted)
+        if wanted.text or wanted.relation:
+            self._authorize("sessions.read", "")
+
+        def events(row: SessionRow, on_problem: Callable[[Problem], None]) -> Iterator[ev.Event]:
+            return read_events(self._path(row), row.id, on_problem)
+
+        if self._index is None:
+            return search(_Unindexed(self._all()), events, wanted, seconds)
+        if wanted.verdict == "deny":  # the index counts refusals
+            bare = not wanted.text and not wanted.relation
+            wanted = replace(wanted, refused=True, verdict="" if bare else "deny")
+        return search(self._index, events, wanted, seconds)
+
+    def with_statement(
+        self,
+        *,
+        text: str = "",
+        relation: str = "",
+        verdict: str = "",
+        limit: int | None = 50,
+        status: str = "",
+        subject: str = "",
+        target: str = "",
+    ) -> Found:
+        """As :meth:`recent`, those with one statement like that; however long it takes."""
+        found = Found()
+        wanted = SessionQuery(
+            text=text,
+            relation=relation,
+            verdict=verdict,
+            status=status,
+            subject=subject,
+            target=target,
+            limit=_PAGE,
+        )
+        while True:
+            page = self.search(wanted)
+            # Part of the subject finds too many: recent() means the whole of it.
+            found.matches += [one for one in page.matches if subject in ("", one.row.subject)]
+            found.recordings += page.recordings
+            found.unread += page.unread
+            if page.after is None or (limit is not None and len(found.matches) >= limit):
+                found.matches = found.matches[:limit]
+                return found
+            wanted = replace(wanted, after=page.after)
+
+    def _all(self) -> list[SessionRow]:
         rows = (row for id_ in self._recordings() if (row := self._from_recording(id_)) is not None)
-        found = sorted(filter(wanted.matches, rows), key=lambda row: (row.started, row.id), reverse=True)
-        return found[: wanted.limit]
+        return sorted(rows, key=lambda row: (row.started, row.id), reverse=True)
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
@@ -221,6 +275,19 @@ class Sessions:
         )
 
 
+class _Unindexed:
+    """Sessions of which there are only the recordings: nothing is known of their statements."""
+
+    def __init__(self, rows: Sequence[SessionRow]) -> None:
+        self._rows = rows
+
+    def search(self, wanted: SessionQuery) -> list[SessionRow]:
+        return list(islice(filter(wanted.matches, self._rows), wanted.limit))
+
+    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+        return {}
+
+
 def _lines(events: Iterator[ev.Event]) -> Iterator[StatementLine]:
     """Statements leave in the order they came in, each once its end is known (or too many wait)."""
     waiting: OrderedDict[int, StatementLine] = OrderedDict()
@@ -229,13 +296,13 @@ def _lines(events: Iterator[ev.Event]) -> Iterator[StatementLine]:
         began = event.at if began is None else began
         if isinstance(event, ev.Statement):
             waiting[event.number] = StatementLine(
-                event.number, event.at - began, event.sql, event.outcome, event.rule, event.code
-            )
-        elif isinstance(event, ev.Complete) and (line := waiting.get(event.number)) is not None:
-            waiting[event.number] = StatementLine(
-                line.number, line.at, line.sql, line.outcome, line.rule, line.code,
-                event.command, event.rows, event.sqlstate, event.seconds,
+                event.number, event.at - began, event.sql, event.outcome, event.rule, event.code,
+                relations=event.relations, masked=event.masked,
             )  # fmt: skip
+        elif isinstance(event, ev.Complete) and (line := waiting.get(event.number)) is not None:
+            waiting[event.number] = replace(
+                line, command=event.command, rows=event.rows, sqlstate=event.sqlstate, seconds=event.seconds
+            )
         while waiting and (len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None):
             yield waiting.popitem(last=False)[1]
     yield from waiting.values()

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0002"
+HEAD: Final = "0004"
 FILE: Final = "sallyport.db"
 
 

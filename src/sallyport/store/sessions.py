@@ -4,10 +4,13 @@ sessions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Engine, Row, func, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
-from sallyport.audit.ports import INTERRUPTED, LIVE, SessionQuery, SessionRow
+from sallyport.audit.ports import INTERRUPTED, LIVE, PART, SessionQuery, SessionRow, StatementText
+from sallyport.store.statements import StatementIndex
 from sallyport.store.tables import sessions
 from sallyport.store.writer import Writer
 
@@ -24,6 +27,15 @@ class SqlSessionIndex:
     def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
         self._engine = engine
         self._writer = writer
+        self._statements = StatementIndex(engine, writer)
+
+    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+        """Queue what the session is found by. Never blocks, never raises; False: not taken."""
+        return self._statements.add(session_id, found)
+
+    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+        """Of these sessions, those that the index knows to have a statement like that: the first of each."""
+        return self._statements.matching(ids, wanted)
 
     def save(self, row: SessionRow) -> None:
         """Queue the row as it is now. Never blocks on the database, never raises."""
@@ -38,7 +50,11 @@ class SqlSessionIndex:
             result = connection.execute(
                 update(sessions)
                 .where(sessions.c.status == LIVE)
-                .values(status=INTERRUPTED, reason="the gateway stopped without ending the session")
+                .values(
+                    status=INTERRUPTED,
+                    reason="the gateway stopped without ending the session",
+                    searchable=PART,  # the last of what was recorded may not have come here
+                )
             )
             return result.rowcount
 
@@ -124,6 +140,7 @@ def _values(row: SessionRow) -> dict[str, object]:
         "file": row.file,
         "last_hash": row.last_hash,
         "status": row.status,
+        "searchable": row.searchable,
     }
 
 

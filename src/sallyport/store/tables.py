@@ -52,8 +52,35 @@ sessions = Table(
     Column("file", Text, nullable=False),
     Column("last_hash", String(64), nullable=False),
     Column("status", String(16), nullable=False),
+    Column("searchable", String(8), nullable=False, server_default=""),
     Index("ix_sessions_started", "started"),
     Index("ix_sessions_status", "status"),
+)
+
+#: What sessions are found by: :class:`sallyport.audit.ports.StatementText`. ``relations``: in lower case, each between line feeds.
+#: A copy of what recordings hold, bounded: see :mod:`sallyport.store.statements`.
+statements = Table(
+    "statements",
+    metadata,
+    Column("session", String(64), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("outcome", String(8), nullable=False),
+    Column("sql", Text, nullable=False),
+    Column("relations", Text, nullable=False),
+)
+
+#: :class:`sallyport.operations.policies.PolicyVersion`: every policy that was in force, oldest first by ``id``.
+policy_versions = Table(
+    "policy_versions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", String(64), nullable=False),
+    Column("text", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("loaded", Float, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("changed", Float),
 )
 
 #: :class:`sallyport.approvals.states.Request`. The binding's fields are columns of their own; ``binds`` is MessagePack of a list

@@ -8,7 +8,7 @@ again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -38,6 +38,8 @@ class Writer:
         self._written = threading.Condition(self._lock)
         self._busy = False
         self._thread: threading.Thread | None = None
+        #: Run by the writer's thread after what was queued is written; they may raise SQLAlchemyError.
+        self.chores: list[Callable[[], None]] = []
 
     def start(self) -> None:
         if self._thread is None:
@@ -49,6 +51,11 @@ class Writer:
         with self._lock:
             self._queue.setdefault(statement, {})[key] = values
         self._wake.set()
+
+    def queued(self, statement: Insert) -> int:
+        """How many rows of this INSERT wait."""
+        with self._lock:
+            return len(self._queue.get(statement, ()))
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Write what is queued now; False when it could not be written. For tests and shutdown, not the
@@ -86,6 +93,8 @@ class Writer:
             with self._engine.begin() as connection:
                 for statement, rows in queue.items():
                     connection.execute(statement, list(rows.values()))
+            for chore in self.chores:
+                chore()
         except SQLAlchemyError as error:
             self._keep(queue, error)
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any
 
 import msgspec
@@ -20,10 +20,11 @@ from sallyport.core.subject import Subject
 from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, grant_data, request_data
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
+from sallyport.web.activity import VERDICTS
 from sallyport.web.api import Call, Operation, Parameter, ProblemError, invalid, not_found
 from sallyport.web.console import FormError
 from sallyport.web.pages.policy import explanation_data
-from sallyport.web.pages.sessions import after_of, kill_reason, weight
+from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
 
 log = structlog.get_logger("sallyport.web")
 _EVENT_BYTES = 1 << 20
@@ -33,11 +34,22 @@ _FAR = 2**40
 # -- sessions ---------------------------------------------------------------------------------------------------------
 
 
-class SessionPage(msgspec.Struct, frozen=True):
-    """``next``: the value of ``after`` for the page behind this one; null on the last."""
+@dataclass(slots=True)
+class FoundSession(SessionRow):
+    """``statement``: number of its first statement that was looked for; null when none was."""
 
-    sessions: list[SessionRow]
+    statement: int | None = None
+
+
+class SessionPage(msgspec.Struct, frozen=True):
+    """``next``: the value of ``after`` for the page behind this one; null at the end. A search for statements stops after some
+    seconds: a page may be short, or empty, and there is more while ``next`` is not null. ``unread``: sessions whose recordings could
+    not be searched.
+    """
+
+    sessions: list[FoundSession]
     next: str | None
+    unread: list[str]
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -71,10 +83,19 @@ async def list_sessions(call: Call) -> Any:
         refused=refused == "true",
         after=after,
         limit=limit,
+        text=call.text("text"),
+        relation=call.text("relation"),
+        verdict=call.choice("verdict", *VERDICTS),
     )
-    rows = await run_in_threadpool(call.sessions.search, wanted)
-    following = f"{rows[-1].started!r}~{rows[-1].id}" if len(rows) == limit else None
-    return {"sessions": [asdict(row) for row in rows], "next": following}
+    found = await run_in_threadpool(call.sessions.search, wanted, SEARCH_SECONDS)
+    return {
+        "sessions": [
+            {**asdict(one.row), "statement": None if one.statement is None else one.statement.number}
+            for one in found.matches
+        ],
+        "next": None if found.after is None else place(found.after),
+        "unread": found.unread,
+    }
 
 
 def _seconds(call: Call, name: str) -> float | None:
@@ -267,6 +288,9 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("target", "The target's name.", _TEXT),
             Parameter("status", "Only these.", {"type": "string", "enum": ["live", "ended", "interrupted"]}),
             Parameter("refused", "Only those with a refused statement.", {"type": "boolean"}),
+            Parameter("text", "Part of a statement's SQL, whatever case and layout. Needs sessions.read.", _TEXT),
+            Parameter("relation", "A relation that the statement touches, with or without its schema. Needs sessions.read.", _TEXT),
+            Parameter("verdict", "The statement's verdict: of the same statement as text and relation.", {"type": "string", "enum": list(VERDICTS)}),
             Parameter("since", "Started then or later; Unix seconds.", _TIME),
             Parameter("until", "Started before; Unix seconds.", _TIME),
             Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,9})?~[a-z0-9_]{1,64}$"}),

@@ -17,11 +17,14 @@ from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import SessionQuery, SessionRow
 from sallyport.operations.ports import LiveSession
+from sallyport.operations.searching import Found
 from sallyport.operations.sessions import UnknownSessionError
 from sallyport.web.console import FormError, Visit
 
 log = structlog.get_logger("sallyport.web")
 
+#: How long one page of a search may read recordings.
+SEARCH_SECONDS = 4.0
 _PAGE = 50
 _STATEMENTS = 100
 _STEPS = 300
@@ -32,21 +35,22 @@ _MAX_POSITION = 2**40
 async def index(visit: Visit) -> Response:
     """Search, newest first; one page."""
     asked = visit.request.query_params
-    problem, found = "", []
+    problem, found = "", Found()
     try:
         wanted = _query(dict(asked))
-        found = await run_in_threadpool(visit.sessions.search, wanted)
+        found = await run_in_threadpool(visit.sessions.search, wanted, SEARCH_SECONDS)
     except FormError as error:
         problem = str(error)
     following = ""
-    if len(found) == _PAGE:
+    if found.after is not None:
         given = {k: v for k, v in asked.items() if k in _FIELDS and v}
-        following = "/sessions?" + urlencode({**given, "after": f"{found[-1].started!r}~{found[-1].id}"})
+        following = "/sessions?" + urlencode({**given, "after": place(found.after)})
     live = {one.id: one for one in visit.services.gateway.live()}
     return visit.page(
         "sessions.html",
         422 if problem else 200,
-        rows=found,
+        found=found,
+        by_statement=any(asked.get(name) for name in ("text", "relation", "verdict")),
         live=live,
         asked={name: asked.get(name, "") for name in _FIELDS},
         targets=[t.name for t in visit.services.gateway.targets()],
@@ -56,14 +60,15 @@ async def index(visit: Visit) -> Response:
     )
 
 
-_FIELDS = ("subject", "target", "status", "verdict", "since", "until")
+_FIELDS = ("text", "relation", "verdict", "subject", "target", "status", "since", "until")
+_VERDICTS = {"": "", "allowed": "allow", "held": "hold", "refused": "deny"}
 
 
 def _query(asked: dict[str, str]) -> SessionQuery:
     """Raises FormError."""
-    status, verdict = asked.get("status", ""), asked.get("verdict", "")
-    if status not in ("", "live", "ended", "interrupted") or verdict not in ("", "refused"):
-        raise FormError("Status is live, ended or interrupted; verdict is refused.")
+    status, verdict = asked.get("status", ""), _VERDICTS.get(asked.get("verdict", ""))
+    if status not in ("", "live", "ended", "interrupted") or verdict is None:
+        raise FormError("Status is live, ended or interrupted; verdict is allowed, held or refused.")
     if any(len(asked.get(name, "")) > 300 for name in _FIELDS):
         raise FormError("A search field has at most 300 characters.")
     return SessionQuery(
@@ -72,7 +77,9 @@ def _query(asked: dict[str, str]) -> SessionQuery:
         status=status,
         since=_time(asked.get("since", "")),
         until=_time(asked.get("until", "")),
-        refused=verdict == "refused",
+        text=asked.get("text", "").strip(),
+        relation=asked.get("relation", "").strip(),
+        verdict=verdict,
         after=after_of(asked.get("after", "")),
         limit=_PAGE,
     )
@@ -86,6 +93,11 @@ def _time(text: str) -> float | None:
     except ValueError:
         raise FormError("Times look like 2026-11-21T09:30 (UTC).") from None
     return at.replace(tzinfo=at.tzinfo or UTC).timestamp()
+
+
+def place(after: tuple[float, str]) -> str:
+    """As :func:`after_of` reads it."""
+    return f"{after[0]!r}~{after[1]}"
 
 
 def after_of(text: str) -> tuple[float, str] | None:

@@ -1,0 +1,109 @@
+"""Statements that sessions are found by: written in batches, read with LIKE, bounded.
+
+The recordings are the truth and hold everything; this holds :mod:`sallyport.audit.texts`' choice of it. When there are more than ``MOST``
+rows, those of the sessions that began first go, and these sessions say so (``searchable`` ""): whoever searches reads their recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import ColumnElement, Engine, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy.dialects.sqlite import insert
+
+from sallyport.audit.ports import LIVE, SessionQuery, StatementText, folded, one_line
+from sallyport.store.tables import sessions, statements
+from sallyport.store.writer import Writer
+
+#: Rows altogether; how many are left when the oldest have gone; how many are added between two looks.
+MOST: Final = 500_000
+_KEPT: Final = 0.9
+_BETWEEN: Final = 10_000
+#: Rows that may wait for a database that does not answer.
+_WAITING: Final = 20_000
+
+_insert = insert(statements).on_conflict_do_nothing()
+
+
+class StatementIndex:
+    """``writer`` None: it only reads."""
+
+    def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
+        self._engine, self._writer, self._most = engine, writer, most
+        self._added = 0
+        if writer is not None:
+            writer.chores.append(self._tidy)
+
+    def add(self, session_id: str, found: Sequence[StatementText]) -> bool:
+        """Queue rows. Never blocks, never raises; False when too many wait already."""
+        writer = self._writer
+        if writer is None or writer.queued(_insert) + len(found) > _WAITING:
+            return False
+        for one in found:
+            names = "".join(f"{folded(one_line(name))}\n" for name in one.relations)
+            row = {"session": session_id, "number": one.number, "outcome": one.outcome, "sql": one.sql}
+            writer.put(_insert, f"{session_id}/{one.number}", {**row, "relations": f"\n{names}"})
+        self._added += len(found)
+        return True
+
+    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+        """Of these sessions, those with a statement like that: the first of each."""
+        c = statements.c
+        query = (
+            select(c.session, func.min(c.number)).where(c.session.in_(ids), _like(wanted)).group_by(c.session)
+        )
+        with self._engine.connect() as connection:
+            firsts = [(str(session), int(number)) for session, number in connection.execute(query)]
+            found = connection.execute(select(statements).where(tuple_(c.session, c.number).in_(firsts)))
+            return {
+                row.session: StatementText(
+                    row.number, row.outcome, row.sql, tuple(row.relations.split("\n")[1:-1])
+                )
+                for row in found
+            }
+
+    def _tidy(self) -> None:
+        if self._added >= _BETWEEN:
+            self._added = 0
+            self.trim()
+
+    def trim(self) -> int:
+        """Let the oldest go when there are too many; how many sessions that were."""
+        c, gone = statements.c, []
+        with self._engine.begin() as connection:
+            count = connection.execute(select(func.count()).select_from(statements)).scalar_one()
+            if count <= self._most:
+                return 0
+            oldest = (
+                select(c.session, func.count())
+                .join(sessions, sessions.c.id == c.session)
+                .where(sessions.c.status != LIVE)
+                .group_by(c.session)
+                .order_by(sessions.c.started)
+            )
+            for session, rows in connection.execute(oldest):
+                if count <= self._most * _KEPT:
+                    break
+                gone.append(session)
+                count -= rows
+            for start in range(0, len(gone), 500):
+                some = gone[start : start + 500]
+                connection.execute(update(sessions).where(sessions.c.id.in_(some)).values(searchable=""))
+                connection.execute(delete(statements).where(c.session.in_(some)))
+        return len(gone)
+
+
+def _like(wanted: SessionQuery) -> ColumnElement[bool]:
+    """As :meth:`SessionQuery.has`."""
+    c, conditions = statements.c, []
+    if wanted.verdict:
+        conditions.append(c.outcome == wanted.verdict)
+    if wanted.text:
+        # SQLite's LIKE disregards ASCII case by itself.
+        conditions.append(c.sql.contains(one_line(wanted.text), autoescape=True))
+    if wanted.relation:
+        name = folded(one_line(wanted.relation))
+        ends = [c.relations.contains(f"{mark}{name}\n", autoescape=True) for mark in ("\n", ".")]
+        conditions.append(or_(*ends))
+    return and_(True, *conditions)
