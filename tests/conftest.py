@@ -10,7 +10,7 @@ import pytest
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
-from tests.support.postgres import NPM_VERSIONS, WHEEL, Server, start_server
+from tests.support.postgres import DEBIAN, NPM_VERSIONS, WHEEL, Server, missing, start_server
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,12 +18,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--pg",
         default=f"{WHEEL},16",
         help="PostgreSQL versions to test against: 'all', or a list of "
-        f"{', '.join([WHEEL, *NPM_VERSIONS])} (default: %(default)s)",
+        f"{', '.join([WHEEL, *NPM_VERSIONS, DEBIAN])} (default: %(default)s)",
     )
 
 
 def _versions(config: pytest.Config) -> list[str]:
-    known = [WHEEL, *NPM_VERSIONS]
+    known = [WHEEL, *NPM_VERSIONS, DEBIAN]
     wanted = known if config.getoption("--pg") == "all" else config.getoption("--pg").split(",")
     if unknown := set(wanted) - set(known):
         raise pytest.UsageError(
@@ -33,11 +33,14 @@ def _versions(config: pytest.Config) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests that ask for ``any_postgres`` run once per version of ``--pg``."""
-    if "any_postgres" in metafunc.fixturenames:
-        metafunc.parametrize(
-            "any_postgres", _versions(metafunc.config), indirect=True, ids="pg{}".format, scope="session"
-        )
+    """Tests that ask for ``any_postgres`` run once per version of ``--pg``; for ``extended_postgres`` also with Debian's."""
+    versions = _versions(metafunc.config)
+    for name, wanted in (
+        ("any_postgres", versions),
+        ("extended_postgres", [*versions, *{DEBIAN}.difference(versions)]),
+    ):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, wanted, indirect=True, ids="pg{}".format, scope="session")
 
 
 class Servers:
@@ -48,6 +51,8 @@ class Servers:
         self._running: dict[str, Server] = {}
 
     def get(self, version: str) -> Server:
+        if reason := missing(version):
+            pytest.skip(reason)
         if version not in self._running:
             server = start_server(version)
             self._stack.callback(server.stop)
@@ -77,6 +82,18 @@ def postgres_tls(servers: Servers) -> Server:
 def any_postgres(request: pytest.FixtureRequest, servers: Servers) -> Server:
     """Each version of ``--pg`` in turn."""
     return servers.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def extended_postgres(request: pytest.FixtureRequest, servers: Servers) -> Server:
+    """Each version of ``--pg`` in turn, and Debian's PostgreSQL 15 with all its extensions where it is installed."""
+    return servers.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def debian_postgres(servers: Servers) -> Server:
+    """Debian's PostgreSQL 15: with PostGIS, libxml and OpenSSL. Skips where it is not installed."""
+    return servers.get(DEBIAN)
 
 
 @pytest.fixture

