@@ -10,11 +10,12 @@ import pytest
 
 from sallyport.core.secret import Secret
 from sallyport.masking.copy import CopyMasker, compile_copy
-from sallyport.masking.plan import Field, MaskPlan, PlannedColumn, compile_rows
+from sallyport.masking.plan import MaskPlan, PlannedColumn, compile_rows
 from sallyport.policy.decision import MaskSpec
 from sallyport.sql.catalog import Type
 from sallyport.sql.facts import CopyFormat
 from sallyport.wire import frames
+from sallyport.wire.backend import Field
 from tests.support.postgres import Server
 
 #: A column of each type: SQL literals of its values; the first has the canary 4242 in it where possible.

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from sallyport.core.errors import ProtocolError
 from sallyport.masking.plan import (
-    Field,
     MaskPlan,
     Mismatch,
     PlannedColumn,
     build_plan,
     compile_rows,
-    parse_row_description,
-    with_formats,
 )
 from sallyport.policy.decision import REDACT, ColumnMask, MaskSpec
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.facts import Dependence, OutputColumn
+from sallyport.wire.backend import Field
 from sallyport.wire.frames import RowProgram, data_row, mask_rows
 
 EMAIL, SSN, PUBLIC = ColumnId(100, 2), ColumnId(100, 3), ColumnId(100, 1)
@@ -53,59 +46,6 @@ def test_the_mask_of_a_column(sources: set[ColumnId], dependence: Dependence, sp
 def test_a_masked_origin_counts_even_when_lineage_missed_it() -> None:
     column = OutputColumn("c", frozenset(), Dependence.IDENTITY, origin=SSN)
     assert build_plan([column], MASKS).columns[0].spec == SSN_MASK
-
-
-fields = st.builds(
-    Field,
-    st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=10),
-    st.integers(0, 2**32 - 1),
-    st.integers(-(2**15), 2**15 - 1),
-    st.integers(0, 2**32 - 1),
-    st.integers(-(2**15), 2**15 - 1),
-    st.integers(-(2**31), 2**31 - 1),
-    st.integers(0, 1),
-)
-
-
-def row_description(entries: list[Field]) -> bytes:
-    parts = [f.name.encode() + b"\0" + struct.pack(">IhIhih", *f[1:]) for f in entries]
-    return len(entries).to_bytes(2, "big") + b"".join(parts)
-
-
-@given(st.lists(fields, max_size=5))
-def test_row_description_whole_cut_and_trailing(entries: list[Field]) -> None:
-    body = row_description(entries)
-    assert parse_row_description(body) == entries
-    for cut in range(len(body)):
-        with pytest.raises(ProtocolError):
-            parse_row_description(body[:cut])
-    with pytest.raises(ProtocolError):
-        parse_row_description(body + b"\0")
-
-
-@given(st.binary(max_size=60))
-def test_garbage_row_description(body: bytes) -> None:
-    try:
-        assert row_description(parse_row_description(body)) == body
-    except ProtocolError:
-        pass
-
-
-@pytest.mark.parametrize("code", [2, -1, 256])
-def test_row_description_with_an_unknown_format(code: int) -> None:
-    with pytest.raises(ProtocolError, match="format"):
-        parse_row_description(row_description([Field("a", 0, 0, 25, -1, -1, code)]))
-
-
-def test_formats_of_bind() -> None:
-    two = [Field("a", 0, 0, 25, -1, -1, 0), Field("b", 0, 0, 23, 4, -1, 0)]
-    assert [f.format for f in with_formats(two, [])] == [0, 0]
-    assert [f.format for f in with_formats(two, [1])] == [1, 1]
-    assert [f.format for f in with_formats(two, [0, 1])] == [0, 1]
-    assert with_formats([], [1]) == []
-    for bad in ([0, 0, 0], [2], [-1, 0]):
-        with pytest.raises(ProtocolError):
-            with_formats(two, bad)
 
 
 PLAN = MaskPlan((PlannedColumn(None, PUBLIC, "id"), PlannedColumn(REDACT, None, "x")))

@@ -12,7 +12,6 @@ from sallyport.policy.actions import ACTIONS, GROUPS, canonical, expand, is_ddl
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
 from sallyport.policy.load import PACKS, PolicyFile, load_policy, parse_policy
 from sallyport.policy.model import Limits
-from sallyport.policy.searchpath import split_search_path
 
 #: The example of the documentation, word for word.
 EXAMPLE = """version: 1
@@ -276,25 +275,6 @@ def test_actions_are_spelled_both_ways_and_groups_expand() -> None:
     assert canonical("START TRANSACTION") == "begin"
     assert is_ddl("create_gizmo".replace("_", "-"))
     assert not is_ddl("select")
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("public", ("public",)),
-        ("App, Public", ("app", "public")),
-        ('"App",public', ("App", "public")),
-        ('"$user", public', ("$user", "public")),
-        ("$user,public", ("$user", "public")),
-        ('"a""b"', ('a"b',)),
-        ("", ()),
-        ("a,", ()),
-        ("a b", ()),
-        ('"a', ()),
-    ],
-)
-def test_search_path_is_split_as_postgresql_does(text: str, names: tuple[str, ...]) -> None:
-    assert split_search_path(text) == names
 
 
 def test_reload_keeps_the_old_policy_when_the_new_one_is_wrong(tmp_path: Path) -> None:

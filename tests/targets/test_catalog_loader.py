@@ -10,12 +10,12 @@ import pytest
 
 from sallyport.sql.catalog import CatalogSnapshot, Column, Relation
 from sallyport.sql.functions import classify_cast
+from sallyport.sql.search_path import split_search_path
 from sallyport.targets.catalog_loader import (
     CatalogError,
     Row,
     fingerprint,
     load_catalog,
-    split_identifiers,
 )
 from tests.targets.query import catalog_of, simple_query
 
@@ -289,7 +289,7 @@ def test_the_connection_is_left_as_it_was(full: str) -> None:
 
     with simple_query(full) as query:
         path, read_only = asyncio.run(look())
-    assert split_identifiers(path[0][0] or "") == ('Odd "Name', "pg_catalog")
+    assert split_search_path(path[0][0] or "") == ('Odd "Name', "pg_catalog")
     assert read_only == [["off"]]
 
 
@@ -312,24 +312,3 @@ def test_other_servers_are_refused() -> None:
 
     with pytest.raises(CatalogError, match="130012; supported are PostgreSQL 14 to 18"):
         asyncio.run(load_catalog(old))
-
-
-@pytest.mark.parametrize(
-    ("setting", "names"),
-    [
-        ('"$user", public', ("$user", "public")),
-        ("", ()),
-        ('""', ("",)),
-        ("Public,B", ("public", "b")),
-        ('"A,b" , "c""d"', ("A,b", 'c"d')),
-        ('a"b', ('a"b',)),
-    ],
-)
-def test_split_identifiers(setting: str, names: tuple[str, ...]) -> None:
-    assert split_identifiers(setting) == names
-
-
-@pytest.mark.parametrize("setting", ['"open', '"a" b'])
-def test_split_identifiers_refuses_nonsense(setting: str) -> None:
-    with pytest.raises(CatalogError):
-        split_identifiers(setting)

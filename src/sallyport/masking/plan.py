@@ -8,17 +8,15 @@ equal what was judged; else the caller gets a :class:`Mismatch` and withholds th
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from sallyport.core.errors import ProtocolError
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
 from sallyport.policy.decision import REDACT, ColumnMask, MaskSpec
 from sallyport.sql.catalog import ColumnId, Type
 from sallyport.sql.facts import Dependence, OutputColumn
+from sallyport.wire.backend import Field
 from sallyport.wire.frames import RowProgram
 
 
@@ -42,18 +40,6 @@ class MaskPlan:
         object.__setattr__(self, "masked", any(column.spec is not None for column in self.columns))
 
 
-class Field(NamedTuple):
-    """A column of RowDescription. ``format``: 0 text, 1 binary."""
-
-    name: str
-    table_oid: int
-    attnum: int
-    type_oid: int
-    type_size: int
-    type_modifier: int
-    format: int
-
-
 @dataclass(frozen=True, slots=True)
 class Mismatch:
     """The result is not what was judged. ``column``: 0-based, or -1 when the number of columns differs."""
@@ -61,9 +47,6 @@ class Mismatch:
     column: int
     expected: str
     found: str
-
-
-_FIELD = struct.Struct(">IhIhih")
 
 
 def build_plan(columns: Sequence[OutputColumn], masks: Mapping[ColumnId, ColumnMask]) -> MaskPlan:
@@ -83,42 +66,6 @@ def _spec(column: OutputColumn, masks: Mapping[ColumnId, ColumnMask]) -> MaskSpe
     return REDACT
 
 
-def parse_row_description(body: bytes) -> list[Field]:
-    """The body (no type, no length) of RowDescription. Raises ProtocolError unless it is exactly that."""
-    if len(body) < 2:
-        raise ProtocolError("a RowDescription without a column count")
-    fields: list[Field] = []
-    position = 2
-    for _ in range(int.from_bytes(body[:2], "big")):
-        end = body.find(b"\0", position)
-        if end < 0 or len(body) - end - 1 < _FIELD.size:
-            raise ProtocolError("a RowDescription that ends too early")
-        try:
-            name = body[position:end].decode()
-        except UnicodeDecodeError:
-            raise ProtocolError("a column name that is not UTF-8") from None
-        entry = Field(name, *_FIELD.unpack_from(body, end + 1))
-        if entry.format not in (0, 1):
-            raise ProtocolError("a RowDescription with an unknown format code")
-        fields.append(entry)
-        position = end + 1 + _FIELD.size
-    if position != len(body):
-        raise ProtocolError("a RowDescription with trailing bytes")
-    return fields
-
-
-def with_formats(fields: Sequence[Field], formats: Sequence[int]) -> list[Field]:
-    """The fields with the result format codes of a Bind message: none (all text), one for all, or one each.
-
-    A RowDescription that answers Describe of a *statement* says text for all, whatever Bind asks for later.
-    Raises ProtocolError for another number of codes, or codes that are not 0 or 1.
-    """
-    if any(code not in (0, 1) for code in formats) or len(formats) not in (0, 1, len(fields)):
-        raise ProtocolError("Bind with result format codes that do not fit the result")
-    codes = formats if len(formats) == len(fields) else [formats[0] if formats else 0] * len(fields)
-    return [entry._replace(format=code) for entry, code in zip(fields, codes, strict=True)]
-
-
 def compile_rows(
     plan: MaskPlan, fields: Sequence[Field], types: Mapping[int, Type], keys: Mapping[str, Secret]
 ) -> RowProgram | Mismatch:
@@ -132,8 +79,10 @@ def compile_rows(
         return Mismatch(-1, f"{len(plan.columns)} columns", f"{len(fields)} columns")
     for i, (planned, found) in enumerate(zip(plan.columns, fields, strict=True)):
         expected = planned.origin or ColumnId(0, 0)
-        if (found.table_oid, found.attnum) != tuple(expected):
-            return Mismatch(i, f"{expected.relation}.{expected.attnum}", f"{found.table_oid}.{found.attnum}")
+        if (found.table_oid, found.column_number) != tuple(expected):
+            return Mismatch(
+                i, f"{expected.relation}.{expected.attnum}", f"{found.table_oid}.{found.column_number}"
+            )
     return RowProgram(
         [
             operation(planned.spec, entry.type_oid, entry.format, types, keys)

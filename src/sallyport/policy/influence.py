@@ -17,9 +17,9 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bind import SubjectPolicy
 from sallyport.policy.decision import ColumnMask, Filter
 from sallyport.policy.needs import chain
-from sallyport.policy.searchpath import split_search_path
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, StatementFacts, Unknown
+from sallyport.sql.search_path import split_search_path
 from sallyport.sql.settings import classify_setting
 
 _LISTED = 5
@@ -252,7 +252,7 @@ def _existing(path: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...
 def _check_search_path(change: SettingChange, policy: SubjectPolicy, position: int) -> Refusal | None:
     if change.value is None:
         return None
-    path = split_search_path(change.value)
+    path = split_search_path(change.value) or ()
     if path in policy.search_paths or (path and _changes_nothing(path, policy.standing.catalog)):
         return None
     listed = sorted(", ".join(one) for one in policy.search_paths)

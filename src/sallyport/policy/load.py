@@ -35,7 +35,7 @@ from sallyport.policy.model import (
     Window,
 )
 from sallyport.policy.patterns import Pattern, glob, is_system_schema, parse_pattern
-from sallyport.policy.searchpath import split_search_path
+from sallyport.sql.search_path import split_search_path
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from sallyport.judge import Judge
 from sallyport.server.databases import Database
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session.login import Authenticate
-from sallyport.session.paths import format_search_path, parse_search_path
+from sallyport.sql.search_path import format_search_path, split_search_path
 from sallyport.sql.settings import STARTUP, classify_setting
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def _search_path(request: Authenticate, judge: Judge, subject: Subject) -> tuple
     default = judge.catalog.default_search_path
     if request.search_path is None:
         return default
-    asked = parse_search_path(request.search_path)
-    if asked != default and asked not in judge.subject_policy(subject).search_paths:
+    asked = split_search_path(request.search_path)
+    if asked is None or (asked != default and asked not in judge.subject_policy(subject).search_paths):
         raise RefusedError(
             refuse("SP1302", f"the search_path {request.search_path!r} is not listed by policy")
         )

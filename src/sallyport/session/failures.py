@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import ProtocolError
 from sallyport.session.entries import Entry
-from sallyport.session.paths import parse_search_path
 from sallyport.session.results import row_verdict
 from sallyport.session.states import ClientState, Expect
 from sallyport.sql.facts import EffectKind
+from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def error(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) 
     """An error ends the statement, and in a pipeline everything up to Sync."""
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     sqlstate = fields.get("C", "XX000")
+    session.meaning.may_revert()
     replaced = _treated(session, entry, fields, buffer, start, end)
     session.completed = (entry, "", sqlstate if entry.refusal is None else entry.refusal.sqlstate)
     if session.state is ClientState.COPY_IN:
@@ -105,9 +106,10 @@ def parameter_status(session: Session, entry: Entry | None, buffer: Buffer, star
     pinned = _REPORTED_PINS.get(status.name)
     if pinned is not None and status.value != pinned:
         raise ProtocolError(f"{status.name} is no longer {pinned}")
+    session.meaning.reported(status.name, status.value)
     if status.name in ("session_authorization", "is_superuser"):
         raise ProtocolError(f"{status.name} changed")
-    if status.name == "search_path" and parse_search_path(status.value) != session.search_path:
+    if status.name == "search_path" and split_search_path(status.value) != session.search_path:
         session.path_dirty = session.path_touched = True
 
 

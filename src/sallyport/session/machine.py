@@ -23,11 +23,11 @@ from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.entries import Entry
 from sallyport.session.holding import Ruling
-from sallyport.session.paths import parse_search_path
 from sallyport.session.ports import SessionRecorder
 from sallyport.session.statements import Names, Portal, Prepared
 from sallyport.session.states import CLIENT_TABLE, ClientState, Expect
 from sallyport.session.withhold import spent
+from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
@@ -350,7 +350,9 @@ class Session:
         self.path_dirty = False
         if self.transaction_status == b"I":
             self.path_touched = False  # nothing is open that could change it back
-        path = parse_search_path(value)
+        path = split_search_path(value)
+        if path is None:
+            raise ProtocolError("the server's search_path is not a list of names")
         if path != self.search_path:
             self.search_path = path
             self.bind_view()

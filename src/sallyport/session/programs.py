@@ -12,7 +12,8 @@ import structlog
 from sallyport.core.errors import RefusedError
 from sallyport.judge import Verdict, View
 from sallyport.masking.copy import compile_copy
-from sallyport.masking.plan import Mismatch, compile_rows, parse_row_description
+from sallyport.masking.plan import Mismatch, compile_rows
+from sallyport.wire import backend
 
 log = structlog.get_logger("sallyport.session")
 
@@ -36,7 +37,7 @@ def compile_result(view: View, verdict: Verdict | None, body: bytes) -> Any:
     known = verdict.programs.get(body)
     if known is not None:
         return known
-    found = compile_rows(verdict.plan, parse_row_description(body), view.catalog.types, view.keys)
+    found = compile_rows(verdict.plan, backend.parse_row_description(body), view.catalog.types, view.keys)
     if isinstance(found, Mismatch):
         log.warning("result withheld", column=found.column, judged=found.expected, described=found.found)
         return None

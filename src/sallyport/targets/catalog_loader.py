@@ -29,6 +29,7 @@ from sallyport.sql.catalog import (
     Relation,
     Type,
 )
+from sallyport.sql.search_path import split_search_path
 from sallyport.targets import catalog_queries as queries
 
 Row = list[str | None]
@@ -73,6 +74,7 @@ _QUERIES = {
     "relations": queries.RELATIONS,
     "columns": queries.COLUMNS,
     "constraints": queries.CONSTRAINTS,
+    "indexes": queries.INDEXES,
     "inheritance": queries.INHERITANCE,
     "types": queries.TYPES,
     "functions": queries.FUNCTIONS,
@@ -100,7 +102,7 @@ def _snapshot(search_path: str, loaded: Mapping[str, list[Row]]) -> CatalogSnaps
         epoch=_epoch(search_path, loaded),
         database=database,
         role=role,
-        default_search_path=split_identifiers(search_path),
+        default_search_path=_path(search_path),
         schemas=frozenset(_text(row[0]) for row in loaded["schemas"]),
         relations=_relations(loaded, members, on_relation),
         types=tuple(_type(row, members, on_domain) for row in loaded["types"]),
@@ -109,7 +111,15 @@ def _snapshot(search_path: str, loaded: Mapping[str, list[Row]]) -> CatalogSnaps
         casts=tuple(
             Cast(_int(r[0]), _int(r[1]), _int(r[2]), _text(r[3]), _text(r[4])) for r in loaded["casts"]
         ),
+        indexes={(_text(r[0]), _text(r[1])): _int(r[2]) for r in loaded["indexes"]},
     )
+
+
+def _path(setting: str) -> tuple[str, ...]:
+    path = split_search_path(setting)
+    if path is None:
+        raise CatalogError(f"search_path is not a list of names: {setting}")
+    return path
 
 
 def _epoch(search_path: str, loaded: Mapping[str, list[Row]]) -> str:
@@ -262,9 +272,21 @@ def _inputs(modes: str | None, names: str | None) -> tuple[str, ...]:
     return tuple(label for mode, label in zip(json.loads(modes), labels, strict=False) if mode in "ibv")
 
 
+def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
+    """Of pg_proc.proconfig: the search_path that it sets, and whether it sets anything else."""
+    path, others = None, False
+    for entry in json.loads(config) if config is not None else ():
+        name, _, value = entry.partition("=")
+        if name == "search_path":
+            path = split_search_path(value)
+        others = others or name != "search_path" or path is None
+    return path, others
+
+
 def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
     oid = _int(row[0])
     out_names, out_types = _outputs(row[13], row[14], row[15])
+    path, others = _configured(row[19])
     return Function(
         oid=oid,
         schema=_text(row[1]),
@@ -285,6 +307,9 @@ def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
         body=row[16] or "",
         body_bound=_bool(row[17]),
         arg_names=_inputs(row[13], row[14]) if row[16] else (),
+        defaults=row[18] or "",
+        path=path,
+        has_settings=others,
     )
 
 
@@ -300,35 +325,3 @@ def _operator(row: Row, members: Mapping[tuple[str, int], str]) -> Operator:
         function=_int(row[6]),
         extension=members.get(("pg_operator", oid), ""),
     )
-
-
-def split_identifiers(setting: str) -> tuple[str, ...]:
-    """A comma-separated list of identifiers, as PostgreSQL reads search_path (varlena.c,
-    SplitIdentifierString).
-
-    Unquoted names fold to lower case (ASCII, as for UTF-8 databases), quoted ones keep theirs;
-    ``"$user"`` stays ``$user``. An empty setting is an empty list. Raises CatalogError when it is not
-    such a list.
-    """
-    names: list[str] = []
-    rest = setting.strip()
-    while rest:
-        if rest.startswith('"'):
-            end = 1
-            while True:
-                end = rest.find('"', end)
-                if end < 0:
-                    raise CatalogError(f"search_path is not a list of names: {setting}")
-                if rest[end + 1 : end + 2] != '"':
-                    break
-                end += 2
-            names.append(rest[1:end].replace('""', '"'))
-            rest = rest[end + 1 :].lstrip()
-        else:
-            word, comma, tail = rest.partition(",")
-            names.append("".join(c.lower() if c.isascii() else c for c in word.strip()))
-            rest = comma + tail
-        if rest and not rest.startswith(","):
-            raise CatalogError(f"search_path is not a list of names: {setting}")
-        rest = rest[1:].lstrip()
-    return tuple(names)
