@@ -27,12 +27,14 @@ from sallyport.policy.allowance import Bounds, HourlyUse
 from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
 from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.model import Policy
+from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts
 from sallyport.sql.parse import parse
+from sallyport.sql.settings import changes_meaning, is_unreported
 
 log = structlog.get_logger("sallyport.judge")
 
@@ -80,6 +82,8 @@ class Verdict:
     # derived once for the hot path
     effects: tuple[Effect, ...] = ()
     changes_search_path: bool = False
+    changes_settings: bool = False  # of those that change what a statement means
+    unreported_settings: bool = False  # such that PostgreSQL does not report the new value
     is_ddl: bool = False
     resolves_names: bool = True
     held: bool = False  # a rule holds it, and nothing else stands against it
@@ -257,10 +261,16 @@ class View:
             decision=decision,
             effects=facts.effects,
             changes_search_path=moves_path,
+            changes_settings=_changes_settings(facts),
+            unreported_settings=_changes_unreported(facts),
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
             held=decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None,
-            plain=refusal is None and not kinds and not moves_path and not facts.setting_parameters,
+            plain=refusal is None
+            and not kinds
+            and not moves_path
+            and not facts.setting_parameters
+            and not _changes_settings(facts),
         )
 
     def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:
@@ -274,6 +284,8 @@ class View:
             masked_columns=self._masked_columns(facts),
             scrub=self._scrub(facts),
             opaque=self._opaque(facts),
+            changes_settings=_changes_settings(facts),
+            unreported_settings=_changes_unreported(facts),
         )
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
@@ -318,6 +330,16 @@ class View:
         return writes and any(
             relations[oid].has_triggers for oid in self._relations(facts) if oid in relations
         )
+
+
+def _changes_settings(facts: StatementFacts) -> bool:
+    return any(changes_meaning(change.name) for level in chain(facts) for change in level.settings)
+
+
+def _changes_unreported(facts: StatementFacts) -> bool:
+    """A RESET goes back to what the session started with, so it alone makes nothing unknown."""
+    changes = [change for level in chain(facts) for change in level.settings]
+    return any(change.value is not None and is_unreported(change.name) for change in changes)
 
 
 def _worst(outcome: Outcome) -> Outcome:

@@ -36,6 +36,8 @@ BINDING = Binding(
     epoch="e1",
     search_path=("public",),
     role="sallyport_agent",
+    rules=("changes wait",),
+    settings=(("DateStyle", "ISO, MDY"), ("TimeZone", "UTC")),
 )
 #: One change to every field of a binding: each is a way to approve one thing and run another.
 CHANGES: dict[str, Any] = {
@@ -50,6 +52,8 @@ CHANGES: dict[str, Any] = {
     "epoch": "e2",
     "search_path": ("evil", "public"),
     "role": "postgres",
+    "rules": ("changes wait", "and so do others"),
+    "settings": (("DateStyle", "ISO, DMY"), ("TimeZone", "UTC")),
 }
 
 

@@ -143,13 +143,13 @@ def test_async_runs_from_any_session_once(house: House) -> None:
     assert house.service.claim(BINDING) is None, "pending is not approved"
     house.approve(request)
     elsewhere = changed("session")
-    claimed = house.service.claim(elsewhere, rule="changes wait")
+    claimed = house.service.claim(elsewhere)
     assert claimed is not None and claimed.id == request.id
     assert house.service.use(request.id, elsewhere) is None
     assert house.service.claim(BINDING) is None
 
 
-@pytest.mark.parametrize("field", ["policy_version", "epoch", "search_path", "role"])
+@pytest.mark.parametrize("field", ["policy_version", "epoch", "search_path", "role", "rules", "settings"])
 def test_async_says_what_moved_once(house: House, field: str) -> None:
     request = house.approve(house.ask(mode="async"))
     with pytest.raises(RefusedError) as told:
@@ -172,8 +172,8 @@ def test_async_is_for_this_statement_and_subject(house: House, field: str) -> No
 
 def test_another_rule_wants_its_own_approval(house: House) -> None:
     house.approve(house.ask(mode="async"))
-    with pytest.raises(RefusedError, match="the rule that holds it"):
-        house.service.claim(BINDING, rule="a stricter rule")
+    with pytest.raises(RefusedError, match="the rules that hold it"):
+        house.service.claim(replace(BINDING, rules=("a stricter rule",)))
 
 
 def test_async_denials_are_read_by_who_asks_again(house: House) -> None:

@@ -21,8 +21,9 @@ def granted(house: House, minutes: float = 30, scope: str = "statement") -> Gran
     return house.service.grant(house.ask().id, minutes, DANA, scope=scope)
 
 
-def runs(house: House, binding: Binding, rule: str = RULE) -> bool:
-    claimed = house.service.claim(binding, rule=rule, kind="update")
+def runs(house: House, binding: Binding, *rules: str) -> bool:
+    binding = replace(binding, rules=rules or (RULE,))
+    claimed = house.service.claim(binding, kind="update")
     return claimed is not None and house.service.use(claimed.id, binding) is None
 
 
@@ -52,7 +53,7 @@ CHEATS = {
     "one more": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7; UPDATE orders SET status = $1 WHERE id = 7"),
     "returning": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7 RETURNING *"),
     "not SQL": replace(BINDING, sql="UPDATE orders SET"),
-    **{f: changed(f) for f in ("target", "subject", "issuer", "policy_version", "epoch", "search_path", "role")},
+    **{f: changed(f) for f in ("target", "subject", "issuer", "policy_version", "epoch", "search_path", "role", "settings")},
 }  # fmt: skip
 
 
@@ -65,15 +66,18 @@ def test_what_a_grant_does_not_cover(house: House, way: str) -> None:
 
 def test_a_grant_is_for_its_rule(house: House) -> None:
     granted(house)
-    assert not runs(house, BINDING, rule="a stricter rule")
-    assert not runs(house, BINDING, rule="")
+    assert not runs(house, BINDING, "a stricter rule")
+    assert not runs(house, BINDING, RULE, "a stricter rule")
+    assert not runs(house, BINDING, "")
+    assert house.service.claim(replace(BINDING, rules=()), kind="update") is None
 
 
 def test_a_rules_grant_covers_what_the_rule_holds(house: House) -> None:
     granted(house, scope="rule")
     assert runs(house, CHEATS["another condition"])
     assert not runs(house, changed("subject"))
-    assert not runs(house, BINDING, rule="another")
+    assert not runs(house, BINDING, "another")
+    assert not runs(house, BINDING, RULE, "another")
 
 
 def test_a_grant_ends_on_the_minute_whatever_restarts(house: House) -> None:
@@ -81,7 +85,7 @@ def test_a_grant_ends_on_the_minute_whatever_restarts(house: House) -> None:
     house.clock.advance(1799)
     house = house.restart()
     assert runs(house, BINDING)
-    claimed = house.service.claim(BINDING, rule=RULE)
+    claimed = house.service.claim(BINDING)
     house.clock.advance(1)
     assert not runs(house, BINDING)
     assert claimed is not None and house.service.use(claimed.id, BINDING) is not None, (
@@ -93,7 +97,7 @@ def test_a_grant_ends_on_the_minute_whatever_restarts(house: House) -> None:
 
 def test_revoked_at_once(house: House) -> None:
     grant = granted(house)
-    claimed = house.service.claim(BINDING, rule=RULE)
+    claimed = house.service.claim(BINDING)
     house.service.revoke(grant.id, EVE, "incident")
     assert claimed is not None
     refusal = house.service.use(claimed.id, BINDING)

@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
     @rule(binding=BINDINGS)
     def claim(self, binding: Binding) -> None:
         try:
-            found = self.house.service.claim(binding, rule="changes wait")
+            found = self.house.service.claim(binding)
         except RefusedError as error:
             assert error.refusal.code.id == "SP1404"
             return

@@ -20,17 +20,19 @@ from tests.support.postgres import Server
 
 #: In both worlds: may ask, and belongs to those who decide.
 BOTH, SAME_MAIL, SECOND_DBA, OTHER_AGENT = "dora-both", "dora-ops", "dino-dba", "other-agent"
+SECURITY = "sam-security"
 CLIENTS = {
     **DEMO_CLIENTS,
     BOTH: DemoClient("dora", Secret("x"), ("claude-postgres", "dba"), "dora@example.com"),
     SAME_MAIL: DemoClient("dora-the-dba", Secret("x"), ("dba",), "Dora+ops@Example.com"),
     SECOND_DBA: DemoClient("dino", Secret("x"), ("dba",), "dino@example.com"),
+    SECURITY: DemoClient("sam", Secret("x"), ("security",), "sam@example.com"),
     OTHER_AGENT: DemoClient("other-agent", Secret("x"), ("claude-postgres",)),
     **{f"crowd-{n}": DemoClient(f"crowd-{n}", Secret("x"), ("claude-postgres",)) for n in range(25)},
 }
 
 #: Each has rows 1 to 200; what deleting from it means is in the policy.
-TABLES = ("waits", "soon", "later", "twice", "free")
+TABLES = ("waits", "soon", "later", "twice", "ruled", "free")
 POLICY = """\
 version: 1
 search_paths: ["public", "pg_catalog, public"]
@@ -61,6 +63,17 @@ rules:
     relations: ["public.twice"]
     reviewers: {groups: [dba], quorum: 2}
     expires: 2m
+  - name: the first of two rules
+    hold: [delete]
+    relations: ["public.ruled"]
+    reviewers: {groups: [dba]}
+    mode: async
+    expires: 2m
+  - name: the second of two rules
+    hold: [delete, truncate]
+    relations: ["public.ruled"]
+    reviewers: {groups: [security]}
+    expires: 90s
 """
 LIMITS = {"held_in_transaction_seconds": 1.5, "held_reminder_seconds": 0.6}
 
@@ -82,7 +95,7 @@ def count(server: Server, table: str, where: str = "true") -> int:
 def holding_gateway(issuer: DevIssuer, server: Server, policy: str = POLICY, **limits: Any) -> Gateway:
     """Not started yet. ``.console`` is its address."""
     port = free_port()
-    roles = {"reviewer": ["dba"], "viewer": ["claude-postgres"]}
+    roles = {"reviewer": ["dba", "security"], "viewer": ["claude-postgres"]}
     extra = {
         "console": {"listen": f"127.0.0.1:{port}", "roles": roles},
         "limits": {**LIMITS, **limits},

@@ -8,7 +8,7 @@ from typing import Final, Literal, cast
 
 from sallyport.approvals.fingerprint import fingerprint
 from sallyport.approvals.problems import DecisionError, Problem
-from sallyport.approvals.states import Binding, Decision, Grant, Request, Status
+from sallyport.approvals.states import Binding, Decision, Demand, Grant, Request, Status
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
 
@@ -25,12 +25,24 @@ def check(request: Request, minutes: float, scope: str) -> None:
         raise DecisionError(Problem.INVALID, f"a grant is for one of {', '.join(SCOPES)}")
     if not 0 < minutes <= MAX_MINUTES:
         raise DecisionError(Problem.INVALID, f"a grant lasts up to {MAX_MINUTES} minutes")
-    if request.quorum > 1:
-        raise DecisionError(
-            Problem.QUORUM,
-            f'rule "{request.rule}" wants {request.quorum} people for each statement; a grant is the word of one',
-            "Approve this statement only.",
-        )
+    for demand in request.demands:
+        if demand.quorum > 1:
+            raise DecisionError(
+                Problem.QUORUM,
+                f'rule "{demand.rule}" wants {demand.quorum} people for each statement; a grant is the word of one',
+                "Approve this statement only.",
+            )
+
+
+def check_alone(request: Request, decision: Decision) -> None:
+    """Raises DecisionError when this person's word is not enough for every rule."""
+    for demand in request.demands:
+        if demand.rule not in decision.rules:
+            raise DecisionError(
+                Problem.QUORUM,
+                f'rule "{demand.rule}" holds it as well and wants {demand}; a grant is the word of one',
+                "Approve this statement only.",
+            )
 
 
 def make(request: Request, decision: Decision, minutes: float, scope: str) -> Grant:
@@ -42,7 +54,7 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
         fingerprint=fingerprint(binding.sql) if scope == "statement" else "",
         example=binding.sql,
         rule=request.rule,
-        reviewers=request.reviewers,
+        reviewers=request.may_decide,
         subject=request.subject,
         target=binding.target,
         policy_version=binding.policy_version,
@@ -53,12 +65,17 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
         request=request.id,
         created=decision.at,
         expires_at=decision.at + minutes * 60,
+        rules=tuple(one.rule for one in request.demands),
+        settings=binding.settings,
     )
 
 
-def find(grants: Iterable[Grant], binding: Binding, rule: str, now: float) -> Grant | None:
-    """A grant in force that covers this statement, held by ``rule``. The text is read only when one might."""
-    mine = [g for g in grants if g.live(now) and rule and g.rule == rule and _environment(g) == _of(binding)]
+def find(grants: Iterable[Grant], binding: Binding, now: float) -> Grant | None:
+    """A grant in force that covers this statement: all the rules that hold it. The text is read only when one might."""
+    held = set(binding.rules)
+    mine = [
+        g for g in grants if g.live(now) and held and held <= set(g.rules) and _environment(g) == _of(binding)
+    ]
     for grant in mine:
         if grant.scope == "rule":
             return grant
@@ -77,7 +94,7 @@ def request_for(grant: Grant, binding: Binding, kind: str, touches: tuple[str, .
         id=new_id("apr"),
         binding=binding,
         subject=grant.subject,
-        rule=grant.rule,
+        rule=binding.rules[0],
         reviewers=grant.reviewers,
         quorum=1,
         kind=kind,
@@ -86,17 +103,20 @@ def request_for(grant: Grant, binding: Binding, kind: str, touches: tuple[str, .
         expires_at=min(now + _USE_SECONDS, grant.expires_at),
         mode="wait" if binding.session else "async",
         status=Status.APPROVED,
-        decisions=(replace(grant.decision, channel="grant", reason=f"grant {grant.id}"),),
+        decisions=(
+            replace(grant.decision, channel="grant", reason=f"grant {grant.id}", rules=binding.rules),
+        ),
         grant=grant.id,
+        further=tuple(Demand(name, grant.reviewers, 1) for name in binding.rules[1:]),
     )
 
 
 def _environment(grant: Grant) -> tuple[object, ...]:
     who = grant.subject
-    env = (grant.policy_version, grant.epoch, grant.search_path, grant.role)
+    env = (grant.policy_version, grant.epoch, grant.search_path, grant.role, grant.settings)
     return (grant.target, who.id, who.issuer, *env)
 
 
 def _of(binding: Binding) -> tuple[object, ...]:
-    env = (binding.policy_version, binding.epoch, binding.search_path, binding.role)
+    env = (binding.policy_version, binding.epoch, binding.search_path, binding.role, binding.settings)
     return (binding.target, binding.subject, binding.issuer, *env)

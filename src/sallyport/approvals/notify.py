@@ -54,11 +54,13 @@ def message(event: str, request: Request, console: str) -> dict[str, Any]:
         "kind": request.kind,
         "target": request.binding.target,
         "rule": request.rule,
+        "rules": [one.rule for one in request.demands],
+        "wants": request.wants,
         "subject": who.id,
         "email": who.email,
         "agent": who.agent,
-        "reviewers": list(request.reviewers),
-        "quorum": request.quorum,
+        "reviewers": list(request.may_decide),
+        "quorum": request.least,
         "approvals": request.approvals,
         "expires_at": request.expires_at,
         "url": f"{console.rstrip('/')}/approvals/{request.id}" if console else "",
@@ -240,8 +242,8 @@ def letter(body: dict[str, Any], settings: MailSettings, delivery: str) -> Email
     who = body["email"] or body["subject"]
     lines = [
         f"{who} {('through ' + body['agent']) if body['agent'] else ''} wants to run: {body['kind']} on {body['target']}.",
-        f"Rule: {body['rule']}",
-        f"{body['quorum']} of {', '.join(body['reviewers'])} must approve it, until "
+        f"Rule: {', '.join(body['rules'])}",
+        f"{body['wants']} must approve it, until "
         f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(body['expires_at']))}.",
         f"Decide at {body['url']}" if body["url"] else f"Decide: sallyport approvals show {body['id']}",
     ]

@@ -24,6 +24,7 @@ from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.policy.actions import canonical, is_ddl
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.parse import MAX_LENGTH, parse
+from sallyport.sql.settings import changes_meaning
 from sallyport.wire.sqlstate import condition_words
 
 #: One simple-query message in, the rows of all its statements out, as text. Raises SallyportError, with ``sqlstate`` where there is one.
@@ -44,8 +45,8 @@ _COUNTED: Final = frozenset({"update", "delete", "merge", "truncate"})
 _QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
 
 
-def preamble(search_path: Sequence[str]) -> str:
-    """Settings of one question, for its own transaction only."""
+def preamble(search_path: Sequence[str], session: Sequence[tuple[str, str]] = ()) -> str:
+    """Settings of one question, for its own transaction only. ``session``: those of the session, which say what constants mean."""
     path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path) or "''"
     settings = {
         "transaction_read_only": "on",
@@ -54,7 +55,12 @@ def preamble(search_path: Sequence[str]) -> str:
         "standard_conforming_strings": "on",
         "search_path": path,
     }
-    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in settings.items())
+    given = {
+        name: "'" + value.replace("'", "''") + "'"
+        for name, value in session
+        if changes_meaning(name) and not name.startswith("default_transaction")
+    }
+    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in {**given, **settings}.items())
 
 
 @dataclass(slots=True)
@@ -64,6 +70,7 @@ class _Question:
     query: Query
     sql: str
     search_path: Sequence[str]
+    settings: Sequence[tuple[str, str]] = ()
     types: Sequence[str] = ()
     arguments: list[str] | None = None
     problems: list[str] = field(default_factory=list)
@@ -72,7 +79,8 @@ class _Question:
         """The rows, or None with the reason among the problems."""
         try:
             _check(statements)
-            return await self.query(preamble(self.search_path) + ";\n".join(("DEALLOCATE ALL", *statements)))
+            opening = preamble(self.search_path, self.settings)
+            return await self.query(opening + ";\n".join(("DEALLOCATE ALL", *statements)))
         except (SallyportError, OSError) as error:
             self.problems.append(f"{what} could not be computed: {explain(error)}")
             return None
@@ -93,10 +101,11 @@ async def measure(
     binds: Sequence[bytes | None] | None,
     search_path: Sequence[str],
     bind_formats: Sequence[int] = (),
+    settings: Sequence[tuple[str, str]] = (),
 ) -> Preview:
-    """The preview. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
+    """The preview, under the session's ``settings``. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
     started = time.monotonic()
-    question = _Question(query, sql, search_path)
+    question = _Question(query, sql, search_path, settings)
     kind = canonical(facts.kind)
     preview = Preview()
     if kind in _PLANNED and await _bind(question, binds, bind_formats):

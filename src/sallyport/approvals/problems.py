@@ -50,15 +50,15 @@ def refusal_of(request: Request) -> Refusal:
             return refuse(
                 "SP1402",
                 f"{request.kind} was denied{who}: {plain(denial.reason, 1000) if denial else ''}",
-                f'Approval {request.id}, asked for by rule "{request.rule}".',
+                f"Approval {request.id}, asked for by {request.held_by}.",
                 "Do what the reason says; the same statement would only be denied again.",
             )
         case Status.EXPIRED:
             return refuse(
                 "SP1403",
                 "nobody approved this in time" if not request.approvals else "the approval expired",
-                f'Approval {request.id}, asked for by rule "{request.rule}".',
-                f"Send the statement again when one of {', '.join(request.reviewers)} can look at it.",
+                f"Approval {request.id}, asked for by {request.held_by}.",
+                f"Send the statement again when {request.wants} can look at it.",
             )
         case Status.USED:
             return moved_refusal(request, "it has been used, and an approval is good for one time")
@@ -66,8 +66,8 @@ def refusal_of(request: Request) -> Refusal:
             return refuse(
                 "SP1003",
                 f"{request.kind} waits for approval",
-                f"Approval {request.id} has {request.approvals} of {request.quorum} approvals.",
-                f"One of {', '.join(request.reviewers)} may approve it.",
+                f"Approval {request.id} has {request.approvals} of {request.least} approvals.",
+                f"{request.wants} must approve it.",
             )
         case _:
             return moved_refusal(request, plain(request.void_reason, 1000))
@@ -78,7 +78,7 @@ def moved_refusal(request: Request, why: str) -> Refusal:
     return refuse(
         "SP1404",
         f"the approval is void: {why}",
-        f'Approval {request.id}, asked for by rule "{request.rule}".',
+        f"Approval {request.id}, asked for by {request.held_by}.",
         "Send the statement again; it will be shown to a person again.",
     )
 
@@ -89,6 +89,6 @@ def sent_for_approval(request: Request, address: str = "") -> Refusal:
     return refuse(
         "SP1406",
         f"{request.kind} was sent for approval as {request.id}",
-        f'Rule "{request.rule}" holds it until {request.quorum} of {", ".join(request.reviewers)} approve{where}.',
+        f"{request.held} until {request.wants} approve{where}.",
         "Send exactly the same statement again once it is approved; until then the answer stays this one.",
     )

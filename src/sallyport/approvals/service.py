@@ -3,8 +3,9 @@
 What it promises:
 
 - An approval is for one :class:`Binding`, is used once, and not after its deadline. Anything that moved voids it, and it says what.
-- Only members of the rule's reviewer groups decide, never the person who asked (by any name of theirs), each person once. One denial
-  denies, and says why. ``quorum`` approvals of different people approve.
+- Only members of a rule's reviewer groups decide, never the person who asked (by any name of theirs), each person once. One denial
+  denies, and says why. ``quorum`` approvals of different people satisfy a rule; where several rules hold a statement, all must be satisfied,
+  and a person's word counts for each rule that they are a reviewer of.
 - A decision is in the store before it takes effect. What cannot be stored has not happened: RefusedError SP1801.
 - Held statements (mode ``wait``) of an earlier process are voided when the service starts; asynchronous requests live on.
 
@@ -29,6 +30,7 @@ from sallyport.approvals.states import (
     TRANSITIONS,
     Binding,
     Decision,
+    Demand,
     FloodLimits,
     Grant,
     Mode,
@@ -88,18 +90,23 @@ class Approvals:
         kind: str,
         touches: Iterable[str] = (),
         in_transaction: bool = False,
+        further: Iterable[Demand] = (),
     ) -> Request:
         """A new pending request, or the one that is pending for exactly this already.
+
+        ``further``: what other rules that hold it want, besides ``rule``, ``reviewers`` and ``quorum``. The binding gets the names of all.
 
         Raises RefusedError: SP1401 (too many open requests), SP1402 (async: denied a moment ago, with the reason), SP1105 (too large to be
         reviewed), SP1801. ValueError for a request that nobody could ever approve, or that is not the subject's own.
         """
         if mode == "async":
             binding = replace(binding, session="")
-        self._check_asked(binding, subject, reviewers := tuple(sorted(reviewers)), quorum, expires_seconds)
+        demands = (Demand(rule, tuple(sorted(reviewers)), quorum), *further)
+        binding = replace(binding, rules=tuple(one.rule for one in demands))
+        self._check_asked(binding, subject, demands, expires_seconds)
         with self._lock:
             self.expire_due()
-            joined = self._joined(binding, mode, rule)
+            joined = self._joined(binding, mode, demands)
             if joined is not None:
                 return joined
             if mode == "async":
@@ -107,19 +114,18 @@ class Approvals:
             now = self._clock.now()
             self._flood.admit((subject.issuer, subject.id), self.pending(), now)
             request = Request(
-                new_id("apr"), binding, self._requester(subject), rule, reviewers, quorum, kind, tuple(touches),
+                new_id("apr"), binding, self._requester(subject), rule, demands[0].reviewers, quorum, kind, tuple(touches),
                 now, now + min(expires_seconds, self._flood.limits.expires_seconds), mode, in_transaction,
+                further=demands[1:],
             )  # fmt: skip
             self._store.add(request)
             self._changed("asked", request)
             return request
 
-    def claim(
-        self, binding: Binding, *, rule: str = "", kind: str = "", touches: Iterable[str] = ()
-    ) -> Request | None:
+    def claim(self, binding: Binding, *, kind: str = "", touches: Iterable[str] = ()) -> Request | None:
         """An approved request that lets this statement run now, or None: then :meth:`ask`. Follow it with :meth:`use`.
 
-        Finds what was approved asynchronously, and grants; grants are for one rule and are only found when ``rule`` is given.
+        Finds what was approved asynchronously, and grants; ``binding.rules`` says which rules hold it.
         Raises RefusedError SP1404, once, when the same statement was approved and something moved since; SP1801.
         """
         with self._lock:
@@ -129,12 +135,12 @@ class Approvals:
                 r for r in self._open.values() if r.mode == "async" and r.binding.same_statement(anywhere)
             ]
             for request in (r for r in mine if r.status is Status.APPROVED):
-                moved = self._moved(request, anywhere, rule)
+                moved = self._moved(request, anywhere)
                 if not moved:
                     return request
                 ended = self._end(request, Status.VOIDED, moved)
                 raise RefusedError(refusal_of(ended))
-            grant = granting.find(self._grants.values(), binding, rule, self._clock.now())
+            grant = granting.find(self._grants.values(), binding, self._clock.now())
             return self._claim_grant(grant, binding, kind, tuple(touches)) if grant else None
 
     def _claim_grant(self, grant: Grant, binding: Binding, kind: str, touches: tuple[str, ...]) -> Request:
@@ -159,7 +165,7 @@ class Approvals:
             return refusal_of(request)
         if request.mode == "async":
             binding = replace(binding, session="")
-        if moved := self._moved(request, binding, ""):
+        if moved := self._moved(request, binding):
             return refusal_of(self._end(request, Status.VOIDED, moved))
         if request.grant and not self._granted(request):
             return refusal_of(self._end(request, Status.VOIDED, "the grant it came from has ended"))
@@ -170,10 +176,8 @@ class Approvals:
         grant = self._grants.get(request.grant)
         return grant is not None and grant.live(self._clock.now())
 
-    def _moved(self, request: Request, binding: Binding, rule: str) -> str:
+    def _moved(self, request: Request, binding: Binding) -> str:
         moved = request.binding.moved(binding)
-        if rule and rule != request.rule:
-            moved.append("the rule that holds it")
         return f"something moved since it was asked for: {', '.join(moved)}" if moved else ""
 
     # -- deciding -------------------------------------------------------------------------------------------
@@ -197,7 +201,7 @@ class Approvals:
         decided = replace(request, decisions=(*request.decisions, decision))
         if not decision.approve:
             decided = replace(decided, status=Status.DENIED)
-        elif decided.approvals >= request.quorum:
+        elif decided.complete:
             decided = replace(decided, status=Status.APPROVED)
         self._write(decided, request.status, decision=decision, grant=grant)
         self._changed("decided" if decided.status is Status.PENDING else decided.status.value, decided)
@@ -207,7 +211,7 @@ class Approvals:
         self, request: Request, who: Subject, approve: bool, reason: str, channel: str, address: str
     ) -> Decision:
         """Checked: this person may decide this, now."""
-        links = self._may_review(request, who)
+        links, rules = self._may_review(request, who)
         if request.status is not Status.PENDING:
             raise closed(request)
         if any(same_person(d.links, links) for d in request.decisions):
@@ -220,7 +224,7 @@ class Approvals:
         if len(reason) > MAX_REASON:
             raise DecisionError(Problem.INVALID, f"the reason is longer than {MAX_REASON} characters")
         now = self._clock.now()
-        return Decision(who.id, who.issuer, who.email, approve, reason, now, channel, address, links)
+        return Decision(who.id, who.issuer, who.email, approve, reason, now, channel, address, links, rules)
 
     def why_not(self, request_id: str, who: Subject) -> str:
         """Why this person could not approve it at this moment, in words; "" when they could."""
@@ -231,15 +235,19 @@ class Approvals:
                 return error.refusal.message
             return ""
 
-    def _may_review(self, request: Request, who: Subject) -> tuple[str, ...]:
-        """The person's links. Raises DecisionError when they are no reviewer of this rule, or asked for it themselves."""
+    def _may_review(self, request: Request, who: Subject) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The person's links, and the rules that they are a reviewer of.
+
+        Raises DecisionError when they are a reviewer of none of the rules, or asked for it themselves.
+        """
         if not who.id or (who.expires_at and who.expires_at <= self._clock.now()):
             raise DecisionError(Problem.NOT_REVIEWER, "your sign-in has expired", "Sign in again.")
-        if not who.groups & set(request.reviewers):
+        rules = tuple(one.rule for one in request.demands if who.groups & set(one.reviewers))
+        if not rules:
             raise DecisionError(
                 Problem.NOT_REVIEWER,
                 f"{request.id} is not yours to decide",
-                f"Members of {', '.join(request.reviewers)} decide it.",
+                f"Members of {', '.join(request.may_decide)} decide it.",
             )
         links = self._identities.links(who)
         # The alias map may have grown since it was asked; what was stored counts as well.
@@ -248,7 +256,7 @@ class Approvals:
             raise DecisionError(
                 Problem.SELF, "nobody approves or denies their own statement", "Ask somebody else."
             )
-        return links
+        return links, rules
 
     # -- grants ---------------------------------------------------------------------------------------------
 
@@ -279,6 +287,7 @@ class Approvals:
                 decision = self._decision(pending, reviewer, True, reason, channel, address)
             else:
                 raise closed(request)
+            granting.check_alone(request, decision)
             grant = granting.make(request, decision, minutes, scope)
             if request.status is Status.PENDING:
                 self._decided(request, decision, grant)
@@ -326,7 +335,7 @@ class Approvals:
         with self._lock:
             for request in list(self._open.values()):
                 now = replace(request.binding, policy_version=policy_version, epoch=epoch)
-                if request.binding.target == target and (moved := self._moved(request, now, "")):
+                if request.binding.target == target and (moved := self._moved(request, now)):
                     ended.append(self._end(request, Status.VOIDED, moved))
             for grant in self.grants():
                 if grant.target == target and (grant.policy_version, grant.epoch) != (policy_version, epoch):
@@ -430,27 +439,30 @@ class Approvals:
             self._identities.links(subject),
         )  # fmt: skip
 
-    def _joined(self, binding: Binding, mode: Mode, rule: str) -> Request | None:
-        same = (r for r in self._open.values() if r.binding == binding and r.mode == mode and r.rule == rule)
+    def _joined(self, binding: Binding, mode: Mode, demands: tuple[Demand, ...]) -> Request | None:
+        alike = (r for r in self._open.values() if r.binding == binding and r.mode == mode)
+        same = (r for r in alike if r.demands == demands)
         return next((r for r in same if r.status is Status.PENDING), None)
 
     def _told_before(self, binding: Binding) -> None:
         """Async: what was denied stays denied until its deadline; what can never be used any more is void."""
         for request in list(self._open.values()):
             again = request.mode == "async" and request.binding.same_statement(binding)
-            if again and (moved := self._moved(request, binding, "")):
+            if again and (moved := self._moved(request, binding)):
                 self._end(request, Status.VOIDED, moved)
         last = self._store.latest(binding.digest)
         if last is not None and last.status is Status.DENIED and self._clock.now() < last.expires_at:
             raise RefusedError(refusal_of(last))
 
     def _check_asked(
-        self, binding: Binding, subject: Subject, reviewers: tuple[str, ...], quorum: int, seconds: float
+        self, binding: Binding, subject: Subject, demands: tuple[Demand, ...], seconds: float
     ) -> None:
         if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
             raise ValueError("the binding is of another subject")
-        if not reviewers or quorum < 1 or not seconds > 0:
+        if any(not one.reviewers or one.quorum < 1 for one in demands) or not seconds > 0:
             raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
+        if len({one.rule for one in demands}) != len(demands):
+            raise ValueError("a rule is there twice")
         self._flood.check_size(binding)
 
 

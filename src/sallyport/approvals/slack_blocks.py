@@ -106,9 +106,12 @@ def _fields(request: Request) -> dict[str, Any]:
         "Who": request.subject.id,
         "Agent": request.subject.agent or "not named",
         "Target": request.binding.target,
-        "Rule": request.rule,
+        "Rule": ", ".join(one.rule for one in request.demands),
         "Touches": ", ".join(request.touches) or "nothing that has a name",
-        "Approvals": f"{request.approvals} of {request.quorum}, by {', '.join(request.reviewers)}",
+        "Approvals": "; ".join(
+            f"{request.approved_for(one)} of {one.quorum}, by {', '.join(one.reviewers)}"
+            for one in request.demands
+        ),
         "Until": until,
     }
     return {

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -60,6 +60,8 @@ _WORDS: Final = {
     "epoch": "the catalog",
     "search_path": "the search_path",
     "role": "the database role",
+    "rules": "the rules that hold it",
+    "settings": "the session's settings",
 }
 #: Shown with both values: short, and never what the client sent.
 _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
@@ -69,7 +71,8 @@ _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
 class Binding:
     """What an approval is for. ``binds`` None: sent without parameters (simple query). ``session`` "": async, any session.
 
-    ``sql``: the text of this one statement. ``bind_formats``: as in Bind (0 text, 1 binary).
+    ``sql``: the text of this one statement. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that
+    matched. ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
     """
 
     sql: str
@@ -83,12 +86,14 @@ class Binding:
     epoch: str
     search_path: tuple[str, ...]
     role: str
+    rules: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256, hex, over a canonical encoding (MessagePack of the fields in order: lengths and types are in it)."""
         fields = tuple(getattr(self, name) for name in _WORDS)
-        return hashlib.sha256(b"sallyport binding 1\0" + msgspec.msgpack.encode(fields)).hexdigest()
+        return hashlib.sha256(b"sallyport binding 2\0" + msgspec.msgpack.encode(fields)).hexdigest()
 
     def moved(self, other: Binding) -> list[str]:
         """What differs in ``other``, in words; [] when the two are identical."""
@@ -96,13 +101,34 @@ class Binding:
         for name, words in _WORDS.items():
             before, after = getattr(self, name), getattr(other, name)
             if before != after:
-                out.append(f"{words} ({before} became {after})" if name in _SHOWN else words)
+                out.append(f"{words}{_change(name, before, after)}")
         return out
 
     def same_statement(self, other: Binding) -> bool:
         """The same text and values, of the same subject, for the same target: what people mean by 'the same again'."""
         names = ("sql", "binds", "bind_formats", "target", "subject", "issuer")
         return all(getattr(self, name) == getattr(other, name) for name in names)
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    """What became of what, where both may be shown: settings are named, and their values kept out of it."""
+    if name in _SHOWN:
+        return f" ({before} became {after})"
+    if name == "settings":
+        return f" ({', '.join(sorted({one for one, _ in set(before) ^ set(after)}))})"
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one hold rule asks for: ``quorum`` different people, each a member of one of the groups ``reviewers``."""
+
+    rule: str
+    reviewers: tuple[str, ...]
+    quorum: int
+
+    def __str__(self) -> str:
+        return f"{self.quorum} of {', '.join(self.reviewers)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +146,9 @@ class Requester:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One person's word. ``channel``: web | cli | rest | slack | grant ... ``address``: where it came from. ``links``: as in Requester."""
+    """One person's word. ``channel``: web | cli | rest | slack | grant ... ``address``: where it came from. ``links``: as in Requester.
+    ``rules``: the hold rules whose reviewer this person was when they said it; an approval counts for each of them.
+    """
 
     reviewer: str
     issuer: str
@@ -131,6 +159,7 @@ class Decision:
     channel: str
     address: str = ""
     links: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +167,7 @@ class Preview:
     """What the statement would do, measured (:mod:`sallyport.approvals.preview`).
 
     plan: PostgreSQL's plan as JSON text, "" when there is none. rows: rows it would touch, None when not counted.
+    actions: of MERGE, how many of them by what happens to them ("update 3"), one line each.
     locks: for DDL, one line per lock. dependants: for DDL, objects that depend on what it changes.
     problems: what could not be computed and why, one line each. seconds: how long all of it took.
     """
@@ -148,6 +178,7 @@ class Preview:
     dependants: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     seconds: float = 0.0
+    actions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +186,7 @@ class Request:
     """One request for approval.
 
     rule: the hold rule. reviewers: groups whose members may decide. quorum: different people who must approve.
+    further: what other hold rules that matched want on top; all of :attr:`demands` must be met.
     kind: policy action (update, ...). touches: relations and the like, in words. expires_at: neither approved nor used after this.
     in_transaction: it waits inside an open transaction and keeps its locks. void_reason: why it was withdrawn or voided.
     grant: id of the grant that approved it, "" when people did.
@@ -177,6 +209,47 @@ class Request:
     preview: Preview | None = None
     void_reason: str = ""
     grant: str = ""
+    further: tuple[Demand, ...] = ()
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        """What each hold rule asks for, in the policy's order."""
+        return (Demand(self.rule, self.reviewers, self.quorum), *self.further)
+
+    @property
+    def may_decide(self) -> tuple[str, ...]:
+        """Groups whose members may decide, for any of the rules."""
+        return tuple(sorted({group for one in self.demands for group in one.reviewers}))
+
+    @property
+    def wants(self) -> str:
+        """Who must approve, in words."""
+        return " and ".join(str(one) for one in self.demands)
+
+    @property
+    def held_by(self) -> str:
+        """The rules, in words."""
+        names = ", ".join(f'"{one.rule}"' for one in self.demands)
+        return f"rule {names}" if not self.further else f"rules {names}"
+
+    @property
+    def held(self) -> str:
+        """A sentence's beginning: that these rules hold it."""
+        return f"R{self.held_by[1:]} hold{'' if self.further else 's'} it"
+
+    @property
+    def least(self) -> int:
+        """How many people must approve at least."""
+        return max(one.quorum for one in self.demands)
+
+    def approved_for(self, demand: Demand) -> int:
+        """How many people have approved so far whose word counts for this rule."""
+        return sum(d.approve and demand.rule in d.rules for d in self.decisions)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every rule has what it asks for."""
+        return all(self.approved_for(one) >= one.quorum for one in self.demands)
 
     @property
     def denial(self) -> Decision | None:
@@ -195,6 +268,7 @@ class Grant:
 
     scope: ``statement`` (this fingerprint: the same statement with any constants and bind values) or ``rule`` (all the rule holds).
     It ends when policy or catalog move. ``example``: the statement it was given for. revoked_at: None while in force.
+    rules: every hold rule that the reviewer could satisfy alone; it covers what no other rule holds. settings: as in Binding.
     """
 
     id: str
@@ -216,6 +290,8 @@ class Grant:
     revoked_at: float | None = None
     revoked_by: str = ""
     uses: int = 0
+    rules: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
     def live(self, now: float) -> bool:
         return self.revoked_at is None and now < self.expires_at

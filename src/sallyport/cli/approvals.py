@@ -244,11 +244,15 @@ def _who(one: Mapping[str, Any]) -> str:
 
 def _line(one: Mapping[str, Any]) -> str:
     touches = ", ".join(one["touches"]) or one["kind"]
-    votes = f" {one['approvals']}/{one['quorum']}" if one["quorum"] > 1 else ""
+    rules = one["rules"]
+    votes = ""
+    if len(rules) > 1 or one["quorum"] > 1:
+        votes = " " + "+".join(f"{rule['approvals']}/{rule['quorum']}" for rule in rules)
+    names = ", ".join(rule["rule"] for rule in rules)
     left = max(0, int(one["expires_at"] - time.time()))
     until = f", {left // 60}m{left % 60:02d}s left" if one["status"] == "pending" else ""
     return _inert(
-        f"{one['id']}  {one['status']}{votes}  {one['target']}  {touches}  by {_who(one)}  ({one['rule']}{until})"
+        f"{one['id']}  {one['status']}{votes}  {one['target']}  {touches}  by {_who(one)}  ({names}{until})"
     )
 
 
@@ -264,6 +268,8 @@ def _show(one: Mapping[str, Any]) -> None:
     if preview is not None:
         if preview["rows"] is not None:
             echo(f"Rows it would touch: {preview['rows']}")
+        for line in preview["actions"]:
+            echo(f"  {_inert(line)}")
         for title, name in (("Lock", "locks"), ("Depends on it", "dependants"), ("Not known", "problems")):
             for line in preview[name]:
                 echo(f"{title}: {_inert(line)}")
@@ -272,14 +278,17 @@ def _show(one: Mapping[str, Any]) -> None:
         who = decision["email"] or decision["reviewer"]
         echo(_inert(f"{word} by {who} over {decision['channel']}: {decision['reason'] or 'no reason given'}"))
     if one["status"] == "pending":
-        echo(_inert(f"{one['quorum']} of {', '.join(one['reviewers'])} must approve it:"))
+        for rule in one["rules"]:
+            wanted = f"{rule['quorum']} of {', '.join(rule['reviewers'])}"
+            echo(_inert(f'{wanted} must approve it for "{rule["rule"]}"; {rule["approvals"]} did'))
         echo(f"  sallyport approvals approve {_inert(one['id'])}")
         echo(f"  sallyport approvals deny {_inert(one['id'])} --reason '...'")
 
 
 def _outcome(one: Mapping[str, Any]) -> None:
     if one["status"] == "pending":
-        typer.echo(f"{_inert(one['id'])}: {one['approvals']} of {one['quorum']} have approved")
+        votes = " and ".join(f"{rule['approvals']} of {rule['quorum']}" for rule in one["rules"])
+        typer.echo(f"{_inert(one['id'])}: {votes} have approved")
         return
     last = one["decisions"][-1] if one["decisions"] else None
     by = f" by {last['email'] or last['reviewer']}" if last else ""

@@ -127,8 +127,15 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "session": binding.session,
         "mode": request.mode,
         "in_transaction": request.in_transaction,
-        "reviewers": list(request.reviewers),
-        "quorum": request.quorum,
+        "rules": [
+            {
+                "rule": one.rule, "reviewers": list(one.reviewers), "quorum": one.quorum,
+                "approvals": request.approved_for(one),
+            }
+            for one in request.demands
+        ],
+        "reviewers": list(request.may_decide),
+        "quorum": request.least,
         "approvals": request.approvals,
         "created": request.created,
         "expires_at": request.expires_at,
@@ -139,6 +146,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
             "binds": None if binding.binds is None else _binds(binding.binds, binding.bind_formats),
             "search_path": list(binding.search_path),
             "role": binding.role,
+            "settings": dict(binding.settings),
             "policy_version": binding.policy_version,
             "epoch": binding.epoch,
             "digest": binding.digest,
@@ -153,7 +161,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """A decision as JSON values."""
     names = ("reviewer", "issuer", "email", "approve", "reason", "at", "channel", "address")
-    return {name: getattr(decision, name) for name in names}
+    return {**{name: getattr(decision, name) for name in names}, "rules": list(decision.rules)}
 
 
 def preview_data(preview: Preview) -> dict[str, Any]:
@@ -161,6 +169,7 @@ def preview_data(preview: Preview) -> dict[str, Any]:
     return {
         "plan": preview.plan,
         "rows": preview.rows,
+        "actions": list(preview.actions),
         "locks": list(preview.locks),
         "dependants": list(preview.dependants),
         "problems": list(preview.problems),
@@ -175,6 +184,7 @@ def grant_data(grant: Grant) -> dict[str, Any]:
         "scope": grant.scope,
         "example": grant.example,
         "rule": grant.rule,
+        "rules": list(grant.rules),
         "subject": {"id": grant.subject.id, "issuer": grant.subject.issuer, "email": grant.subject.email},
         "target": grant.target,
         "decision": decision_data(grant.decision),

@@ -84,7 +84,7 @@ class _Deciding:
         if uncovered:
             return self._nothing_allows(uncovered, trace)
         if restricting[Outcome.HOLD]:
-            return self._held(*restricting[Outcome.HOLD][0], trace)
+            return self._held(restricting[Outcome.HOLD], trace)
         return Decision(Outcome.ALLOW, self._deciding_rule(), None, trace)
 
     # -- matching
@@ -142,21 +142,30 @@ class _Deciding:
         )
         return Decision(Outcome.DENY, rule.name, refusal, trace)
 
-    def _held(self, bound: BoundRule, need: Need, trace: tuple[RuleTrace, ...]) -> Decision:
+    def _held(self, found: list[tuple[BoundRule, Need]], trace: tuple[RuleTrace, ...]) -> Decision:
+        """By every rule that matched: each of them says who must agree."""
+        bound, need = found[0]
         rule, what = bound.rule, need.text(self.standing.catalog)
-        reviewers = rule.reviewers
-        people = (
-            f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}"
-            if reviewers
-            else "somebody who may approve it"
-        )
+        lines = []
+        for one, its_need in found:
+            reviewers = one.rule.reviewers
+            people = (
+                f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}"
+                if reviewers
+                else "somebody who may approve it"
+            )
+            held = its_need.text(self.standing.catalog)
+            lines.append(
+                f'Rule "{one.rule.name}" holds {held} until {people} approves{_because(self._condition(one))}.'
+            )
         refusal = refuse(
             "SP1003",
             f"{what} waits for approval" + (f": {rule.message}" if rule.message else ""),
-            f'Rule "{rule.name}" holds {what} until {people} approves{_because(self._condition(bound))}.',
+            " ".join(lines),
             what_is_possible(self.standing),
         )
-        return Decision(Outcome.HOLD, rule.name, refusal, trace)
+        names = tuple(dict.fromkeys(one.rule.name for one, _ in found))
+        return Decision(Outcome.HOLD, rule.name, refusal, trace, names)
 
     def _nothing_allows(self, uncovered: list[Need], trace: tuple[RuleTrace, ...]) -> Decision:
         standing = self.standing

@@ -65,9 +65,12 @@ class RuleTrace:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome is not ALLOW."""
+    """``rule``: the rule that decided ("" when nothing matched). ``refusal``: set when the outcome is not ALLOW.
+    ``holds``: of HOLD, every hold rule that matched, in the policy's order: all of them want to be satisfied.
+    """
 
     outcome: Outcome
     rule: str = ""
     refusal: Refusal | None = None
     trace: tuple[RuleTrace, ...] = ()
+    holds: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ from sallyport.session.commands import (
     RefreshCatalog,
 )
 from sallyport.session.machine import CLIENT_ENDED, Limits, Session
+from sallyport.session.meaning import Meaning
 from sallyport.wire import backend, frontend
 
 log = structlog.get_logger("sallyport.connection")
@@ -286,6 +287,7 @@ class ClientConnection(asyncio.Protocol):
         greeting += backend.backend_key_data(self._pid, key)
         greeting += backend.ready_for_query(b"I")
         session = Session(subject, judge, self._recorder, path, limits)
+        session.meaning = Meaning(link.login.parameters, request.settings)
         rest = login.take_rest()
         self._session, self._login = session, None
         if gateway.approvals is not None:

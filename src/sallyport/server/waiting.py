@@ -15,7 +15,7 @@ import structlog
 
 from sallyport.approvals.problems import refusal_of, sent_for_approval
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.states import Binding, Decision, Preview, Request, Status, plain
+from sallyport.approvals.states import Binding, Decision, Demand, Mode, Preview, Request, Status, plain
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.policy.decision import Outcome
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("sallyport.approvals")
 
+SETTINGS_CHANGED = refuse(
+    "SP1003",
+    "this waits for approval, and cannot be sent for one from a session with changed settings",
+    "The session changed a setting that changes what statements mean and that PostgreSQL does not report "
+    "(such as bytea_output or default_text_search_config); it could be another when the approval is used.",
+    "Send it from a session that did not change such settings.",
+)
 CANCELLED = refuse(
     "SP1403",
     "canceling statement due to user request, while it waited for approval",
@@ -66,38 +73,50 @@ class Waiting:
 
     def ask(self, held: HeldStatement) -> None:
         """Find an approval that is there already, or ask for one."""
-        rule = self._rule(held)
+        rules = self._rules(held)
         self._verdict, self._noted = held.verdict, 0
         try:
-            if rule is None or rule.reviewers is None or not rule.reviewers.groups:
+            if not rules or any(rule.reviewers is None or not rule.reviewers.groups for rule in rules):
                 raise RefusedError(held.verdict.refusal or refuse("SP1003", "this waits for approval"))
-            self._ask(held, rule)
+            self._ask(held, rules)
         except RefusedError as error:
             self._answer(self._no(error.refusal))
 
-    def _ask(self, held: HeldStatement, rule: Rule) -> None:
+    def _ask(self, held: HeldStatement, rules: list[Rule]) -> None:
+        """By all rules that hold it: who must agree for each, the shortest deadline, and waiting unless all of them are asynchronous.
+
+        An approval that waits is for one session, so it is the narrower one.
+        """
         binding = self._binding(held)
         kind, touches = held.verdict.facts.kind, self._touches(held)
-        found = self._approvals.claim(binding, rule=rule.name, kind=kind, touches=touches)
+        mode: Mode = "async" if all(rule.mode == "async" for rule in rules) else "wait"
+        if mode == "async" and self._session.meaning.unknown:
+            raise RefusedError(SETTINGS_CHANGED)
+        found = self._approvals.claim(binding, kind=kind, touches=touches)
         if found is not None:
             self._note(found)
             self._answer(self._approved(found), found.id)
             return
-        groups, quorum = (rule.reviewers.groups, rule.reviewers.quorum) if rule.reviewers else ((), 1)
-        seconds = rule.expires
-        if held.in_transaction and rule.mode != "async":  # what was sent for approval keeps nothing locked
+        first, *further = [
+            Demand(rule.name, tuple(sorted(rule.reviewers.groups)), rule.reviewers.quorum)
+            for rule in rules
+            if rule.reviewers is not None
+        ]
+        seconds = min(rule.expires for rule in rules)
+        if held.in_transaction and mode != "async":  # what was sent for approval keeps nothing locked
             seconds = min(seconds, self._gateway.limits.held_in_transaction_seconds)
         request = self._approvals.ask(
             binding,
             self._subject,
-            rule=rule.name,
-            reviewers=groups,
-            quorum=quorum,
+            rule=first.rule,
+            reviewers=first.reviewers,
+            quorum=first.quorum,
             expires_seconds=seconds,
-            mode="async" if rule.mode == "async" else "wait",
+            mode=mode,
             kind=kind,
             touches=touches,
             in_transaction=held.in_transaction,
+            further=further,
         )
         self._session.recorder.note("approval", _asked(request))
         self._gateway.spawn(self._measure(request, held), "preview")
@@ -128,7 +147,7 @@ class Waiting:
         address = self._gateway.approval_address(request.id)
         self._session.say(
             f"this {request.kind} waits for approval {request.id} until {until}",
-            f'Rule "{request.rule}" holds it; {request.quorum} of {", ".join(request.reviewers)} must approve it.',
+            f"{request.held}; {request.wants} must approve it.",
             (f"It is decided at {address}. " if address else "")
             + "Cancel the statement to withdraw the request.",
         )
@@ -218,11 +237,12 @@ class Waiting:
 
     # -- describing ----------------------------------------------------------------------------------------------
 
-    def _rule(self, held: HeldStatement) -> Rule | None:
+    def _rules(self, held: HeldStatement) -> list[Rule]:
+        """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
+        names = _names(held)
         policy = self._session.view.judge_.policy
-        return next(
-            (r for r in policy.rules if r.name == held.verdict.rule and r.effect is Outcome.HOLD), None
-        )
+        found = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
+        return found if len(found) == len(names) else []
 
     def _binding(self, held: HeldStatement) -> Binding:
         return Binding(
@@ -237,6 +257,8 @@ class Waiting:
             epoch=held.epoch,
             search_path=held.search_path,
             role=self._session.view.catalog.role,
+            rules=_names(held),
+            settings=held.settings,
         )
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:
@@ -252,12 +274,16 @@ class Waiting:
 # -- what the recording says ---------------------------------------------------------------------------------------------
 
 
+def _names(held: HeldStatement) -> tuple[str, ...]:
+    decision = held.verdict.decision
+    return decision.holds if decision is not None else ()
+
+
 def _asked(request: Request) -> str:
     until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(request.expires_at))
-    who = f"{request.quorum} of {', '.join(request.reviewers)}"
     inside = ", inside an open transaction" if request.in_transaction else ""
     touches = ", ".join(request.touches) or request.kind
-    return f'{request.id} asked for by rule "{request.rule}" ({request.mode}{inside}): {touches}; {who} decide until {until}'
+    return f"{request.id} asked for by {request.held_by} ({request.mode}{inside}): {touches}; {request.wants} decide until {until}"
 
 
 def _measured(preview: Preview) -> str:

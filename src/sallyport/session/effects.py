@@ -59,11 +59,14 @@ def assume(
     """Follow a statement that is about to be forwarded; a refusal when it refers to what is not known."""
     if verdict.changes_search_path:
         session.path_dirty = session.path_touched = True
+    if verdict.changes_settings:
+        session.meaning.forwarded(verdict)
     if verdict.is_ddl:
         session.ddl_open = session.catalog_stale = True
     for effect in verdict.effects:
-        if effect.kind in _ENDS_TRANSACTION and session.path_touched:
-            session.path_dirty = True
+        if effect.kind in _ENDS_TRANSACTION:
+            session.path_dirty = session.path_dirty or session.path_touched
+            session.meaning.may_revert()
         if effect.kind is EffectKind.COPY_IN:
             session.copies_ahead = True
         found = _assume_one(session, verdict, effect)
@@ -71,6 +74,8 @@ def assume(
             return found
         if found is not None:
             assumed[index] = found
+            if found.rows is not None and found.rows.changes_settings:
+                session.meaning.forwarded(found.rows)
     return None
 
 

@@ -178,7 +178,8 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
             return ruling
         portal.approved, refusal = ruling is None, ruling
     assumed: dict[int, effects.Assumed] = {}
-    if refusal is None and verdict is not None and (verdict.effects or verdict.changes_search_path):
+    moves = verdict is not None and (verdict.changes_search_path or verdict.changes_settings)
+    if refusal is None and verdict is not None and (verdict.effects or moves):
         refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)
         if refusal is None and not _runs_on(portal, assumed):
             refusal = effects.MOVED_MEANWHILE

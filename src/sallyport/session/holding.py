@@ -42,6 +42,14 @@ SEND_IT_ITSELF = refuse(
 )
 
 
+SETTINGS_BEFORE = refuse(
+    "SP1003",
+    "this waits for approval, and cannot wait behind a change of settings in the same pipeline",
+    "An earlier statement may change what this one means, and its answer is not there yet.",
+    "Wait for the answer of the statements before it, then send this one.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldStatement:
     """Exactly what would run. Equal values are the same statement under the same rules."""
@@ -52,6 +60,7 @@ class HeldStatement:
     search_path: tuple[str, ...]
     policy_version: str
     epoch: str
+    settings: tuple[tuple[str, str], ...]
     in_transaction: bool = field(compare=False)
     verdict: Verdict = field(compare=False, repr=False)
 
@@ -104,6 +113,11 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
 
     if session.transaction_status == b"E" and not session.entries:
         return _NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
+    if session.meaning.unsettled:
+        if session.entries and not session.unsynced:
+            session.drain()
+            return "block"
+        return SETTINGS_BEFORE
     held = HeldStatement(
         sql.decode("utf-8", "replace"),
         tuple(portal.params) if portal is not None else None,
@@ -111,6 +125,7 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.search_path,
         session.view.policy_version,
         session.view.epoch,
+        session.meaning.values,
         in_transaction(session),
         verdict,
     )

@@ -23,6 +23,7 @@ from sallyport.session import copying, effects, extended, fast, replies, simple
 from sallyport.session.commands import CloseSession, Command, JudgeElsewhere, RefreshCatalog
 from sallyport.session.entries import Entry
 from sallyport.session.holding import Ruling
+from sallyport.session.meaning import Meaning
 from sallyport.session.ports import SessionRecorder
 from sallyport.session.statements import Names, Portal, Prepared
 from sallyport.session.states import CLIENT_TABLE, ClientState, Expect
@@ -98,6 +99,7 @@ class Session:
         self.ddl_open = False  # DDL ran and its transaction is not known to be over
         self.catalog_stale = False
         self.catalog_unknown = False  # it is stale, and could not be read either
+        self.meaning = Meaning()  # settings that change what statements mean
         self.copies_ahead = False  # a COPY FROM STDIN was forwarded whose answer may still be to come
         self.withholding = False  # a result was withheld: nothing reaches the client until ReadyForQuery
         self.announce = b""  # what a handler says to the client in place of what it withheld
@@ -302,7 +304,7 @@ class Session:
         if self.entries and not self.unsynced:
             if not may_wait:
                 return effects.MUST_BE_ALONE
-            self._blocked = "drain"
+            self.drain()
             return BLOCK
         if self.path_dirty and (self.entries or self.transaction_status != b"E"):
             return AFTER_SEARCH_PATH
@@ -332,10 +334,15 @@ class Session:
         self._blocked = type(command).__name__
         self.commands.append(command)
 
+    def drain(self) -> None:
+        """Read nothing more until every answer is there (the caller returns BLOCK)."""
+        self._blocked = "drain"
+
     def settled(self) -> None:
         """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when it may have moved."""
         self.statements.settle()
         self.portals.settle()
+        self.meaning.settled()
         self.unsynced = False
         if self.path_dirty and self.transaction_status != b"E" and self._blocked != "probe":
             self._blocked = "probe"

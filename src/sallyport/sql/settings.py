@@ -155,6 +155,29 @@ _UNLISTED = SettingClass("denied", "is not on the allow-list")
 _SEARCH_PATH = SettingClass("search_path", "changes how names are resolved: policy lists what it may be")
 
 
+#: Settings that a session may change and that change what a statement means (how its constants are read, what its casts give), under
+#: PostgreSQL's spelling. Those that the server reports by itself (config.sgml, "ParameterStatus"; default_transaction_read_only since 14):
+REPORTED = ("DateStyle", "IntervalStyle", "TimeZone", "default_transaction_read_only")
+#: Those that it does not report:
+UNREPORTED = _words(
+    """bytea_output check_function_bodies default_text_search_config default_transaction_deferrable
+    default_transaction_isolation extra_float_digits quote_all_identifiers xmlbinary xmloption"""
+)
+_REPORTED = frozenset(name.lower() for name in REPORTED)
+
+
+def changes_meaning(name: str) -> bool:
+    """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, or all settings ("")?"""
+    key = _fold(name)
+    return not key or key in _REPORTED or key in UNREPORTED
+
+
+def is_unreported(name: str) -> bool:
+    """Of those, one whose value the server does not report; all settings ("") among them."""
+    key = _fold(name)
+    return not key or key in UNREPORTED
+
+
 def _fold(name: str) -> str:
     """Lower case of ASCII letters only, as guc_name_compare does; other characters stay and match nothing."""
     return "".join(c.lower() if c.isascii() else c for c in name)

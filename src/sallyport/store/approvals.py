@@ -19,7 +19,7 @@ import structlog
 from sqlalchemy import Connection, Engine, Row, Select, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from sallyport.approvals.states import Binding, Decision, Grant, Preview, Request, Requester, Status
+from sallyport.approvals.states import Binding, Decision, Demand, Grant, Preview, Request, Requester, Status
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.store.tables import approval_decisions, approval_grants, approvals
 
@@ -194,6 +194,9 @@ def _values(request: Request) -> dict[str, Any]:
         "preview": None if request.preview is None else msgspec.to_builtins(request.preview),
         "void_reason": request.void_reason,
         "grant_id": request.grant,
+        "rules": list(binding.rules),
+        "settings": [list(pair) for pair in binding.settings],
+        "further": msgspec.to_builtins(request.further),
     }
 
 
@@ -210,6 +213,8 @@ def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
         epoch=row.epoch,
         search_path=tuple(row.search_path),
         role=row.role,
+        rules=tuple(row.rules),
+        settings=tuple((name, value) for name, value in row.settings),
     )
     return Request(
         id=row.id,
@@ -229,6 +234,7 @@ def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
         preview=None if row.preview is None else msgspec.convert(row.preview, Preview),
         void_reason=row.void_reason,
         grant=row.grant_id,
+        further=msgspec.convert(row.further, tuple[Demand, ...]),
     )
 
 

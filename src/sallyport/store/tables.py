@@ -115,6 +115,9 @@ approvals = Table(
     Column("preview", JSON(none_as_null=True)),
     Column("void_reason", Text, nullable=False),
     Column("grant_id", String(64), nullable=False),
+    Column("rules", JSON, nullable=False, server_default="[]"),
+    Column("settings", JSON, nullable=False, server_default="[]"),
+    Column("further", JSON, nullable=False, server_default="[]"),
     Index("ix_approvals_status", "status"),
     Index("ix_approvals_created", "created"),
     Index("ix_approvals_digest", "digest"),
@@ -135,6 +138,7 @@ approval_decisions = Table(
     Column("channel", Text, nullable=False),
     Column("address", Text, nullable=False),
     Column("links", JSON, nullable=False),
+    Column("rules", JSON, nullable=False, server_default="[]"),
 )
 
 #: :class:`sallyport.approvals.states.Grant`.
@@ -160,5 +164,7 @@ approval_grants = Table(
     Column("revoked_at", Float),
     Column("revoked_by", Text, nullable=False),
     Column("uses", Integer, nullable=False),
+    Column("rules", JSON, nullable=False, server_default="[]"),
+    Column("settings", JSON, nullable=False, server_default="[]"),
     Index("ix_approval_grants_expires_at", "expires_at"),
 )

@@ -1,0 +1,204 @@
+"""Approve one thing, run another, through the front door: several rules, and settings that change what a statement means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.wire import frontend
+from tests.server.raw import Raw
+from tests.support.approvals import (
+    CLIENTS,
+    SECURITY,
+    Desk,
+    Waiter,
+    count,
+    holding_gateway,
+    make_tables,
+    until,
+)
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server, start_server
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[DevIssuer]:
+    with DevIssuer(CLIENTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    server = start_server()
+    make_tables(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(issuer: DevIssuer, database: Server) -> Iterator[Gateway]:
+    running = holding_gateway(issuer, database).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def dana(gateway: Gateway) -> Desk:
+    return Desk(gateway)
+
+
+def dated(id_: int, table: str = "waits") -> str:
+    """It deletes the row in February (day first) and nothing in January (month first)."""
+    return f"DELETE FROM {table} WHERE id = {id_} AND '01/02/2026'::date = DATE '2026-02-01'"
+
+
+def sent(db: psycopg.Connection[object], sql: str) -> str:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege) as caught:
+        db.execute(sql)  # type: ignore[call-overload]
+    assert str(caught.value).startswith("[SP1406]"), caught.value
+    return next(word for word in str(caught.value).split() if word.startswith("apr_"))
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_that_holds_it_is_asked(gateway: Gateway, dana: Desk, database: Server) -> None:
+    sam = Desk(gateway, SECURITY)
+    with Waiter(gateway) as one:
+        id_ = one.run("DELETE FROM ruled WHERE id = 1").id
+        assert 'Rules "the first of two rules", "the second of two rules" hold it' in one.notices[0].detail
+        assert "1 of dba and 1 of security must approve it" in one.notices[0].detail
+        shown = dana.show(id_)
+        assert shown["mode"] == "wait", "waiting is the narrower one"
+        assert shown["expires_at"] - shown["created"] == pytest.approx(90, abs=1)
+        dana.approve(id_)
+        shown = dana.show(id_)
+        assert shown["status"] == "pending" and one.waiting
+        assert [(r["rule"], r["approvals"], r["quorum"]) for r in shown["rules"]] == [
+            ("the first of two rules", 1, 1),
+            ("the second of two rules", 0, 1),
+        ]
+        assert count(database, "ruled") == 200
+        sam.approve(id_)
+        assert one.end().result == "DELETE 1"
+        # The other way round, and one no is enough.
+        id_ = one.run("DELETE FROM ruled WHERE id = 2").id
+        sam.approve(id_)
+        assert one.waiting
+        dana.deny(id_, "not this one")
+        one.refused("SP1402", "42501")
+        # Only the second rule holds this one.
+        id_ = one.run("TRUNCATE ruled").id
+        assert dana.decide(id_, True).status_code == 403
+        sam.deny(id_, "no")
+        one.refused("SP1402", "42501")
+    assert count(database, "ruled") == 199
+
+
+# -- settings ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DateStyle", "ISO, DMY"),
+        ("TimeZone", "Asia/Tokyo"),
+        ("IntervalStyle", "sql_standard"),
+        ("default_transaction_read_only", "on"),
+    ],
+)
+def test_under_another_setting_it_is_void(
+    gateway: Gateway, dana: Desk, database: Server, name: str, value: str
+) -> None:
+    text = "DELETE FROM later WHERE id = 100"
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        id_ = sent(db, text)
+        assert dana.show(id_)["settings"]["DateStyle"] == "ISO, MDY"
+        dana.approve(id_)
+        db.execute(f"SET {name} = '{value}'")  # type: ignore[call-overload]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=rf"\[SP1404\].*settings \({name}\)"):
+            db.execute(text)
+        assert dana.status(id_) == "voided"
+    assert count(database, "later", "id = 100") == 1
+
+
+@pytest.mark.parametrize("change", ["SET bytea_output = 'escape'", "SET xmloption = document",
+                                    "SELECT set_config('extra_float_digits', '0', false)",
+                                    "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE"])  # fmt: skip
+def test_settings_that_nobody_reports_are_not_guessed(gateway: Gateway, dana: Desk, change: str) -> None:
+    text = f"DELETE FROM later WHERE id = 101 -- {change}"
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        id_ = sent(db, text)
+        dana.approve(id_)
+        for one in (change, "RESET ALL"):
+            db.execute(one)  # type: ignore[call-overload]
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="changed settings"):
+                db.execute(text)  # type: ignore[call-overload]
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.execute("RESET ALL")
+        assert (db.execute(text).statusmessage or "").startswith("DELETE")  # type: ignore[call-overload]
+        assert dana.status(id_) == "used"
+
+
+def test_a_setting_in_the_same_pipeline(gateway: Gateway, dana: Desk, database: Server) -> None:
+    """The reviewer would be shown what it means under the old setting."""
+    with Raw(gateway) as raw:
+        raw.login()
+        raw.send(
+            frontend.parse("", "SET DateStyle = 'ISO, DMY'"), frontend.bind("", ""), frontend.execute(""),
+            frontend.parse("", dated(120)), frontend.bind("", ""), frontend.execute(""), frontend.sync(),
+        )  # fmt: skip
+        error = next(m for m in raw.until("Z") if m[:1] == b"E")
+        assert b"[SP1003]" in error and b"same pipeline" in error
+    assert not dana.pending()
+    assert count(database, "waits", "id = 120") == 1
+
+
+@pytest.mark.parametrize(
+    "before", [["SET DateStyle = 'ISO, DMY'"], ["BEGIN", "SET LOCAL DateStyle = 'ISO, DMY'"]]
+)
+def test_a_setting_sent_just_before(
+    gateway: Gateway, dana: Desk, database: Server, before: list[str]
+) -> None:
+    """Simple queries one behind the other: it is asked about when the setting is known, and measured under it."""
+    with Raw(gateway) as raw:
+        raw.login()
+        raw.send(*(frontend.query(one) for one in before), frontend.query(dated(121)))
+        raw.until("N")
+        (waiting,) = dana.pending()
+        until(lambda: dana.show(waiting["id"])["preview"] is not None)
+        shown = dana.show(waiting["id"])
+        assert shown["settings"]["DateStyle"] == "ISO, DMY"
+        assert shown["preview"]["rows"] == 1
+        dana.deny(waiting["id"], "no")
+        raw.until("E")
+
+
+def test_a_setting_taken_back_just_before(gateway: Gateway, dana: Desk) -> None:
+    with Raw(gateway) as raw:
+        raw.login()
+        for one in ("BEGIN", "SET LOCAL DateStyle = 'ISO, DMY'"):
+            raw.send(frontend.query(one))
+            raw.until("Z")
+        raw.send(frontend.query("ROLLBACK"), frontend.query(dated(122)))
+        raw.until("N")
+        (waiting,) = dana.pending()
+        assert dana.show(waiting["id"])["settings"]["DateStyle"] == "ISO, MDY"
+        until(lambda: dana.show(waiting["id"])["preview"] is not None)
+        assert dana.show(waiting["id"])["preview"]["rows"] == 0
+        dana.deny(waiting["id"], "no")
+        raw.until("E")
+
+
+def test_settings_of_the_login_count(gateway: Gateway, dana: Desk) -> None:
+    text = "DELETE FROM later WHERE id = 105"
+    with psycopg.connect(gateway.dsn(), autocommit=True, options="-c extra_float_digits=0") as db:
+        id_ = sent(db, text)
+        assert dana.show(id_)["settings"]["extra_float_digits"] == "0"
+        dana.approve(id_)
+    void = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"settings \(extra_float_digits\)")
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db, void:
+        db.execute(text)
