@@ -31,7 +31,7 @@ from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.extract import Context, analyze
+from sallyport.sql.extract import Context, analyze, trusted_bodies
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts
 from sallyport.sql.parse import parse
 from sallyport.sql.settings import changes_meaning, is_unreported
@@ -129,6 +129,7 @@ class View:
             role=self.catalog.role,
             max_length=judge.max_statement_bytes,
             trusted_functions=subject_policy.trusts_function,
+            opaque=trusted_bodies(self.catalog, subject_policy.trusts_function),
         )
         limits = subject_policy.limits
         self.bounds = Bounds(

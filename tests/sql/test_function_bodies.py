@@ -9,13 +9,18 @@ import pytest
 
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import analyze
+from sallyport.sql.facts import Dependence
 from tests.sql.rendering import CONTEXT
 from tests.targets.query import catalog_of
 
 
-def test_only_bodies_with_the_callers_rights_and_settings_are_loaded(catalog: CatalogSnapshot) -> None:
+def test_bodies_of_sql_functions_are_loaded_with_what_changes_their_meaning(catalog: CatalogSnapshot) -> None:
     bodies = {f.name: f for f in catalog.functions.values() if f.body}
-    assert not bodies.keys() & {"owned", "pathed", "hook"}
+    assert not bodies.keys() & {"hook", "coded"}
+    assert bodies["pathed"].path == ("fx",) and not bodies["pathed"].has_settings
+    assert bodies["owned_fixed"].path == ("pg_catalog", "pg_temp") and bodies["owned_fixed"].security_definer
+    assert bodies["with_settings"].has_settings and bodies["one_ssn"].path is None
+    assert bodies["three"].defaults == "'x'::text, (1 + 2)" and bodies["one_ssn"].defaults == ""
     assert not any(f.schema == "pg_catalog" for f in bodies.values())
     assert bodies["one_ssn"].arg_names == ("wanted",) and not bodies["one_ssn"].body_bound
     assert bodies["shout"].body_bound and bodies["by_ssn"].body_bound
@@ -49,3 +54,56 @@ def test_text_means_what_the_callers_path_says(facts_dsn: str, path: tuple[str, 
     (bound,) = analyze(b"select fx.by_ssn('x')", catalog, replace(CONTEXT, search_path=path))
     assert not bound.unknowns
     assert {a.relation for a in bound.accesses} == {catalog.relation_by_name["fx", "users"].oid}
+
+
+def test_only_text_that_the_session_gives_its_path_is_late(catalog: CatalogSnapshot) -> None:
+    late = {
+        "select one_ssn(1)": True,
+        "select deep(1)": True,  # bound, but calls text
+        "select s from vf": True,
+        "select id from vlate": True,
+        "select shout('x')": False,
+        "select pathed(1)": False,
+        "select owned_bound(1)": False,
+        "select owned_fixed(1)": False,
+        "select s from mvf": False,
+        "select id from users": False,
+    }
+    for sql, expected in late.items():
+        (facts,) = analyze(sql.encode(), catalog, CONTEXT)
+        assert not facts.unknowns, sql
+        assert facts.late_names is expected, sql
+
+
+def test_what_a_function_of_a_view_reads_is_read_by_the_caller(catalog: CatalogSnapshot) -> None:
+    """As PostgreSQL has it: functions in a view run with the rights of whoever reads the view."""
+    (facts,) = analyze(b"select s from vf", catalog, CONTEXT)
+    users = catalog.relation_by_name["fx", "users"].oid
+    assert {a.indirect for a in facts.accesses if a.relation == users} == {False, True}
+    (stored,) = analyze(b"select s from mvf", catalog, CONTEXT)
+    assert {a.indirect for a in stored.accesses if a.relation == users} == {True}
+
+
+def test_which_bodies_were_followed(catalog: CatalogSnapshot) -> None:
+    names = {"select deep(1)": {"deep", "shout", "one_ssn"}, "select s from vf": {"one_ssn", "shout"}}
+    for sql, expected in names.items():
+        (facts,) = analyze(sql.encode(), catalog, CONTEXT)
+        assert {catalog.functions[oid].name for oid in facts.followed} == expected
+
+
+def test_a_trusted_function_inside_a_body_is_a_call(catalog: CatalogSnapshot) -> None:
+    trusting = replace(CONTEXT, trusted_functions=lambda f: f.name == "coded")
+    for sql in (b"select over_coded('x')", b"select c from vcoded"):
+        (facts,) = analyze(sql, catalog, trusting)
+        assert not facts.unknowns
+        assert [f.name for f in facts.functions] == ["coded"]
+        assert facts.columns is not None and facts.columns[0].dependence is Dependence.OPAQUE
+
+
+def test_trust_is_not_taken_over_from_another_subject(catalog: CatalogSnapshot) -> None:
+    """What is kept of views and bodies is kept for those who trust the same functions."""
+    trusting = replace(CONTEXT, trusted_functions=lambda f: f.name == "one_ssn")
+    for context, called in ((trusting, ["one_ssn"]), (CONTEXT, []), (trusting, ["one_ssn"])):
+        (facts,) = analyze(b"select s from vf", catalog, context)
+        assert [f.name for f in facts.functions] == called
+        assert not facts.unknowns

@@ -51,6 +51,8 @@ class Context:
     role: str = ""
     max_length: int = DEFAULT_LENGTH
     trusted_functions: Callable[[Function], bool] = _trust_none
+    #: those of them that have a body to follow, where the caller knows them already: they are not followed
+    opaque: frozenset[int] | None = None
 
 
 ExpressionHandler = Callable[["Analysis", Node, Scope], Value]
@@ -121,8 +123,11 @@ class Analysis:
         self.effects: list[Effect] = []
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
         self.seen: set[ColumnId] = set()  # what is read
-        self.views: tuple[int, ...] = ()
+        self.views: tuple[int, ...] = ()  # whose definitions are being walked
+        self.indirect = False  # inside such a definition: what is read is read by the view
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
+        self.followed: set[int] = set()
+        self.late_names = False
         self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
         #: how much was met that may fail, has an effect, or is a subquery, whatever it is computed from
         self.risks = 0
@@ -231,11 +236,12 @@ class Analysis:
         self.access(relation.oid, "select")
 
     def access(self, relation: int, action: str, columns: Iterable[ColumnId] = ()) -> None:
-        self._accesses.setdefault((relation, action, bool(self.views)), set()).update(columns)
+        self._accesses.setdefault((relation, action, self.indirect), set()).update(columns)
 
-    def access_indirectly(self, access: Access) -> None:
-        """What a view's definition reads."""
-        self._accesses.setdefault((access.relation, access.action, True), set()).update(access.columns)
+    def repeat_access(self, access: Access) -> None:
+        """What a view's definition or a function's body reads."""
+        key = (access.relation, access.action, access.indirect)
+        self._accesses.setdefault(key, set()).update(access.columns)
 
     def access_under(self, relation: int, action: str, columns: Iterable[ColumnId]) -> None:
         """Writing to a relation through a view on it."""
@@ -272,9 +278,10 @@ class Analysis:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
         self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
         if not self.context.trusted_functions(function):
+            reason = self.names.reasons.get(function.oid, "")
             self.unknown(
                 "SP1103",
-                f"know what function {function.schema}.{function.name} does",
+                f"know what function {function.schema}.{function.name} does" + (reason and f": {reason}"),
                 "Ask for the function to be named in the policy, or do without it.",
                 position,
             )
@@ -336,6 +343,8 @@ class Analysis:
             copy_format=self.copy_format,
             touched=frozenset(self.touched | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
+            followed=frozenset(self.followed),
+            late_names=self.late_names,
         )
 
 

@@ -111,10 +111,13 @@ class Function:
     extension: str = ""
     out_names: tuple[str, ...] = ()  # names of OUT/TABLE columns, when it returns a record
     out_types: tuple[int, ...] = ()
-    #: of a user-made LANGUAGE sql function with the caller's rights and settings: its text, else ""
+    #: of a user-made LANGUAGE sql function: its text, else ""
     body: str = ""
     body_bound: bool = False  # BEGIN ATOMIC or RETURN: the text is pg_get_function_sqlbody's, fully qualified
     arg_names: tuple[str, ...] = ()  # of arg_types, where body is given; "" for an unnamed one
+    defaults: str = ""  # of the last arguments, where body is given: pg_get_expr text, comma-separated
+    path: tuple[str, ...] | None = None  # of its SET search_path clause
+    has_settings: bool = False  # it has other SET clauses
 
 
 @dataclass(frozen=True, slots=True)

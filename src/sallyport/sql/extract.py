@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from sallyport.core.errors import RefusedError, refuse
@@ -22,13 +23,13 @@ from sallyport.sql import (
     statements,
 )
 from sallyport.sql.analysis import Context, Work
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog import CatalogSnapshot, Function
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
 from sallyport.sql.parse import RawStatement, parse, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
 
-__all__ = ["Context", "analyze"]
+__all__ = ["Context", "analyze", "trusted_bodies"]
 
 #: Modules that register handlers when imported.
 HANDLERS = (
@@ -47,7 +48,8 @@ HANDLERS = (
 
 def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
     """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
-    found = names(catalog, context.search_path)
+    opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
+    found = names(catalog, context.search_path, opaque)
     try:
         return _script(parse(sql, context.max_length), found, context)
     except RecursionError:
@@ -60,6 +62,13 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
                 f"{type(error).__name__} while reading its parse tree.",
             )
         ) from error
+
+
+def trusted_bodies(catalog: CatalogSnapshot, trusts: Callable[[Function], bool]) -> frozenset[int]:
+    """Functions that could be judged by their body and are not, because policy trusts them: for :attr:`Context.opaque`."""
+    return frozenset(
+        function.oid for function in catalog.functions.values() if function.body and trusts(function)
+    )
 
 
 #: Kinds that mean the same whatever stood before them in the script.
@@ -87,6 +96,14 @@ def _script(statements: list[RawStatement], found: Names, context: Context) -> t
     work = Work()
     for raw in statements:
         facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
+        if facts.late_names and _moves_path(facts):
+            unknown = Unknown(
+                "SP1102",
+                "know what the names in a function mean after a change of search_path in the same statement",
+                "Send the two as statements of their own.",
+                raw.start,
+            )
+            facts = replace(facts, unknowns=(*facts.unknowns, unknown))
         if moved and facts.kind not in _INDEPENDENT:
             unknown = Unknown(
                 "SP1102",
@@ -107,6 +124,8 @@ def _moves(facts: StatementFacts) -> str:
             return "a change of the schema"
         if effect.kind is EffectKind.DISCARD and effect.name == "all":
             return "DISCARD ALL"
-    if any(change.name in ("search_path", "") for change in facts.settings):
-        return "a change of search_path"
-    return ""
+    return "a change of search_path" if _moves_path(facts) else ""
+
+
+def _moves_path(facts: StatementFacts) -> bool:
+    return any(change.name in ("search_path", "") for change in facts.settings)

@@ -195,3 +195,7 @@ class StatementFacts:
     touched: frozenset[ColumnId] = field(default=frozenset())
     #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
     setting_parameters: frozenset[int] = frozenset()
+    #: OIDs of functions that were judged by their body, those that such bodies call included
+    followed: frozenset[int] = frozenset()
+    #: one of them is text whose names PostgreSQL looks up when it runs
+    late_names: bool = False

@@ -1,63 +1,77 @@
 """Calls of SQL functions that users made, where the body is one SELECT that can be followed.
 
-A function with LANGUAGE sql that runs with the caller's rights and settings is read like a subquery with parameters: what its body
-reads, filters by and may fail over counts for the statement that calls it. What it reads is read by the caller, as PostgreSQL sees
-it too (there is no view whose permission would stand for it). Everything else, and any body with something in it that is not
-understood, is not followed: :func:`followed` gives None, and the call is judged by the function's name.
+A function with LANGUAGE sql is read like a subquery with parameters: what its body reads, filters by and may fail over counts for the
+statement that calls it. What it reads is read by the caller, as PostgreSQL sees it too (there is no view whose permission would stand
+for it). That holds for SECURITY DEFINER as well: PostgreSQL then asks for the owner's permission, policy still for the caller's, and
+masks apply; to let a function give more than that, policy names it. Everything else, any body that does more than read, and any with
+something in it that is not understood, is not followed: :func:`followed` gives None, and the call is judged by the function's name, with
+the reason in :attr:`Names.reasons`.
 
 Bodies in BEGIN ATOMIC or RETURN form are bound to their objects, so their text is qualified. The text of other bodies means what the
-caller's search_path says when it runs: it is read with the statement's own path, which no function that is followed can change.
-Bodies are walked once per snapshot and path, with a stand-in for each parameter.
+search_path says when it runs: that of the function's SET clause, else the session's. Facts say so (``late_names``), because what is open
+or prepared must be judged again when the path moves. With its owner's rights a function may see other schemas on the same path, so such
+text is followed only where its SET clause leaves nothing but pg_catalog on it.
+
+Bodies are walked once per snapshot, path and types of arguments, with a stand-in for each parameter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.calls import cast_to
 from sallyport.sql.catalog import ColumnId, Function
-from sallyport.sql.facts import Access, Clause, Dependence, Influence, StatementFacts
+from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, StatementFacts
+from sallyport.sql.function_arguments import converted, matched
 from sallyport.sql.functions import FIRST_USER_OID
 from sallyport.sql.lineage import Field, Sources, Value, union
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
-from sallyport.sql.resolve import Resolved
+from sallyport.sql.resolve import Names, Resolved
 from sallyport.sql.scope import Item, Scope, index_fields
 from sallyport.sql.types import RECORD
 
 _MAX_DEPTH = 16
+#: Bodies kept per path; polymorphic ones are kept once per types of their arguments.
+_MAX_KEPT = 4096
 #: The "relation" of stand-ins for parameters; no pg_class.oid is negative.
 _PARAMETERS = -1
+#: A path of these alone means the same for everybody: the gateway refuses temporary objects.
+_FIXED = frozenset({"", "pg_catalog", "pg_temp"})
 
 
 class _Body(NamedTuple):
     columns: tuple[Field, ...]
     accesses: tuple[Access, ...]
+    calls: tuple[FunctionUse, ...]
     influences: tuple[Influence, ...]
     touched: Sources
     risky: bool
+    followed: frozenset[int]
+    late_names: bool
 
 
-def followed(a: Analysis, found: Resolved, values: Sequence[Value], before: int, at: int) -> Value | None:
-    """The value of a call with positional arguments, its effects noted; None when the function cannot be followed.
+def followed(
+    a: Analysis, found: Resolved, node: Node, values: list[Value], before: int, at: int
+) -> Value | None:
+    """The value of the call ``node``, its effects noted; None when it cannot be followed.
 
-    ``before``: the analysis's risks before the arguments were walked.
+    ``values``: of its arguments. ``before``: the analysis's risks before they were walked.
     """
     if len(found.candidates) != 1 or found.users != found.candidates:
         return None
     function = found.candidates[0]
-    if not _may_follow(a, function) or len(values) != len(function.arg_types):
+    if function.oid in a.names.opaque or not _is_sql(function):
         return None
-    if a.context.trusted_functions(function):
+    answer = _body(a, function, node, values, at)
+    if isinstance(answer, str):
+        a.names.reasons[function.oid] = answer
         return None
-    body = _body(a, function)
-    if body is None:
-        return None
-    arguments = [cast_to(a, v, type_, at) for v, type_ in zip(values, function.arg_types, strict=True)]
-    given = [v.sources | w.sources for v, w in zip(arguments, values, strict=True)]
+    body, function, arguments, given = answer
     _note(a, body, given, at)
+    a.followed |= body.followed
+    a.late_names = a.late_names or body.late_names
     everything = union(arguments) | union(values)
     if a.risks > before:
         # PostgreSQL may put the arguments into the body, and compute them where and when the body uses them
@@ -67,25 +81,70 @@ def followed(a: Analysis, found: Resolved, values: Sequence[Value], before: int,
     if function.returns_set:
         a.influence(everything, Clause.ROW_COUNT, False, at)
     opaque = any(v.dependence is Dependence.OPAQUE for v in (*arguments, *values))
-    dependence = Dependence.OPAQUE if opaque else Dependence.DERIVED
     a.risks += body.risky
-    return _value(a, function, body, given, everything, dependence)
+    return _value(function, body, given, everything, opaque)
 
 
-def _may_follow(a: Analysis, function: Function) -> bool:
-    """An empty path is that of definitions in the catalog, which are judged for every use by the names in them."""
-    return bool(
-        a.context.search_path
-        and function.body
-        and function.language == "sql"
-        and function.kind == "f"
-        and function.oid >= FIRST_USER_OID
-        and not (function.security_definer or function.variadic or function.extension)
-        and function.oid not in a.following
-        and len(a.following) < _MAX_DEPTH
-        and all(_is_concrete(a, type_) for type_ in function.arg_types)
-        and (_is_concrete(a, function.return_type) or (function.return_type == RECORD and function.out_names))
-    )
+def _is_sql(function: Function) -> bool:
+    return function.language == "sql" and function.kind == "f" and function.oid >= FIRST_USER_OID
+
+
+_Answer = tuple[_Body, Function, list[Value], list[Sources]]
+
+
+def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: int) -> _Answer | str:
+    """What the call comes to, the function with the types of this call, and its arguments; or why it is not followed."""
+    names = _names(a, function)
+    if isinstance(names, str):
+        return names
+    call = matched(a, function, node, values)
+    if isinstance(call, str):
+        return call
+    function = call.function
+    if not all(_is_concrete(a, type_) for type_ in (*function.arg_types, *function.out_types)):
+        return "its arguments are of a pseudo-type"
+    if not _is_concrete(a, function.return_type) and not (
+        function.return_type == RECORD and function.out_names
+    ):
+        return "the columns of its result are not declared"
+    body = _walked(a, function, names)
+    if isinstance(body, str):
+        return body
+    for use in body.calls:
+        called = a.catalog.functions.get(use.oid)
+        if called is None or not a.context.trusted_functions(called):
+            return f"its body calls {use.schema}.{use.name}"
+    for use in body.calls:
+        a.call(a.catalog.functions[use.oid], at)
+    arguments = converted(a, call, at)
+    given = [value.sources | union(written) for value, written in zip(arguments, call.arguments, strict=True)]
+    return body, function, arguments, given
+
+
+def _names(a: Analysis, function: Function) -> Names | str:
+    """Under which names the body is read."""
+    if not function.body or function.has_settings:
+        return "it runs with settings of its own"
+    if function.oid in a.following:
+        return "it calls itself"
+    if len(a.following) + len(a.views) >= _MAX_DEPTH:
+        return "functions call each other too deeply"
+    fixed = function.path is not None and set(function.path) <= _FIXED
+    if fixed or (function.security_definer and function.body_bound):
+        # what it calls looks up names on the same path, with the owner's rights or with none that differ
+        return a.names.owners()
+    session = a.names.session
+    if function.security_definer:
+        return "it looks names up with its owner's rights"
+    if function.path is not None:
+        if session is None:
+            return "it looks names up with another owner's rights"
+        path = tuple(a.context.role if name == "$user" else name for name in function.path)
+        pinned = session.pinned(tuple(name for name in path if name in a.catalog.schemas))
+        return pinned.qualified() if function.body_bound else pinned
+    if function.body_bound:
+        return a.names.qualified()
+    return session if session is not None else "it looks names up with another owner's rights"
 
 
 def _is_concrete(a: Analysis, type_: int) -> bool:
@@ -95,10 +154,7 @@ def _is_concrete(a: Analysis, type_: int) -> bool:
 
 def _note(a: Analysis, body: _Body, given: list[Sources], at: int) -> None:
     for access in body.accesses:
-        if access.indirect:
-            a.access_indirectly(access)
-        else:
-            a.access(access.relation, access.action, access.columns)
+        a.repeat_access(access)
     for influence in body.influences:
         sources = _filled(frozenset((influence.column,)), given)
         equality = influence.equality and influence.column.relation != _PARAMETERS
@@ -112,72 +168,92 @@ def _filled(sources: Sources, given: list[Sources]) -> Sources:
     return plain.union(*(given[c.attnum - 1] for c in sources if c.relation == _PARAMETERS))
 
 
-def _value(
-    a: Analysis,
-    function: Function,
-    body: _Body,
-    given: list[Sources],
-    arguments: Sources,
-    dependence: Dependence,
-) -> Value:
-    columns = tuple(
-        Field(
-            f.name,
-            Value(
-                _filled(f.value.sources, given) | arguments, dependence, type=f.value.type, risky=body.risky
-            ),
+def _value(function: Function, body: _Body, given: list[Sources], arguments: Sources, opaque: bool) -> Value:
+    def filled(value: Value) -> Value:
+        is_opaque = opaque or value.dependence is Dependence.OPAQUE
+        return Value(
+            _filled(value.sources, given) | arguments,
+            Dependence.OPAQUE if is_opaque else Dependence.DERIVED,
+            type=value.type,
+            risky=body.risky,
         )
-        for f in body.columns
+
+    columns = tuple(Field(f.name, filled(f.value)) for f in body.columns)
+    is_opaque = any(f.value.dependence is Dependence.OPAQUE for f in columns)
+    whole = Value(
+        union(f.value for f in columns) | arguments,
+        Dependence.OPAQUE if opaque or is_opaque else Dependence.DERIVED,
+        type=function.return_type,
     )
-    whole = Value(union(f.value for f in columns) | arguments, dependence, type=function.return_type)
     return whole._replace(row=columns) if len(columns) > 1 else whole
 
 
-def _body(a: Analysis, function: Function) -> _Body | None:
-    cache = a.names.bodies
-    if function.oid not in cache:
-        cache[function.oid] = _walk(a, function)
-    found: _Body | None = cache[function.oid]
-    return found
+def _walked(a: Analysis, function: Function, names: Names) -> _Body | str:
+    """The body as it was walked, or why it is not followed; from what is kept where possible."""
+    key = (function.oid, function.arg_types)
+    kept = names.bodies
+    if key not in kept:
+        a.work.spend(100)
+        found = _walk(a, function, names)
+        if len(kept) >= _MAX_KEPT:
+            kept.clear()
+        kept[key] = found
+    answer: _Body | str = kept[key]
+    return answer
 
 
-def _walk(a: Analysis, function: Function) -> _Body | None:
+def _gather_all(function: Function) -> bool:
+    """What a body calls is gathered first, and judged for every call of the function."""
+    return True
+
+
+def _walk(a: Analysis, function: Function, names: Names) -> _Body | str:
     node = _tree(function)
-    if node is None or _is_ambiguous(node, function):
-        return None
-    names = a.names.qualified() if function.body_bound else a.names
-    path = () if function.body_bound else a.context.search_path
-    inner = Analysis(names, Context(path, a.context.role, MAX_LENGTH), Work())
-    inner.following = (*a.following, function.oid)
+    if isinstance(node, str):
+        return node
+    if _is_ambiguous(node, function):
+        return "a name in its body is also one of its arguments"
+    inner = Analysis(names, Context(names.asked, a.context.role, MAX_LENGTH, _gather_all), Work())
+    inner.following, inner.views = (*a.following, function.oid), a.views
     inner.parameters = tuple(
         Value(frozenset((ColumnId(_PARAMETERS, number),)), Dependence.DERIVED, type=type_)
         for number, type_ in enumerate(function.arg_types, 1)
     )
     columns = inner.query(node, Scope(_parameter_scope(inner.parameters, function)))
-    if columns is None:
-        return None
-    columns = _returned(inner, function, columns)
+    columns = _returned(inner, function, columns) if columns is not None else None
     facts = inner.facts(-1, -1)
-    if columns is None or not _only_reads(facts) or facts.setting_parameters:
-        return None
+    no = _more_than_reads(facts)
+    if no:
+        return no
+    if columns is None:
+        return "its body does not give back what it declares"
+    late = inner.late_names or not function.body_bound
     return _Body(
-        columns, facts.accesses, facts.influences, facts.touched, bool(inner.risks or facts.accesses)
+        columns,
+        facts.accesses,
+        facts.functions,
+        facts.influences,
+        facts.touched,
+        bool(inner.risks or facts.accesses),
+        facts.followed | {function.oid} if not function.security_definer else frozenset({function.oid}),
+        late and function.path is None and not function.security_definer,
     )
 
 
-def _only_reads(facts: StatementFacts) -> bool:
-    return not (
-        facts.unknowns
-        or facts.functions
-        or facts.flows
-        or facts.settings
-        or facts.effects
-        or any(access.action != "select" for access in facts.accesses)
-    )
+def _more_than_reads(facts: StatementFacts) -> str:
+    """Why a body is not followed, or ""."""
+    if facts.flows or any(access.action != "select" for access in facts.accesses):
+        return "its body does more than read"
+    if facts.unknowns:
+        first = facts.unknowns[0]
+        return f"in its body, {first.message}" if first.message else f"its body does not let it {first.what}"
+    if facts.settings or facts.effects or facts.setting_parameters:
+        return "its body does more than read"
+    return ""
 
 
-def _tree(function: Function) -> Node | None:
-    """The one SELECT of a body, or None."""
+def _tree(function: Function) -> Node | str:
+    """The one SELECT of a body, or why there is none."""
     text = function.body.strip()
     if function.body_bound:
         if text.startswith("RETURN "):
@@ -185,13 +261,13 @@ def _tree(function: Function) -> Node | None:
         elif text.startswith("BEGIN ATOMIC") and text.endswith("END"):
             text = text.removeprefix("BEGIN ATOMIC").removesuffix("END")
         else:
-            return None
+            return "its body is not understood"
     try:
         statements = parse(text.encode(), MAX_LENGTH)
     except RefusedError:
-        return None
+        return "its body is not understood"
     if len(statements) != 1 or "SelectStmt" not in statements[0].node:
-        return None
+        return "its body is not one SELECT"
     return statements[0].node
 
 

@@ -24,7 +24,7 @@ CALL_FIELDS = (
 )
 _WINDOW = fields("name refname partitionClause orderClause frameOptions startOffset endOffset")
 #: Of a call that is more than a function with arguments.
-_NOT_FOLLOWED = frozenset(CALL_FIELDS.split()) - {"funcname", "args", "funcformat"}
+_NOT_FOLLOWED = frozenset(CALL_FIELDS.split()) - {"funcname", "args", "funcformat", "func_variadic"}
 _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
 
 
@@ -56,8 +56,8 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         if other is not None:
             return other, Resolved(True, result=other.type)
         return missing_function(a, names, types, at), found
-    if not named and not node.keys() & _NOT_FOLLOWED:
-        inside = followed(a, found, values, before, at)
+    if not node.keys() & _NOT_FOLLOWED:
+        inside = followed(a, found, node, values, before, at)
         if inside is not None:
             return inside, found._replace(followed=True)
     special = _SPECIAL.get(names[-1])

@@ -35,6 +35,8 @@ class Expansion(NamedTuple):
     unknowns: tuple[Unknown, ...] = ()
     touched: Sources = frozenset()
     risky: bool = False
+    followed: frozenset[int] = frozenset()
+    late_names: bool = False
 
 
 def _trust_all(function: Function) -> bool:
@@ -48,7 +50,7 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
         a.unknown("SP1102", f"read {relation.qualified}, which is not a table or view", position=at)
     expansion = expand(a, relation)
     for access in expansion.accesses:
-        a.access_indirectly(access)
+        a.repeat_access(access)
     for use in expansion.calls:
         function = a.catalog.functions.get(use.oid)
         if function is not None:
@@ -60,6 +62,8 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
         a.repeat(replace(unknown, what=unknown.what + inside, position=at))
     a.seen.update(expansion.touched)
     a.risks += expansion.risky
+    a.followed.update(expansion.followed)
+    a.late_names = a.late_names or expansion.late_names
     return Item(
         relation.name,
         expansion.fields,
@@ -115,6 +119,7 @@ def _inside(a: Analysis, relation: Relation) -> Analysis:
     """An analysis of what stands inside a relation's definition, where names are fully qualified."""
     inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH, _trust_all), Work())
     inner.views = (*a.views, relation.oid)
+    inner.following, inner.indirect = a.following, True
     return inner
 
 
@@ -141,6 +146,8 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.unknowns,
         facts.touched,
         inner.risks > 0,
+        facts.followed,
+        facts.late_names,
     )
 
 
@@ -182,9 +189,13 @@ _COMPUTED = frozenset({Clause.MAY_FAIL, Clause.CASE, Clause.GUARD})
 
 
 def _stored(expansion: Expansion) -> Expansion:
-    """A materialised view was computed when it was refreshed: reading it cannot fail."""
+    """A materialised view was computed when it was refreshed, with its owner's rights: reading it cannot fail."""
     return expansion._replace(
-        influences=tuple(i for i in expansion.influences if i.clause not in _COMPUTED), risky=False
+        accesses=tuple(replace(access, indirect=True) for access in expansion.accesses),
+        influences=tuple(i for i in expansion.influences if i.clause not in _COMPUTED),
+        risky=False,
+        followed=frozenset(),
+        late_names=False,
     )
 
 
@@ -225,4 +236,4 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
     # a generated column is computed when a row is written, or gives its stored value: reading it adds no influence of its own
     expansion = _expansion(inner, tuple(computed))
     virtual = any(column.generated == "v" for column in relation.columns)
-    return expansion if virtual else expansion._replace(influences=(), accesses=())
+    return expansion if virtual else expansion._replace(influences=(), accesses=(), followed=frozenset())

@@ -45,16 +45,28 @@ class Resolved(NamedTuple):
 
 
 class Names:
-    """Everything that can be looked up by name in one snapshot under one search_path."""
+    """Everything that can be looked up by name in one snapshot under one search_path.
 
-    def __init__(self, catalog: CatalogSnapshot, path: tuple[str, ...]) -> None:
+    ``opaque``: functions that policy trusts although they have a body that could be followed. ``session``: the names that functions of
+    text see when they run under these; None where that cannot be told, inside a function with its owner's rights.
+    """
+
+    def __init__(
+        self, catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int] = frozenset()
+    ) -> None:
         self.catalog = catalog
         self.asked = path
+        self.opaque = opaque
+        self.session: Names | None = self
         self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.types = Types(catalog, self.path)
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
-        self.bodies: dict[int, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
+        self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
+        self.expanding: set[int] = set()  # relations whose columns are being found out
+        self.reasons: dict[int, str] = {}  # why a function's body was not followed
         self._qualified: Names | None = None
+        self._owners: Names | None = None
+        self._pinned: dict[tuple[str, ...], Names] = {}
         self._functions: dict[tuple[tuple[str, ...], tuple[int, ...], bool, bool], Resolved] = {}
         self._operators: dict[tuple[tuple[str, ...], int | None, int], Resolved] = {}
         self._cast_classes: dict[tuple[int, int], Resolved] = {}
@@ -64,8 +76,28 @@ class Names:
         if self.path == ("pg_catalog",):
             return self
         if self._qualified is None:
-            self._qualified = Names(self.catalog, ())
+            made = Names(self.catalog, (), self.opaque)
+            made.session, made.reasons = self.session, self.reasons
+            self._qualified = made
         return self._qualified
+
+    def owners(self) -> Names:
+        """As :meth:`qualified`, inside a function that runs with its owner's rights: not every schema is usable to both."""
+        if self.session is None:
+            return self.qualified()
+        if self._owners is None:
+            made = Names(self.catalog, (), self.opaque)
+            made.session, made.reasons = None, self.reasons
+            self._owners = made
+        return self._owners
+
+    def pinned(self, path: tuple[str, ...]) -> Names:
+        """Inside a function with a search_path of its own."""
+        found = self._pinned.get(path)
+        if found is None:
+            found = self._pinned[path] = Names(self.catalog, path, self.opaque)
+            found.reasons = self.reasons
+        return found
 
     # functions
 
@@ -281,12 +313,12 @@ _kept: list[Names] = []
 _lock = threading.Lock()
 
 
-def names(catalog: CatalogSnapshot, path: tuple[str, ...]) -> Names:
+def names(catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int] = frozenset()) -> Names:
     """The lookup tables for a snapshot (by identity) and search_path; a few are kept, the most recent first."""
     for kept in _kept:
-        if kept.catalog is catalog and kept.asked == path:
+        if kept.catalog is catalog and kept.asked == path and kept.opaque == opaque:
             return kept
-    made = Names(catalog, path)
+    made = Names(catalog, path, opaque)
     with _lock:
         _kept.insert(0, made)
         del _kept[_KEPT:]

@@ -97,9 +97,12 @@ SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.pr
   p.provariadic <> 0, p.provolatile, p.proisstrict, p.prosecdef, l.lanname,
   pg_catalog.array_to_json(p.proargmodes), pg_catalog.array_to_json(p.proargnames),
   pg_catalog.array_to_json(p.proallargtypes),
-  CASE WHEN p.oid >= 16384 AND l.lanname = 'sql' AND p.prokind = 'f' AND NOT p.prosecdef AND p.proconfig IS NULL
+  CASE WHEN p.oid >= 16384 AND l.lanname = 'sql' AND p.prokind = 'f'
     THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END,
-  p.prosqlbody IS NOT NULL
+  p.prosqlbody IS NOT NULL,
+  CASE WHEN p.oid >= 16384 AND l.lanname = 'sql' AND p.prokind = 'f'
+    THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END,
+  pg_catalog.array_to_json(p.proconfig)
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang

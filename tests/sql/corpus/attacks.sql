@@ -262,4 +262,21 @@ select as_number(replace(ssn, '-', 'x')) from users where ssn = '444';
 select count(as_number(ssn)) from users where id = 3;
 select either(ssn > '2', (1 / (id - id))::text) from users where id = 1;
 select case when ssn > '2' then as_number('x' || name) end from users where id = 1;
-select id from users where by_ssn(name) = 1 or ssn > '2' order by id
+select id from users where by_ssn(name) = 1 or ssn > '2' order by id;
+select owned_bound(1);
+select owned_fixed(2);
+select pathed(3);
+select three(c => length(ssn), a => 1) from users order by id;
+select glued('-', name, ssn) from users order by id;
+select glued('-', variadic array[ssn]) from users order by id;
+select firsts(array[ssn]), pick(name, ssn), pick(ssn, null) from users order by id;
+select p.many from users, pairs(users.ssn) p order by id;
+select count(*) from users, strictly(nullif(ssn, '222-2'));
+select deep(1);
+select row_of(u) from users u order by id;
+select (whole(2)).ssn;
+select s from vf order by id;
+select id from vf order by s;
+select s from mvf order by s;
+select of_view(1);
+select id from vf where of_view(id) > '2' order by id
