@@ -1,7 +1,7 @@
 """SQL/JSON and XML expressions, JSON_TABLE and XMLTABLE.
 
 Each value is computed from everything it is given. Nearly all of them raise for some input, so columns in them may fail; only building
-JSON from values cannot.
+JSON from values, and XML from text and numbers, cannot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,20 @@ from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.nodes import fields, position
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Item, Scope
-from sallyport.sql.types import BOOL, INT4, JSON, JSONB, TEXT, XML
+from sallyport.sql.types import (
+    BOOL,
+    BPCHAR,
+    INT2,
+    INT4,
+    INT8,
+    JSON,
+    JSONB,
+    NAME,
+    NUMERIC,
+    TEXT,
+    VARCHAR,
+    XML,
+)
 
 on = EXPRESSIONS.on
 
@@ -33,6 +46,8 @@ _AGGREGATE = fields("output agg_filter agg_order over")
 _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
 _TABLE_COLUMN = fields("coltype name typeName pathspec format wrapper quotes columns on_empty on_error")
 _PATH = fields("string name name_location")
+#: Content that is written as it is, but for escapes (map_sql_value_to_xml_value in xml.c): never an error, unlike an infinite date.
+_ESCAPED = frozenset({TEXT, VARCHAR, BPCHAR, NAME, BOOL, INT2, INT4, INT8, NUMERIC})
 _XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldefexpr")
 _NAMED = fields("name val")
 
@@ -229,9 +244,17 @@ def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value)
 
 @on("XmlExpr", "op name named_args arg_names args xmloption indent")
 def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("args", []), scope) + _named(a, node.get("named_args", []), scope)
-    fails(a, values, position(node))
-    return derived(values, BOOL if node.get("op") == "IS_DOCUMENT" else XML)
+    content, named = a.expressions(node.get("args", []), scope), _named(a, node.get("named_args", []), scope)
+    op = node.get("op", "")
+    if op == "IS_XMLELEMENT":  # the named ones are attributes
+        failing = named + [value for value in content if value.type not in _ESCAPED]
+    elif op == "IS_XMLFOREST":
+        failing = [value for value in named if value.type not in _ESCAPED]
+    else:
+        failing = content + named
+    if failing:
+        fails(a, failing, position(node))
+    return derived((*content, *named), BOOL if op == "IS_DOCUMENT" else XML)
 
 
 def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:

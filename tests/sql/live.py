@@ -1,0 +1,135 @@
+"""The same statements past a gateway and through it, on a database of a test's own: what benign ones answer, what hostile ones let out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import pq
+
+from sallyport.demo.issuer import DevIssuer
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server
+
+_FIELDS = [getattr(pq.DiagnosticField, name) for name in ("MESSAGE_PRIMARY", "MESSAGE_DETAIL", "MESSAGE_HINT", "CONTEXT")]  # fmt: skip
+
+
+@dataclass
+class Live:
+    """``server``: with the test's database. Both connections are as the gateway's role."""
+
+    server: Server
+    gateway: Gateway
+    direct: psycopg.Connection[Any]
+    agent: psycopg.Connection[Any]
+    notices: list[bytes]
+
+    def compare(self, sql: str, parameters: tuple[str, ...] = ()) -> list[Row]:
+        """The rows of a statement that both answer alike, in text and in binary. AssertionError where they do not."""
+        rows = []
+        for result_format in (1, 0):
+            straight = _ask(self.direct, sql, result_format, parameters)
+            through = _ask(self.agent, sql, result_format, parameters)
+            assert through == straight, sql
+            assert through.error == b"", sql
+            rows = through.rows
+        assert rows, f"nothing to compare: {sql}"
+        return rows
+
+    def compare_error(self, sql: str) -> bytes:
+        """The error that both give alike."""
+        straight, through = (_ask(connection, sql, 0, ()) for connection in (self.direct, self.agent))
+        assert through == straight, sql
+        assert through.error, sql
+        return through.error
+
+    def rows(self, sql: str, result_format: int = 0) -> list[Row]:
+        """What the gateway lets through of a statement that runs."""
+        answer = _ask(self.agent, sql, result_format, ())
+        assert answer.error == b"", (sql, answer.error)
+        return answer.rows
+
+    def said(self, sql: str) -> bytes:
+        """Everything that a client of the gateway gets for a statement: simple and extended, text and binary."""
+        answers = [_ask(self.agent, sql, result_format, ()) for result_format in (0, 1)]
+        answers.append(_answer(self.agent, self.agent.pgconn.exec_(sql.encode())))
+        return b"\n".join([part for answer in answers for part in answer.parts()] + self.notices)
+
+    def refused(self, sql: str) -> str:
+        """The code of the refusal; "" when the statement runs or the server refuses it."""
+        error = _ask(self.agent, sql, 0, ()).error
+        return error[1:7].decode() if error.startswith(b"[SP") else ""
+
+
+Row = list[bytes | None]
+
+
+class _Answer(NamedTuple):
+    error: bytes
+    columns: list[tuple[bytes | None, int, int]]
+    rows: list[Row]
+    copied: bytes = b""
+
+    def parts(self) -> list[bytes]:
+        cells = [cell for row in self.rows for cell in row if cell is not None]
+        return [self.error, self.copied, *cells, *[name for name, _, _ in self.columns if name]]
+
+
+def _ask(
+    connection: psycopg.Connection[Any], sql: str, result_format: int, parameters: tuple[str, ...]
+) -> _Answer:
+    values = [value.encode() for value in parameters] or None
+    return _answer(
+        connection, connection.pgconn.exec_params(sql.encode(), values, result_format=result_format)
+    )
+
+
+def _answer(connection: psycopg.Connection[Any], result: pq.abc.PGresult) -> _Answer:
+    if result.status == pq.ExecStatus.COPY_OUT:
+        return _Answer(b"", [], [], _copied(connection))
+    words = b" ".join(result.error_field(field) or b"" for field in _FIELDS).strip()
+    columns = [(result.fname(n), result.ftype(n), result.fformat(n)) for n in range(result.nfields)]
+    rows = [[result.get_value(r, n) for n in range(result.nfields)] for r in range(result.ntuples)]
+    return _Answer(words, columns, rows)
+
+
+def _copied(connection: psycopg.Connection[Any]) -> bytes:
+    data = b""
+    while True:
+        size, chunk = connection.pgconn.get_copy_data(0)
+        if size < 0:
+            break
+        data += bytes(chunk)
+    while (result := connection.pgconn.get_result()) is not None:
+        data += result.error_message
+    return data
+
+
+@contextmanager
+def live(server: Server, issuer: DevIssuer, schema: str, policy: str, name: str) -> Iterator[Live]:
+    """A database called ``name`` on the server, made with ``schema`` by a superuser, and a gateway before it; gone afterwards."""
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)".encode())
+        connection.execute(f"create database {name}".encode())
+        own = replace(server, database=name)
+        try:
+            with psycopg.connect(own.superuser_dsn, autocommit=True) as inside:
+                inside.execute(schema.encode())
+            gateway = Gateway(issuer, {"shop": own}, policy=policy).start()
+            try:
+                with (
+                    psycopg.connect(own.agent_dsn, autocommit=True) as direct,
+                    psycopg.connect(gateway.dsn(), autocommit=True) as agent,
+                ):
+                    notices: list[bytes] = []
+                    agent.add_notice_handler(
+                        lambda n: notices.append(f"{n.message_primary} {n.message_detail}".encode())
+                    )
+                    yield Live(own, gateway, direct, agent, notices)
+            finally:
+                gateway.stop()
+        finally:
+            connection.execute(f"drop database if exists {name} with (force)".encode())
