@@ -79,6 +79,19 @@ def test_binds_are_shown_by_their_formats() -> None:
     (asked,) = rp.steps([statement])
     assert isinstance(asked, rp.Asked)
     assert asked.binds == ("x", None, "\\x00")
+    assert asked.binary == (False, False, True)
+
+
+def test_binary_binds_are_shown_by_their_types() -> None:
+    four, uuid = b"\0\0\0\7", bytes(range(16))
+    binds = (four, uuid, b"\x01{}", four, b"7")
+    statement = ev.Statement(
+        0.0, 1, "s", "allow", binds=binds, bind_formats=(1,), bind_types=(23, 2950, 3802, 9999)
+    )
+    (asked,) = rp.steps([statement])
+    assert isinstance(asked, rp.Asked)
+    assert asked.binds == ("7", "00010203-0405-0607-0809-0a0b0c0d0e0f", "{}", "\\x00000007", "\\x37")
+    assert asked.binary == (False, False, False, True, True)
 
 
 def test_a_message_too_long_to_show_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,9 +250,9 @@ def test_the_list_fits_a_hundred_columns() -> None:
     [
         (None, False, "NULL"),
         ("O'x\\", False, "'O'x\\'"),
-        ("\\x0000002a", True, "\\x0000002a (binary, 42 if an integer)"),
-        ("\\xffff", True, "\\xffff (binary, -1 if an integer)"),
-        ("\\x616263", True, "\\x616263 (binary)"),
+        ("\\x0000002a", True, "\\x0000002a (binary, type unknown, 42 if an integer)"),
+        ("\\xffff", True, "\\xffff (binary, type unknown, -1 if an integer)"),
+        ("\\x616263", True, "\\x616263 (binary, type unknown)"),
         ("\\x616263", False, "'\\x616263'"),
     ],
 )

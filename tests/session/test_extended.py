@@ -81,6 +81,33 @@ def test_a_client_that_does_not_describe(stage: Stage) -> None:
     play(stage, *steps, *again, *again)
 
 
+def test_types_of_parameters_are_recorded(stage: Stage) -> None:
+    """As Parse declared them, or as the server said when it was asked; on the general path and on the fast one."""
+    by_id = "SELECT name FROM products WHERE id = $1"
+    described, answer = stage.describe("products.name"), (rows(b"nut"), done("SELECT 1"), IDLE)
+    value = bind("", "s", [b"\0\0\0\7"], [1], ())
+    declared = play(
+        stage,
+        client >> (parse("s", by_id, (20,)), value, execute(), sync()),
+        server << (parse("s", by_id, (20,)), value, HIDDEN, execute(), sync()),
+        server >> (PARSED, BOUND, described, *answer),
+        client << (PARSED, BOUND, *answer),
+    )
+    assert [s["bind_types"] for s in declared.recording.statements] == [(20,)]
+    asked = play(
+        stage,
+        client >> (parse("s", by_id), describe(b"S", "s"), sync()),
+        server << (parse("s", by_id), describe(b"S", "s"), sync()),
+        server >> (PARSED, backend.parameter_description((23,)), described, IDLE),
+        client << (PARSED, backend.parameter_description((23,)), described, IDLE),
+        client >> (value, execute(), sync()),
+        server << (value, HIDDEN, execute(), sync()),
+        server >> (BOUND, described, *answer),
+        client << (BOUND, *answer),
+    )
+    assert [s["bind_types"] for s in asked.recording.statements] == [(23,)]
+
+
 def test_statements_without_rows_need_no_description(stage: Stage) -> None:
     sql = "UPDATE products SET stock = 1 WHERE id = 1"
     play(

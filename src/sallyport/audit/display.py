@@ -14,7 +14,7 @@ import re
 import struct
 import unicodedata
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 
 #: Cc control, Cf format (bidi, zero-width, tags), Cs surrogate, Co private, Cn unassigned, Zl/Zp separators.
@@ -61,6 +61,35 @@ def show_value(value: bytes, type_oid: int, format_code: int) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return "\\x" + value.hex()
+
+
+def show_parameter(value: bytes, type_oid: int, format_code: int) -> tuple[str, bool]:
+    """One value of Bind as text, not yet inert, and whether that is the value: False for ``\\x`` and hex of what only its type
+    could tell (binary of a type nobody declared, or that is not read here).
+    """
+    if format_code == 0:
+        return value.decode("utf-8", "backslashreplace"), True
+    decode = _BINARY.get(type_oid)
+    if decode is not None:
+        try:
+            return decode(value), True
+        except (ValueError, ArithmeticError, struct.error, IndexError):
+            pass
+    return "\\x" + value.hex(), False
+
+
+def show_parameters(
+    values: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
+) -> list[tuple[str | None, bool]]:
+    """:func:`show_parameter` for all values of a Bind; None is NULL. ``formats``: none is text for all, one is for all.
+    ``types``: OIDs, 0 or absent where unknown.
+    """
+    codes = list(formats) * len(values) if len(formats) == 1 else [*formats, *[0] * len(values)]
+    oids = [*types, *[0] * len(values)]
+    return [
+        (None, True) if value is None else show_parameter(value, oid, code)
+        for value, code, oid in zip(values, codes, oids, strict=False)
+    ]
 
 
 def _unpacked(layout: str) -> Callable[[bytes], str]:

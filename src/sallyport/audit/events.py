@@ -85,6 +85,7 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     bind_formats: tuple[int, ...] = ()
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    bind_types: tuple[int, ...] = ()
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):

@@ -126,6 +126,7 @@ class SessionRecording:
         bind_formats: Sequence[int] = (),
         relations: tuple[str, ...] = (),
         masked: tuple[str, ...] = (),
+        bind_types: tuple[int, ...] = (),
     ) -> None:
         size = len(sql) + 128 + 32 * (len(relations) + len(masked))
         if binds is not None:
@@ -135,7 +136,7 @@ class SessionRecording:
         self._append(
             (
                 ev.STATEMENT, self._now(), number, sql, outcome, rule, code, policy_version, epoch, protocol,
-                binds, bind_formats, relations, masked,
+                binds, bind_formats, relations, masked, bind_types,
             )
         )  # fmt: skip
         self.statements += 1

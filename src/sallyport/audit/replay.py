@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from sallyport.audit import events as ev
-from sallyport.audit.display import show_value
+from sallyport.audit.display import show_parameters, show_value
 
 #: Bytes of one message that are still decoded.
 LONGEST: Final = 16 << 20
@@ -37,8 +37,8 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A statement with its verdict. ``binds``: parameter values as text (binary ones as ``\\x`` and hex: their types
-    are not recorded); None is NULL. ``binary``: which of them came in binary.
+    """A statement with its verdict. ``binds``: parameter values as text, None is NULL. ``binary``: which of them are shown as
+    ``\\x`` and hex, because nobody said what type the binary value has.
     """
 
     at: float
@@ -261,14 +261,8 @@ def _text(data: bytes) -> str:
 
 
 def _binds(event: ev.Statement) -> tuple[tuple[str | None, ...], tuple[bool, ...]]:
-    formats, values = event.bind_formats, event.binds or ()
-    codes = formats * len(values) if len(formats) == 1 else formats + (0,) * (len(values) - len(formats))
-    binary = tuple(code == 1 for code, _ in zip(codes, values, strict=False))
-    shown = tuple(
-        None if value is None else "\\x" + value.hex() if coded else _text(value)
-        for value, coded in zip(values, binary, strict=True)
-    )
-    return shown, binary
+    shown = show_parameters(event.binds or (), event.bind_formats, event.bind_types)
+    return tuple(text for text, _ in shown), tuple(not exact for _, exact in shown)
 
 
 def _row_description(at: float, number: int, body: bytes) -> Columns:

@@ -266,14 +266,14 @@ class ReplayView:
 
 
 def _bind(value: str | None, binary: bool) -> str:
-    """A parameter. Of a binary one the type is not recorded; of the sizes of an integer, most are one."""
+    """A parameter. ``binary``: nobody said its type; of the sizes of an integer, most are one."""
     if value is None:
         return "NULL"
     if not binary:
         return f"'{_short(value)}'"
     raw = bytes.fromhex(value[2:])
     number = f", {int.from_bytes(raw, 'big', signed=True)} if an integer" if len(raw) in (2, 4, 8) else ""
-    return f"{_short(value)} (binary{number})"
+    return f"{_short(value)} (binary, type unknown{number})"
 
 
 def _short(text: str) -> str:

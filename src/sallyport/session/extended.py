@@ -52,7 +52,11 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     _bound_queue(session)
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
-    prepared = Prepared(message.sql, verdict, session.view) if len(script.statements) < 2 else None
+    prepared = (
+        Prepared(message.sql, verdict, session.view, types=message.param_types)
+        if len(script.statements) < 2
+        else None
+    )
     session.statements.assume(name, prepared)
     session.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
     session.to_server += data[start:end]

@@ -90,6 +90,7 @@ def ask(session: Session, data: bytes) -> bytes | None:
         bind_formats=formats,
         relations=verdict.relations,
         masked=verdict.masked_columns,
+        bind_types=prepared.types,
     )
     entry = Entry(Expect.BUNDLE, number, verdict, None, None, monotonic(), name, prepared)
     entry.hidden = not described

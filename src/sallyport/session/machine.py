@@ -394,6 +394,7 @@ class Session:
             bind_formats=portal.formats if portal is not None else (),
             relations=verdict.relations if verdict is not None else (),
             masked=verdict.masked_columns if verdict is not None and refusal is None else (),
+            bind_types=portal.prepared.types if portal is not None else (),
         )
         return self.number
 

@@ -34,10 +34,12 @@ class SessionRecorder(Protocol):
         bind_formats: Sequence[int] = (),
         relations: tuple[str, ...] = (),
         masked: tuple[str, ...] = (),
+        bind_types: tuple[int, ...] = (),
     ) -> None:
         """A statement was judged. number: 1-based, per session. outcome: allow | deny | hold. code: refusal code.
 
         relations: ``schema.relation`` of what it touches. masked: ``schema.relation.column`` of what its rows have masked.
+        bind_types: type OIDs of the parameters as the client declared or the server described them; 0 or absent: neither did.
         """
         ...
 

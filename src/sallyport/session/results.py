@@ -13,7 +13,7 @@ from sallyport.session.statements import same
 from sallyport.session.states import ClientState, Expect
 from sallyport.session.withhold import MISMATCH, withhold
 from sallyport.sql.facts import EffectKind
-from sallyport.wire import frontend
+from sallyport.wire import backend, frontend
 
 if TYPE_CHECKING:
     from sallyport.session.machine import Session
@@ -127,7 +127,9 @@ def portal_description(session: Session, entry: Entry, buffer: Buffer, start: in
 
 
 def parameter_description(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
-    return None
+    """Kept for the recording: what a binary parameter means is not seen from its bytes."""
+    if entry.prepared is not None:
+        entry.prepared.types = backend.parse_parameter_description(bytes(buffer[start + 5 : end]))
 
 
 def command_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:

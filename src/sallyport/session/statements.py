@@ -21,13 +21,15 @@ from sallyport.judge import Verdict, View
 class Prepared:
     """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the view moved.
 
-    ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement.
+    ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
+    Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
     """
 
     script: bytes
     verdict: Verdict | None
     view: View
     inner: bool = False
+    types: tuple[int, ...] = ()
     text: str = ""
 
     def __post_init__(self) -> None:
