@@ -143,6 +143,41 @@ CREATE FUNCTION v_ins_row() RETURNS trigger LANGUAGE plpgsql AS
   'BEGIN INSERT INTO public.notes (title) SELECT max(ssn) FROM public.people; RETURN new; END';
 CREATE TRIGGER v_ins_row INSTEAD OF INSERT ON v_ins FOR EACH ROW EXECUTE FUNCTION v_ins_row();
 
+-- what PostgreSQL computes from a row by itself when it is written: generated columns, indexed expressions, predicates, bounds
+CREATE TABLE ledger (id int PRIMARY KEY, note text, amount int, secret int,
+  total int GENERATED ALWAYS AS (amount + secret) STORED, CONSTRAINT fits CHECK (total < 2000000000));
+CREATE TABLE computed (id int PRIMARY KEY, note text, amount int, secret int);
+CREATE INDEX ON computed ((amount + secret));
+CREATE TABLE halved (id int PRIMARY KEY, note text, amount int, secret int);
+CREATE INDEX ON halved (note) WHERE secret / amount > 5;
+CREATE TABLE partly (id int PRIMARY KEY, label text, secret text);
+CREATE UNIQUE INDEX ON partly (label) WHERE secret > 'n';
+CREATE TABLE booked (id int PRIMARY KEY, secret int, during int4range, EXCLUDE USING gist (during WITH &&) WHERE (secret > 500000000));
+CREATE TABLE lists (id int PRIMARY KEY, label text, secret int[], doc jsonb, home address, day date);
+CREATE INDEX lists_secret ON lists (secret);
+CREATE TABLE routed (secret int, label text) PARTITION BY RANGE (secret);
+CREATE TABLE routed_low PARTITION OF routed FOR VALUES FROM (0) TO (500000000);
+CREATE TABLE routed_high PARTITION OF routed FOR VALUES FROM (500000000) TO (900000000);
+CREATE TABLE ranked (id int PRIMARY KEY, label text, secret text);
+ALTER TABLE ranked ENABLE ROW LEVEL SECURITY;
+ALTER TABLE ranked FORCE ROW LEVEL SECURITY;
+CREATE POLICY all_rows ON ranked USING (true) WITH CHECK (secret < 'n');
+CREATE DOMAIN positive AS int CHECK (value > 500000000);
+CREATE TABLE bounded (id int PRIMARY KEY, secret int, kept positive);
+CREATE VIEW v_checked AS SELECT id, label, secret FROM partly WHERE secret < 'n' WITH CHECK OPTION;
+CREATE VIEW v_json AS SELECT id, to_jsonb(p) AS j FROM people p;
+CREATE VIEW v_union AS SELECT id, name AS t FROM people UNION ALL SELECT id, ssn FROM people;
+CREATE VIEW v_window AS SELECT id, first_value(name) OVER (ORDER BY salary) AS f FROM people;
+CREATE VIEW v_case AS SELECT id, CASE WHEN flag THEN name END AS maybe FROM people;
+CREATE VIEW v_lateral AS SELECT p.id, l.x FROM people p, LATERAL (SELECT p.salary + 1 AS x) l;
+CREATE FUNCTION f_plain(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE RETURN a + b;
+CREATE FUNCTION f_top() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(ssn) FROM public.people';
+CREATE FUNCTION f_where(wanted int) RETURNS text LANGUAGE sql STABLE AS 'SELECT name FROM public.people WHERE salary > wanted ORDER BY id LIMIT 1';
+CREATE FUNCTION f_one(p people) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1.name || $1.city';
+CREATE FUNCTION f_two(p people) RETURNS text LANGUAGE sql STABLE AS 'SELECT ($1).email';
+CREATE FUNCTION f_tab(wanted int) RETURNS TABLE (a int, b text, c text) LANGUAGE sql STABLE AS 'SELECT id, name, ssn FROM public.people WHERE id < wanted';
+CREATE FUNCTION f_div(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 / $2';
+
 CREATE TABLE hidden.secrets (id int PRIMARY KEY, value text);
 
 CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1', dbname 'nowhere');

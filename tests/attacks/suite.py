@@ -20,7 +20,7 @@ from tests.attacks import oracles, protocol
 from tests.attacks.cases import Case, Step
 from tests.attacks.client import Client, Hang
 from tests.attacks.ways import PLAIN_WAYS, WAYS, Exchange
-from tests.attacks.worlds import HERE, ROLE, Databases
+from tests.attacks.worlds import HERE, HIDDEN_WRITABLE, ROLE, Databases
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 
@@ -235,7 +235,7 @@ class Attacks:
         for world, state in enumerate(states):
             for key, value in state.items():
                 before = databases.first[world].get(key)
-                ours = key.partition(".")[2] == "cards"
+                ours = key.partition(".")[2] in HIDDEN_WRITABLE
                 if key[0] == "p":
                     canary = databases.canaries.found((value or "").encode()) if value != before else None
                     if canary is not None:

@@ -1,7 +1,8 @@
 """The worlds: databases that are alike in everything but the values of masked columns.
 
-World 0 is the base; 1 has other values, of other lengths; 2 NULLs among other values; 3 other values of the same lengths; 4 the values
-of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 1 that may be ruined and
+World 0 is the base; 1 has other values, of other lengths; 2 NULLs among the values at the edges of each type (empty, infinite, not a
+number, least and greatest, of other dimensions), where conversions and functions fail that never failed elsewhere; 3 other values of the
+same lengths; 4 the values of the base, given to other rows, so that every order by them differs. ``builder`` worlds are copies of 0 and 1 that may be ruined and
 made again. Table and type OIDs are the same in all of them (CREATE DATABASE ... TEMPLATE).
 """
 
@@ -27,7 +28,13 @@ ROWS = 8
 WORLDS = 5
 ROLE = "attacked"
 #: Not masked by name, but made of masked values by PostgreSQL itself.
-MADE_OF_MASKED = {("gen", "last4"), ("gen", "size"), ("mv_people", "code"), ("mv_people", "double")}
+MADE_OF_MASKED = {
+    ("gen", "last4"),
+    ("gen", "size"),
+    ("mv_people", "code"),
+    ("mv_people", "double"),
+    ("ledger", "total"),
+}
 WRITABLE = (
     "orders",
     "notes",
@@ -39,7 +46,35 @@ WRITABLE = (
     "indexed",
     "ruled",
     "ruled_log",
+    "ledger",
+    "computed",
+    "halved",
+    "partly",
+    "booked",
+    "lists",
+    "routed",
+    "ranked",
+    "bounded",
 )
+#: Of these an agent may write the masked columns too.
+HIDDEN_WRITABLE = (
+    "cards",
+    "ledger",
+    "computed",
+    "halved",
+    "partly",
+    "booked",
+    "lists",
+    "routed",
+    "routed_low",
+    "routed_high",
+    "ranked",
+    "bounded",
+)
+#: Partitions: their rows are compared as those of the whole, as where a row is tells about the value.
+_PARTS = ("by_secret_", "routed_", "mv_")
+#: Columns that are not generated, of tables that have such.
+_INSERTED = {"orders": "id, person_id, note, amount, placed", "ledger": "id, note, amount, secret"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _GRAM, _DIGITS, _LONG_GRAM = 6, 8, 12
 
@@ -107,8 +142,11 @@ class Values:
 
     def sql(self, kind: str, column: str, row: int) -> str:
         world = self.world
-        if world == 2 and row % 2:
+        edges = _EDGES.get(kind, ()) if world == 2 else ()
+        if world == 2 and row % 4 == 1:
             return "NULL"
+        if edges:
+            return edges[(row - (row + 2) // 4) % len(edges)]
         if world == 4:
             world, row = 0, (row * 3 + 1) % ROWS
         dice = random.Random(f"{world}/{column}/{row}")
@@ -189,6 +227,54 @@ _MAKERS: dict[str, Callable[[random.Random, bool, Canaries], str]] = {
     "hstore": lambda d, n, c: _quoted(f'{_word(d, n, c)}=>"{_word(d, n, c)}"'),
     "tsvector": lambda d, n, c: _quoted(f"{_word(d, n, c)} {_word(d, n, c)}"),
 }  # fmt: skip
+#: Rows 1 and 5 are NULL; numbers stay where twice the value is still one.
+_EDGES: dict[str, tuple[str, ...]] = {
+    "text": ("''", "'('", "'\\'", "']]>--?>'", "'%漢'", "' 7 '"),
+    "char": ("''", "'('", "'\\'", "'-->'", "'%'", "' 7 '"),
+    "ltree": ("''", "'a'", "'b'", "'a.b.c.d'", "'A'", "'1'"),
+    "int4": ("0", "-1", "1073741823", "-1073741824", "1", "65536"),
+    "int2": ("0", "-1", "32767", "-32768", "1", "2"),
+    "int8": ("0", "-1", "9223372036854775807", "-9223372036854775808", "1", "4294967296"),
+    "numeric": ("0", "'NaN'", "'Infinity'", "1e400", "-1e-400", "'-Infinity'"),
+    "float8": ("0", "'NaN'", "'Infinity'", "1e308", "'-0'", "'-Infinity'"),
+    "money": ("0::numeric::money", "'-92233720368547758.08'::money", "'92233720368547758.07'::money"),
+    "date": (
+        "'infinity'",
+        "'-infinity'",
+        "'5874897-12-31'",
+        "'4714-11-24 BC'",
+        "'0001-01-01 BC'",
+        "'1970-01-01'",
+    ),
+    "timestamptz": (
+        "'infinity'",
+        "'-infinity'",
+        "'294276-12-31 23:59:59+00'",
+        "'4714-11-24 00:00:00+00 BC'",
+        "'0001-01-01 BC'",
+    ),
+    "timestamp": (
+        "'infinity'",
+        "'-infinity'",
+        "'294276-12-31 23:59:59'",
+        "'4714-11-24 00:00:00 BC'",
+        "'0001-01-01 BC'",
+    ),
+    "time": ("'00:00'", "'24:00'", "'23:59:59.999999'"),
+    "interval": ("'0'", "'178000000 years'", "'-178000000 years'", "'2147483647 days'", "'-1 month'"),
+    "jsonb": ("'null'", "'[]'", "'1e1000'", "'\"x\"'", '\'{"k": {"k": 1}}\'', "'[[1], {\"k\": null}]'"),
+    "_text": ("'{}'", "'{NULL}'", "'{{a,b},{c,d}}'", "'[0:1]={a,b}'", "'{\"\"}'"),
+    "_int4": ("'{}'", "'{NULL}'", "'{{1},{2}}'", "'[0:0]={2147483647}'"),
+    "bytea": ("''", "'\\xff'", "'\\x00'"),
+    "inet": ("'0.0.0.0/0'", "'::'", "'255.255.255.255'", "'ffff::ffff/1'"),
+    "macaddr": ("'00:00:00:00:00:00'", "'ff:ff:ff:ff:ff:ff'"),
+    "address": ("ROW(NULL, NULL)::public.address", "ROW('', '(')::public.address"),
+    "varbit": ("B''", "B'1'"),
+    "point": ("point('NaN', 'Infinity')", "point('-Infinity', 0)", "point(0, 0)"),
+    "daterange": ("'empty'", "'(,)'", "'[infinity,)'"),
+    "hstore": ("''", "'\"\"=>NULL'"),
+    "tsvector": ("''", "'a:1'"),
+}
 _ALIASES = {"varchar": "text", "citext": "text", "zipcode": "text", "json": "jsonb", "bpchar": "char"}
 
 _NAMES = ("Ada", "Bob", "Cem", "Dora", "Edo", "Fay", "Gil", "Hal")
@@ -226,6 +312,14 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
         "judged": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
         "tripped": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
         "ruled": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
+        "ledger": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i)}),
+        "computed": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i)}),
+        "halved": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i + 1)}),
+        "partly": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "booked": table(lambda i: {"id": str(i + 1), "during": f"int4range({10 * i}, {10 * i + 5})"}),
+        "lists": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "ranked": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "bounded": table(lambda i: {"id": str(i + 1), "kept": "500000001"}),
     }  # fmt: skip
 
 
@@ -336,7 +430,7 @@ class Databases:
         """Undo what a statement wrote, in every table that policy lets an agent write."""
         script = ["BEGIN", f"TRUNCATE {', '.join(f'public.{table}' for table in WRITABLE)}"]
         for table in WRITABLE:
-            columns = "id, person_id, note, amount, placed" if table == "orders" else "*"
+            columns = _INSERTED.get(table, "*")
             into = f"public.{table} ({columns})" if columns != "*" else f"public.{table}"
             script.append(f"INSERT INTO {into} SELECT {columns} FROM pristine.{table}")
         script += [
@@ -356,7 +450,7 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
         (t, c) for t, columns in (masked_columns() | _INHERITED).items() for c in columns
     } | MADE_OF_MASKED
     masked |= {(f"events_{year}", "secret") for year in (2025, 2026)}
-    masked |= {(f"by_secret_{part}", "secret") for part in ("low", "high")}
+    masked |= {(f"{table}_{part}", "secret") for table in ("by_secret", "routed") for part in ("low", "high")}
     columns: dict[str, list[str]] = {}
     for table, column in connection.execute(
         "SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
@@ -369,7 +463,7 @@ def _state_sql(connection: psycopg.Connection[Any]) -> str:
         public = ", ".join(name for name in names if (table, name) not in masked)
         secret = ", ".join(name for name in names if (table, name) in masked)
         for prefix, chosen in (("p", public), ("m", secret)):
-            if chosen and not (prefix == "p" and table.startswith(("by_secret_", "mv_"))):
+            if chosen and not (prefix == "p" and table.startswith(_PARTS)):
                 rows = f"string_agg(ROW({chosen})::text, E'\\n' ORDER BY ROW({chosen})::text)"
                 value = rows if prefix == "p" else f"md5({rows})"
                 parts.append(

@@ -25,7 +25,7 @@ from sallyport.sql.settings import classify_setting
 _LISTED = 5
 _NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
 _VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
-_REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK})
+_REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE})
 _STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 
 

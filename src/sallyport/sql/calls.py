@@ -23,6 +23,7 @@ from sallyport.sql.types import (
     MODIFIED,
     NAME,
     NUMERIC,
+    RECORD,
     TEXT,
     TIME,
     TIMESTAMP,
@@ -55,6 +56,10 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
         )
     for function in found.users:
         a.call(function, at)
+    for number in found.converted:
+        if number < len(values) and values[number].sources:
+            a.risks += 1
+            a.influence(values[number].sources, Clause.MAY_FAIL, False, at)
     if found.may_fail and _fails(found, values):
         a.risks += 1
         sources = union(values)
@@ -132,6 +137,30 @@ def _compare_rows(
         risky.pop()
     for number in range(len(risky) - 1):
         a.influence(left[number].value.sources | right[number].value.sources, Clause.GUARD, False, at)
+
+
+def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
+    """The common type of values that become one (CASE, COALESCE, ARRAY, UNION ...), or 0 when it cannot be told; their conversion to it
+    may fail.
+    """
+    types = {value.type for value in values}
+    if len(types) > 1:
+        for value in values:
+            if value.sources and any(a.names.conversion_fails(value.type, other) for other in types):
+                a.risks += 1
+                a.influence(value.sources, Clause.MAY_FAIL, False, at)
+    return a.types.common([value.type for value in values])
+
+
+def compared(a: Analysis, type_: int, values: Sequence[Value], at: int) -> None:
+    """Values of one type are put in order: records cannot always be."""
+    base = a.types.element(type_) or a.types.base(type_)
+    if type_ and base != RECORD and not a.types.relation(base):
+        return
+    sources = union(values)
+    if sources:
+        a.risks += 1
+        a.influence(sources, Clause.MAY_FAIL, False, at)
 
 
 def type_oid(a: Analysis, node: Node) -> int:

@@ -32,7 +32,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """kind: u unique index or primary key, x exclusion, c check, f foreign key. Columns are attribute numbers, those in expressions included.
+    """kind: u unique index or primary key, x exclusion, c check, f foreign key, i any other index, e expressions and predicate of an index
+    (``expression``: as text, with commas between them). Columns are attribute numbers, those in expressions included.
 
     on_delete, on_update: pg_constraint.confdeltype and confupdtype (a no action, r restrict, c cascade, n set null, d set default).
     """
@@ -43,6 +44,7 @@ class Constraint:
     referenced_columns: tuple[int, ...] = ()
     on_delete: str = ""
     on_update: str = ""
+    expression: str = ""
 
 
 @dataclass(frozen=True, slots=True)

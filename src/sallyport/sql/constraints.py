@@ -1,20 +1,39 @@
-"""What a write tells about rows that are already there, and what it changes elsewhere: unique indexes, exclusion constraints, checks, foreign keys.
+"""What a write tells about rows that are already there, and what it changes elsewhere: unique indexes, exclusion constraints, checks, foreign keys,
+and what PostgreSQL computes whenever a row is written (generated columns, indexed expressions, predicates of indexes).
 
 Whether PostgreSQL accepts a row depends on values that the statement never names: an INSERT that a unique index refuses has found out that the
-value exists. Each such column is an influence of the statement. A foreign key with CASCADE or SET NULL changes rows of another relation: an
-indirect access.
+value exists, an UPDATE that lets ``amount + secret`` overflow has found out something of ``secret``. Each such column is an influence of the
+statement. A foreign key with CASCADE or SET NULL changes rows of another relation: an indirect access.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Constraint, Relation
+from sallyport.sql.catalog import CatalogSnapshot, Column, ColumnId, Constraint, Relation
 from sallyport.sql.facts import Clause
-from sallyport.sql.lineage import Sources
+from sallyport.sql.lineage import Value
+from sallyport.sql.relation_items import Computed, computations
 
 _SILENT = {"c": "delete", "n": "update", "d": "update"}
+
+
+class _Write(NamedTuple):
+    """``changed``: attribute numbers that get a value, and whether that value comes from no column. ``computed``: what a row computes."""
+
+    relation: Relation
+    action: str
+    changed: Mapping[int, bool]
+    computed: tuple[Computed, ...]
+    at: int
+
+    @property
+    def touched(self) -> frozenset[int]:
+        """What changes, generated columns included."""
+        made = (c.target for c in self.computed if c.target and not self.changed.keys().isdisjoint(c.columns))
+        return frozenset((*self.changed, *made))
 
 
 def note_write(a: Analysis, relation: int, action: str, written: Mapping[ColumnId, bool], at: int) -> None:
@@ -30,40 +49,70 @@ def note_write(a: Analysis, relation: int, action: str, written: Mapping[ColumnI
     for part in _family(a.catalog, target):
         changed = {column.attnum: names[column.name] for column in part.columns if column.name in names}
         if action != "delete":
+            write = _Write(part, action, changed, computations(a, part), at)
+            _computed(a, write)
             for constraint in part.constraints:
-                _own(a, part, constraint, action, changed, at)
+                _own(a, write, constraint)
         if action != "insert":
             _referenced(a, part, action, changed, at)
 
 
-def note_value(a: Analysis, target: ColumnId, sources: Sources, at: int) -> None:
-    """A value computed from columns is written where a check or NOT NULL may refuse it: that tells about those columns."""
-    relation = a.catalog.relations.get(target.relation)
+def note_value(a: Analysis, target: ColumnId, value: Value, at: int) -> None:
+    """A value computed from columns is written where it may be refused, or where it decides in which partition the row is: that tells about
+    those columns.
+    """
+    relation, sources = a.catalog.relations.get(target.relation), value.sources
     column = a.catalog.column(target) if sources else None
     if relation is None or column is None:
         return
-    if any(c.kind == "c" and column.attnum in c.columns for c in relation.constraints):
+    for part in _family(a.catalog, relation):
+        inherited = next((c for c in part.columns if c.name == column.name), None)
+        if inherited is not None:
+            _refused(a, part, inherited, value, at)
+    known = (a.catalog.column(source) for source in sources)
+    if column.not_null and not all(found is not None and found.not_null for found in known):
         a.influence(sources, Clause.CHECK, False, at)
-    elif column.not_null:
-        known = (a.catalog.column(source) for source in sources)
-        if not all(found is not None and found.not_null for found in known):
-            a.influence(sources, Clause.CHECK, False, at)
+    if column.name in _partition_keys(a.catalog, relation):
+        a.influence(sources, Clause.PARTITION, False, at)
+
+
+def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: int) -> None:
+    computed = computations(a, relation)
+    made = {c.target for c in computed if column.attnum in c.columns}
+    for constraint in relation.constraints:
+        reached = not {column.attnum, *made}.isdisjoint(_every(relation, constraint.columns))
+        if reached and constraint.kind in "cf":
+            a.influence(
+                value.sources, Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY, False, at
+            )
+        elif reached and not value.bare and not a.types.is_small(column.type_oid):
+            a.influence(value.sources, Clause.INDEX_SIZE, False, at)  # an index takes values up to a size
+    if any(column.attnum in c.failing for c in computed):
+        a.influence(value.sources, Clause.MAY_FAIL, False, at)
 
 
 def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
     """Rows of a partition, and the order of rows of the whole, tell about the columns that put them there."""
+    names = _partition_keys(a.catalog, relation)
+    for column in relation.columns:
+        if column.name in names:
+            _note(a, relation.oid, column.attnum, Clause.PARTITION, True, at)
+
+
+def _partition_keys(catalog: CatalogSnapshot, relation: Relation) -> set[str]:
+    """Names of the columns that decide in which partition a row of the relation is, or whether it may be in this one."""
     names: set[str] = set()
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:
-        found = a.catalog.relations.get(waiting.pop())
+        found = catalog.relations.get(waiting.pop())
         if found is None:
             continue
         names.update(c.name for c in found.columns if c.attnum in found.partition_key)
         waiting.extend(parent for parent in found.parents if parent not in seen)
         seen.update(found.parents)
-    for column in relation.columns:
-        if column.name in names:
-            _note(a, relation.oid, column.attnum, Clause.PARTITION, True, at)
+    for part in _family(catalog, relation):
+        names.update(c.name for c in part.columns if c.attnum in part.partition_key)
+    return names
 
 
 def _family(catalog: CatalogSnapshot, relation: Relation) -> Iterator[Relation]:
@@ -78,25 +127,43 @@ def _family(catalog: CatalogSnapshot, relation: Relation) -> Iterator[Relation]:
         seen.update(found.children)
 
 
-def _own(
-    a: Analysis, relation: Relation, constraint: Constraint, action: str, changed: Mapping[int, bool], at: int
-) -> None:
+def _every(relation: Relation, columns: Iterable[int]) -> frozenset[int]:
+    """The columns of a constraint; 0 stands for the whole row."""
+    found = frozenset(columns)
+    return frozenset(c.attnum for c in relation.columns) if 0 in found else found
+
+
+def _computed(a: Analysis, write: _Write) -> None:
+    """What is computed again because one column changes fails, or does not, by the others."""
+    if write.action != "update":
+        return
+    for one in write.computed:
+        if not write.changed.keys().isdisjoint(one.columns):
+            for column in one.failing - write.changed.keys():
+                _note(a, write.relation.oid, column, Clause.MAY_FAIL, False, write.at)
+
+
+def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
     """A constraint of the relation that is written. Nothing is told when none of its columns changes."""
-    if changed.keys().isdisjoint(constraint.columns):
+    relation, changed = write.relation, write.changed
+    columns = _every(relation, constraint.columns)
+    if constraint.kind in "ie" or write.touched.isdisjoint(columns):
         return
     if constraint.kind == "f":
-        plain = all(changed.get(column, False) for column in constraint.columns)
+        plain = all(changed.get(column, False) for column in columns)
         for column in constraint.referenced_columns:
-            _note(a, constraint.referenced, column, Clause.FOREIGN_KEY, plain, at)
-        return
-    for column in constraint.columns:
-        if constraint.kind == "c":
-            # a check sees the row alone: what the statement itself gives is no news, nor is anything of a new row
-            if action == "update" and column not in changed:
-                _note(a, relation.oid, column, Clause.CHECK, False, at)
+            _note(a, constraint.referenced, column, Clause.FOREIGN_KEY, plain, write.at)
+    under = columns.union(*(c.columns for c in write.computed if c.target in columns))
+    for column in sorted(under):
+        if constraint.kind in "cf":
+            # these see the row alone: what the statement itself gives is no news, nor is anything of a new row
+            made = constraint.kind == "c" or column not in columns
+            if made and write.action == "update" and column not in changed:
+                clause = Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY
+                _note(a, relation.oid, column, clause, False, write.at)
         else:
-            plain = constraint.kind == "u" and changed.get(column, action == "insert")
-            _note(a, relation.oid, column, Clause.UNIQUE, plain, at)
+            plain = constraint.kind == "u" and changed.get(column, write.action == "insert")
+            _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
 
 
 def _referenced(a: Analysis, relation: Relation, action: str, changed: Mapping[int, bool], at: int) -> None:

@@ -12,7 +12,7 @@ from sallyport.sql.columns import subscript
 from sallyport.sql.constraints import note_partition, note_value, note_write
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, spread
-from sallyport.sql.facts import Clause
+from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived
@@ -119,11 +119,14 @@ class Target:
         id_, type_, current = found
         if not indirection and value.type != type_ and value.type:
             judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", (value,), at)
-        if value.sources and (not value.type or type_ in MODIFIED):
+        if value.sources and (not value.type or indirection or type_ in MODIFIED):
             a.influence(value.sources, Clause.MAY_FAIL, False, at)
+        if indirection:
+            # whether a part can be set depends on what the whole is: its dimensions, its keys, a domain's check
+            a.influence(current.sources, Clause.MAY_FAIL, False, at)
         for target in {id_, *(s for s in current.sources if current.bare)}:
             a.flow(target, value.sources, at)
-            note_value(a, target, value.sources, at)
+            note_value(a, target, value._replace(dependence=Dependence.DERIVED) if indirection else value, at)
             self.written[target] = self.written.get(target, True) and not value.sources
         return id_
 
@@ -274,16 +277,30 @@ def _on_conflict(
     a.influence(arbiters, Clause.ON_CONFLICT, True, position(node))
     if node.get("action") != "ONCONFLICT_UPDATE":
         return
-    excluded = tuple(
-        Field(f.name, proposed.get(f.name, Value())._replace(origin=None, constant=False, type=f.value.type))
-        for f in target.item.fields
-    )
+    excluded = tuple(Field(f.name, _excluded(target, proposed, f)) for f in target.item.fields)
     item = make_item("excluded", excluded)
     inner = Scope(scope.parent, [target.item, item.shown(True, True)], scope.ctes)
     changed = assignments(a, target, node.get("targetList", []), inner)
     target.access(a, "update", changed)
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], inner), Clause.ON_CONFLICT)
+
+
+def _excluded(target: Target, proposed: dict[str, Value], field: Field) -> Value:
+    """A column of the proposed row: as given, or computed from what is (generated columns, expressions of a view)."""
+    given = proposed.get(field.name)
+    if given is None:
+        columns = target.relation.columns if target.relation is not None else ()
+        fields = {f.name: f.value.sources for f in target.item.fields}
+        own = {
+            c.name: frozenset((ColumnId(target.relation.oid, c.attnum),)) | fields.get(c.name, frozenset())
+            for c in columns
+            if target.relation is not None
+        }
+        given = derived(
+            value for name, value in proposed.items() if not field.value.sources.isdisjoint(own.get(name, ()))
+        )
+    return given._replace(origin=None, constant=False, type=field.value.type)
 
 
 def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
-from sallyport.sql.calls import EQUALS, cast, operator
+from sallyport.sql.calls import EQUALS, cast, compared, operator, unite
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import star
 from sallyport.sql.facts import Clause
@@ -115,6 +115,7 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
         return a.not_understood(tag, body)
     before = a.risks
     items = a.expressions(distinct_shapes(body.get("items", [])), scope)
+    unite(a, [left, *items], position(node))
     name = strings(node.get("name", []))
     a.guarded(before, [left, *items], Clause.GUARD, position(node))
     values = [operator(a, name, left, item, position(node)) for item in items]
@@ -278,14 +279,13 @@ def _case(a: Analysis, node: Node, scope: Scope) -> Value:
         before = a.risks
         results.append(a.expression(node["defresult"], scope))
         a.guarded(before, tests, Clause.CASE, at)
-    return derived((*used, *results), _common(a, results))
+    before = a.risks
+    type_ = unite(a, results, at)
+    a.guarded(before, tests, Clause.CASE, at)
+    return derived((*used, *results), type_)
 
 
 _CASE_WHEN = frozenset({"expr", "result", "location"})
-
-
-def _common(a: Analysis, values: list[Value]) -> int:
-    return a.types.common([value.type for value in values])
 
 
 @on("CoalesceExpr", "args")
@@ -298,13 +298,18 @@ def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
         a.guarded(before, tests, Clause.CASE, position(node))
         tests.append(value)
         values.append(value)
-    return derived(values, _common(a, values))
+    before = a.risks
+    type_ = unite(a, values, position(node))
+    a.guarded(before, tests[:-1], Clause.CASE, position(node))
+    return derived(values, type_)
 
 
 @on("MinMaxExpr", "op args")
 def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
     values = a.expressions(node.get("args", []), scope)
-    return derived(values, _common(a, values))
+    type_ = unite(a, values, position(node))
+    compared(a, type_, values, position(node))
+    return derived(values, type_)
 
 
 @on("RowExpr", "args row_format")
@@ -328,12 +333,23 @@ def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
 
 @on("A_ArrayExpr", "elements list_start list_end")
 def _array(a: Analysis, node: Node, scope: Scope) -> Value:
-    values = a.expressions(node.get("elements", []), scope)
-    element = _common(a, values) if values else 0
+    nodes = node.get("elements", [])
+    values = a.expressions(nodes, scope)
+    element = unite(a, values, position(node)) if values else 0
+    for item, value in zip(nodes, values, strict=True):
+        if "A_ArrayExpr" not in item:
+            _dimensions(a, value, position(node))
     type_ = 0
     if element:
         type_ = element if a.types.element(element) else a.types.array(element)
     return derived(values, type_, constant=all(v.constant for v in values))
+
+
+def _dimensions(a: Analysis, value: Value, at: int) -> None:
+    """Arrays are put into one array: their dimensions must be the same, and some must not be NULL."""
+    if value.sources and (not value.type or a.types.element(value.type)):
+        a.risks += 1
+        a.influence(value.sources, Clause.MAY_FAIL, False, at)
 
 
 _SQL_VALUES = {
@@ -401,6 +417,7 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
         return Value(union(values), type=RECORD, row=tuple(columns))
     if kind == "ARRAY_SUBLINK" and values:
         type_ = values[0].type
+        _dimensions(a, values[0], at)
         return derived(values, a.types.array(type_) if type_ and not a.types.element(type_) else 0)
     if kind in ("ANY_SUBLINK", "ALL_SUBLINK"):
         left = a.expression(node["testexpr"], scope)

@@ -43,6 +43,7 @@ class Clause(Enum):
     UNIQUE = "a unique index"  # that a value is taken shows when a row is refused
     FOREIGN_KEY = "a foreign key"
     CHECK = "a check constraint"
+    INDEX_SIZE = "the size of an index entry"  # which is bounded: a value that is too long is refused
     GUARD = (
         "a condition that decides whether something is computed"  # and so whether it fails or has an effect
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
-from sallyport.sql.calls import EQUALS, operator, type_oid
+from sallyport.sql.calls import EQUALS, operator, type_oid, unite
 from sallyport.sql.constraints import note_partition
 from sallyport.sql.ctes import cte_fields
 from sallyport.sql.facts import Clause
@@ -268,7 +268,7 @@ def _side(a: Analysis, item: Item, name: str, side: str) -> Value | None:
 
 def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:
     """buildMergedJoinVar: the side that RowDescription will name is the one that needs no conversion."""
-    type_ = left.type if left.type == right.type else a.types.common([left.type, right.type])
+    type_ = left.type if left.type == right.type else unite(a, (left, right))
     value = either(left, right, type_)
     left_fits, right_fits = left.type == type_, right.type == type_
     if kind == "JOIN_INNER":

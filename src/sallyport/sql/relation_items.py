@@ -19,6 +19,7 @@ from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.relations import classify_relation
 from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Item, Scope, index_fields
+from sallyport.sql.types import MODIFIED
 
 _READABLE_KINDS = frozenset("rpvmfS")
 _SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
@@ -37,6 +38,58 @@ class Expansion(NamedTuple):
     risky: bool = False
     followed: frozenset[int] = frozenset()
     late_names: bool = False
+
+
+class Computed(NamedTuple):
+    """Something that PostgreSQL computes whenever a row is written: a generated column, or an index's expressions and predicate.
+
+    By attribute number. ``target``: of the generated column, or 0. ``columns``: what it is computed from. ``failing``: those of them that
+    an error, or its absence, would tell about.
+    """
+
+    target: int
+    columns: frozenset[int]
+    failing: frozenset[int]
+
+
+def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
+    """What writing a row of ``relation`` computes from it, from the cache where possible."""
+    found: tuple[Computed, ...] | None = a.names.computed.get(relation.oid)
+    if found is None:
+        texts = [(column.attnum, column.default) for column in relation.columns if column.generated]
+        texts += [(0, constraint.expression) for constraint in relation.constraints if constraint.kind == "e"]
+        found = tuple([_computation(a, relation, target, text) for target, text in texts])
+        a.names.computed[relation.oid] = found
+    return found
+
+
+def _computation(a: Analysis, relation: Relation, target: int, text: str) -> Computed:
+    inner = _inside(a, relation)
+    every = frozenset(column.attnum for column in relation.columns)
+    tree = _tree(inner, f"SELECT {text}") if text else None
+    if tree is None:
+        return Computed(target, every, every)
+    fields = tuple(_plain(relation, column) for column in relation.columns)
+    row_type = relation.row_type
+    item = Item(relation.name, fields, index_fields(fields), relation.oid, relation.schema, row_type, True)
+    values = [
+        inner.expression(entry["ResTarget"]["val"], Scope(items=[item]))
+        for entry in tree["SelectStmt"]["targetList"]
+    ]
+    facts = inner.facts(0, 0)
+    columns = frozenset(id_.attnum for id_ in facts.touched if id_.relation == relation.oid)
+    failing = frozenset(i.column.attnum for i in facts.influences if i.clause in _COMPUTED)
+    column = a.catalog.column(ColumnId(relation.oid, target)) if target else None
+    if facts.unknowns or (column is not None and _coerced(a, column, values[0])):
+        failing = columns
+    return Computed(target, columns, failing)
+
+
+def _coerced(a: Analysis, column: Column, value: Value) -> bool:
+    """Whether a generated column's value is converted to the column's type, which its text does not show, in a way that can fail."""
+    if column.not_null or (column.type_oid in MODIFIED and column.typmod != -1):
+        return True
+    return column.type_oid != value.type and a.names.cast(value.type, column.type_oid).may_fail
 
 
 def _trust_all(function: Function) -> bool:

@@ -7,6 +7,7 @@ restrictive answer holds. Answers are kept per snapshot and search_path, as noth
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
@@ -42,6 +43,8 @@ class Resolved(NamedTuple):
     users: tuple[Function, ...] = ()
     candidates: tuple[Function, ...] = ()
     followed: bool = False  # the call's value and effects are those of the function's body
+    #: positions of arguments that are converted first, by something that may fail
+    converted: frozenset[int] = frozenset()
 
 
 class Names:
@@ -61,6 +64,7 @@ class Names:
         self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.types = Types(catalog, self.path)
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
+        self.computed: dict[int, Any] = {}  # what writing a row computes, kept by the same
         self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
         self.expanding: set[int] = set()  # relations whose columns are being found out
         self.reasons: dict[int, str] = {}  # why a function's body was not followed
@@ -126,7 +130,7 @@ class Names:
                 matching = [min(exact, key=lambda f: schemas.index(f.schema))]
         if len(matching) > 1 and not named and 0 not in types and not any(f.variadic for f in matching):
             matching = chosen(self.types, matching, types)
-        return self._judge(matching, given)
+        return self._judge(matching, given, types)
 
     def _accepts(self, function: Function, types: tuple[int, ...], variadic: bool) -> bool:
         wanted = function.arg_types
@@ -141,7 +145,8 @@ class Names:
             return False
         return all(map(self.types.could, types, wanted))
 
-    def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
+    def _judge(self, candidates: list[Function], types: tuple[int, ...], real: tuple[int, ...]) -> Resolved:
+        """``types``: of the arguments, 0 where their position says nothing; ``real``: of the arguments, whatever their position."""
         if not candidates:
             return Resolved(False)
         system = [f for f in candidates if is_known(f)]
@@ -160,7 +165,42 @@ class Names:
             frozenset(f.kind for f in candidates),
             users,
             tuple(candidates),
+            converted=frozenset(
+                number
+                for f in candidates
+                for wanted in self._orders(self._wanted(f, len(real)), types == real)
+                for number in self._converted(real, wanted)
+            ),
         )
+
+    def _wanted(self, function: Function, count: int) -> tuple[int, ...]:
+        """The types of the parameters that ``count`` arguments stand for."""
+        wanted = function.arg_types
+        if not function.variadic or not wanted:
+            return wanted
+        element = self.types.element(wanted[-1])
+        return wanted[:-1] + (element,) * max(0, count - len(wanted) + 1)
+
+    @staticmethod
+    def _orders(wanted: tuple[int, ...], known: bool) -> Iterator[tuple[int, ...]]:
+        """The parameters in the order of the arguments; in every rotation where arguments are named."""
+        yield wanted
+        for shift in range(1, 0 if known else len(wanted)):
+            yield wanted[shift:] + wanted[:shift]
+
+    def _converted(self, given: tuple[int, ...], wanted: tuple[int, ...]) -> Iterator[int]:
+        """Positions where an implicit conversion stands between argument and parameter, and may fail."""
+        for number, (source, target) in enumerate(zip(given, wanted, strict=False)):
+            if source != target and self.conversion_fails(source, target):
+                yield number
+
+    def conversion_fails(self, source: int, target: int) -> bool:
+        """Whether the implicit conversion from one type to another runs a function that may fail."""
+        found = self.types.converts(source, target)
+        function = self.catalog.functions.get(found.function) if found is not None else None
+        if found is None:
+            return False
+        return function is None or not is_known(function) or classify(function).may_fail
 
     def _result(self, function: Function, types: tuple[int, ...]) -> int:
         result = function.return_type
@@ -245,7 +285,13 @@ class Names:
             results.pop() if len(results) == 1 else 0,
             users=users,
             candidates=functions,
+            converted=self._operands_converted(candidates, left, right),
         )
+
+    def _operands_converted(self, candidates: list[Operator], left: int | None, right: int) -> frozenset[int]:
+        given = (right,) if left is None else (left, right)
+        wanted = [(o.right,) if left is None else (o.left, o.right) for o in candidates]
+        return frozenset(number for types in wanted for number in self._converted(given, types))
 
     def _operator_result(self, operator: Operator, left: int | None, right: int) -> int:
         if operator.result not in POLYMORPHIC:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.calls import unite
 from sallyport.sql.facts import Dependence
 from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, either
 from sallyport.sql.types import TEXT
@@ -34,7 +35,7 @@ def _combine(a: Analysis, left: Value, right: Value) -> Value:
     if left.type == right.type:
         value = either(left, right, left.type)
     else:
-        value = either(left, right, a.types.common([left.type, right.type]))
+        value = either(left, right, unite(a, (left, right)))
         if value.dependence is Dependence.IDENTITY:
             value = value._replace(dependence=Dependence.DERIVED)  # one side is converted
     if left.type == UNKNOWN_TYPE == right.type:

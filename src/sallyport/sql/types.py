@@ -33,6 +33,34 @@ STRINGS = frozenset({TEXT, VARCHAR, BPCHAR, NAME, UNKNOWN_TYPE, CSTRING})
 MODIFIED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, 1186})
 
 
+#: Types whose values are at most a few bytes: bool, numbers but numeric, money, dates and times, uuid, addresses, oid.
+SMALL = frozenset(
+    {
+        BOOL,
+        CHAR,
+        NAME,
+        INT8,
+        INT2,
+        INT4,
+        OID,
+        FLOAT4,
+        FLOAT8,
+        DATE,
+        TIME,
+        TIMESTAMP,
+        TIMESTAMPTZ,
+        TIMETZ,
+        1186,
+        790,
+        2950,
+        829,
+        774,
+        869,
+        650,
+    }
+)
+
+
 class Types:
     """Type questions about one snapshot and one search_path."""
 
@@ -86,8 +114,28 @@ class Types:
         type_ = self._catalog.types.get(self.base(oid))
         return type_.relation if type_ is not None else 0
 
+    def is_small(self, oid: int) -> bool:
+        """Whether no value of the type is more than a few bytes long."""
+        base = self.base(oid)
+        type_ = self.get(base)
+        return base in SMALL or (type_ is not None and type_.kind == "e")
+
     def cast(self, source: int, target: int) -> Cast | None:
         return self._casts.get((source, target))
+
+    def converts(self, source: int, target: int) -> Cast | None:
+        """The cast that an implicit conversion between two types runs, element by element for arrays; None when it runs none."""
+        for _ in range(8):
+            source, target = self.base(source), self.base(target)
+            if source == target:
+                return None
+            found = self._casts.get((source, target))
+            if found is not None:
+                return found if found.context == "i" and found.function else None
+            source, target = self.element(source), self.element(target)
+            if not (source and target):
+                return None
+        return None
 
     def could(self, source: int, target: int) -> bool:
         """Whether an expression of type ``source`` could be passed where ``target`` is wanted, implicitly."""

@@ -223,6 +223,7 @@ def _constraint(row: Row) -> Constraint:
         referenced_columns=tuple(json.loads(row[4] or "[]")),
         on_delete=_text(row[5]),
         on_update=_text(row[6]),
+        expression=_text(row[7]),
     )
 
 

@@ -62,21 +62,28 @@ WHERE a.attnum > 0 AND NOT a.attisdropped
   AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
 ORDER BY a.attrelid, a.attnum"""
 
-#: Unique and exclusion indexes with every column in them, checks and foreign keys, of relations that users made.
+#: Indexes with every column in them and what they compute, checks and foreign keys, of relations that users made. (A hash index takes a
+#: value of any size: it refuses nothing.)
 CONSTRAINTS = """
-SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' ELSE 'u' END,
+SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN 'u' ELSE 'i' END,
   pg_catalog.array_to_json(ARRAY(
     SELECT i.indkey[n]::int4 FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) n WHERE i.indkey[n] > 0
     UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid
       AND d.refobjsubid > 0 ORDER BY 1)),
-  0, NULL, '', ''
+  0, NULL::json, '', '', ''
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = c.relam
+WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion)
+UNION ALL
+SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
+  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
 FROM pg_catalog.pg_index i
-WHERE (i.indisunique OR i.indisexclusion) AND i.indrelid >= 16384
+WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384
 UNION ALL
 SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confrelid,
-  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text
+  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, ''
 FROM pg_catalog.pg_constraint k
 WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384
 ORDER BY 1, 2, 4"""

@@ -1,0 +1,96 @@
+--: Conversions that nobody wrote: to the common type of CASE, COALESCE, ARRAY, UNION and of arguments
+SELECT ARRAY(SELECT tags FROM people)
+SELECT ARRAY(SELECT tags FROM people WHERE id < 5 ORDER BY id)
+SELECT ARRAY[tags, ARRAY['a','b']] FROM people
+SELECT ARRAY[years, years] FROM people
+SELECT array_agg(tags) FROM people
+SELECT array_agg(years) FROM people WHERE id = 2
+SELECT GREATEST(CASE WHEN flag THEN ROW(1,2) ELSE ROW(1,'x'::text) END, ROW(1,2)) FROM people
+SELECT CASE WHEN flag THEN ROW(1,2) ELSE ROW(1,'x'::text) END = ROW(1,2) FROM people
+SELECT NULLIF(CASE WHEN flag THEN ROW(1,2) ELSE ROW(1,'x'::text) END, ROW(1,2)) FROM people
+SELECT ROW(1,2) IN (CASE WHEN flag THEN ROW(1,2) ELSE ROW(1,'x'::text) END) FROM people
+SELECT big FROM people WHERE id = 2 UNION ALL SELECT oid FROM pg_class WHERE false
+SELECT CASE WHEN id > 0 THEN big ELSE 1::oid END FROM people WHERE id = 1
+SELECT COALESCE(big, 1::oid) FROM people WHERE id = 1
+SELECT ARRAY[big, 1::oid] FROM people WHERE id = 1
+SELECT GREATEST(big, 1::oid) FROM people WHERE id = 1
+SELECT CASE WHEN id > 0 THEN birth ELSE now() END FROM people
+SELECT birth FROM people UNION ALL SELECT now()
+SELECT coalesce(birth, joined::timestamp) FROM people
+SELECT coalesce(balance, 1::float8), greatest(balance, rating) FROM people
+SELECT balance FROM people UNION ALL SELECT 1::float8
+SELECT rating < balance FROM people
+SELECT birth < seen, birth < moved, moved < seen FROM people
+SELECT balance + rating FROM people
+SELECT x FROM people, LATERAL (VALUES (big), (1::oid)) v(x)
+SELECT count(*) FROM people a JOIN (SELECT 1::float8 AS balance) b USING (balance)
+--: Computed whenever a row is written: generated columns, indexed expressions, predicates, partitions, parts of a value
+INSERT INTO lists (id, secret) SELECT id + 50, ARRAY(SELECT salary FROM people z WHERE z.id = p.id) FROM people p
+UPDATE lists SET doc['k']['x'] = '1'
+UPDATE lists SET doc['k']['x'] = '1' WHERE id = 2
+UPDATE lists SET doc['0'] = '1' WHERE id = 1
+UPDATE lists SET secret[1] = 5 WHERE id = 1
+UPDATE lists SET secret[1][1] = 5
+UPDATE lists SET secret[2:1] = '{5}'
+UPDATE lists SET secret[1] = big FROM people p WHERE p.id = lists.id
+UPDATE lists SET secret[p.salary] = 1 FROM people p WHERE p.id = lists.id
+UPDATE lists SET home.street = p.ssn FROM people p WHERE p.id = lists.id
+UPDATE ledger SET amount = 2147483647 - 500000000 WHERE id = 1
+UPDATE ledger SET amount = 1500000000 WHERE id = 1
+UPDATE ledger SET amount = amount + 1
+INSERT INTO ledger (id, amount, secret) SELECT id + 50, 1700000000, salary FROM people
+INSERT INTO ledger (id, amount, secret) VALUES (1, 1, 1) ON CONFLICT (id) DO UPDATE SET amount = 1700000000
+INSERT INTO ledger (id, amount, secret) SELECT id, 1, salary FROM people ON CONFLICT (id) DO UPDATE SET amount = excluded.total
+INSERT INTO ledger (id, amount, secret) SELECT id, 1, salary FROM people ON CONFLICT (id) DO UPDATE SET note = excluded.total::text ;; SELECT note FROM ledger
+INSERT INTO ledger (id, amount) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET note = ledger.total::text ;; SELECT note FROM ledger
+UPDATE ledger SET note = total::text ;; SELECT note FROM ledger
+SELECT total FROM ledger
+SELECT id FROM ledger WHERE total > 500000000
+UPDATE computed SET amount = 2147483647 - 500000000 WHERE id = 1
+INSERT INTO computed (id, amount, secret) SELECT id + 50, 1700000000, salary FROM people
+UPDATE computed SET note = 'x' WHERE id = 1
+UPDATE halved SET amount = 0 WHERE id = 2
+UPDATE halved SET amount = -1
+INSERT INTO halved (id, note, amount, secret) SELECT id + 50, 'x', salary - 500000000, salary FROM people
+INSERT INTO halved (id, note, amount, secret) SELECT id + 50, 'x', 0, salary FROM people
+INSERT INTO partly VALUES (50, 'label 1', 'z')
+INSERT INTO partly VALUES (50, 'label 1', 'a')
+INSERT INTO partly (id, label) VALUES (50, 'label 1')
+UPDATE partly SET label = 'label 2' WHERE id = 1
+INSERT INTO partly (id, label, secret) SELECT 50 + id, 'same', ssn FROM people
+INSERT INTO partly (id, label, secret) VALUES (50, 'label 1', 'z') ON CONFLICT DO NOTHING
+INSERT INTO partly (id, label, secret) VALUES (50, 'label 1', 'z') ON CONFLICT (label) WHERE secret > 'n' DO NOTHING
+INSERT INTO booked VALUES (50, 600000000, '[0,80)')
+INSERT INTO booked VALUES (50, 1, '[0,80)')
+INSERT INTO booked VALUES (50, 600000000, '[0,80)') ON CONFLICT DO NOTHING
+UPDATE booked SET during = '[0,80)' WHERE id = 1
+INSERT INTO routed (secret, label) SELECT salary, 'x' FROM people
+INSERT INTO routed (secret, label) SELECT salary, 'x' FROM people WHERE id = 1 RETURNING tableoid::regclass
+INSERT INTO routed (secret, label) SELECT salary, 'x' FROM people ;; SELECT count(*) FROM routed_low
+INSERT INTO routed_low (secret, label) SELECT salary, 'x' FROM people WHERE id = 1
+UPDATE routed SET secret = 5
+INSERT INTO routed VALUES (5, 'x') RETURNING tableoid::regclass, label
+COPY routed FROM STDIN <<< 1000000000\tx
+INSERT INTO bounded (id, kept) SELECT id + 50, salary FROM people
+INSERT INTO bounded (id, secret) SELECT id + 50, salary::positive FROM people
+INSERT INTO bounded (id, secret) SELECT id + 50, salary FROM people
+SELECT salary::positive FROM people
+[residual row policy] INSERT INTO ranked SELECT id + 50, 'x', ssn FROM people
+INSERT INTO lists (id, day) SELECT id + 50, seen::date FROM people
+INSERT INTO lists (id, day) SELECT id + 50, seen FROM people
+INSERT INTO lists (id, doc) SELECT id + 50, raw::jsonb FROM people
+INSERT INTO lists (id, secret) SELECT id + 50, years FROM people
+INSERT INTO lists (id, secret) SELECT id + 50, array_fill(1, ARRAY[3000]) || years FROM people
+INSERT INTO cards (id, number) SELECT id + 50, ssn FROM people ;; SELECT * FROM cards ORDER BY id
+--: Views that do something
+INSERT INTO v_checked VALUES (50, 'x', 'z')
+INSERT INTO v_checked SELECT id + 50, 'x', ssn FROM people
+UPDATE v_checked SET label = 'x' WHERE id = 1
+SELECT j FROM v_json
+SELECT j ->> 'ssn' FROM v_json
+SELECT id FROM v_json WHERE j ->> 'ssn' > 'm'
+SELECT t FROM v_union
+SELECT f FROM v_window
+SELECT maybe FROM v_case
+SELECT x FROM v_lateral
+SELECT id FROM v_lateral
