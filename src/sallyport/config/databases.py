@@ -1,0 +1,75 @@
+"""The databases behind the gateway: names, credentials, TLS."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sallyport.config.check import Check
+from sallyport.config.model import Target
+from sallyport.core.address import is_loopback
+from sallyport.core.yamltext import YamlPath
+
+
+def read_targets(check: Check) -> dict[str, Target]:
+    given = check.document.data.get("targets")
+    if not isinstance(given, dict) or not given:
+        fix = "Add 'targets:' with a name, and host, database and user under it"
+        raise check.error(("targets",), "at least one target is needed", fix)
+    out = {}
+    for name in given:
+        if (
+            not name
+            or len(name.encode()) > 63
+            or any(ord(c) < 33 for c in name)
+            or "*" in name
+            or "?" in name
+        ):
+            raise check.error(
+                ("targets", name),
+                f"{name!r} is not usable as a database name",
+                "Use letters, digits, - and _",
+            )
+        out[name] = check.document.convert(("targets", name), Target)
+    return out
+
+
+def target(check: Check, name: str, target: Target) -> Target:
+    path: YamlPath = ("targets", name)
+    for key in ("host", "database", "user"):
+        if not getattr(target, key):
+            raise check.error((*path, key), "the value is empty", "Write it, or remove the target")
+    if not 0 < target.port < 65536:
+        raise check.error((*path, "port"), f"{target.port} is not a port", "Write 1 to 65535; 5432 is usual")
+    if not target.auth:
+        raise check.error(
+            (*path, "auth"), "the list is empty", "Name at least one, for example [scram-sha-256]"
+        )
+    if target.connect_seconds <= 0:
+        raise check.error((*path, "connect_seconds"), "must be more than 0", "10 is usual")
+    password = check.one_of((*path, "password"), target.password) if target.password else None
+    _target_tls(check, path, target)
+    replaced: Target = msgspec.structs.replace(
+        target,
+        password=password,
+        ca=check.absolute(target.ca) if target.ca else None,
+    )
+    return replaced
+
+
+def _target_tls(check: Check, path: YamlPath, target: Target) -> None:
+    if target.ca:
+        check.readable((*path, "ca"), target.ca)
+        if target.tls != "verify-full":
+            fix = "Write 'tls: verify-full', or remove 'ca'"
+            raise check.error((*path, "ca"), f"the CA is not used with 'tls: {target.tls}'", fix)
+    local = target.host.startswith("/") or is_loopback(target.host)
+    if target.host.startswith("/") and target.tls != "disable":
+        raise check.error((*path, "tls"), "a Unix socket has no TLS", "Write 'tls: disable'")
+    if target.tls == "disable":
+        if target.channel_binding == "require":
+            raise check.error(
+                (*path, "channel_binding"), "channel binding needs TLS", "Write 'tls: verify-full'"
+            )
+        if "password" in target.auth and not local:
+            fix = "Write 'tls: verify-full', or remove 'password' from 'auth'"
+            raise check.error((*path, "auth"), "the password would cross the network in clear", fix)

@@ -1,0 +1,73 @@
+"""Where the gateway and its console listen: addresses, TLS, the console's sign-in."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import msgspec
+
+from sallyport.config.check import Check
+from sallyport.config.model import Config, Console, TlsFiles
+from sallyport.core.address import parse_address
+from sallyport.core.yamltext import YamlPath
+
+
+def addresses(check: Check, config: Config) -> None:
+    addresses: list[tuple[YamlPath, str]] = [(("listen",), config.listen)]
+    if config.console is not None:
+        addresses.append((("console", "listen"), config.console.listen))
+    for path, text in addresses:
+        try:
+            address = parse_address(text)
+        except ValueError as error:
+            raise check.error(path, str(error), "Write host:port, like 127.0.0.1:6432") from None
+        if config.tls is None and not address.is_loopback:
+            what = f"{text} is not a loopback address and there is no TLS: tokens would travel in clear"
+            fix = "Add 'tls: {certificate: ..., key: ...}', or listen on 127.0.0.1"
+            raise check.error(path, what, fix)
+
+
+def tls(check: Check, tls: TlsFiles | None) -> TlsFiles | None:
+    if tls is None:
+        return None
+    for key in ("certificate", "key"):
+        check.readable(("tls", key), getattr(tls, key))
+    return TlsFiles(check.absolute(tls.certificate), check.absolute(tls.key), tls.direct)
+
+
+def console(check: Check, config: Config) -> Console | None:
+    console = config.console
+    if console is None:
+        return None
+    issuers = [one.issuer for one in config.identity.oidc]
+    if console.issuer and console.issuer not in issuers:
+        fix = "Write one of them exactly, or remove the key: then it is the first"
+        raise check.error(("console", "issuer"), "this issuer is not one of identity.oidc", fix)
+    if console.public_url:
+        _public_url(check, console.public_url)
+    if console.client_id and "openid" not in console.scopes:
+        raise check.error(("console", "scopes"), "without the scope openid there is no sign-in", "Add openid")
+    if console.client_id and console.client_id in [one.audience for one in config.identity.oidc]:
+        fix = "Give the console a client of its own at the issuer"
+        what = "this is the audience of an issuer: sign-in tokens of the console would open the gateway"
+        raise check.error(("console", "client_id"), what, fix)
+    if console.client_secret is not None and not console.client_id:
+        raise check.error(("console", "client_secret"), "a secret without a client", "Add 'client_id'")
+    for key in ("session_seconds", "idle_seconds"):
+        if getattr(console, key) <= 0:
+            raise check.error(("console", key), "must be more than 0", "Write seconds")
+    secret = console.client_secret
+    return msgspec.structs.replace(
+        console,
+        issuer=console.issuer or issuers[0],
+        public_url=console.public_url.rstrip("/"),
+        client_secret=check.one_of(("console", "client_secret"), secret) if secret else None,
+    )
+
+
+def _public_url(check: Check, url: str) -> None:
+    check.url(("console", "public_url"), url)
+    parts = urlsplit(url)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        fix = "Write only scheme, host and port, like https://sallyport.example.com"
+        raise check.error(("console", "public_url"), "the console has a host of its own", fix)

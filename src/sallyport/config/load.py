@@ -1,0 +1,71 @@
+"""``sallyport.yaml`` from file to :class:`Config`: read, checked section by section, completed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sallyport.config import databases, entrances, issuers, people
+from sallyport.config.check import Check
+from sallyport.config.model import Config, SecretRef
+from sallyport.core.yamltext import YamlPath, read_yaml
+
+
+def load_config(path: Path | str) -> Config:
+    """Read, check and complete a configuration file. Raises ConfigError."""
+    document, base = read_yaml(Path(path)), Path(path).resolve().parent
+    check = Check(document, base)
+    # Targets first and one by one: inside a mapping msgspec does not say which entry is wrong.
+    targets = databases.read_targets(check)
+    keys = {name: _mask_key(check, name) for name in _mapping(check, "mask_keys")}
+    config = document.convert((), Config)
+    entrances.addresses(check, config)
+    identity = issuers.identity(check, config.identity)
+    _numbers(check, config)
+    if not config.policy:
+        raise check.error(("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'")
+    data = check.absolute(config.data)
+    directory = config.recording.directory
+    replaced: Config = msgspec.structs.replace(
+        config,
+        targets={name: databases.target(check, name, target) for name, target in targets.items()},
+        tls=entrances.tls(check, config.tls),
+        identity=identity,
+        policy=check.absolute(config.policy),
+        console=entrances.console(check, config),
+        mask_keys=keys,
+        data=data,
+        approvals=people.approvals(check, config),
+        recording=msgspec.structs.replace(
+            config.recording,
+            directory=check.absolute(directory) if directory else str(Path(data) / "recordings"),
+        ),
+    )
+    return replaced
+
+
+def _mapping(check: Check, key: str) -> dict[str, Any]:
+    value = check.document.data.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _mask_key(check: Check, name: str) -> SecretRef:
+    path: YamlPath = ("mask_keys", name)
+    return check.one_of(path, check.document.convert(path, SecretRef))
+
+
+def _numbers(check: Check, config: Config) -> None:
+    for section in ("limits", "catalog"):
+        values = getattr(config, section)
+        for key in values.__struct_fields__:
+            may_be_zero = key in ("session_seconds", "idle_seconds")
+            value = getattr(values, key)
+            if value < 0 or (value == 0 and not may_be_zero):
+                fix = "Write a positive number" + (", or 0 for no bound" if may_be_zero else "")
+                raise check.error((section, key), f"{value} is not usable", fix)
+    if config.limits.max_message_bytes > 2**30 - 1:
+        raise check.error(
+            ("limits", "max_message_bytes"), "PostgreSQL's own bound is 1 GB", "Write at most 1073741823"
+        )

@@ -1,0 +1,283 @@
+"""The shape of ``sallyport.yaml``: one frozen struct per section, and nothing that reads a file or a secret.
+
+:data:`SECTIONS` lists them by the path of their keys; every key is described in docs/configuration.md, and a test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from sallyport.core.address import Address, parse_address
+
+AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
+Algorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+
+ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "voided"]
+
+
+class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output
+    it is.
+    """
+
+    env: str | None = None
+    file: str | None = None
+    command: tuple[str, ...] | None = None
+
+
+class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """PEM files of the gateway's own certificate chain and key. ``direct``: also accept TLS without an
+    SSLRequest (ALPN postgresql).
+    """
+
+    certificate: str
+    key: str
+    direct: bool = True
+
+
+class ConsoleRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Groups whose members have each role in the console and over REST. Nobody has a role that is not given here."""
+
+    viewer: tuple[str, ...] = ()
+    reviewer: tuple[str, ...] = ()
+    auditor: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+
+
+class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The web console and REST interface. ``issuer`` "": the first of ``identity.oidc``. ``client_id`` "": nobody
+    can sign in, only bearer tokens count. ``public_url`` "": made from ``listen``. Seconds.
+    """
+
+    listen: str = "127.0.0.1:8642"
+    public_url: str = ""
+    issuer: str = ""
+    client_id: str = ""
+    client_secret: SecretRef | None = None
+    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    roles: ConsoleRoles = ConsoleRoles()
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 1800.0
+
+
+class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One identity provider. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit);
+    ``agent_claim`` names the acting program.
+    """
+
+    issuer: str
+    audience: str
+    groups_claim: str = "groups"
+    agent_claim: str = "azp"
+    algorithms: tuple[Algorithm, ...] | None = None
+    jwks_url: str = ""
+    clock_skew: float = 30.0
+    max_token_age: float = 0.0
+    ca: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
+    refused.
+    """
+
+    oidc: tuple[OidcIssuer, ...] = ()
+    required_claims: dict[str, Any] = {}
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
+    the server may ask for.
+    """
+
+    host: str
+    database: str
+    user: str
+    port: int = 5432
+    password: SecretRef | None = None
+    tls: Literal["verify-full", "require", "disable"] = "verify-full"
+    ca: str | None = None
+    channel_binding: Literal["prefer", "require", "disable"] = "prefer"
+    auth: tuple[AuthMethod, ...] = ("scram-sha-256",)
+    connect_seconds: float = 10.0
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of the gateway itself (the policy has its own). Seconds and bytes; ``session_seconds`` and
+    ``idle_seconds`` 0: no bound.
+    """
+
+    login_seconds: float = 30.0
+    max_sessions: int = 500
+    max_sessions_per_subject: int = 50
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_row_bytes: int = 16 * 1024 * 1024
+    max_statement_bytes: int = 1024 * 1024
+    session_seconds: float = 8 * 3600.0
+    idle_seconds: float = 3600.0
+    held_in_transaction_seconds: float = 60.0
+    held_reminder_seconds: float = 60.0
+
+
+class WebhookSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``events`` None: all."""
+
+    url: str
+    secret: SecretRef
+    events: tuple[ApprovalEvent, ...] | None = None
+
+
+class MailSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An SMTP server. ``port`` None: 587, or 465 with implicit TLS, or 25 without TLS."""
+
+    host: str
+    to: tuple[str, ...]
+    sender: str = msgspec.field(name="from")
+    port: int | None = None
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    user: str = ""
+    password: SecretRef | None = None
+
+
+class SlackPersonSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who a Slack user is. ``issuer`` "": the first of ``identity.oidc``."""
+
+    subject: str
+    email: str
+    groups: tuple[str, ...]
+    issuer: str = ""
+
+
+class SlackSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``people``: by Slack user id. ``team`` "": any workspace the app is installed in."""
+
+    signing_secret: SecretRef
+    bot_token: SecretRef
+    channel: str
+    people: dict[str, SlackPersonSettings] = {}
+    team: str = ""
+    api: str = "https://slack.com/api"
+
+
+class ApprovalLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on asking; ``expires_seconds`` caps what rules say."""
+
+    open_per_subject: int = 10
+    open_total: int = 1000
+    per_minute: int = 60
+    per_hour: int = 120
+    expires_seconds: float = 7 * 86400.0
+
+
+class IdentityLinks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is the same person: claims that name them, and lists of names of one person each."""
+
+    claims: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, ...], ...] = ()
+
+
+class ApprovalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How people hear of held statements, and bounds on asking."""
+
+    webhooks: tuple[WebhookSettings, ...] = ()
+    mail: MailSettings | None = None
+    slack: SlackSettings | None = None
+    limits: ApprovalLimits = ApprovalLimits()
+    identities: IdentityLinks = IdentityLinks()
+
+
+class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``check_seconds``: how often the catalog is compared with the database."""
+
+    check_seconds: float = 5.0
+
+
+class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``directory``: default is ``recordings`` under ``data``."""
+
+    directory: str = ""
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway's own log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of ``hash``
+    masks, by the name that the policy uses ("default" when it names none).
+    """
+
+    identity: Identity
+    targets: dict[str, Target]
+    policy: str
+    listen: str = "127.0.0.1:6432"
+    tls: TlsFiles | None = None
+    console: Console | None = None
+    data: str = "./var"
+    mask_keys: dict[str, SecretRef] = {}
+    limits: Limits = Limits()
+    approvals: ApprovalSettings = ApprovalSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    recording: Recording = Recording()
+    log: Log = Log()
+
+    @property
+    def address(self) -> Address:
+        """Where agents connect."""
+        return parse_address(self.listen)
+
+    @property
+    def console_address(self) -> Address | None:
+        """Where the console listens; None: it does not."""
+        return parse_address(self.console.listen) if self.console else None
+
+    @property
+    def policy_path(self) -> Path:
+        return Path(self.policy)
+
+    @property
+    def data_directory(self) -> Path:
+        return Path(self.data)
+
+    @property
+    def recording_directory(self) -> Path:
+        return Path(self.recording.directory)
+
+
+#: The sections, by the path of their keys, for the documentation test.
+SECTIONS: Mapping[str, Any] = {
+    "": Config,
+    "tls": TlsFiles,
+    "console": Console,
+    "console.roles": ConsoleRoles,
+    "console.client_secret": SecretRef,
+    "identity": Identity,
+    "identity.oidc[]": OidcIssuer,
+    "targets.<name>": Target,
+    "targets.<name>.password": SecretRef,
+    "mask_keys.<name>": SecretRef,
+    "limits": Limits,
+    "approvals": ApprovalSettings,
+    "approvals.webhooks[]": WebhookSettings,
+    "approvals.webhooks[].secret": SecretRef,
+    "approvals.mail": MailSettings,
+    "approvals.mail.password": SecretRef,
+    "approvals.slack": SlackSettings,
+    "approvals.slack.signing_secret": SecretRef,
+    "approvals.slack.bot_token": SecretRef,
+    "approvals.slack.people.<id>": SlackPersonSettings,
+    "approvals.limits": ApprovalLimits,
+    "approvals.identities": IdentityLinks,
+    "catalog": CatalogSettings,
+    "recording": Recording,
+    "log": Log,
+}

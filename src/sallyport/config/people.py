@@ -1,0 +1,103 @@
+"""Approvals: bounds, who is the same person, and the channels that tell people."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sallyport.config.check import Check
+from sallyport.config.model import (
+    ApprovalSettings,
+    Config,
+    IdentityLinks,
+    MailSettings,
+    SlackPersonSettings,
+    SlackSettings,
+)
+from sallyport.core.yamltext import YamlPath
+
+
+def approvals(check: Check, config: Config) -> ApprovalSettings:
+    given, path = config.approvals, ("approvals",)
+    for key in given.limits.__struct_fields__:
+        if getattr(given.limits, key) <= 0:
+            raise check.error((*path, "limits", key), "must be more than 0", "Write a number")
+    _aliases(check, given.identities)
+    webhooks = []
+    for i, hook in enumerate(given.webhooks):
+        check.url((*path, "webhooks", i, "url"), hook.url)
+        secret = check.one_of((*path, "webhooks", i, "secret"), hook.secret)
+        webhooks.append(msgspec.structs.replace(hook, secret=secret))
+    replaced: ApprovalSettings = msgspec.structs.replace(
+        given, webhooks=tuple(webhooks), mail=_mail(check, given.mail), slack=_slack(check, config)
+    )
+    return replaced
+
+
+def _aliases(check: Check, given: IdentityLinks) -> None:
+    seen: set[str] = set()
+    for i, names in enumerate(given.aliases):
+        path: YamlPath = ("approvals", "identities", "aliases", i)
+        if len(names) < 2 or not all(name.strip() for name in names):
+            raise check.error(path, "two names or more are needed", "Write all names of one person")
+        if again := seen & set(names):
+            fix = "Write all names of one person in one list"
+            raise check.error(path, f"{min(again)!r} stands in two lists", fix)
+        seen |= set(names)
+
+
+def _mail(check: Check, mail: MailSettings | None) -> MailSettings | None:
+    if mail is None:
+        return None
+    path: YamlPath = ("approvals", "mail")
+    if not mail.host or not mail.sender or not mail.to or not all(mail.to):
+        fix = "Write the server, who sends and at least one address that receives"
+        raise check.error(path, "host, from and to must not be empty", fix)
+    if any(ord(c) < 32 for c in "".join((mail.sender, *mail.to))):
+        raise check.error(path, "an address has a control character", "Remove it")
+    port = mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls]
+    if not 0 < port < 65536:
+        raise check.error((*path, "port"), f"{port} is not a port", "Write 1 to 65535")
+    if bool(mail.user) != (mail.password is not None):
+        raise check.error(path, "user and password belong together", "Write both, or neither")
+    if mail.user and mail.tls == "none":
+        fix = "Write 'tls: starttls' or 'tls: implicit'"
+        raise check.error((*path, "tls"), "a password does not go out without TLS", fix)
+    password = check.one_of((*path, "password"), mail.password) if mail.password else None
+    replaced: MailSettings = msgspec.structs.replace(mail, port=port, password=password)
+    return replaced
+
+
+def _slack(check: Check, config: Config) -> SlackSettings | None:
+    slack = config.approvals.slack
+    if slack is None:
+        return None
+    path: YamlPath = ("approvals", "slack")
+    if config.console is None:
+        fix = "Add 'console:'; Slack sends clicks to <console.public_url>/slack/interactions"
+        raise check.error(path, "Slack needs the console", fix)
+    if not slack.channel:
+        raise check.error((*path, "channel"), "the value is empty", "Write a channel's id")
+    check.url((*path, "api"), slack.api)
+    people = {user: _slack_person(check, config, user, one) for user, one in slack.people.items()}
+    replaced: SlackSettings = msgspec.structs.replace(
+        slack,
+        signing_secret=check.one_of((*path, "signing_secret"), slack.signing_secret),
+        bot_token=check.one_of((*path, "bot_token"), slack.bot_token),
+        people=people,
+    )
+    return replaced
+
+
+def _slack_person(
+    check: Check, config: Config, user: str, person: SlackPersonSettings
+) -> SlackPersonSettings:
+    path: YamlPath = ("approvals", "slack", "people", user)
+    if not person.subject or "@" not in person.email:
+        fix = "They keep people from approving their own statements"
+        raise check.error(path, "subject and an e-mail address are needed", fix)
+    issuers = [one.issuer for one in config.identity.oidc]
+    if person.issuer and person.issuer not in issuers:
+        fix = "Write one of them exactly, or remove the key: then it is the first"
+        raise check.error((*path, "issuer"), "this issuer is not one of identity.oidc", fix)
+    replaced: SlackPersonSettings = msgspec.structs.replace(person, issuer=person.issuer or issuers[0])
+    return replaced
