@@ -13,6 +13,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from sallyport.operations.live import RunningGateway
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.load import PolicyFile
 from sallyport.policy.model import Policy
+from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -46,6 +48,7 @@ from sallyport.session.holding import HeldStatement
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.targets.catalog_loader import load_catalog
@@ -256,12 +259,15 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
     )
     gateway.measure = _measure
+    policies = SqlPolicyVersions(store, writer)
+    gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
+    gateway.on_policy(policy.current, STARTED)
     server = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
         if config.console is not None:
-            await _start_console(config, config.console, gateway, index, channels)
+            await _start_console(config, config.console, gateway, index, policies, channels)
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
@@ -291,7 +297,12 @@ def _public_url(config: Config) -> str:
 
 
 async def _start_console(
-    config: Config, console: Console, gateway: Gateway, index: SqlSessionIndex, channels: Channels
+    config: Config,
+    console: Console,
+    gateway: Gateway,
+    index: SqlSessionIndex,
+    policies: SqlPolicyVersions,
+    channels: Channels,
 ) -> None:
     from sallyport.web import app as web
     from sallyport.web.serve import serve as serve_console
@@ -331,6 +342,7 @@ async def _start_console(
         gateway=RunningGateway(gateway),
         approvals=gateway.approvals,
         slack=channels.slack,
+        policies=policies,
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None
@@ -379,7 +391,7 @@ async def serve_async(config: Config, ready: Callable[[str, int], None]) -> None
         loop.add_signal_handler(number, stop.set)
     async with gateway_running(config) as (gateway, (host, port)):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(signal.SIGHUP, gateway.reload_policy)
+            loop.add_signal_handler(signal.SIGHUP, gateway.reload_policy, SIGNAL)
         log.info("listening", address=f"{host}:{port}", targets=sorted(config.targets))
         ready(host, port)
         await stop.wait()

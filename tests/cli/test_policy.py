@@ -284,7 +284,7 @@ def test_explain_of_text_that_cannot_be_parsed(run: Run) -> None:
     assert "[SP1101]" in str(result.exception)
 
 
-@pytest.mark.parametrize("command", ["check", "explain", "test"])
+@pytest.mark.parametrize("command", ["check", "explain", "test", "history"])
 def test_help_has_an_example(command: str) -> None:
     result = CliRunner().invoke(build(), ["policy", command, "--help"])
     assert result.exit_code == 0

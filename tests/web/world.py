@@ -30,8 +30,10 @@ from sallyport.operations.ports import GatewayMetrics, LiveSession, MaskedColumn
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.explain import Explanation
 from sallyport.policy.load import parse_policy
+from sallyport.policy.versions import PolicyVersion
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.web.app import build
@@ -146,7 +148,7 @@ class World:
         )
         return self.approvals.ask(
             binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0,
-            mode="wait", kind="update", touches=("public.orders",),
+            mode="wait", kind="update", touches=("update public.orders",),
         )  # fmt: skip
 
 
@@ -163,10 +165,19 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
     recorder = Recorder(directory, index, interval=0.005)
     recorder.start()
     store = SqlApprovalStore(engine)
+    policies = SqlPolicyVersions(engine, writer)
+    for number, text in enumerate(
+        (POLICY, POLICY.replace("[read]", f"[read]  # {EVIL}"), POLICY + f"# {EVIL}\n")
+    ):
+        version = f"{number}123456789abcdef"
+        policies.keep(
+            PolicyVersion(version, text, f"policy.yaml{EVIL}", 1e9 + number, "the file changed", EVIL, 1e9)
+        )
     try:
         ids = _record(recorder)
         until(lambda: len(index.recent(limit=None)) == len(ids))
         until(lambda: all(row.status == "ended" for row in index.recent(limit=None)))
+        until(lambda: len(policies.recent()) == 3)
         approvals = Approvals(store, SystemClock())
         request = _ask(approvals, ids[0])
         gateway = FakeGateway(_live(ids), counters=_counters())
@@ -178,6 +189,7 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
             Sessions(recorder.directory, index),
             gateway,
             approvals,
+            policies=policies,
         )
         yield World(issuer, gateway, approvals, services, request, ids, recorder, build(services))
     finally:
@@ -199,7 +211,12 @@ def _record(recorder: Recorder) -> list[str]:
     first.reply(1, columns + b"".join(rows) + message(b"C", b"SELECT 400\0"))
     first.complete(1, "SELECT 400", 400, "", 0.012)
     first.statement(
-        2, "drop table customers", outcome="deny", rule="no-ddl", code="SP1002", relations=("public.customers",)
+        2,
+        "drop table customers",
+        outcome="deny",
+        rule="no-ddl",
+        code="SP1002",
+        relations=("public.customers",),
     )
     error = f"SERROR\0VERROR\0C42501\0M[SP1002] {EVIL}\0D{EVIL}\0H{EVIL}\0\0".encode()
     first.reply(2, message(b"E", error))
@@ -228,7 +245,7 @@ def _ask(approvals: Approvals, session: str) -> Request:
     binding = replace(BINDING, sql=sql, session=session, binds=(EVIL.encode(), None))
     request = approvals.ask(
         binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0, mode="wait",
-        kind="update", touches=("public.orders", EVIL), in_transaction=True,
+        kind="update", touches=("update public.orders", EVIL), in_transaction=True,
     )  # fmt: skip
     plan = '[{"Plan": {"Node Type": "ModifyTable", "Relation Name": "orders", "Filter": "<script>alert(1)</script>"}}]'
     return approvals.previewed(

@@ -48,15 +48,11 @@ class RunningGateway:
 
     def policy(self) -> PolicyStatus:
         current = self._gateway.policy.current
-        try:
-            text = self._gateway.policy.path.read_text("utf-8", "replace")
-        except OSError as error:
-            text = f"(the file cannot be read: {error.strerror})"
         warnings = [
             w for d in self._gateway.databases.values() if d.judge is not None for w in d.judge.warnings
         ]
         return PolicyStatus(
-            current.version, current.filename, text, tuple(warnings), self._gateway.policy_problem
+            current.version, current.filename, current.text, tuple(warnings), self._gateway.policy_problem
         )
 
     def metrics(self) -> GatewayMetrics:

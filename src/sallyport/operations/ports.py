@@ -66,7 +66,7 @@ class TargetStatus:
 
 @dataclass(frozen=True, slots=True)
 class PolicyStatus:
-    """The policy in force. ``problem``: why a newer file was not taken, "" when none waits."""
+    """The policy in force: ``text`` is what was read then, whatever the file says by now. ``problem``: why a newer file was not taken, "" when none waits."""
 
     version: str
     filename: str

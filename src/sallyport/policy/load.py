@@ -11,6 +11,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,7 +77,8 @@ def parse_policy(text: str, filename: str) -> Policy:
         pack = load_yaml(pack_text, f"pack {name}")
         parts.append(_Loader(pack, pack.convert((), raw.RawPolicy), name).policy())
     own = _Loader(document, shape, "", [p.tags for p in parts]).policy()
-    return _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
+    merged = _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
+    return replace(merged, text=text)
 
 
 def _pack_text(name: str) -> str:

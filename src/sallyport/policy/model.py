@@ -190,7 +190,7 @@ class LimitEntry:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
-    texts.
+    texts. ``text``: the file's.
 
     ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
     (``$user`` kept as it is).
@@ -206,6 +206,7 @@ class Policy:
     search_paths: frozenset[tuple[str, ...]] = frozenset()
     limits: tuple[LimitEntry, ...] = ()
     warnings: tuple[str, ...] = ()
+    text: str = ""
 
     def hash_keys(self) -> frozenset[str]:
         """Names of the secrets that ``hash`` masks need; the configuration must have each under

@@ -25,6 +25,8 @@ from sallyport.core.errors import ConfigError, RefusedError, SallyportError, ref
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.load import PolicyFile
+from sallyport.policy.model import Policy
+from sallyport.policy.versions import CHANGED
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement
 from sallyport.session.machine import Counters
@@ -87,6 +89,7 @@ class Gateway:
         self.approvals = approvals
         self.console_url = console_url
         self.measure: Measure | None = None  # makes the preview of a held statement
+        self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
         self.judging = ThreadPoolExecutor(1, thread_name_prefix="sallyport-judge")
         self.pending: set[ClientConnection] = set()
         self.stopping = False
@@ -179,8 +182,8 @@ class Gateway:
             for _, connection in list(self._sessions.values()):
                 connection.check_idle(now, seconds)
 
-    def reload_policy(self) -> None:
-        """Take a changed policy file, or say why not."""
+    def reload_policy(self, source: str = CHANGED) -> None:
+        """Take a changed policy file, or say why not. ``source``: who asked."""
         changed, problem = self.policy.reload()
         if problem is not None and problem != self._policy_problem:  # said once, not every second
             log.error("policy not reloaded; the old one stays in force", reason=problem)
@@ -188,6 +191,8 @@ class Gateway:
         if not changed:
             return
         log.info("policy reloaded", version=self.policy.current.version)
+        if self.on_policy is not None:
+            self.on_policy(self.policy.current, source)
         for database in self.databases.values():
             try:
                 database.policy_changed()

@@ -69,7 +69,7 @@ statements = Table(
     Column("relations", Text, nullable=False),
 )
 
-#: :class:`sallyport.operations.policies.PolicyVersion`: every policy that was in force, oldest first by ``id``.
+#: :class:`sallyport.policy.versions.PolicyVersion`: every policy that was in force, oldest first by ``id``.
 policy_versions = Table(
     "policy_versions",
     metadata,

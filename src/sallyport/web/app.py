@@ -85,6 +85,7 @@ def _routes() -> list[Route]:
         get("/sessions/{id}/replay/steps", page("sessions.replay", sessions.replay_steps)),
         get("/policy", page("policy.read", policy.show)),
         post("/policy/explain", action("policy.explain", policy.explain)),
+        get("/policy/versions/{id}", page("policy.read", policy.version)),
         get("/targets", page("targets.read", targets.show)),
         get("/sign-in", auth.sign_in),
         get("/sign-in/start", auth.start),

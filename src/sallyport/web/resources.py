@@ -18,12 +18,14 @@ from sallyport.audit.ports import SessionQuery, SessionRow
 from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.core.subject import Subject
 from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, grant_data, request_data
+from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
+from sallyport.policy.versions import PolicyVersion, unified
 from sallyport.web.activity import VERDICTS
 from sallyport.web.api import Call, Operation, Parameter, ProblemError, invalid, not_found
 from sallyport.web.console import FormError
-from sallyport.web.pages.policy import explanation_data
+from sallyport.web.pages.policy import explanation_data, version_id
 from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
 
 log = structlog.get_logger("sallyport.web")
@@ -244,12 +246,60 @@ class Explained(msgspec.Struct, frozen=True):
     statements: list[dict[str, Any]]
 
 
+class PolicyVersionList(msgspec.Struct, frozen=True):
+    """Newest first, without their texts."""
+
+    versions: list[dict[str, Any]]
+
+
+class ComparedVersion(msgspec.Struct, frozen=True):
+    """``against``: what it is compared with, null when there was nothing before it. ``diff``: lines that begin with ``+``, ``-``, a space
+    or ``@@``.
+    """
+
+    version: PolicyVersion
+    against: dict[str, Any] | None
+    diff: str
+
+
 class TargetList(msgspec.Struct, frozen=True):
     targets: list[TargetStatus]
 
 
 async def get_policy(call: Call) -> Any:
     return asdict(call.services.gateway.policy())
+
+
+def _versions(call: Call) -> PolicyVersions:
+    if call.services.policies is None:
+        raise not_found("Versions of the policy are not kept in this gateway.")
+    return call.services.policies
+
+
+async def list_policy_versions(call: Call) -> Any:
+    found = await run_in_threadpool(_versions(call).recent, call.number("limit", 50, 1, 500))
+    return {"versions": [_version_data(one) for one in found]}
+
+
+def _version_data(one: PolicyVersion) -> dict[str, Any]:
+    data = asdict(one)
+    del data["text"]
+    return data
+
+
+async def get_policy_version(call: Call) -> Any:
+    against = call.number("against", 0, 1, _FAR) if "against" in call.request.query_params else None
+    try:
+        one, other, lines = await run_in_threadpool(
+            compared, _versions(call), version_id(call.path("id")), against
+        )
+    except UnknownVersionError as error:
+        raise not_found(str(error)) from None
+    return {
+        "version": asdict(one),
+        "against": None if other is None else _version_data(other),
+        "diff": unified(lines),
+    }
 
 
 async def explain(call: Call) -> Any:
@@ -318,6 +368,16 @@ OPERATIONS: tuple[Operation, ...] = (
         body=DecisionBody, errors=(404, 409, 503),
     ),
     Operation("GET", "/policy", "getPolicy", "policy.read", "The policy in force.", get_policy, PolicyStatus),
+    Operation(
+        "GET", "/policy/versions", "listPolicyVersions", "policy.read", "The policies that were in force, newest first.",
+        list_policy_versions, PolicyVersionList, (_LIMIT,), errors=(404,),
+    ),
+    Operation(
+        "GET", "/policy/versions/{id}", "getPolicyVersion", "policy.read", "One of them, and what it changed.", get_policy_version,
+        ComparedVersion,
+        (Parameter("against", "Compare with the version of this id instead of the one before.", {"type": "integer", "minimum": 1, "maximum": _FAR}),),
+        errors=(404,),
+    ),
     Operation(
         "POST", "/policy/explain", "explainPolicy", "policy.explain",
         "What the policy would say to a statement. Nothing is run.", explain, Explained, body=ExplainBody,

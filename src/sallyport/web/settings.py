@@ -15,6 +15,7 @@ from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
+from sallyport.operations.policies import PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
 
@@ -58,7 +59,9 @@ class ConsoleSettings:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway."""
+    """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
+    policies None: earlier ones are not kept.
+    """
 
     settings: ConsoleSettings
     access: Access
@@ -67,4 +70,5 @@ class Services:
     gateway: LiveGateway
     approvals: Approvals | None = None
     slack: Slack | None = None
+    policies: PolicyVersions | None = None
     clock: Clock = field(default_factory=SystemClock)

@@ -1,4 +1,4 @@
-"""The policy in force, and what it would say to a statement."""
+"""The policy in force, what it would say to a statement, and what was in force before."""
 
 from __future__ import annotations
 
@@ -6,22 +6,26 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.core.subject import Subject
+from sallyport.operations.policies import UnknownVersionError, compared
 from sallyport.policy.explain import Explanation
 from sallyport.web.console import FormError, Visit
 
 _MAX_SQL = 20_000
+_VERSIONS = 50
 
 
 async def show(visit: Visit) -> Response:
-    return _page(visit)
+    return await _page(visit)
 
 
-def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
-    gateway = visit.services.gateway
+async def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
+    gateway, kept = visit.services.gateway, visit.services.policies
     defaults: dict[str, Any] = {"explained": None, "problem": "", "refusal": None, "asked": _Asked()}
     policy = gateway.policy()
     return visit.page(
@@ -30,6 +34,7 @@ def _page(visit: Visit, status: int = 200, **values: Any) -> Response:
         policy=policy,
         lines=policy.text.splitlines(),
         targets=[t.name for t in gateway.targets()],
+        versions=await run_in_threadpool(kept.recent, _VERSIONS) if kept is not None else [],
         **{**defaults, **values},
     )
 
@@ -52,10 +57,45 @@ async def explain(visit: Visit) -> Response:
             raise FormError("Write a statement.")
         found = await visit.services.gateway.explain(who, asked.target, asked.sql)
     except RefusedError as error:
-        return _page(visit, asked=asked, refusal=error.refusal)
+        return await _page(visit, asked=asked, refusal=error.refusal)
     except (FormError, ConfigError) as error:
-        return _page(visit, 422, asked=asked, problem=str(error))
-    return _page(visit, asked=asked, explained=found)
+        return await _page(visit, 422, asked=asked, problem=str(error))
+    return await _page(visit, asked=asked, explained=found)
+
+
+async def version(visit: Visit) -> Response:
+    """One version, and what it changed of the one before, or of the one that ``against`` names."""
+    kept = visit.services.policies
+    if kept is None:
+        raise HTTPException(404, "Versions of the policy are not kept in this gateway.")
+    against = visit.request.query_params.get("against", "")
+    try:
+        one, other, lines = await run_in_threadpool(
+            compared,
+            kept,
+            version_id(visit.request.path_params["id"]),
+            version_id(against) if against else None,
+        )
+    except UnknownVersionError as error:
+        raise HTTPException(404, str(error)) from None
+    return visit.page(
+        "policy-version.html",
+        version=one,
+        other=other,
+        against=bool(against),
+        diff=lines,
+        added=sum(line.kind == "added" for line in lines),
+        removed=sum(line.kind == "removed" for line in lines),
+        lines=one.text.splitlines(),
+        newest=(await run_in_threadpool(kept.recent, 1))[0],
+    )
+
+
+def version_id(text: str) -> int:
+    """The number of a version. Raises UnknownVersionError."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 12:
+        raise UnknownVersionError("Versions of the policy have numbers.")
+    return int(text)
 
 
 def subject_of(id_: str, groups: str, agent: str, claims: str) -> Subject:

@@ -1,0 +1,102 @@
+"""``sallyport policy history``: the policies that were in force, and what each changed. Reads the data directory beside a running gateway."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.policy.versions import PolicyVersion
+    from sallyport.store.policies import SqlPolicyVersions
+
+_HELP = """List the policies that were in force, newest first; with VERSION, what that one changed.
+
+Example:
+
+    sallyport policy history
+    sallyport policy history 3fa1 --against 0
+
+VERSION is a number of the list, or the beginning of a version's hash; --against compares with another than the one before, 0 with the
+newest.
+"""
+
+
+def add(commands: typer.Typer) -> None:
+    """Add ``history`` to ``policy``."""
+
+    @commands.command("history", help=_HELP)
+    def history(
+        version: Annotated[str, typer.Argument(help="What this version changed.")] = "",
+        against: Annotated[str, typer.Option(help="Compare with this version; 0 is the newest.")] = "",
+        config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
+            "sallyport.yaml"
+        ),
+        data: Annotated[
+            Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
+        ] = None,
+        limit: Annotated[int, typer.Option(min=1, help="How many.")] = 50,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    ) -> None:
+        kept = _kept(config, data)
+        if version:
+            _show(kept, version, against, as_json)
+        else:
+            _list(kept.recent(limit), as_json)
+
+
+def _kept(config: Path, data: Path | None) -> SqlPolicyVersions:
+    from sallyport.config import load_config
+    from sallyport.store.database import open_readonly
+    from sallyport.store.policies import SqlPolicyVersions
+
+    return SqlPolicyVersions(open_readonly(data or load_config(config).data_directory))
+
+
+def _list(found: list[PolicyVersion], as_json: bool) -> None:
+    from sallyport.audit.display import inert
+    from sallyport.cli.sessionview import moment
+
+    if as_json:
+        listed = [{name: value for name, value in asdict(one).items() if name != "text"} for one in found]
+        typer.echo(json.dumps(listed, indent=1))
+        return
+    for one in found:
+        owner = f", owned by {inert(one.owner)}" if one.owner else ""
+        typer.echo(
+            f"{one.id:>5}  {one.version}  {moment(one.loaded)}  {inert(one.source)}: {inert(one.filename)}{owner}"
+        )
+    if not found:
+        typer.echo("No policy was kept yet.")
+
+
+def _show(kept: SqlPolicyVersions, version: str, against: str, as_json: bool) -> None:
+    from sallyport.audit.display import inert
+    from sallyport.operations.policies import compared
+    from sallyport.policy.versions import unified
+
+    one, other, lines = compared(kept, _find(kept, version), _find(kept, against) if against else None)
+    if as_json:
+        typer.echo(
+            json.dumps({"version": one.id, "against": other and other.id, "diff": unified(lines)}, indent=1)
+        )
+        return
+    typer.echo(f"--- {f'{other.id} {other.version}' if other is not None else 'nothing before it'}")
+    typer.echo(f"+++ {one.id} {one.version}")
+    typer.echo(inert(unified(lines), newlines=True), nl=False)
+
+
+def _find(kept: SqlPolicyVersions, text: str) -> int:
+    """The number of a version. Raises SallyportError."""
+    known = kept.recent(1000)
+    if text == "0" and known:
+        return known[0].id
+    for one in known:
+        if text == str(one.id) or (len(text) >= 4 and one.version.startswith(text)):
+            return one.id
+    raise SallyportError(f"no version {text!r} of the policy was kept; 'sallyport policy history' lists them")
