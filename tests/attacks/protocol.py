@@ -494,6 +494,36 @@ def unsolicited_reads_of_a_closed_half(connect: Connect) -> bytes:
     return client.drain(1.0)
 
 
+@sequence
+def execute_portal_across_search_path(connect: Connect) -> bytes:
+    """Rows that EXECUTE computed under one search_path, read on after the text means other, unmasked columns."""
+    client = connect()
+    kept = ask(client, f.query(b"SET search_path = app, public"))
+    kept += ask(client, f.query(b"PREPARE q AS SELECT note || '' FROM orders ORDER BY id"))
+    kept += ask(client, f.query(b"BEGIN"))
+    kept += ask(client, f.parse(b"", b"EXECUTE q") + f.bind(b"p", b"") + f.execute(b"p", 1) + f.sync())
+    kept += ask(client, f.query(b"SET LOCAL search_path = public"))
+    kept += ask(client, f.execute(b"p", 1) + f.sync())
+    kept += ask(client, f.query(b"ROLLBACK"))
+    client.close()
+    return kept
+
+
+@sequence
+def cursor_over_a_function_across_search_path(connect: Connect) -> bytes:
+    """A function's text means what search_path says when its rows are fetched."""
+    client = connect()
+    kept = ask(client, f.query(b"BEGIN"))
+    kept += ask(
+        client, f.query(b"DECLARE c CURSOR FOR SELECT id, f_note(id) IS NULL FROM people ORDER BY id")
+    )
+    kept += ask(client, f.query(b"SET search_path = app, public"))
+    kept += ask(client, f.query(b"FETCH 2 FROM c"))
+    kept += ask(client, f.query(b"ROLLBACK"))
+    client.close()
+    return kept
+
+
 def garbage(seeds: int) -> Iterator[tuple[str, Sequence]]:
     """Real messages with bytes changed at random, the same in every world."""
     import random

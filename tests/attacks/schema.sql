@@ -180,6 +180,36 @@ CREATE FUNCTION f_div(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELEC
 
 CREATE TABLE hidden.secrets (id int PRIMARY KEY, value text);
 
+-- functions in SQL, which are read like views
+CREATE FUNCTION f_note(wanted int) RETURNS text LANGUAGE sql STABLE AS 'SELECT note FROM orders WHERE id = wanted';
+CREATE FUNCTION f_name(wanted int, prefix text DEFAULT 'Mx ') RETURNS text LANGUAGE sql STABLE AS
+  'SELECT prefix || name FROM public.people WHERE id = wanted';
+CREATE FUNCTION f_email(wanted int, prefix text DEFAULT 'to ') RETURNS text LANGUAGE sql STABLE AS
+  'SELECT prefix || email FROM public.people WHERE id = wanted';
+CREATE FUNCTION f_joined(glue text, VARIADIC parts text[]) RETURNS text LANGUAGE sql IMMUTABLE AS
+  'SELECT array_to_string(parts, glue)';
+CREATE FUNCTION f_first(list anyarray) RETURNS anyelement LANGUAGE sql IMMUTABLE AS 'SELECT list[1]';
+CREATE FUNCTION f_either(one anycompatible, other anycompatible) RETURNS anycompatible LANGUAGE sql IMMUTABLE AS
+  'SELECT coalesce(one, other)';
+CREATE FUNCTION f_half(value int) RETURNS int LANGUAGE sql STRICT IMMUTABLE AS 'SELECT 10 / value';
+CREATE FUNCTION f_dir(town text) RETURNS TABLE (key int, label text) LANGUAGE sql STABLE
+  BEGIN ATOMIC SELECT id, name FROM people WHERE city = town; END;
+CREATE FUNCTION f_rich(above int) RETURNS TABLE (key int, label text) LANGUAGE sql STABLE
+  BEGIN ATOMIC SELECT id, name FROM people WHERE salary > above; END;
+CREATE FUNCTION f_owned(wanted int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+  BEGIN ATOMIC SELECT upper(ssn) FROM people WHERE id = wanted; END;
+CREATE FUNCTION f_owned_name(wanted int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  AS 'SELECT name FROM public.people WHERE id = wanted';
+CREATE FUNCTION f_owned_hidden() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+  BEGIN ATOMIC SELECT max(value) FROM hidden.secrets; END;
+CREATE FUNCTION f_app_note(wanted int) RETURNS text LANGUAGE sql STABLE SET search_path = app AS 'SELECT note FROM orders WHERE id = wanted';
+CREATE FUNCTION f_deep(wanted int) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.f_email(wanted, public.f_name(wanted))';
+CREATE FUNCTION f_steals() RETURNS text LANGUAGE sql AS
+  'UPDATE public.notes SET body = (SELECT max(ssn) FROM public.people) RETURNING body';
+CREATE FUNCTION f_default_ssn(shown text DEFAULT f_ssn(1)) RETURNS text LANGUAGE sql AS 'SELECT shown';
+CREATE VIEW v_followed AS SELECT id, f_email(id) AS contact, f_name(prefix => 'Dr ', wanted => id) AS called FROM people;
+CREATE VIEW v_rich AS SELECT key FROM f_rich(500000000);
+
 CREATE SERVER loopback FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '1', dbname 'nowhere');
 CREATE USER MAPPING FOR {role} SERVER loopback OPTIONS (user 'nobody', password 'canary-password-of-the-mapping');
 CREATE FOREIGN TABLE ft_people (id int, ssn text) SERVER loopback OPTIONS (schema_name 'public', table_name 'people');

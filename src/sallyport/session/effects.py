@@ -37,6 +37,13 @@ MOVED_MEANWHILE = refuse(
     "Bind and execute it again.",
 )
 
+PATH_MOVED = refuse(
+    "SP1302",
+    "search_path changed while this cursor or portal was open",
+    "Functions in SQL that it calls look their names up when rows are fetched, so they would mean something else now.",
+    "Set search_path back, or open it again.",
+)
+
 
 @dataclass(slots=True, eq=False)
 class Assumed:
@@ -156,6 +163,9 @@ def current_portal_verdict(session: Session, portal: Portal) -> Verdict | Refusa
         return current
     if current is None or portal.verdict is None or current.facts.columns != portal.verdict.facts.columns:
         return MOVED_MEANWHILE
+    late = current.facts.late_names or portal.verdict.facts.late_names
+    if late and portal.view.context.search_path != session.view.context.search_path:
+        return PATH_MOVED  # its tables are those of the old path, what its functions still read those of the new one
     return current
 
 

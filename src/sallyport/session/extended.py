@@ -185,7 +185,7 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     moves = verdict is not None and (verdict.changes_search_path or verdict.changes_settings)
     if refusal is None and verdict is not None and (verdict.effects or moves):
         refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)
-        if refusal is None and not _runs_on(portal, assumed):
+        if refusal is None and not _runs_on(session, portal, assumed):
             refusal = effects.MOVED_MEANWHILE
     if refusal is not None:
         return _refuse_execute(session, portal.prepared.script, verdict, refusal, portal)
@@ -207,14 +207,17 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     return None
 
 
-def _runs_on(portal: Portal, assumed: dict[int, effects.Assumed]) -> bool:
-    """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means later (PORTAL_UTIL_SELECT)."""
+def _runs_on(session: Session, portal: Portal, assumed: dict[int, effects.Assumed]) -> bool:
+    """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means later (PORTAL_UTIL_SELECT), and
+    whatever names in that text mean later.
+    """
     found = assumed.get(0)
     if found is None or found.rows is None:
         return True
+    meant = (session.search_path, found.rows.facts.columns)
     if portal.ran is None:
-        portal.ran = found.value
-    return same(portal.ran, found.value)
+        portal.ran, portal.ran_as = found.value, meant
+    return same(portal.ran, found.value) and portal.ran_as == meant
 
 
 def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Refusal:

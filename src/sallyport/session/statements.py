@@ -52,6 +52,7 @@ class Portal:
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
     ran: object = None  # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
+    ran_as: object = None  # the search_path and the columns that its text meant then
     identity: object = field(default_factory=object)  # what stays when it is judged again
 
 

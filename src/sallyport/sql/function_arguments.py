@@ -141,6 +141,6 @@ def _family(
         for value in given:
             if value.type != UNKNOWN_TYPE:
                 found.add(types.element(value.type) if array else value.type)
-    if not found and compatible:
-        return TEXT
+    if compatible:
+        return types.common(list(found)) if found else TEXT
     return found.pop() if len(found) == 1 else 0

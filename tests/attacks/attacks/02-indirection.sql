@@ -123,3 +123,38 @@ EXPLAIN SELECT count(*) FROM by_secret WHERE secret = 5
 [residual row policy] SELECT label FROM judged
 SELECT count(*) FROM vault
 UPDATE vault SET label = 'x' WHERE secret > 'm'
+--: Functions in SQL
+SELECT f_email(1)
+SELECT f_email(wanted => 1), f_email(1, prefix => 'x')
+SELECT f_email(id) FROM people ORDER BY id
+SELECT id FROM people WHERE f_email(id) > 'm'
+SELECT id FROM people ORDER BY f_email(id)
+SELECT f_joined('-', name, ssn) FROM people
+SELECT f_joined('-', VARIADIC ARRAY[ssn, phone]) FROM people
+SELECT f_joined(ssn, VARIADIC parts => ARRAY['a', 'b']) FROM people
+SELECT f_first(tags), f_first(ARRAY[salary]), f_either(name, ssn), f_either(NULL, salary) FROM people
+SELECT (f_first(ARRAY[p])).ssn FROM people p
+SELECT f_half(salary) FROM people
+SELECT f_half(nullif(salary, {people.salary})) FROM people
+SELECT count(f_half(CASE WHEN ssn > 'm' THEN 0 ELSE 1 END)) FROM people
+SELECT * FROM f_rich(500000000)
+SELECT count(*) FROM f_rich({people.salary})
+SELECT key FROM v_rich
+SELECT f_owned(1), f_owned(id) FROM people
+SELECT name FROM people WHERE f_owned(id) LIKE 'A%'
+SELECT f_owned_hidden()
+SELECT f_app_note(1)
+SELECT f_app_note(id) FROM people WHERE f_app_note(id) > 'm'
+SELECT f_deep(1)
+SELECT f_steals() ;; SELECT body FROM notes
+SELECT f_default_ssn(), f_default_ssn('x')
+SELECT contact, called FROM v_followed
+SELECT * FROM v_followed
+SELECT called FROM v_followed WHERE contact > 'm'
+SELECT upper(contact) FROM v_followed
+SET search_path = app, public ;; SELECT f_note(1)
+SET search_path = app, public ;; SELECT f_note(id) || '' FROM people
+PREPARE q AS SELECT f_note(id) || '' FROM people ORDER BY id ;; EXECUTE q ;; SET search_path = app, public ;; EXECUTE q
+SET search_path = app, public ;; PREPARE q AS SELECT f_note(id) || '' FROM people ORDER BY id ;; RESET search_path ;; EXECUTE q
+SELECT set_config('search_path', 'app, public', false), f_note(1)
+BEGIN ;; DECLARE c CURSOR FOR SELECT f_note(id) || '' FROM people ORDER BY id ;; SET search_path = app, public ;; FETCH ALL FROM c

@@ -172,3 +172,18 @@ SELECT p.name, order_total(p.id) FROM people p ORDER BY p.id
 SELECT * FROM v_public ORDER BY id
 SELECT name FROM v_people ORDER BY id
 SELECT n.title, p.name FROM notes n LEFT JOIN v_public p ON p.id = n.id ORDER BY n.id
+--: Functions in SQL
+SELECT f_name(1), f_name(1, 'Dr '), f_name(prefix => 'Dr ', wanted => 2), f_name(wanted => 2)
+SELECT id, f_name(id) FROM people ORDER BY id
+SELECT f_joined('-', 'a', 'b'), f_joined('-', VARIADIC ARRAY[name, city]) FROM people
+SELECT f_first(ARRAY[1, 2]), f_first(ARRAY[name]), f_either(1, 2.5), f_either(NULL, name) FROM people
+SELECT f_half(age) FROM people WHERE age > 0
+SELECT key, label FROM f_dir('Oslo') ORDER BY key
+SELECT d.label FROM people p, f_dir(p.city) d WHERE p.id = d.key
+SELECT (f_dir('Oslo')).label
+SELECT f_owned_name(1), f_note(1)
+SELECT called FROM v_followed ORDER BY id
+PREPARE q AS SELECT f_note(id) FROM people ORDER BY id ;; EXECUTE q ;; EXECUTE q
+BEGIN ;; DECLARE c CURSOR FOR SELECT f_note(id) FROM people ORDER BY id ;; FETCH 2 FROM c ;; FETCH 2 FROM c ;; COMMIT
+[masked m] SELECT f_email(1) AS m
+[masked contact] SELECT id, contact, called FROM v_followed
