@@ -292,6 +292,25 @@ class RecordingReader:
             raw = self._unpack(payload, flags, raw_length)
             yield Block(offset, sequence, events, first, previous, hash_, raw)
 
+    def starts(self) -> Iterator[int]:
+        """Where every complete block begins, in file order; only their headers are read."""
+        fd, offset = self._file.fileno(), self._file.tell()
+        size = os.fstat(fd).st_size
+        while offset + _BLOCK_HEAD.size <= size:
+            magic, _, _, _, _, raw_length, stored, _ = _BLOCK_HEAD.unpack(
+                os.pread(fd, _BLOCK_HEAD.size, offset)
+            )
+            following = offset + _BLOCK_HEAD.size + stored + _HASH
+            if magic != BLOCK_MAGIC or raw_length > MAX_RAW or stored > raw_length or following > size:
+                return
+            yield offset
+            offset = following
+
+    def blocks_from(self, offset: int) -> Iterator[Block]:
+        """As :meth:`blocks`, from one of :meth:`starts` on."""
+        self._file.seek(offset)
+        return self.blocks()
+
     def _unpack(self, payload: bytes, flags: int, raw_length: int) -> bytes | None:
         if not flags & _COMPRESSED:
             return payload if len(payload) == raw_length else None

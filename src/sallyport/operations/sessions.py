@@ -9,7 +9,7 @@ is printed here.
 from __future__ import annotations
 
 import difflib
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,6 +20,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError, find_recordings
 from sallyport.audit.ports import SessionQuery, SessionRow, StatementText
 from sallyport.audit.replay import Step, steps
+from sallyport.audit.tail import last_events
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
 from sallyport.core.errors import SallyportError
 from sallyport.operations.searching import Found, search
@@ -179,6 +180,12 @@ class Sessions:
         row = self.find(session_id)
         return _lines(read_events(self._path(row), row.id, on_problem))
 
+    def latest(self, session_id: str, count: int) -> list[StatementLine]:
+        """The last ``count`` statements of a session, newest first; what is before them is not read. Raises RecordingError."""
+        row = self.find(session_id)
+        began, events = last_events(self._path(row), row.id, count)
+        return list(deque(_lines(events, began), maxlen=count))[::-1]
+
     def replay(self, session_id: str, on_problem: Callable[[Problem], None] | None = None) -> Iterator[Step]:
         """What the agent saw. Raises RecordingError."""
         row = self.find(session_id)
@@ -288,10 +295,12 @@ class _Unindexed:
         return {}
 
 
-def _lines(events: Iterator[ev.Event]) -> Iterator[StatementLine]:
-    """Statements leave in the order they came in, each once its end is known (or too many wait)."""
+def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[StatementLine]:
+    """Statements leave in the order they came in, each once its end is known (or too many wait).
+
+    ``began``: None when the first event is the login.
+    """
     waiting: OrderedDict[int, StatementLine] = OrderedDict()
-    began: float | None = None
     for event in events:
         began = event.at if began is None else began
         if isinstance(event, ev.Statement):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from itertools import islice
 from typing import Any
 
 from sse_starlette.sse import EventSourceResponse
@@ -25,7 +24,7 @@ from sallyport.web.console import FormError, Visit
 _REFRESH_SECONDS = 1.0
 _MAX_STREAMS = 8
 _RECENT = 25
-_SESSION_SO_FAR = 200
+_SESSION_SO_FAR = 50
 
 
 def operations(visit: Visit) -> ApprovalOperations:
@@ -118,9 +117,9 @@ def _plan(request: Request) -> str:
 
 
 def _so_far(visit: Visit, session: str) -> tuple[list[StatementLine], str]:
-    """What the session did first, bounded; why there is nothing, when there is nothing."""
+    """What the session did last, newest first; why there is nothing, when there is nothing."""
     try:
-        return list(islice(visit.sessions.statements(session), _SESSION_SO_FAR)), ""
+        return visit.sessions.latest(session, _SESSION_SO_FAR), ""
     except (UnknownSessionError, RecordingError) as error:
         return [], str(error)
 

@@ -1,0 +1,70 @@
+"""The end of a recording, without reading what is before it.
+
+What a reviewer wants to see of a session is what it did last. Blocks are found by their headers and read from the last one backwards,
+each checked by its own hash; that the chain before them is whole is :func:`sallyport.audit.verify.verify`'s business.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sallyport.audit import events as ev
+from sallyport.audit.archive import Block, RecordingError, RecordingReader
+from sallyport.audit.chain import genesis
+
+#: Bytes of blocks that are read at most, before compression.
+MOST: Final = 64 << 20
+
+
+def last_events(
+    path: Path, session_id: str, statements: int, most: int = MOST
+) -> tuple[float, Iterator[ev.Event]]:
+    """When the session began (the clock of its events), and the events from about the ``statements``-th statement from the end on.
+
+    There may be more statements than that, or fewer when they are spread over more than ``most`` bytes. Raises RecordingError.
+    """
+    with RecordingReader(path) as reader:
+        if reader.genesis != genesis(session_id):
+            raise RecordingError(f"{path} does not belong to session {session_id!r}")
+        starts = array("Q", reader.starts())
+        if not starts:
+            return 0.0, iter(())
+        began = next(_events(_block(reader, starts[0]))).at
+        held: list[list[ev.Event]] = []
+        found = weight = 0
+        for offset in reversed(starts):
+            block = _block(reader, offset)
+            events = list(_events(block))
+            held.append(events)
+            found += sum(isinstance(event, ev.Statement) for event in events)
+            weight += len(block.raw or b"")
+            if found >= statements or weight >= most:
+                break
+    return began, (event for events in reversed(held) for event in events)
+
+
+def _block(reader: RecordingReader, offset: int) -> Block:
+    block = next(reader.blocks_from(offset), None)
+    if block is None or block.computed_hash() != block.hash:
+        raise RecordingError(
+            f"the recording {reader.path} is damaged at byte {offset}; see 'sallyport audit verify'"
+        )
+    return block
+
+
+def _events(block: Block) -> Iterator[ev.Event]:
+    """Without what a page of statements does not show: replies would take memory for nothing."""
+    try:
+        for raw in ev.split_batch(block.body):
+            for event in ev.spelled_out(ev.decode_event(raw)):
+                if not isinstance(event, ev.Reply | ev.CopyIn):
+                    yield event
+    except msgspec.DecodeError:
+        raise RecordingError(
+            "the recording holds an event that this version of Sallyport does not know"
+        ) from None
