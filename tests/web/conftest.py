@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support.browser import chromium_running
 from tests.web.helpers import Browser
+from tests.web.real import People, Real, real_house
 from tests.web.world import World, world
 
 
@@ -35,3 +38,25 @@ def browser(place: World, client: TestClient) -> Callable[[str], Browser]:
         return Browser(client).sign_in(role)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser. Not for the whole session: while it runs, this thread has an event loop that runs."""
+    with chromium_running() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="session")
+def real() -> Iterator[Real]:
+    """Everything real, for browsers: see tests/web/real.py."""
+    with real_house() as house:
+        yield house
+
+
+@pytest.fixture
+def people(chromium: Any, real: Real) -> Iterator[People]:
+    """``people("dana")``: a browser window of Dana, signed in; whatever goes wrong in it fails the test."""
+    made = People(chromium, real)
+    yield made
+    made.watched.close()

@@ -5,28 +5,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sallyport.demo.issuer import DevIssuer
+from tests.support.browser import DESKTOP, PHONE, Watched, shoot
 from tests.web.running import running
 from tests.web.world import World
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine (Debian: apt-get install chromium)"
-)
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-SHOTS = os.environ.get("SALLYPORT_SHOTS", "")
 PAGES = {
     "overview": "/",
     "approvals": "/approvals",
@@ -44,34 +33,18 @@ def console(tmp_path_factory: pytest.TempPathFactory, issuer: DevIssuer) -> Iter
         yield place
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-Open = Callable[..., "playwright.Page"]
+Open = Callable[..., Any]
 
 
 @pytest.fixture
-def open_page(console: tuple[World, str], chromium: playwright.Browser) -> Iterator[Open]:
+def open_page(console: tuple[World, str], chromium: Any) -> Iterator[Open]:
     """``open_page("Dana")``: signed in as Dana; whatever goes wrong in the browser fails the test."""
     world, url = console
     world.forget_sign_ins()
-    contexts: list[playwright.BrowserContext] = []
-    problems: list[str] = []
+    browsers = Watched(chromium, url)
 
-    def make(person: str = "", **options: object) -> playwright.Page:
-        context = chromium.new_context(base_url=url, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(8000)
-        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: problems.append(f"a dialog opened: {dialog.message}"))
-        page.on("request", lambda asked: _local(asked.url, problems))
+    def make(person: str = "", **options: object) -> Any:
+        page = browsers.page(**options)
         if person:
             page.goto("/")
             page.get_by_role("link", name="Sign in").click()
@@ -80,30 +53,15 @@ def open_page(console: tuple[World, str], chromium: playwright.Browser) -> Itera
         return page
 
     yield make
-    for context in contexts:
-        context.close()
-    # What a test asks for on purpose (an error page) shows as a failed load.
-    left = [one for one in problems if "Failed to load resource" not in one]
-    assert left == []
-
-
-def _local(url: str, problems: list[str]) -> None:
-    if not re.match(r"(http://127\.0\.0\.1:|data:|about:)", url):
-        problems.append(f"a request left the machine: {url}")
-
-
-def shoot(page: playwright.Page, name: str) -> None:
-    if SHOTS:
-        Path(SHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=f"{SHOTS}/{name}.png", full_page=False)
+    browsers.close()
 
 
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("light", {"viewport": {"width": 1280, "height": 860}}),
-        ("dark", {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"}),
-        ("phone", {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}),
+        ("light", DESKTOP),
+        ("dark", {**DESKTOP, "color_scheme": "dark"}),
+        ("phone", PHONE),
     ],
 )
 def test_every_page(

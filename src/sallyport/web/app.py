@@ -143,7 +143,12 @@ def _error(
         return api.ProblemError(status, title, text, headers).response()
     console = console_of(request)
     signin = console.sign_in_of(request, touch=False)
-    values = {"title": title, "text": text, "status": status, "signed_in": signin is not None}
+    # Somebody without a role has no other page to sign out on.
+    who = (signin.subject.email or signin.subject.id) if signin is not None else ""
+    values = {
+        "title": title, "text": text, "status": status, "path": request.url.path,
+        "who": who, "csrf": signin.csrf if signin is not None else "",
+    }  # fmt: skip
     return HTMLResponse(console.render("error.html", values), status, headers)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from sallyport.approvals.problems import DecisionError
 from sallyport.approvals.states import Request, Status
 from sallyport.audit.archive import RecordingError
-from sallyport.core.errors import RefusedError
+from sallyport.core.errors import Refusal, RefusedError
 from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, request_data
 from sallyport.operations.sessions import StatementLine, UnknownSessionError
 from sallyport.web.console import FormError, Visit
@@ -141,11 +141,15 @@ async def decide(visit: Visit) -> Response:
     except FormError as error:
         return await _detail(visit, str(error), 422)
     except DecisionError as error:
-        text = f"{error.refusal.message} {error.refusal.hint}"
-        return await _detail(visit, text, HTTP_STATUS[error.problem])
+        return await _detail(visit, _sentences(error.refusal), HTTP_STATUS[error.problem])
     except RefusedError as error:
-        return await _detail(visit, f"{error.refusal.message} {error.refusal.hint}", 503)
+        return await _detail(visit, _sentences(error.refusal), 503)
     return RedirectResponse(f"/approvals/{id_}", 303)
+
+
+def _sentences(refusal: Refusal) -> str:
+    """Message and hint, for people: the message has no full stop of its own, as PostgreSQL's have none."""
+    return ". ".join(part.rstrip(".") for part in (str(refusal.message), refusal.hint) if part) + "."
 
 
 def _decide(visit: Visit, ops: ApprovalOperations, id_: str) -> None:
