@@ -7,6 +7,7 @@ import pytest
 
 from sallyport.sql import functions, relations
 from sallyport.sql.catalog import CatalogSnapshot, Function
+from sallyport.sql.extract import analyze
 from sallyport.sql.functions import (
     FIRST_USER_OID,
     classify,
@@ -17,6 +18,7 @@ from sallyport.sql.functions import (
 )
 from sallyport.sql.relations import SYSTEM_SCHEMAS, classify_relation
 from tests.sql.hostile_values import POLYMORPHIC, VALUES, sql_type, table_of
+from tests.sql.rendering import CONTEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 
@@ -315,3 +317,20 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
         assert hidden not in columns
         assert shown in columns
     assert not classify_relation(catalog.relation_by_name["public", "customers"]).readable
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("select pg_sleep(1)", "statement_timeout"),
+        ("select pg_sleep_for('1 s')", "lock_timeout"),
+        ("select pg_read_file('x')", "COPY"),
+        ("select query_to_xml('select 1', true, true, '')", "statement of its own"),
+        ("select lo_get(1)", "plain expression"),
+    ],
+)
+def test_refused_functions_come_with_what_to_do_instead(
+    sql: str, word: str, catalog: CatalogSnapshot
+) -> None:
+    (facts,) = analyze(sql.encode(), catalog, CONTEXT)
+    assert word in facts.unknowns[0].hint

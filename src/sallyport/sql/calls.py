@@ -39,6 +39,14 @@ EQUALS = ("=",)
 _TRUNCATED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT})
 #: A parameter cast to one of these is the text that the client sends.
 _TEXTS = frozenset({TEXT, VARCHAR, NAME})
+#: What to do instead, by what a function does (sallyport.sql.functions).
+_HINTS = {
+    "sleeps": "Wait in the client, between statements. To bound how long a statement may take, SET statement_timeout; "
+    "to bound how long it may wait for locks, SET lock_timeout.",
+    "runs SQL text or reads relations that are named at run time": "Send the SQL text as a statement of its own.",
+    "sends data elsewhere": "Select the data and send it from the client.",
+    "reads the server's files or tells where they are": "Use COPY ... FROM STDIN or TO STDOUT.",
+}
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
@@ -51,7 +59,7 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
         a.unknown(
             "SP1103",
             f"allow {what}: it {found.reason}",
-            "Use a plain expression over columns instead.",
+            _HINTS.get(found.reason, "Use a plain expression over columns instead."),
             at,
         )
     for function in found.users:
