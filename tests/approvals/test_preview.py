@@ -167,7 +167,7 @@ def test_schema_changes_name_locks_and_dependants(preview, any_postgres: Server)
     [
         ("DELETE FROM orders WHERE CURRENT OF c", "cursor"),
         ("WITH w AS (DELETE FROM a RETURNING id) DELETE FROM orders WHERE id IN (SELECT id FROM w)", "changes data"),
-        ("MERGE INTO a USING b ON a.x = b.x WHEN MATCHED THEN DELETE", "MERGE"),
+        ("MERGE INTO a USING (WITH w AS (DELETE FROM c RETURNING x) SELECT x FROM w) b ON a.x = b.x WHEN MATCHED THEN DELETE", "changes data"),
         ("UPDATE a SET x = 1; UPDATE b SET x = 1", "one statement"),
         ("UPDATE other.s.t SET x = 1", "cannot be named"),
         ("nonsense", "syntax error"),
@@ -176,3 +176,72 @@ def test_schema_changes_name_locks_and_dependants(preview, any_postgres: Server)
 def test_what_cannot_be_counted_is_said(sql: str, why: str) -> None:
     count = count_of(sql)
     assert count.sql == "" and why in count.why
+
+
+MERGES = [
+    "MERGE INTO products p USING (SELECT id FROM products WHERE id < 5) s ON p.id = s.id WHEN MATCHED THEN UPDATE SET name = 'x'",
+    "MERGE INTO products AS p USING (VALUES (1), (2), (900001), (900002)) AS s (id) ON p.id = s.id AND (true OR 'when' = 'then') -- on\n"
+    "WHEN MATCHED AND p.id = 1 AND s.id > 0 THEN DELETE WHEN MATCHED THEN DO NOTHING"
+    " WHEN NOT MATCHED AND s.id > 900001 THEN INSERT (id, name, sku, price) VALUES (s.id, 'n', 'c', 1)",
+    "WITH w AS (SELECT id FROM products WHERE id IN (1, 2, 3)) MERGE INTO ONLY products USING w ON w.id = products.id"
+    " WHEN MATCHED AND CASE WHEN products.id = 2 THEN true ELSE false END THEN UPDATE SET name = CASE WHEN true THEN 'y' END",
+    "MERGE INTO products p USING (SELECT a.id FROM products a JOIN products b ON (a.id = b.id) WHERE a.id < 4) s ON (p.id = s.id)"
+    " WHEN MATCHED THEN DELETE",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", MERGES)
+def test_merges_are_counted_by_action(preview, any_postgres: Server, sql: str) -> None:  # type: ignore[no-untyped-def]
+    found = preview(sql)
+    assert found.problems == ()
+    with psycopg.connect(any_postgres.superuser_dsn) as connection:
+        connection.execute("SET session_replication_role = replica")
+        try:
+            ran = connection.execute(sql).rowcount  # type: ignore[call-overload]
+        except psycopg.Error as error:
+            pytest.fail(f"it does not run at all: {error}")
+        connection.rollback()
+    assert found.rows == ran
+    assert sum(int(line.split()[1]) for line in found.actions) == ran
+
+
+def test_merges_say_what_happens(preview) -> None:  # type: ignore[no-untyped-def]
+    assert preview(MERGES[1]).actions == ("delete 1", "insert 1")
+
+
+def test_rows_that_the_source_lacks(any_postgres: Server, preview) -> None:  # type: ignore[no-untyped-def]
+    if any_postgres.version < "17":
+        pytest.skip("WHEN NOT MATCHED BY SOURCE came with PostgreSQL 17")
+    total = one(any_postgres.superuser_dsn, "SELECT count(*) FROM products")
+    sql = "MERGE INTO products p USING (VALUES (1), (2)) s (id) ON p.id = s.id WHEN NOT MATCHED BY SOURCE AND p.id > 3 THEN DELETE"
+    assert preview(sql).actions == (f"delete {total - 3}",)
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("INSERT INTO products (id, name, sku, price) VALUES (90001, 'a', 'b', 1), (90002, 'a', 'c', 2)", 2),
+        ("INSERT INTO products (id, name, sku, price) SELECT id + 90000, name, sku, price FROM products WHERE id < 4", 3),
+        ("WITH w AS (SELECT * FROM products WHERE id = 1) INSERT INTO products (id, name, sku, price)"
+         " (SELECT 90000, name, sku, price FROM w) RETURNING id", 1),
+        ("INSERT INTO products (id, name, sku, price) SELECT 90001, 'select', 'on conflict', 1 LIMIT 0", 0),
+    ],
+)  # fmt: skip
+def test_inserts_are_counted(preview, sql: str, rows: int) -> None:  # type: ignore[no-untyped-def]
+    found = preview(sql)
+    assert (found.rows, found.problems) == (rows, ())
+
+
+def test_conflicts_are_said(preview) -> None:  # type: ignore[no-untyped-def]
+    sql = "INSERT INTO products (id, name, sku, price) SELECT id, name, sku, price FROM products ON CONFLICT DO NOTHING"
+    found = preview(sql)
+    assert found.rows > 0 and found.problems == ("rows that conflict with others are counted as well",)
+
+
+def test_half_a_parenthesis_fits_nowhere() -> None:
+    """Source and condition are put together in another order than in the statement: each must be whole."""
+    sql = (
+        "MERGE INTO t USING (SELECT * FROM b WHERE x IN (SELECT 1 FROM z JOIN y ON true)) s ON t.id = s.id "
+        "WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (1)"
+    )
+    assert 'NOT EXISTS (SELECT 1 FROM "t"\nWHERE ( t.id = s.id \n))' in count_of(sql).sql

@@ -16,10 +16,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sallyport.approvals.problems import DecisionError
+from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Preview, Status
 from sallyport.cli.approvals import register
 from sallyport.operations.access import Access, ForbiddenError
-from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, request_data
+from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, request_data, sample_data
 from tests.approvals.helpers import AGENT, BINDING, DANA, MALLORY, House
 
 PEOPLE = {"dana": DANA, "mallory": MALLORY, "agent": replace(AGENT, groups=frozenset({"dba"}))}
@@ -42,6 +43,9 @@ class Rest:
             if words == [""]:
                 found = ops.list(who, pending="status=pending" in query)
                 return 200, {"approvals": [request_data(one, whole=False) for one in found]}
+            if words[1:] == ["sample"]:
+                rows = (("7", None), ("8", "\x1b[31m\nred"))
+                return 200, sample_data(Sample(("id", "note"), rows, ("note",)))
             if method == "GET":
                 return 200, request_data(ops.show(who, words[0]))
             if body.get("minutes"):
@@ -108,6 +112,7 @@ def test_list_show_approve(rest: Rest) -> None:
     assert request.id in line and "alice@example.com through claude-code" in line and "left" in line
     shown = run(rest, "show", request.id).output
     assert "Rows it would touch: 3" in shown and "$1 = " in shown and "dba must approve" in shown
+    assert "Some of the rows, as policy shows them to you (masked: note):\n  id=7, note=NULL\n" in shown
     assert "\x1b" not in shown and "\u202e" not in shown and "UPDATE t\nSET" in shown
     assert "approved by dana@example.com" in run(rest, "approve", request.id, "--reason", "ok").output
     found = rest.house.service.get(request.id)

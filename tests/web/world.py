@@ -13,6 +13,7 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 
+from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview, Request
 from sallyport.audit.recorder import Recorder
@@ -119,6 +120,9 @@ class FakeGateway:
         if target != "shop":
             raise ConfigError(f"there is no target {target!r}; there is: shop")
         return explanations(self.judge, subject, sql)
+
+    async def sample(self, subject: Subject, request: Request) -> Sample:
+        return Sample(("id", EVIL), (("7", EVIL), ("8", None)), (EVIL,))
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """What a held statement would do, measured for its reviewer. The statement itself is never run.
 
 :func:`measure` asks over the gateway's own connection, as the role the statement would run as: PostgreSQL's plan (EXPLAIN without ANALYZE);
-the exact number of rows for UPDATE, DELETE and TRUNCATE; locks and dependants for schema changes. No row is shown: a sample would have to
-be masked for each reviewer, and is left out rather than leaked.
+the exact number of rows for INSERT, UPDATE, DELETE, MERGE (by action) and TRUNCATE; locks and dependants for schema changes. Rows are not in it:
+each reviewer may see others (:mod:`sallyport.approvals.sampling`), and nothing of them is stored.
 
 Every question is one simple-query message that begins with :func:`preamble`: one implicit transaction, read-only, with short timeouts for
 statement and locks. Nothing that others wait for is held longer, a failure leaves the connection clean, and questions of others may
@@ -12,6 +12,7 @@ come between. What cannot be computed is said with its reason; a server's messag
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -40,7 +41,7 @@ _NAME: Final = "sallyport_preview"
 _PLANNED: Final = frozenset(
     {"select", "insert", "update", "delete", "merge", "create-table-as", "select-into"}
 )
-_COUNTED: Final = frozenset({"update", "delete", "merge", "truncate"})
+_COUNTED: Final = frozenset({"insert", "update", "delete", "merge", "truncate"})
 #: Classes of errors whose text names objects and limits, never values (errcodes.txt).
 _QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
 
@@ -60,11 +61,13 @@ def preamble(search_path: Sequence[str], session: Sequence[tuple[str, str]] = ()
         for name, value in session
         if changes_meaning(name) and not name.startswith("default_transaction")
     }
-    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in {**given, **settings}.items())
+    # Masks of dates are written in ISO, whatever the server's default is.
+    all_ = {"DateStyle": "ISO", "row_security": "on", **given, **settings}
+    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in all_.items())
 
 
 @dataclass(slots=True)
-class _Question:
+class Question:
     """What is asked about one statement. ``types``: names of its parameters' types, for PREPARE; None without parameters."""
 
     query: Query
@@ -78,20 +81,27 @@ class _Question:
     async def ask(self, what: str, *statements: str) -> Sequence[Sequence[str | None]] | None:
         """The rows, or None with the reason among the problems."""
         try:
-            _check(statements)
-            opening = preamble(self.search_path, self.settings)
-            return await self.query(opening + ";\n".join(("DEALLOCATE ALL", *statements)))
+            return await self.query(self.message(*statements))
         except (SallyportError, OSError) as error:
             self.problems.append(f"{what} could not be computed: {explain(error)}")
             return None
 
     async def rows_of(self, what: str, sql: str, prefix: str = "") -> Sequence[Sequence[str | None]] | None:
         """Run ``prefix`` + statement, with the bind values when there are any."""
+        return await self.ask(what, *self.with_values(sql, prefix))
+
+    def message(self, *statements: str) -> str:
+        """One message that begins with :func:`preamble`. Raises SallyportError unless each of the statements is one."""
+        _check(statements)
+        return preamble(self.search_path, self.settings) + ";\n".join(("DEALLOCATE ALL", *statements))
+
+    def with_values(self, sql: str, prefix: str = "") -> tuple[str, ...]:
+        """The statements that run this one with the bind values."""
         if self.arguments is None:
-            return await self.ask(what, f"{prefix}{sql}\n")
+            return (f"{prefix}{sql}\n",)
         types = f" ({', '.join(self.types)})" if self.types else ""
         call = f"{_NAME}({', '.join(self.arguments)})" if self.arguments else _NAME
-        return await self.ask(what, f"PREPARE {_NAME}{types} AS {sql}\n", f"{prefix}EXECUTE {call}")
+        return f"PREPARE {_NAME}{types} AS {sql}\n", f"{prefix}EXECUTE {call}"
 
 
 async def measure(
@@ -105,13 +115,13 @@ async def measure(
 ) -> Preview:
     """The preview, under the session's ``settings``. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
     started = time.monotonic()
-    question = _Question(query, sql, search_path, settings)
+    question = Question(query, sql, search_path, settings)
     kind = canonical(facts.kind)
     preview = Preview()
-    if kind in _PLANNED and await _bind(question, binds, bind_formats):
+    if kind in _PLANNED and await bind(question, binds, bind_formats):
         preview = replace(preview, plan=await _plan(question))
     if kind in _COUNTED and not question.problems:
-        preview = replace(preview, rows=await _count(question))
+        preview = await _count(question, preview)
     if is_ddl(kind) or kind == "truncate":
         preview = await _schema_change(question, facts, preview)
     if not (kind in _PLANNED or kind in _COUNTED or is_ddl(kind)):
@@ -119,7 +129,7 @@ async def measure(
     return replace(preview, problems=tuple(question.problems), seconds=time.monotonic() - started)
 
 
-async def _bind(question: _Question, binds: Sequence[bytes | None] | None, formats: Sequence[int]) -> bool:
+async def bind(question: Question, binds: Sequence[bytes | None] | None, formats: Sequence[int]) -> bool:
     """Make the statement's parameters literals; False, with a problem, when that cannot be."""
     if not binds:
         return True
@@ -141,7 +151,7 @@ async def _bind(question: _Question, binds: Sequence[bytes | None] | None, forma
     return True
 
 
-async def _plan(question: _Question) -> str:
+async def _plan(question: Question) -> str:
     rows = await question.rows_of("the plan", question.sql, "EXPLAIN (FORMAT JSON) ")
     text = rows[0][0] if rows and rows[0] else ""
     if text and len(text) > _PLAN:
@@ -150,16 +160,29 @@ async def _plan(question: _Question) -> str:
     return text or ""
 
 
-async def _count(question: _Question) -> int | None:
+async def _count(question: Question, preview: Preview) -> Preview:
     count = count_of(question.sql)
-    if not count.sql:
+    if count.why:
         question.problems.append(f"the number of rows could not be counted: {count.why}")
-        return None
-    rows = await question.rows_of("the number of rows", count.sql)
-    return int(rows[0][0]) if rows and rows[0] and rows[0][0] else None
+        return preview
+    rows = await question.rows_of("the number of rows", count.sql) if count.sql else ()
+    if rows is None:
+        return preview
+    if count.note:
+        question.problems.append(count.note)
+    if count.known is not None:
+        return replace(preview, rows=count.known)
+    if not count.actions:
+        return replace(preview, rows=int(rows[0][0] or 0) if rows and rows[0] else None)
+    found: Counter[str] = Counter()
+    for index, number in rows:
+        found[count.actions[int(index or 0)]] += int(number or 0)
+    del found["nothing"]
+    lines = tuple(f"{action} {number}" for action, number in sorted(found.items()))
+    return replace(preview, rows=found.total(), actions=lines)
 
 
-async def _schema_change(question: _Question, facts: StatementFacts, preview: Preview) -> Preview:
+async def _schema_change(question: Question, facts: StatementFacts, preview: Preview) -> Preview:
     locks = locks_of(question.sql)
     oids = ", ".join(str(oid) for oid in sorted({a.relation for a in facts.accesses if a.relation}))
     if not oids:

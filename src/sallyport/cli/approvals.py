@@ -162,6 +162,8 @@ def show_approval(
         one = _one(gateway, approval)
         if not as_json:
             _show(one)
+            if one["status"] == "pending":
+                _show_sample(gateway.get(f"/approvals/{quote(approval, safe='')}/sample"))
         while watch and one["status"] == "pending":
             time.sleep(_POLL)
             one = _one(gateway, approval)
@@ -283,6 +285,20 @@ def _show(one: Mapping[str, Any]) -> None:
             echo(_inert(f'{wanted} must approve it for "{rule["rule"]}"; {rule["approvals"]} did'))
         echo(f"  sallyport approvals approve {_inert(one['id'])}")
         echo(f"  sallyport approvals deny {_inert(one['id'])} --reason '...'")
+
+
+def _show_sample(sample: Mapping[str, Any]) -> None:
+    """Under the request: rows as policy shows them to whoever asks."""
+    if sample["problem"]:
+        typer.echo(f"Rows are not shown: {_inert(sample['problem'])}")
+        return
+    masked = f" (masked: {_inert(', '.join(sample['masked']))})" if sample["masked"] else ""
+    typer.echo(
+        f"Some of the rows, as policy shows them to you{masked}:" if sample["rows"] else "No rows now."
+    )
+    for row in sample["rows"]:
+        pairs = zip(sample["columns"], row, strict=True)
+        typer.echo("  " + _inert(", ".join(f"{name}={'NULL' if v is None else v}" for name, v in pairs)))
 
 
 def _outcome(one: Mapping[str, Any]) -> None:

@@ -9,15 +9,18 @@ Values are :class:`~sallyport.approvals.states.Request` and Grant; :func:`reques
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals as Service
 from sallyport.approvals.states import Decision, Grant, Preview, Request
 from sallyport.operations.access import Principal
+from sallyport.operations.ports import LiveGateway
 
 #: Most that one call lists.
 MAX_LISTED: Final = 500
@@ -55,6 +58,14 @@ class ApprovalOperations:
         if request is None:
             raise DecisionError(Problem.UNKNOWN, "there is no such approval", "Check the id.")
         return request
+
+    async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
+        """Rows that the statement would change, masked for this person. Only who may decide it now sees any. DecisionError (unknown)."""
+        request = await asyncio.to_thread(self.show, who, request_id)
+        why_not = await asyncio.to_thread(self.may_decide, who, request)
+        if why_not:
+            return Sample(problem=f"rows are shown to people who may decide: {why_not}")
+        return await live.sample(who.subject, request)
 
     def approve(self, who: Principal, request_id: str, reason: str = "") -> Request:
         """The request as it is then: still pending while a quorum is not complete."""
@@ -174,6 +185,16 @@ def preview_data(preview: Preview) -> dict[str, Any]:
         "dependants": list(preview.dependants),
         "problems": list(preview.problems),
         "seconds": preview.seconds,
+    }
+
+
+def sample_data(sample: Sample) -> dict[str, Any]:
+    """A sample as JSON values: text as PostgreSQL writes it."""
+    return {
+        "columns": list(sample.columns),
+        "rows": [list(row) for row in sample.rows],
+        "masked": list(sample.masked),
+        "problem": sample.problem,
     }
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import structlog
+
+from sallyport.approvals.sampling import Sample, sample
+from sallyport.approvals.states import Request
 from sallyport.core.errors import ConfigError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge
@@ -20,6 +24,8 @@ from sallyport.policy.explain import Explanation
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
+
+log = structlog.get_logger("sallyport.approvals")
 
 
 class RunningGateway:
@@ -105,6 +111,18 @@ class RunningGateway:
             raise ConfigError(f"there is no target {target!r}; there is: {known}")
         judge: Judge = await database.ready()
         return explanations(judge, subject, sql)
+
+    async def sample(self, subject: Subject, request: Request) -> Sample:
+        database = self._gateway.databases.get(request.binding.target)
+        if database is None:
+            return Sample(problem="there is no such target any more")
+        judge = await database.ready()
+        view = judge.view(subject, request.binding.search_path)
+        found = await sample(database.query, database.fetch, view, request)
+        log.info(
+            "sample", request=request.id, reviewer=subject.id, rows=len(found.rows), reason=found.problem
+        )
+        return found
 
 
 def _session(one: ClientConnection) -> LiveSession:

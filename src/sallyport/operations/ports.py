@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sallyport.approvals.sampling import Sample
+from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
 from sallyport.policy.explain import Explanation
 
@@ -123,4 +125,8 @@ class LiveGateway(Protocol):
 
         Raises RefusedError when the text cannot be read, or the target's catalog is not there; ConfigError for an unknown target.
         """
+        ...
+
+    async def sample(self, subject: Subject, request: Request) -> Sample:
+        """Some of the rows that a held statement would change, as policy shows them to ``subject``. Raises RefusedError."""
         ...

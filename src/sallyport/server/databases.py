@@ -27,6 +27,8 @@ log = structlog.get_logger("sallyport.databases")
 #: A fingerprint younger than this answers "has anything moved?" (seconds).
 _FRESH = 0.5
 _QUERY_SECONDS = 60.0
+#: Of the rows that are shown to a reviewer.
+_SAMPLE_BYTES = 1 << 20
 
 
 class Database:
@@ -122,6 +124,10 @@ class Database:
     async def query(self, sql: str) -> list[list[str | None]]:
         """One of the gateway's own questions (previews). Raises QueryError, RefusedError."""
         return await self._previews.query(sql)
+
+    async def fetch(self, sql: str) -> tuple[bytes, bytes]:
+        """A sample of rows for a reviewer: the body of its RowDescription, and DataRow messages. Raises QueryError, RefusedError."""
+        return await self._previews.fetch(sql, _SAMPLE_BYTES)
 
     async def watch(self) -> None:
         """Compare the catalog again and again, for ever."""

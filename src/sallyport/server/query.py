@@ -10,6 +10,8 @@ from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
 _MAX_MESSAGE = 256 << 20
+#: Bytes of an answer that are not rows.
+_OVERHEAD = 64 << 10
 
 
 class QueryError(SallyportError):
@@ -30,38 +32,60 @@ class QueryClient:
         self._lock = asyncio.Lock()
         self._input = bytearray()
         self._rows: list[list[str | None]] = []
+        self._description = b""
+        self._raw = bytearray()
+        self._most = 0  # bytes of rows; 0: no bound, and rows are decoded
         self._error: QueryError | None = None
         self._answer: asyncio.Future[None] | None = None
 
     async def query(self, sql: str) -> list[list[str | None]]:
         """Rows as text. Raises QueryError, RefusedError (SP1604) when the target cannot be reached."""
         async with self._lock:
-            if self._link is None:
-                self._link = await self._dialer.open(
-                    {"application_name": "sallyport", "client_encoding": "UTF8"}
-                )
-                self._link.attach(self._data, self._lost)
-                if self._link is None:
-                    raise QueryError("the connection to the target was lost", "08006")
-            self._rows, self._error = [], None
-            self._answer = asyncio.get_running_loop().create_future()
-            self._link.write(frontend.query(sql))
-            try:
-                async with asyncio.timeout(self._seconds):
-                    await self._answer
-            except TimeoutError:
-                self._drop()
-                raise QueryError("the catalog query took too long", "57014") from None
-            if self._error is not None:
-                raise self._error
+            await self._ask(sql, 0)
             return self._rows
+
+    async def fetch(self, sql: str, most: int) -> tuple[bytes, bytes]:
+        """The body of RowDescription and the DataRow messages as they came: of the one statement in ``sql`` that gives rows.
+
+        Raises as :meth:`query`; QueryError as well when they have more than ``most`` bytes. Then the connection is given up, so that they are not read.
+        """
+        async with self._lock:
+            await self._ask(sql, most)
+            return self._description, bytes(self._raw)
+
+    async def _ask(self, sql: str, most: int) -> None:
+        if self._link is None:
+            self._link = await self._dialer.open({"application_name": "sallyport", "client_encoding": "UTF8"})
+            self._link.attach(self._data, self._lost)
+            if self._link is None:
+                raise QueryError("the connection to the target was lost", "08006")
+        self._rows, self._error = [], None
+        self._description, self._raw, self._most = b"", bytearray(), most
+        self._answer = asyncio.get_running_loop().create_future()
+        self._link.write(frontend.query(sql))
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._answer
+        except TimeoutError:
+            self._drop()
+            raise QueryError("the catalog query took too long", "57014") from None
+        if self._error is not None:
+            raise self._error
 
     def _data(self, data: bytes) -> None:
         self._input += data
+        if self._most and len(self._input) + len(self._raw) > self._most + _OVERHEAD:
+            self._error = self._error or QueryError("the rows are too large to be shown", "54000")
+            self._drop()
+            return
         spans, rest = split(self._input, 0, _MAX_MESSAGE, False)
         for kind, start, end, _ in spans:
-            if kind == 0x44:
+            if kind == 0x44 and self._most:
+                self._raw += memoryview(self._input)[start:end]
+            elif kind == 0x44:
                 self._rows.append(_row(self._input, start, end))
+            elif kind == 0x54 and self._most:
+                self._description = bytes(self._input[start + 5 : end])
             elif kind == 0x45:
                 fields = backend.parse_error_fields(bytes(self._input[start + 5 : end]))
                 self._error = self._error or QueryError(fields.get("M", "error"), fields.get("C", ""))
@@ -73,7 +97,9 @@ class QueryClient:
         self._link = None
         self._input.clear()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(QueryError("the connection to the target was lost", "08006"))
+            self._answer.set_exception(
+                self._error or QueryError("the connection to the target was lost", "08006")
+            )
 
     def _drop(self) -> None:
         if self._link is not None:

@@ -75,6 +75,7 @@ def _routes() -> list[Route]:
         get("/approvals", page("approvals.list", approvals.inbox)),
         get("/approvals/stream", page("approvals.list", approvals.stream, background=True)),
         get("/approvals/{id}", page("approvals.read", approvals.show)),
+        get("/approvals/{id}/sample", page("approvals.read", approvals.sample, background=True)),
         get("/approvals/{id}/status", page("approvals.read", approvals.status, background=True)),
         post("/approvals/{id}/decision", action("approvals.decide", approvals.decide)),
         post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke)),

@@ -17,7 +17,13 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import SessionQuery, SessionRow
 from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.core.subject import Subject
-from sallyport.operations.approvals import HTTP_STATUS, ApprovalOperations, grant_data, request_data
+from sallyport.operations.approvals import (
+    HTTP_STATUS,
+    ApprovalOperations,
+    grant_data,
+    request_data,
+    sample_data,
+)
 from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
@@ -204,6 +210,25 @@ async def get_approval(call: Call) -> Any:
         raise _decision_problem(error) from None
 
 
+class SampleData(msgspec.Struct, frozen=True):
+    """Values as text, null for NULL. ``masked``: columns that policy masks for whoever asks. ``problem``: why there are no rows."""
+
+    columns: list[str]
+    rows: list[list[str | None]]
+    masked: list[str]
+    problem: str
+
+
+async def get_sample(call: Call) -> Any:
+    ops = _operations(call)
+    try:
+        return sample_data(await ops.sample(call.principal, call.path("id"), call.services.gateway))
+    except DecisionError as error:
+        raise _decision_problem(error) from None
+    except RefusedError as error:
+        raise ProblemError(503, "Not measured", error.refusal.text) from None
+
+
 async def decide(call: Call) -> Any:
     ops, body, who, id_ = _operations(call), call.body, call.principal, call.path("id")
     try:
@@ -363,6 +388,10 @@ OPERATIONS: tuple[Operation, ...] = (
         (Parameter("status", "Only these.", {"type": "string", "enum": ["pending"]}), _LIMIT), errors=(404,),
     ),
     Operation("GET", "/approvals/{id}", "getApproval", "approvals.read", "One request, whole.", get_approval, _ANY, errors=(404,)),
+    Operation(
+        "GET", "/approvals/{id}/sample", "sampleApproval", "approvals.read", "Some of the rows it would change, masked for you.",
+        get_sample, SampleData, errors=(404, 503),
+    ),
     Operation(
         "POST", "/approvals/{id}/decision", "decideApproval", "approvals.decide", "Approve or deny.", decide, _ANY,
         body=DecisionBody, errors=(404, 409, 503),

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.approvals.problems import DecisionError
+from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Request, Status
 from sallyport.audit.archive import RecordingError
 from sallyport.core.errors import Refusal, RefusedError
@@ -132,6 +133,18 @@ async def status(visit: Visit) -> Response:
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     return HTMLResponse(visit.fragment("approval-status.html", request=request))
+
+
+async def sample(visit: Visit) -> Response:
+    """Some of the rows that it would change, masked for whoever looks: measured now, and kept nowhere."""
+    ops, services = operations(visit), visit.services
+    try:
+        found = await ops.sample(visit.principal, visit.request.path_params["id"], services.gateway)
+    except DecisionError as error:
+        raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
+    except RefusedError as error:
+        found = Sample(problem=error.refusal.message)
+    return HTMLResponse(visit.fragment("approval-sample.html", sample=found))
 
 
 async def decide(visit: Visit) -> Response:

@@ -1,0 +1,97 @@
+"""Some of the rows that a held statement would change, as one reviewer may see them. Measured when somebody looks; nothing of it is kept.
+
+The rows are what a SELECT gives that is made of the statement's own text. The judge decides about that SELECT as if the reviewer had sent it
+themselves, on this target, under the policy of now: what it does not allow is not shown, and what it masks is masked by the same plan and the same
+second lock as in a session. It runs as every preview does: in a read-only transaction, with short timeouts, under the session's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from sallyport.approvals.counting import sample_of
+from sallyport.approvals.preview import Query, Question, bind, explain
+from sallyport.approvals.states import Request, Status, plain
+from sallyport.core.errors import SallyportError
+from sallyport.judge import Verdict, View
+from sallyport.policy.actions import canonical
+from sallyport.session.programs import KEEP, compile_result
+from sallyport.wire import backend
+from sallyport.wire.frames import mask_rows
+
+#: Rows, and characters of a value.
+ROWS: Final = 10
+_CHARACTERS: Final = 200
+_SAMPLED: Final = frozenset({"update", "delete", "merge"})
+
+#: One simple-query message in; the body of the RowDescription and the DataRow messages of its last result out. Raises SallyportError.
+Fetch = Callable[[str], Awaitable[tuple[bytes, bytes]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values as text, None for NULL. ``masked``: the columns that policy masks for this reviewer. ``problem``: why there are no rows."""
+
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str | None, ...], ...] = ()
+    masked: tuple[str, ...] = ()
+    problem: str = ""
+
+
+async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sample:
+    """``view``: the judge as the reviewer meets it, with the request's search_path."""
+    binding = request.binding
+    if canonical(request.kind) not in _SAMPLED:
+        return Sample(problem="it changes no rows that are there already")
+    if request.status is not Status.PENDING:
+        return Sample(problem="it is not pending any more")
+    found = sample_of(binding.sql, min(ROWS, view.bounds.rows or ROWS))
+    if not found.sql:
+        return Sample(problem=found.why)
+    script = view.judge(found.sql.encode())
+    verdict = script.statements[0] if len(script.statements) == 1 else None
+    refusal = verdict.refusal if verdict is not None else script.refusal
+    if verdict is None or not verdict.plain or refusal is not None:
+        why = f": {plain(refusal.message)}" if refusal is not None else ""
+        return Sample(problem=f"policy does not show you these rows{why}")
+    question = Question(query, binding.sql, binding.search_path, binding.settings)
+    try:
+        if not await bind(question, binding.binds, binding.bind_formats):
+            return Sample(problem="; ".join(question.problems))
+        description, data = await fetch(question.message(*question.with_values(found.sql)))
+        return _masked(view, verdict, description, data)
+    except (SallyportError, OSError) as error:
+        return Sample(problem=explain(error))
+
+
+def _masked(view: View, verdict: Verdict, description: bytes, data: bytes) -> Sample:
+    program = compile_result(view, verdict, description)
+    if program is None or verdict.plan is None:
+        return Sample(problem="the rows are not the ones that were judged")
+    shown = data if program is KEEP else mask_rows(data, 0, len(data), program)
+    names = tuple(field.name for field in backend.parse_row_description(description))
+    masked = tuple(name for name, column in zip(names, verdict.plan.columns, strict=True) if column.spec)
+    return Sample(names, tuple(_rows(shown)), masked)
+
+
+def _rows(data: bytes) -> list[tuple[str | None, ...]]:
+    """The values of DataRow messages (protocol section 54.7), as text."""
+    rows, at = [], 0
+    while at < len(data):
+        count = int.from_bytes(data[at + 5 : at + 7], "big")
+        values: list[str | None] = []
+        at += 7
+        for _ in range(count):
+            size = int.from_bytes(data[at : at + 4], "big", signed=True)
+            at += 4
+            values.append(None if size < 0 else _shown(data[at : at + size]))
+            at += max(size, 0)
+        rows.append(tuple(values))
+    return rows
+
+
+def _shown(value: bytes) -> str:
+    text = value.decode("utf-8", "replace")
+    return text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
