@@ -450,6 +450,7 @@ class Judge:
         new_policy, new_catalog = policy or self.policy, catalog or self.catalog
         if new_policy.version == self.policy.version and new_catalog.epoch == self.catalog.epoch:
             return False
+        new_catalog = new_catalog.following(self.catalog)
         self._bound = bind(new_policy, new_catalog, self.target)
         self.policy, self.catalog = new_policy, new_catalog
         self._views = {}

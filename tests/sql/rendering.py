@@ -10,7 +10,7 @@ from pathlib import Path
 from sallyport.core.errors import RefusedError
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.extract import Context, analyze
-from sallyport.sql.facts import StatementFacts
+from sallyport.sql.facts import Flow, StatementFacts
 
 TABLE = Path(__file__).with_name("facts.table")
 CONTEXT = Context(search_path=("fx", "public"))
@@ -24,6 +24,41 @@ def column(catalog: CatalogSnapshot, id_: ColumnId) -> str:
 
 def columns(catalog: CatalogSnapshot, ids: frozenset[ColumnId]) -> str:
     return " ".join(sorted(column(catalog, id_) for id_ in ids)) or "-"
+
+
+def _target(catalog: CatalogSnapshot, flow: Flow) -> str:
+    if flow.target is not None:
+        return column(catalog, flow.target)
+    return "new " + ".".join(flow.into).removeprefix("fx.") if flow.into else "new relation"
+
+
+def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
+    """What the statement does to names."""
+    lines = [
+        f"  {one.action} by name {one.schema}.{one.name}".removesuffix(".").removesuffix(".")
+        for one in facts.namings
+    ]
+    if facts.also:
+        lines.append(f"  also {' '.join(sorted(facts.also))}")
+    for new in sorted(facts.after, key=lambda relation: relation.oid):
+        old = catalog.relations[new.oid]
+        before, after = {c.attnum: c.name for c in old.columns}, {c.attnum: c.name for c in new.columns}
+        what = [
+            f"{name} becomes {after.get(n, 'nothing')}" for n, name in before.items() if after.get(n) != name
+        ]
+        for word, ours, theirs in (
+            ("parents", old.parents, new.parents),
+            ("children", old.children, new.children),
+        ):
+            if ours != theirs:
+                what.append(f"{word} {' '.join(catalog.relations[o].name for o in theirs) or '-'}")
+        lines.append(f"  after: {old.qualified} is {new.qualified}{''.join(', ' + w for w in what)}")
+    for child, parent in facts.joins:
+        lines.append(f"  rows of {catalog.relations[child].name} come under {catalog.relations[parent].name}")
+    for one in facts.exposures:
+        if one.sources:
+            lines.append(f"  exposes {columns(catalog, one.sources)} as {one.relation}.{one.name or 'rows'}")
+    return lines
 
 
 def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") -> list[str]:
@@ -44,10 +79,7 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
             for i in facts.influences
         }
     )
-    lines += sorted(
-        f"  flow {columns(catalog, f.sources)} -> {'new relation' if f.target is None else column(catalog, f.target)}"
-        for f in facts.flows
-    )
+    lines += sorted(f"  flow {columns(catalog, f.sources)} -> {_target(catalog, f)}" for f in facts.flows)
     for use in facts.functions:
         lines.append(f"  calls {use.schema}.{use.name}")
     for change in facts.settings:
@@ -56,6 +88,7 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
         )
     for effect in facts.effects:
         lines.append(f"  effect {effect.kind.value} {effect.name}".rstrip())
+    lines += _names(facts, catalog)
     for unknown in facts.unknowns:
         lines.append(f"  UNKNOWN {unknown.code} {unknown.message or unknown.what}")
     if facts.copy_format is not None:

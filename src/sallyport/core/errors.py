@@ -49,6 +49,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),
     ("SP1203", "42501", "the result does not match what was judged"),
     ("SP1204", "42501", "an expression over a masked column could fail and tell its value"),
+    ("SP1205", "42501", "a change of names would change what rules mean"),
     # 13xx: session state
     ("SP1301", "42501", "this setting is pinned by the gateway"),
     ("SP1302", "42501", "this search_path is not listed by policy"),

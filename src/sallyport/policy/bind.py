@@ -44,6 +44,8 @@ class SubjectPolicy:
     standing: Standing
     functions: tuple[Pattern, ...] = ()
     valid_until: float = math.inf
+    #: what the policy says of everybody: a name that changes, changes for all
+    whole: BoundPolicy | None = field(default=None, repr=False, compare=False)
 
     def decide(self, facts: StatementFacts) -> Decision:
         """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
@@ -160,6 +162,7 @@ class BoundPolicy:
             standing=standing,
             functions=self.policy.functions,
             valid_until=_valid_until(concerned, now),
+            whole=self,
         )
 
     def _own_part(self, rules: Iterable[Rule], subject: Subject, now: float) -> Hashable:

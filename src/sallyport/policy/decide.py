@@ -244,10 +244,13 @@ def _because(value: bool | None) -> str:
 def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     """Whether a deny or hold rule concerns this need. In doubt it does."""
     actions = bound.rule.actions
-    if need.action not in actions and not (is_ddl(need.action) and actions >= DDL):
+    named = need.action in actions or not need.also.isdisjoint(actions)
+    if not named and not (is_ddl(need.action) and actions >= DDL):
         return False
     if bound.reach_relations is None and bound.reach_columns is None:
         return True
+    if need.place is not None and need.place[0]:
+        return _concerns(bound.rule, *need.place)
     if not need.relation:
         # What names no existing relation (CREATE TABLE, DO) may still concern one; the rest cannot.
         return need.action not in READ | SESSION | NO_RELATION
@@ -260,11 +263,24 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     return any(column.relation == need.relation for column in bound.reach_columns)
 
 
+def _concerns(rule: Rule, schema: str, name: str) -> bool:
+    """Whether a deny or hold rule is about something by its name. Tags are about columns of any name."""
+    return bool(rule.tags) or any(p.concerns(schema, name) for p in (*rule.relations, *rule.columns))
+
+
 def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     """Whether an allow or hold rule concerns this need (columns may be missing: see :func:`covered`)."""
-    if need.action not in bound.rule.actions:
+    if need.action not in bound.rule.actions and need.also.isdisjoint(bound.rule.actions):
         return False
     open_ended = bound.relations is None and bound.columns is None
+    if need.place is not None and need.place[0]:
+        schema, name = need.place
+        if is_system_schema(schema) or bound.columns is not None:
+            return False
+        patterns = bound.rule.relations
+        return open_ended or any(
+            p.matches(schema, name) if name else p.covers_schema(schema) for p in patterns
+        )
     if not need.relation:
         return open_ended or need.action in READ
     relation = catalog.relations.get(need.relation)
@@ -307,13 +323,14 @@ def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> boo
 def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...]) -> dict[str, Any]:
     catalog = standing.catalog
     relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
+    relations |= {f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)}
     columns = {catalog.column_name(c) for n in needs for c in n.columns}
     functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
     return {
         "subject": subject_variables(standing.subject),
         "statement": {
             "kind": canonical(facts.kind),
-            "actions": sorted({n.action for n in needs}),
+            "actions": sorted({name for n in needs for name in (n.action, *n.also)}),
             "relations": sorted(relations),
             "columns": sorted(columns),
             "functions": sorted(functions),

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.bind import BoundPolicy, SubjectPolicy
 from sallyport.policy.decision import ColumnMask, Filter
 from sallyport.policy.needs import chain
+from sallyport.policy.renames import is_hidden
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, StatementFacts, Unknown
 from sallyport.sql.search_path import split_search_path
@@ -142,12 +143,17 @@ def check_flows(
     masks: Mapping[ColumnId, ColumnMask],
     catalog: CatalogSnapshot,
     sql: str | bytes = "",
+    whole: BoundPolicy | None = None,
 ) -> Refusal | None:
-    """SP1202 for masked data that would be written to where it could be read (more) freely."""
+    """SP1202 for masked data that would be written to where it could be read (more) freely. ``whole``: what the policy says of
+    names that do not exist yet.
+    """
     for level in chain(facts):
         for flow in level.flows:
             for source in sorted(flow.sources):
-                if source in masks and not _stays_hidden(flow, source, masks, catalog):
+                if source not in masks or _stays_hidden(flow, source, masks, catalog):
+                    continue
+                if flow.into is None or whole is None or not is_hidden(whole, source, flow.into):
                     return _flow_refusal(flow, source, masks, catalog, sql)
     return None
 
@@ -178,7 +184,9 @@ def _flow_refusal(
     sql: str | bytes,
 ) -> Refusal:
     name = catalog.column_name(source)
-    to = "a new relation" if flow.target is None else catalog.column_name(flow.target)
+    to = ".".join(flow.into) if flow.into else "a new relation"
+    if flow.target is not None:
+        to = catalog.column_name(flow.target)
     if flow.target in masks:
         why = f"The mask of {to} shows something of what is written there, or lets it be filtered by."
     else:

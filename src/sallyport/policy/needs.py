@@ -15,16 +15,22 @@ from sallyport.sql.facts import StatementFacts
 @dataclass(frozen=True, slots=True)
 class Need:
     """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view;
-    needs no rule, but deny and hold see it.
+    needs no rule, but deny and hold see it. ``place``: schema and name of something that is no relation yet, or
+    no relation at all (see :class:`sallyport.sql.facts.Naming`). ``also``: other names of the action.
     """
 
     action: str
     relation: int = 0
     columns: frozenset[ColumnId] = frozenset()
     indirect: bool = False
+    place: tuple[str, str] | None = None
+    also: frozenset[str] = frozenset()
 
     def text(self, catalog: CatalogSnapshot) -> str:
         """``delete on public.orders`` for messages."""
+        if self.place is not None and self.place[0]:
+            schema, name = self.place
+            return f"{self.action} on {schema}.{name}" if name else f"{self.action} on schema {schema}"
         if not self.relation:
             return self.action
         relation = catalog.relations.get(self.relation)
@@ -51,11 +57,17 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
     levels = list(chain(facts))
     for i, level in enumerate(levels):
         direct: set[str] = set()
+        also = frozenset(canonical(name) for name in level.also)
         for access in level.accesses:
             action = canonical(access.action)
-            out[Need(action, access.relation, access.columns, access.indirect)] = None
+            more = also if access.action == level.kind else frozenset[str]()
+            out[Need(action, access.relation, access.columns, access.indirect, also=more)] = None
             if not access.indirect:
                 direct.add(action)
+        for naming in level.namings:
+            action = canonical(naming.action)
+            out[Need(action, place=(naming.schema, naming.name), also=also)] = None
+            direct.add(action)
         for need in _unlisted_reads(level):
             out[need] = None
         kind = canonical(level.kind)
@@ -63,7 +75,7 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
             for need in _wrapper_needs(kind, levels[i:]):
                 out[need] = None
         elif kind in SESSION or kind not in direct:
-            out[Need(kind)] = None
+            out[Need(kind, also=also)] = None
     return tuple(out)
 
 

@@ -16,6 +16,7 @@ from sallyport.policy.influence import (
     check_settings,
     check_unknowns,
 )
+from sallyport.policy.renames import check_names
 from sallyport.sql.facts import StatementFacts
 
 
@@ -33,9 +34,11 @@ def outcome_of(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> tuple[
         refusal = decision.refusal or _WITHOUT_REASON
     if refusal is None and policy.masks:
         catalog = policy.standing.catalog
-        refusal = check_flows(facts, policy.masks, catalog, sql) or check_influence(
+        refusal = check_flows(facts, policy.masks, catalog, sql, policy.whole) or check_influence(
             facts, policy.masks, catalog, sql
         )
+    if refusal is None:
+        refusal = check_names(facts, policy)
     return decision, refusal
 
 

@@ -36,6 +36,14 @@ class Pattern:
             return False
         return all(regex.fullmatch(name) for regex, name in zip(self.regexes, names, strict=True))
 
+    def covers_schema(self, schema: str) -> bool:
+        """Whether every relation of the schema matches."""
+        return len(self.parts) == 2 and self.parts[1] == "*" and self.matches(schema, "")
+
+    def concerns(self, schema: str, name: str) -> bool:
+        """Whether the schema and relation parts match; ``name`` "": the schema part does."""
+        return bool(self.regexes[0].fullmatch(schema) and (not name or self.regexes[1].fullmatch(name)))
+
 
 def _has_wildcard(part: str) -> bool:
     return "*" in part or "?" in part

@@ -19,9 +19,11 @@ from sallyport.sql.facts import (
     CopyFormat,
     Dependence,
     Effect,
+    Exposure,
     Flow,
     FunctionUse,
     Influence,
+    Naming,
     OutputColumn,
     SettingChange,
     StatementFacts,
@@ -69,8 +71,8 @@ STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
 class Work:
     """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway."""
 
-    def __init__(self, steps: int = 250_000) -> None:
-        self.left = steps
+    def __init__(self, tokens: int = _LARGE, statements: int = 1) -> None:
+        self.left = _STEPS + tokens + _STATEMENT * statements
         self.suggestions = (
             1  # only the first thing that is not known is shown, and looking for names like it takes time
         )
@@ -133,6 +135,11 @@ class Analysis:
         self.risks = 0
         self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node
         self._accesses: dict[tuple[int, str, bool], set[ColumnId]] = {}
+        self.namings: dict[Naming, None] = {}
+        self.also: set[str] = set()
+        self.after: dict[int, Relation] = {}
+        self.joins: dict[tuple[int, int], None] = {}
+        self.exposures: list[Exposure] = []
         self._functions: dict[FunctionUse, None] = {}
         self._influences: dict[Influence, None] = {}
         self._flows: dict[Flow, None] = {}
@@ -270,9 +277,19 @@ class Analysis:
                     self.condition(condition, clause, position)
             conditions.clear()
 
-    def flow(self, target: ColumnId | None, sources: Sources, position: int = -1) -> None:
+    def flow(
+        self,
+        target: ColumnId | None,
+        sources: Sources,
+        position: int = -1,
+        into: tuple[str, str, str] | None = None,
+    ) -> None:
         if sources:
-            self._flows[Flow(target, sources, position)] = None
+            self._flows[Flow(target, sources, position, into)] = None
+
+    def name(self, action: str, schema: str = "", name: str = "") -> None:
+        """The statement concerns an object that is no relation of the snapshot."""
+        self.namings[Naming(action, schema, name)] = None
 
     def call(self, function: Function, position: int) -> None:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
@@ -350,3 +367,8 @@ class Analysis:
 
 def opaque(value: Value) -> Value:
     return value._replace(dependence=Dependence.OPAQUE, origin=None)
+            namings=tuple(self.namings),
+            also=frozenset(self.also),
+            after=tuple(self.after.values()),
+            joins=tuple(self.joins),
+            exposures=tuple(self.exposures),

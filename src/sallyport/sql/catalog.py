@@ -7,7 +7,8 @@ that RowDescription's table OID and attribute number can be compared with what w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -44,6 +45,7 @@ class Constraint:
     referenced_columns: tuple[int, ...] = ()
     on_delete: str = ""
     on_update: str = ""
+    name: str = ""  # its own, or its index's
     expression: str = ""
 
 
@@ -165,6 +167,10 @@ class CatalogSnapshot:
     operators_by_name: Mapping[str, tuple[Operator, ...]] = field(default_factory=dict, repr=False)
     #: foreign keys by the relation they point at: (the relation that has the key, the key)
     references: Mapping[int, tuple[tuple[int, Constraint], ...]] = field(default_factory=dict, repr=False)
+    #: the relation that an index is on, by the index's (schema, name); of relations that users made
+    indexes: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    #: names that relations had in earlier snapshots: statements judged by those may still be on their way
+    retired: frozenset[str] = frozenset()
 
     @classmethod
     def make(
@@ -181,6 +187,7 @@ class CatalogSnapshot:
         functions: tuple[Function, ...],
         operators: tuple[Operator, ...] = (),
         casts: tuple[Cast, ...] = (),
+        indexes: Mapping[tuple[str, str], int] = MappingProxyType({}),
     ) -> CatalogSnapshot:
         by_name: dict[str, list[Function]] = {}
         for function in functions:
@@ -210,7 +217,16 @@ class CatalogSnapshot:
             type_by_name={(t.schema, t.name): t for t in types},
             operators_by_name={k: tuple(v) for k, v in ops.items()},
             references={k: tuple(v) for k, v in references.items()},
+            indexes=indexes,
         )
+
+    def following(self, before: CatalogSnapshot) -> CatalogSnapshot:
+        """This snapshot, with the names that ``before`` knew and that are gone."""
+        if before is self:
+            return self
+        names = {relation.name for relation in self.relations.values()}
+        gone = before.retired.union(r.name for r in before.relations.values()) - names
+        return replace(self, retired=gone) if gone != self.retired else self
 
     def column(self, id_: ColumnId) -> Column | None:
         relation = self.relations.get(id_.relation)

@@ -1,47 +1,69 @@
-"""Changes of the schema that can be judged: simple tables, indexes, columns, DROP, TRUNCATE, VACUUM, ANALYZE.
+"""Changes of the schema: what they all share, and DROP, TRUNCATE, VACUUM, REINDEX and indexes.
 
-What can put masked data where no mask is, or run code that nobody judged, is an Unknown: temporary and inherited tables, LIKE,
-ALTER TABLE other than adding and dropping columns, views, functions, triggers and so on (see statements.kind_of).
+A change passes when three things are known of it: which relations and names it concerns (policy's ``relations`` are matched against the
+old name and the new), that masked data does not come to stand under a name that has no mask, and what expressions, defaults and checks
+in it compute and call. Tables are in :mod:`sallyport.sql.ddl_tables` and :mod:`sallyport.sql.ddl_alter`, views in
+:mod:`sallyport.sql.ddl_views`, other objects in :mod:`sallyport.sql.ddl_objects`, and what stays refused, with what to do instead, in
+:mod:`sallyport.sql.ddl_refused`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from sallyport.sql.analysis import STATEMENTS, Analysis
-from sallyport.sql.calls import type_oid
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.facts import Clause, Effect, EffectKind
-from sallyport.sql.from_items import RANGE_VAR, make_item
-from sallyport.sql.lineage import Field, Value
+from sallyport.sql.from_items import RANGE_VAR
+from sallyport.sql.functions import classify
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
+from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Item, Scope
 
 on = STATEMENTS.on
 
-_SERIAL = frozenset({"serial", "serial2", "serial4", "serial8", "bigserial", "smallserial"})
-_COLUMN = fields("colname typeName is_local constraints collClause")
-_CONSTRAINT = fields(
-    "contype conname is_enforced initially_valid skip_validation raw_expr keys including pktable pk_attrs fk_attrs "
-    "fk_matchtype fk_upd_action fk_del_action generated_when generated_kind nulls_not_distinct "
-    "deferrable initdeferred is_no_inherit"
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: pg_class.relkind -> what rules call it.
+THINGS = {
+    "r": "table",
+    "p": "table",
+    "v": "view",
+    "m": "materialized_view",
+    "f": "foreign_table",
+    "S": "sequence",
+    "c": "type",
+}
+_TRIGGER = 2279  # pg_type.oid of the type trigger
+TEMPORARY = "Use WITH, or a permanent table."
+_INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
+_METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
+#: Index methods of extensions whose operator classes call functions of the extension only.
+_EXTENSION_METHODS = {"bloom": "bloom", "hnsw": "vector", "ivfflat": "vector", "rum": "rum"}
+#: Operator classes that are PostgreSQL's own and have names that people write.
+_CLASSES = _words(
+    """text_pattern_ops varchar_pattern_ops bpchar_pattern_ops jsonb_ops jsonb_path_ops array_ops tsvector_ops inet_ops range_ops
+    text_ops varchar_ops bpchar_ops int2_ops int4_ops int8_ops float4_ops float8_ops numeric_ops bool_ops date_ops time_ops timetz_ops
+    timestamp_ops timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops interval_ops bit_ops varbit_ops
+    point_ops box_ops circle_ops poly_ops quad_point_ops kd_point_ops network_ops enum_ops"""
 )
-_INDEX_ELEMENT = fields("name expr collation opclass ordering nulls_ordering")
-_COMMAND = fields("subtype def behavior missing_ok name")
-_SIMPLE = frozenset(
-    {
-        "CONSTR_NULL",
-        "CONSTR_NOTNULL",
-        "CONSTR_PRIMARY",
-        "CONSTR_UNIQUE",
-        "CONSTR_ATTR_DEFERRABLE",
-        "CONSTR_ATTR_NOT_DEFERRABLE",
-        "CONSTR_ATTR_DEFERRED",
-        "CONSTR_ATTR_IMMEDIATE",
-        "CONSTR_ATTR_ENFORCED",
-        "CONSTR_IDENTITY",
-    }
-)
+_CLASSES_OF = {
+    "pg_trgm": frozenset({"gin_trgm_ops", "gist_trgm_ops"}),
+    "ltree": frozenset({"ltree_ops", "gist_ltree_ops"}),
+    "hstore": frozenset({"gin_hstore_ops", "gist_hstore_ops", "hash_hstore_ops", "btree_hstore_ops"}),
+    "intarray": frozenset({"gin__int_ops", "gist__int_ops", "gist__intbig_ops"}),
+    "citext": frozenset({"citext_ops", "citext_pattern_ops"}),
+    "vector": _words(
+        """vector_l2_ops vector_ip_ops vector_cosine_ops vector_l1_ops halfvec_l2_ops halfvec_ip_ops halfvec_cosine_ops halfvec_l1_ops
+        bit_hamming_ops bit_jaccard_ops sparsevec_l2_ops sparsevec_ip_ops sparsevec_cosine_ops sparsevec_l1_ops"""
+    ),
+    "postgis": frozenset({"gist_geometry_ops_2d", "gist_geometry_ops_nd", "gist_geography_ops"}),
+}
 
 
 def changes_schema(a: Analysis, kind: str) -> None:
@@ -49,143 +71,187 @@ def changes_schema(a: Analysis, kind: str) -> None:
     a.effects.append(Effect(EffectKind.DDL))
 
 
-@on("CreateStmt", "relation tableElts if_not_exists oncommit")
-def _create_table(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_table")
-    target = node["relation"]
-    a.check("RangeVar", target, RANGE_VAR)
-    if target.get("relpersistence", "p") == "t" or target.get("schemaname", "").startswith("pg_temp"):
-        a.unknown("SP1102", "follow temporary tables", "Use WITH, or a permanent table.")
-    if node.get("oncommit", "ONCOMMIT_NOOP") != "ONCOMMIT_NOOP":
-        a.unknown("SP1102", "understand ON COMMIT")
-    columns, constraints = [], []
-    for item in node.get("tableElts", []):
-        tag, body = tag_of(item)
-        if tag == "ColumnDef":
-            columns.append(Field(body.get("colname", ""), Value(type=_column_type(a, body))))
-            constraints.extend(body.get("constraints", []))
-        elif tag == "Constraint":
-            constraints.append(item)
-        else:
-            a.unknown("SP1102", f"judge {tag} in CREATE TABLE", "List the columns.")
-    scope = Scope(items=[make_item(target.get("relname", ""), tuple(columns))])
-    for item in constraints:
-        _constraint(a, item["Constraint"], scope)
+def creation_schema(a: Analysis, given: str, at: int = -1) -> str:
+    """The schema in which something is made: as written, or the first of the search_path (RangeVarGetCreationNamespace)."""
+    schema = given or next((s for s in a.context.search_path if s != "pg_catalog"), "")
+    if schema.startswith("pg_temp"):
+        a.unknown("SP1102", "follow temporary tables", TEMPORARY, at)
+    elif schema in SYSTEM or schema.startswith("pg_"):
+        a.unknown("SP1102", f"allow anything to be made in {schema}", "Use a schema of your own.", at)
+    elif schema not in a.catalog.schemas:
+        a.missing("SP1111", f'schema "{schema}" does not exist', position=at)
+    return schema
 
 
-def _column_type(a: Analysis, node: Node) -> int:
-    a.check("ColumnDef", node, _COLUMN)
-    names = strings(node["typeName"].get("names", []))
-    if len(names) == 1 and names[0] in _SERIAL:
-        return 23
-    return type_oid(a, node["typeName"])
+def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
+    """The schema and name of a relation that is being made; noted under the statement's kind."""
+    a.check("RangeVar", node, RANGE_VAR)
+    at = node.get("location", -1)
+    if node.get("catalogname", a.catalog.database) != a.catalog.database:
+        a.unknown("SP1102", "reach other databases", position=at)
+    if node.get("relpersistence", "p") == "t":
+        a.unknown("SP1102", "follow temporary tables", TEMPORARY, at)
+    schema, name = creation_schema(a, node.get("schemaname", ""), at), node.get("relname", "")
+    a.name(a.kind, schema, name)
+    return schema, name
 
 
-def _constraint(a: Analysis, node: Node, scope: Scope) -> Value:
-    """A column's or table's constraint; the value it computes for DEFAULT and GENERATED."""
-    a.check("Constraint", node, _CONSTRAINT)
-    kind = node.get("contype", "CONSTR_NULL")
-    if kind in ("CONSTR_DEFAULT", "CONSTR_GENERATED"):
-        return a.expression(node["raw_expr"], scope)
-    if kind == "CONSTR_CHECK":
-        a.influence(a.expression(node["raw_expr"], scope).sources, Clause.MAY_FAIL)
-    elif kind == "CONSTR_FOREIGN":
-        _reference(a, node)
-    elif kind not in _SIMPLE:
-        a.unknown("SP1102", f"judge {kind.removeprefix('CONSTR_')} constraints")
-    return Value()
+def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
+    """As :func:`new_relation`, for what the grammar calls any_name."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"know the name {'.'.join(names)}")
+    schema, name = creation_schema(a, names[0] if len(names) > 1 else ""), names[-1] if names else ""
+    a.name(a.kind, schema, name)
+    return schema, name
 
 
-def _reference(a: Analysis, node: Node) -> None:
-    """REFERENCES: inserting into the new table tells whether a value exists in the other one."""
-    a.check("RangeVar", node["pktable"], RANGE_VAR)
-    relation = a.named_relation(node["pktable"])
-    if relation is None:
-        return
-    a.read_relation(relation)
-    names = strings(node.get("pk_attrs", []))
-    if not names:
-        a.unknown("SP1102", "know which columns are referenced", "Write REFERENCES table (column).")
-    for column in relation.columns:
-        if column.name in names:
-            id_ = frozenset((ColumnId(relation.oid, column.attnum),))
-            a.seen.update(id_)
-            a.influence(id_, Clause.WHERE, True)
+def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Schema and name of an object that the snapshot does not list: without a schema, it may be in any of the search_path."""
+    if len(names) == 2:
+        return [(names[0], names[1])]
+    if len(names) != 1:
+        a.unknown("SP1102", f"know the name {'.'.join(names)}")
+        return []
+    return [(schema, names[0]) for schema in a.context.search_path if schema not in SYSTEM]
 
 
-def _relation(a: Analysis, node: Node, action: str) -> tuple[Relation, Item] | None:
+def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
+    """An existing relation that the statement changes: noted under ``action`` (the statement's kind)."""
     a.check("RangeVar", node, RANGE_VAR)
     relation = a.named_relation(node)
     if relation is None:
         return None
-    a.access(relation.oid, action)
+    if relation.schema in SYSTEM:
+        a.unknown("SP1102", f"allow changes of {relation.qualified}")
+    a.access(relation.oid, action or a.kind)
     a.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
-    return relation, relation_item(a, relation)
+    return relation
 
 
-@on("AlterTableStmt", "relation cmds objtype missing_ok")
-def _alter_table(a: Analysis, node: Node, at: int) -> None:
-    objtype = node.get("objtype", "OBJECT_TABLE").removeprefix("OBJECT_").lower()
-    changes_schema(a, f"alter_{_OBJECTS.get(objtype, objtype)}")
-    found = _relation(a, node["relation"], a.kind)
-    if objtype != "table":
-        a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper()}")
-    if found is None:
-        return
-    scope = Scope(items=[found[1]])
-    for item in node.get("cmds", []):
-        body = item["AlterTableCmd"]
-        a.check("AlterTableCmd", body, _COMMAND)
-        subtype = body.get("subtype", "")
-        if subtype == "AT_AddColumn":
-            column = body["def"]["ColumnDef"]
-            _column_type(a, column)
-            for constraint in column.get("constraints", []):
-                value = _constraint(a, constraint["Constraint"], scope)
-                a.flow(None, value.sources)
-        elif subtype == "AT_DropColumn" and body.get("behavior") == "DROP_CASCADE":
-            a.unknown(
-                "SP1102", "know what DROP COLUMN CASCADE reaches", "Drop what depends on it by name first."
-            )
-        elif subtype != "AT_DropColumn":
-            a.unknown(
-                "SP1102", f"judge ALTER TABLE {_words(subtype)}", "ADD COLUMN and DROP COLUMN are understood."
-            )
+def scope_of(a: Analysis, relation: Relation) -> Scope:
+    """The relation's columns as a definition inside it sees them."""
+    item: Item = relation_item(a, relation)
+    return Scope(items=[item])
 
 
-def _words(subtype: str) -> str:
-    text = subtype.removeprefix("AT_")
-    return "".join(f" {c}" if c.isupper() else c for c in text).strip().upper()
+def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
+    """The relation and everything under it (partitions, children)."""
+    waiting, seen = [relation.oid], {relation.oid}
+    while waiting:
+        found = a.catalog.relations.get(waiting.pop())
+        if found is None:
+            continue
+        yield found
+        waiting.extend(child for child in found.children if child not in seen)
+        seen.update(found.children)
+
+
+def hidden(a: Analysis, relation: Relation) -> None:
+    """Functions of users' making that the relation's defaults, checks, indexes and so on call: they are judged as calls.
+
+    For changes that compute with the rows that are there; triggers do not see those.
+    """
+    for oid in relation.hidden_functions:
+        function = a.catalog.functions.get(oid)
+        if function is not None and function.return_type == _TRIGGER:
+            continue
+        if function is None:
+            a.unknown("SP1103", f"know every function that {relation.qualified} calls")
+        elif not (function.extension and classify(function).safe):
+            a.call(function, -1)
+
+
+def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
+    """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as well."""
+    for candidate in (schema,) if schema else a.names.path:
+        oid = a.catalog.indexes.get((candidate, name))
+        found = a.catalog.relations.get(oid) if oid is not None else None
+        found = found or a.catalog.relation_by_name.get((candidate, name))
+        if found is not None:
+            return found
+    return None
+
+
+# indexes
 
 
 @on(
     "IndexStmt",
-    "idxname relation accessMethod indexParams indexIncludingParams whereClause unique concurrent if_not_exists "
+    "idxname relation accessMethod indexParams indexIncludingParams options whereClause unique concurrent if_not_exists "
     "nulls_not_distinct",
 )
 def _create_index(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_index")
-    found = _relation(a, node["relation"], "create_index")
-    if found is None:
+    relation = concerned(a, node["relation"])
+    access_method(a, node.get("accessMethod", "btree"))
+    if relation is None:
         return
-    scope = Scope(items=[found[1]])
-    for item in [*node.get("indexParams", []), *node.get("indexIncludingParams", [])]:
-        body = item["IndexElem"]
-        a.check("IndexElem", body, _INDEX_ELEMENT)
-        if "expr" in body:
-            value = a.expression(body["expr"], scope)
-        else:
-            reference = {"fields": [{"String": {"sval": body.get("name", "")}}], "location": -1}
-            value = a.expression({"ColumnRef": reference}, scope)
-        if node.get("unique"):
-            a.influence(value.sources, Clause.DISTINCT)  # it fails when two rows are equal
+    scope = scope_of(a, relation)
+    for item in node.get("indexParams", []):
+        index_element(a, item["IndexElem"], scope, bool(node.get("unique")))
+    for item in node.get("indexIncludingParams", []):
+        index_element(a, item["IndexElem"], scope, False)
     if "whereClause" in node:
         a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
 
 
+def access_method(a: Analysis, name: str) -> None:
+    extension = _EXTENSION_METHODS.get(name)
+    if name not in _METHODS and not (extension and _has_extension(a, extension)):
+        a.unknown("SP1102", f"know the access method {name}", f"Use one of {', '.join(sorted(_METHODS))}.")
+
+
+def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
+    """One column or expression of an index or constraint. It fails when two rows are equal, where it is unique."""
+    a.check("IndexElem", node, _INDEX_ELEMENT)
+    operator_class(a, strings(node.get("opclass", [])))
+    if "expr" in node:
+        value = a.expression(node["expr"], scope)
+    else:
+        reference = {"fields": [{"String": {"sval": node.get("name", "")}}], "location": -1}
+        value = a.expression({"ColumnRef": reference}, scope)
+    if unique:
+        a.influence(value.sources, Clause.DISTINCT)
+
+
+def operator_class(a: Analysis, names: Sequence[str]) -> None:
+    """An operator class computes with every value: it must be PostgreSQL's own, or of an extension that is known."""
+    if not names:
+        return
+    own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
+    if own or any(names[-1] in known and _has_extension(a, e) for e, known in _CLASSES_OF.items()):
+        return
+    a.unknown("SP1102", f"know the operator class {'.'.join(names)}", "Use the default class of the type.")
+
+
+def _has_extension(a: Analysis, name: str) -> bool:
+    return any(function.extension == name for function in a.catalog.functions.values())
+
+
+@on("ReindexStmt", "kind relation params")
+def _reindex(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "reindex")
+    if "relation" not in node:
+        a.unknown("SP1102", "judge REINDEX of everything", "Use REINDEX TABLE or REINDEX INDEX.")
+        return
+    target = node["relation"]
+    a.check("RangeVar", target, RANGE_VAR)
+    if node.get("kind") == "REINDEX_OBJECT_INDEX":
+        relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+        if relation is None:
+            a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), at)
+        else:
+            a.access(relation.oid, "reindex")
+    else:
+        relation = concerned(a, target)
+    for part in family(a, relation) if relation is not None else ():
+        hidden(a, part)
+
+
+# DROP
+
 _OBJECTS = {
     "matview": "materialized_view",
-    "access_method": "access_method",
     "foreign_server": "server",
     "fdw": "foreign_data_wrapper",
     "opclass": "operator_class",
@@ -196,29 +262,100 @@ _OBJECTS = {
     "tsparser": "text_search_parser",
     "tstemplate": "text_search_template",
 }
-_RELATIONS = frozenset({"table", "view", "materialized_view", "index", "sequence", "foreign_table"})
+_RELATIONS = frozenset({"table", "view", "materialized_view", "sequence", "foreign_table"})
+_ON_RELATIONS = frozenset({"trigger", "rule"})
+_BY_NAME = frozenset(
+    {"statistics", "collation", "function", "procedure", "aggregate", "routine", "type", "domain"}
+)
+
+
+def object_type(text: str) -> str:
+    """What rules call an ObjectType: OBJECT_MATVIEW is materialized_view."""
+    name = text.removeprefix("OBJECT_").lower()
+    return _OBJECTS.get(name, name)
 
 
 @on("DropStmt", "objects removeType behavior missing_ok concurrent")
 def _drop(a: Analysis, node: Node, at: int) -> None:
-    removed = node.get("removeType", "").removeprefix("OBJECT_").lower()
-    thing = _OBJECTS.get(removed, removed)
+    thing = object_type(node.get("removeType", ""))
     changes_schema(a, f"drop_{thing}")
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "know what DROP CASCADE reaches", "Name what is to be dropped.")
-    if thing not in _RELATIONS:
-        return
+        a.unknown(
+            "SP1102",
+            "know what DROP CASCADE reaches",
+            "Name what is to be dropped, what depends on it first.",
+        )
     for item in node.get("objects", []):
-        names = [string(part) for part in item.get("List", {}).get("items", [])]
-        if not 1 <= len(names) <= 2 or not all(names):
-            a.unknown("SP1102", f"know the {thing} {'.'.join(names)}")
-            continue
-        relation = a.relation(names[0] if len(names) == 2 else "", names[-1])
-        if relation is not None:
-            a.access(relation.oid, a.kind)
-        elif thing != "index" and not node.get("missing_ok"):
-            schema = names[0] if len(names) == 2 else ""
-            a.missing_relation(schema, names[-1], -1, thing.replace("_", " "))
+        if thing in _RELATIONS:
+            _drop_relation(a, thing, names_of(item), bool(node.get("missing_ok")))
+        elif thing == "index":
+            _drop_index(a, names_of(item))
+        elif thing in _ON_RELATIONS:
+            on_relation(a, names_of(item)[:-1])
+        elif thing in _BY_NAME:
+            for schema, name in spots(a, names_of(item)):
+                a.name(a.kind, schema, name)
+        elif thing == "schema":
+            a.name(a.kind, string(item))
+        else:
+            a.name(a.kind)
+            what = thing.replace("_", " ").upper()
+            a.unknown("SP1102", f"judge DROP {what}", "It is done by whoever administers the database.")
+            return
+
+
+def names_of(item: Node) -> tuple[str, ...]:
+    """The name in a List, TypeName or ObjectWithArgs."""
+    tag, body = tag_of(item)
+    if tag == "List":
+        return strings(body.get("items", []))
+    return strings(body.get("names" if tag == "TypeName" else "objname", []))
+
+
+def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: bool) -> None:
+    if not 1 <= len(names) <= 2 or not all(names):
+        a.unknown("SP1102", f"know the {thing} {'.'.join(names)}")
+        return
+    schema = names[0] if len(names) == 2 else ""
+    relation = a.relation(schema, names[-1])
+    if relation is None and not missing_ok:
+        a.missing_relation(schema, names[-1], -1, thing.replace("_", " "))
+    elif relation is None:
+        for place in spots(a, names):
+            a.name(a.kind, *place)
+    else:
+        a.access(relation.oid, a.kind)
+        for part in family(a, relation) if relation.kind == "p" else ():  # partitions go with it
+            a.access(part.oid, a.kind)
+
+
+def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
+    """An index belongs to its table: that is what rules match."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"know the index {'.'.join(names)}")
+        return
+    relation = index_table(a, names[0] if len(names) == 2 else "", names[-1])
+    if relation is not None:
+        a.access(relation.oid, a.kind)
+    for place in spots(a, names) if relation is None else ():
+        a.name(a.kind, *place)
+
+
+def on_relation(a: Analysis, names: Sequence[str]) -> Relation | None:
+    """A relation by the names before a column's, trigger's or constraint's; noted under the statement's kind."""
+    if not 1 <= len(names) <= 2:
+        a.unknown("SP1102", f"know the relation {'.'.join(names)}")
+        return None
+    schema = names[0] if len(names) == 2 else ""
+    relation = a.relation(schema, names[-1])
+    if relation is None:
+        a.missing_relation(schema, names[-1], -1)
+    else:
+        a.access(relation.oid, a.kind)
+    return relation
+
+
+# TRUNCATE, VACUUM, ANALYZE
 
 
 @on("TruncateStmt", "relations restart_seqs behavior")
@@ -230,17 +367,10 @@ def _truncate(a: Analysis, node: Node, at: int) -> None:
         body = item["RangeVar"]
         a.check("RangeVar", body, RANGE_VAR)
         relation = a.named_relation(body)
-        waiting = [relation] if relation is not None else []
-        seen: set[int] = set()
-        while waiting:
-            current = waiting.pop()
-            if current.oid in seen:
-                continue
-            seen.add(current.oid)
-            a.access(current.oid, "truncate")
-            if body.get("inh"):
-                children = (a.catalog.relations.get(child) for child in current.children)
-                waiting.extend(child for child in children if child is not None)
+        if relation is None:
+            continue
+        for part in family(a, relation) if body.get("inh") else (relation,):
+            a.access(part.oid, "truncate")
 
 
 @on("VacuumStmt", "options rels is_vacuumcmd")

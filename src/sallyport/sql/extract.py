@@ -13,6 +13,10 @@ from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql import (
     copy_explain,
     ddl,
+    ddl_alter,
+    ddl_objects,
+    ddl_tables,
+    ddl_views,
     dml,
     expressions,
     from_items,
@@ -35,6 +39,10 @@ __all__ = ["Context", "analyze", "trusted_bodies"]
 HANDLERS = (
     copy_explain,
     ddl,
+    ddl_alter,
+    ddl_objects,
+    ddl_tables,
+    ddl_views,
     dml,
     expressions,
     from_items,

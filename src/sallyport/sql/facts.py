@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.catalog import ColumnId, Relation
 
 
 class Dependence(Enum):
@@ -96,11 +96,27 @@ class FunctionUse:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """Data written: ``sources`` end up in ``target`` (a column), or in a relation that does not exist yet (target None)."""
+    """Data written: ``sources`` end up in ``target`` (a column), or in one that does not exist yet (target None).
+
+    ``into``: schema, relation and name of a column that does not exist yet, where they are known.
+    """
 
     target: ColumnId | None
     sources: frozenset[ColumnId]
     position: int = -1
+    into: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """An object, by name, that ``action`` concerns and that is no relation of the snapshot: a new table, a type, a new name.
+
+    ``name`` "": the schema itself. ``schema`` "": an object that is in no schema.
+    """
+
+    action: str
+    schema: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +141,18 @@ class Unknown:
     hint: str = ""
     position: int = -1
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """A view gets a column (``name``) computed from ``sources``, or ("") rows chosen by them, where statements that were judged a moment ago
+    may still mean another relation by the view's name.
+    """
+
+    schema: str
+    relation: str
+    name: str
+    sources: frozenset[ColumnId]
 
 
 class EffectKind(Enum):
@@ -196,6 +224,15 @@ class StatementFacts:
     touched: frozenset[ColumnId] = field(default=frozenset())
     #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
     setting_parameters: frozenset[int] = frozenset()
+    #: what the statement does to objects that are no relations of the snapshot
+    namings: tuple[Naming, ...] = ()
+    #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename
+    also: frozenset[str] = frozenset()
+    #: relations as they are called, and whose children they are, once the statement has run; only those that change in this
+    after: tuple[Relation, ...] = ()
+    #: (relation, parent) whose rows can be read through the parent afterwards
+    joins: tuple[tuple[int, int], ...] = ()
+    exposures: tuple[Exposure, ...] = ()
     #: OIDs of functions that were judged by their body, those that such bodies call included
     followed: frozenset[int] = frozenset()
     #: one of them is text whose names PostgreSQL looks up when it runs

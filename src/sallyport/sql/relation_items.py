@@ -102,6 +102,24 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     if relation.kind not in _READABLE_KINDS:
         a.unknown("SP1102", f"read {relation.qualified}, which is not a table or view", position=at)
     expansion = expand(a, relation)
+    _note(a, relation, expansion, at)
+    return Item(
+        relation.name,
+        expansion.fields,
+        expansion.by_name,
+        relation.oid,
+        relation.schema,
+        relation.row_type,
+        relation.kind in _SYSTEM_COLUMN_KINDS,
+    )
+
+
+def note_definition(a: Analysis, relation: Relation) -> None:
+    """What computing a materialised view does, which reading it does not."""
+    _note(a, relation, _view(a, replace(relation, kind="v")), -1)
+
+
+def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> None:
     for access in expansion.accesses:
         a.repeat_access(access)
     for use in expansion.calls:
@@ -117,15 +135,6 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     a.risks += expansion.risky
     a.followed.update(expansion.followed)
     a.late_names = a.late_names or expansion.late_names
-    return Item(
-        relation.name,
-        expansion.fields,
-        expansion.by_name,
-        relation.oid,
-        relation.schema,
-        relation.row_type,
-        relation.kind in _SYSTEM_COLUMN_KINDS,
-    )
 
 
 def expand(a: Analysis, relation: Relation) -> Expansion:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from sallyport.sql.analysis import QUERIES, STATEMENTS, Analysis, Context, Work
+from sallyport.sql.ddl import changes_schema, new_relation
+from sallyport.sql.ddl_refused import hint_of, kind_of
+from sallyport.sql.ddl_tables import storage
 from sallyport.sql.facts import Effect, EffectKind, StatementFacts
-from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.lineage import Field
-from sallyport.sql.nodes import fields, tag_of
+from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Names
 from sallyport.sql.scope import Scope
@@ -46,7 +46,8 @@ def run(a: Analysis, node: Node) -> None:
     entry = STATEMENTS.table.get(tag)
     if entry is None:
         a.kind = kind_of(tag)
-        a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper() or 'an empty statement'}")
+        words = a.kind.replace("_", " ").upper() or "an empty statement"
+        a.unknown("SP1102", f"judge {words}", hint_of(tag))
         a.effects.append(Effect(EffectKind.DDL))
         return
     handler, known = entry
@@ -113,103 +114,37 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
     for unknown in facts.unknowns:
         a.repeat(unknown)
     for flow in facts.flows:
-        a.flow(flow.target, flow.sources, flow.position)
+        a.flow(flow.target, flow.sources, flow.position, flow.into)
     a.touched.update(facts.touched)
 
 
 _INTO = fields("rel colNames accessMethod options onCommit tableSpaceName skipData viewQuery")
 
 
-def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:
-    """CREATE TABLE AS, SELECT INTO, CREATE MATERIALIZED VIEW: a query whose rows go to a relation that does not exist yet."""
+def into_target(a: Analysis, node: Node, kind_: str) -> tuple[str, str]:
+    """Schema and name of the relation that a query's rows go to."""
     a.check("IntoClause", node, _INTO)
-    for key in ("accessMethod", "options", "tableSpaceName", "viewQuery"):
+    for key in ("accessMethod", "tableSpaceName", "viewQuery"):
         if key in node:
-            a.unknown("SP1102", f"understand {key} of this statement")
-    target = node.get("rel", {})
-    a.check("RangeVar", target, RANGE_VAR)
-    if target.get("relpersistence", "p") == "t" or target.get("schemaname", "").startswith("pg_temp"):
-        a.unknown(
-            "SP1102", "follow temporary tables", "Use WITH, or a permanent table.", target.get("location", -1)
-        )
+            a.unknown("SP1102", f"understand {key} of this statement", "Leave it out.")
+    changes_schema(a, kind_)
+    storage(a, node.get("options", []))
+    return new_relation(a, node.get("rel", {}))
+
+
+def into_names(node: Node, facts: StatementFacts) -> list[str]:
+    """What the columns of the new relation are called."""
+    given = strings(node.get("colNames", []))
+    return [given[n] if n < len(given) else column.name for n, column in enumerate(facts.columns or ())]
+
+
+def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:
+    """CREATE TABLE AS, SELECT INTO: a query whose rows go to a relation that does not exist yet."""
+    schema, name = into_target(a, node, kind_)
     if tag_of(query)[0] == "ExecuteStmt":
         a.unknown("SP1102", "follow CREATE TABLE AS EXECUTE", "Write the query itself.")
     a.inner = nested(a, query)[1]
     adopt(a, a.inner)
-    for column in a.inner.columns or ():
-        a.flow(None, column.sources, target.get("location", -1))
-    a.kind = kind_
-    a.effects.append(Effect(EffectKind.DDL))
-
-
-@on("CreateTableAsStmt", "query into objtype is_select_into if_not_exists")
-def _create_table_as(a: Analysis, node: Node, at: int) -> None:
-    materialized = node.get("objtype") == "OBJECT_MATVIEW"
-    into(a, node["into"], node["query"], "create_materialized_view" if materialized else "create_table_as")
-    if materialized:
-        a.unknown("SP1102", "judge CREATE MATERIALIZED VIEW", "Use CREATE TABLE AS.")
-
-
-_KINDS = {
-    "DoStmt": "do",
-    "CallStmt": "call",
-    "CheckPointStmt": "checkpoint",
-    "LoadStmt": "load",
-    "CreateFunctionStmt": "create_function",
-    "AlterSystemStmt": "alter_system",
-    "ViewStmt": "create_view",
-    "RenameStmt": "rename",
-    "GrantStmt": "grant",
-    "GrantRoleStmt": "grant_role",
-    "CommentStmt": "comment",
-    "SecLabelStmt": "security_label",
-    "RefreshMatViewStmt": "refresh_materialized_view",
-    "CreateTrigStmt": "create_trigger",
-    "CreatePLangStmt": "create_language",
-    "CreateSeqStmt": "create_sequence",
-    "AlterSeqStmt": "alter_sequence",
-    "CreatedbStmt": "create_database",
-    "DropdbStmt": "drop_database",
-    "CompositeTypeStmt": "create_type",
-    "CreateEnumStmt": "create_type",
-    "CreateRangeStmt": "create_type",
-    "AlterEnumStmt": "alter_type",
-    "DefineStmt": "create_aggregate",
-    "RuleStmt": "create_rule",
-    "AlterObjectSchemaStmt": "set_schema",
-    "AlterOwnerStmt": "alter_owner",
-    "CreateStatsStmt": "create_statistics",
-    "VacuumStmt": "vacuum",
-    "AlterDatabaseRefreshCollStmt": "alter_database",
-    "AlterDatabaseSetStmt": "alter_database",
-    "AlterEventTrigStmt": "alter_event_trigger",
-    "AlterExtensionContentsStmt": "alter_extension",
-    "AlterFdwStmt": "alter_foreign_data_wrapper",
-    "AlterForeignServerStmt": "alter_server",
-    "AlterObjectDependsStmt": "alter_depends",
-    "AlterOpFamilyStmt": "alter_operator_family",
-    "AlterRoleSetStmt": "alter_role",
-    "AlterStatsStmt": "alter_statistics",
-    "AlterTSConfigurationStmt": "alter_text_search_configuration",
-    "AlterTSDictionaryStmt": "alter_text_search_dictionary",
-    "AlterTableMoveAllStmt": "alter_table",
-    "AlterTableSpaceOptionsStmt": "alter_tablespace",
-    "CreateAmStmt": "create_access_method",
-    "CreateEventTrigStmt": "create_event_trigger",
-    "CreateFdwStmt": "create_foreign_data_wrapper",
-    "CreateForeignServerStmt": "create_server",
-    "CreateOpClassStmt": "create_operator_class",
-    "CreateOpFamilyStmt": "create_operator_family",
-    "CreateTableSpaceStmt": "create_tablespace",
-    "DropTableSpaceStmt": "drop_tablespace",
-    "ReplicaIdentityStmt": "alter_table",
-}
-
-
-def kind_of(tag: str) -> str:
-    """The action that a statement without a handler stands for: CreateExtensionStmt is create_extension."""
-    known = _KINDS.get(tag)
-    if known is not None:
-        return known
-    words = re.findall("[A-Z][a-z]*", tag.removesuffix("Stmt"))
-    return "_".join(words).lower() or "empty"
+    at = node.get("rel", {}).get("location", -1)
+    for column, label in zip(a.inner.columns or (), into_names(node, a.inner), strict=True):
+        a.flow(None, column.sources, at, (schema, name, label))

@@ -224,6 +224,7 @@ def _constraint(row: Row) -> Constraint:
         on_delete=_text(row[5]),
         on_update=_text(row[6]),
         expression=_text(row[7]),
+        name=_text(row[8]),
     )
 
 

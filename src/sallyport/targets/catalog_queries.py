@@ -72,21 +72,28 @@ SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN '
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid
       AND d.refobjsubid > 0 ORDER BY 1)),
-  0, NULL::json, '', '', ''
+  0, NULL::json, '', '', '', c.relname
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam
 WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion)
 UNION ALL
 SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
-  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid))
+  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), ''
 FROM pg_catalog.pg_index i
 WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384
 UNION ALL
 SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confrelid,
-  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, ''
+  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, '', k.conname
 FROM pg_catalog.pg_constraint k
 WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384
 ORDER BY 1, 2, 4"""
+
+#: Indexes by name, with the relation they are on; of relations that users made.
+INDEXES = f"""
+SELECT n.nspname, c.relname, i.indrelid
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE i.indrelid >= 16384 AND {_SHARED_SCHEMA} ORDER BY i.indexrelid"""
 
 INHERITANCE = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno"
 

@@ -1,0 +1,211 @@
+"""What changes of names do to masks and rules: both go by name, so whatever gets another one must not slip out of them.
+
+``check_names`` asks for every subject, not only for the one who makes the change: a name is changed for all. SP1202: a column that somebody sees masked
+would stand where it is not. SP1205: a relation would leave a deny or hold rule, or come under an allow rule, because of its new name. Whoever wants the
+change writes the new name into the policy first; a pattern that matches nothing yet is a warning, not an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
+from sallyport.policy.decide import BoundRule
+from sallyport.policy.decision import Filter, Outcome
+from sallyport.policy.model import Mask, SubjectMatch, applies_to_target
+from sallyport.policy.needs import chain
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
+from sallyport.sql.facts import StatementFacts
+
+#: Masks that show the same for every value.
+VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
+_STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
+_FIRST = "Write the new name into the policy first (it may match nothing yet), then send this again."
+
+
+def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
+    """The first reason why a change of names may not be made, or None."""
+    for level in chain(facts):
+        if not (level.after or level.joins or level.exposures):
+            continue
+        if policy.whole is None:
+            return refuse("SP1205", "the policy as a whole is not at hand to judge a change of names")
+        refusal = (
+            _exposed(level, policy.whole) or _joined(level, policy.whole) or _renamed(level, policy.whole)
+        )
+        if refusal is not None:
+            return refusal
+    return None
+
+
+def is_hidden(whole: BoundPolicy, source: ColumnId, into: tuple[str, str, str]) -> bool:
+    """Whether a column called ``into`` may hold what is computed from ``source``: for everyone who sees that masked it shows nothing."""
+    return all(
+        any(_names(whole, new, into) and _is_as_strict(new, old, rewritten=True) for new in _masks(whole))
+        for old in _over(whole, source)
+    )
+
+
+def _masks(whole: BoundPolicy) -> Iterator[Mask]:
+    return (one.mask for one in whole.masks if applies_to_target(one.mask.targets, whole.target))
+
+
+def _over(whole: BoundPolicy, column: ColumnId) -> Iterator[Mask]:
+    """The masks that somebody has on a column."""
+    found = (one.mask for one in whole.masks if column in one.columns)
+    return (mask for mask in found if applies_to_target(mask.targets, whole.target))
+
+
+def _names(whole: BoundPolicy, mask: Mask, names: tuple[str, str, str]) -> bool:
+    """Whether a mask means a column of this name, be there one or not."""
+    patterns = [*mask.columns, *(p for tag in mask.tags for p in whole.policy.tags.get(tag, ()))]
+    return any(pattern.matches(*names) for pattern in patterns)
+
+
+def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
+    """Whether whoever has ``old`` sees no more through ``new``. ``rewritten``: the value is not the same, so what part of it shows matters."""
+    if new.subjects not in (SubjectMatch(), old.subjects) or new.exempt not in (None, old.exempt):
+        return False
+    if _STRICTNESS[new.filter] > _STRICTNESS[Filter.DENY if rewritten else old.filter]:
+        return False
+    return new.spec.kind in VALUE_INDEPENDENT or (not rewritten and new.spec == old.spec)
+
+
+# views
+
+
+def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+    for one in facts.exposures:
+        for source in sorted(one.sources):
+            into = (one.schema, one.relation, one.name)
+            hidden = is_hidden(whole, source, into) if one.name else not any(_over(whole, source))
+            if not hidden:
+                column, view = whole.catalog.column_name(source), f"{one.schema}.{one.relation}"
+                return refuse(
+                    "SP1202",
+                    f"the masked column {column} would be read through {view}, a name that has meant something else",
+                    f"Statements that were judged a moment ago could still be on their way to {view}.",
+                    "Create the view under a name that no relation has or had.",
+                )
+    return None
+
+
+# inheritance
+
+
+def _joined(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+    """Rows that come under a parent: whoever may read that, may read them, and an UPDATE may move them beside each other."""
+    catalog = whole.catalog
+    for child_oid, parent_oid in facts.joins:
+        child, parent = catalog.relations[child_oid], catalog.relations[parent_oid]
+        names = {column.name: column for column in parent.columns}
+        for column in child.columns:
+            above = names.get(column.name)
+            if above is None:
+                continue
+            has = list(_over(whole, ColumnId(parent.oid, above.attnum)))
+            for old in _over(whole, ColumnId(child.oid, column.attnum)):
+                if not any(_is_as_strict(new, old, rewritten=False) for new in has):
+                    name = f"{child.qualified}.{column.name}"
+                    return _unmasked(name, f"{parent.qualified}.{column.name}", old)
+        for rule in _rules(whole):
+            if rule.rule.effect is not Outcome.DENY and _gives_more(rule, child, parent):
+                return _changed_rule(rule, child.qualified, parent.qualified)
+    return None
+
+
+def _gives_more(rule: BoundRule, child: Relation, parent: Relation) -> bool:
+    if rule.relations is not None and parent.oid in rule.relations and child.oid not in rule.relations:
+        return True
+    if rule.columns is None:
+        return False
+    names = {column.name: column.attnum for column in child.columns}
+    given = [c for c in parent.columns if ColumnId(parent.oid, c.attnum) in rule.columns]
+    return any(c.name in names and ColumnId(child.oid, names[c.name]) not in rule.columns for c in given)
+
+
+# names
+
+
+def _renamed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+    """The policy bound to the catalog as it will be, compared with how it is bound now."""
+    if not facts.after:
+        return None
+    relations = dict(whole.catalog.relations) | {relation.oid: relation for relation in facts.after}
+    future = replace(whole.catalog, relations=MappingProxyType(relations))
+    bound = bind(whole.policy, future, whole.target)
+    return _masks_lost(whole, bound, future) or _rules_moved(whole, bound, relations)
+
+
+def _masks_lost(before: BoundPolicy, after: BoundPolicy, future: CatalogSnapshot) -> Refusal | None:
+    for number, old in enumerate(before.masks):
+        if not applies_to_target(old.mask.targets, before.target):
+            continue
+        for column in sorted(old.columns - after.masks[number].columns):
+            if future.column(column) is None:
+                continue  # it goes, with what is in it
+            has = list(_over(after, column))
+            if not any(_is_as_strict(new, old.mask, rewritten=False) for new in has):
+                return _unmasked(before.catalog.column_name(column), future.column_name(column), old.mask)
+    return None
+
+
+def _rules(whole: BoundPolicy) -> Iterator[BoundRule]:
+    return (rule for rule in whole.rules if applies_to_target(rule.rule.targets, whole.target))
+
+
+def _rules_moved(
+    before: BoundPolicy, after: BoundPolicy, relations: Mapping[int, Relation]
+) -> Refusal | None:
+    for old, new in zip(_rules(before), _rules(after), strict=True):
+        moved: set[int] = set()
+        if old.rule.effect is not Outcome.ALLOW:  # what it restricts must stay restricted
+            moved |= (old.reach_relations or frozenset()) - (new.reach_relations or frozenset())
+            moved |= {c.relation for c in _gone(old.reach_columns, new.reach_columns, relations)}
+        if old.rule.effect is not Outcome.DENY:  # what it gives must not grow
+            moved |= (new.relations or frozenset()) - (old.relations or frozenset())
+            moved |= {c.relation for c in (new.columns or frozenset()) - (old.columns or frozenset())}
+        for oid in sorted(moved):
+            was = before.catalog.relations.get(oid)
+            if was is not None:
+                return _changed_rule(new, was.qualified, relations[oid].qualified)
+    return None
+
+
+def _gone(
+    old: frozenset[ColumnId] | None, new: frozenset[ColumnId] | None, relations: Mapping[int, Relation]
+) -> Iterator[ColumnId]:
+    for id_ in (old or frozenset()) - (new or frozenset()):
+        relation = relations.get(id_.relation)
+        if relation is not None and any(c.attnum == id_.attnum for c in relation.columns):
+            yield id_
+
+
+# refusals
+
+
+def _unmasked(old: str, new: str, mask: Mask) -> Refusal:
+    return refuse(
+        "SP1202",
+        f"what is in the masked column {old} would stand in {new}, where it is not masked as strictly",
+        f"{old} is masked ({mask.place}). Masks go by name, and for everyone: no mask that is as strict means {new}.",
+        _FIRST,
+    )
+
+
+def _changed_rule(rule: BoundRule, old: str, new: str) -> Refusal:
+    effect, name = rule.rule.effect.value, rule.rule.name
+    gives = (
+        "would no longer concern it"
+        if rule.rule.effect is Outcome.DENY
+        else "would not mean for it what it meant"
+    )
+    return refuse(
+        "SP1205",
+        f'as {new}, {old} would be under other rules: rule "{name}" ({effect}) {gives}',
+        "Rules go by name, and for everyone: a change of names must not change what they allow, hold or deny.",
+        _FIRST,
+    )

@@ -1,0 +1,568 @@
+"""ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means, RENAME and SET SCHEMA.
+
+A subcommand without an entry in :data:`_ACTIONS` is refused. Renaming, moving and taking out of an inheritance tree change which masks and rules match:
+the relations as they are afterwards are in the facts (``after``), and policy compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from sallyport.sql.analysis import STATEMENTS, Analysis
+from sallyport.sql.calls import cast_to, type_oid
+from sallyport.sql.catalog import Column, ColumnId, Relation
+from sallyport.sql.ddl import (
+    THINGS,
+    changes_schema,
+    concerned,
+    creation_schema,
+    family,
+    hidden,
+    index_table,
+    object_type,
+    scope_of,
+    spots,
+)
+from sallyport.sql.ddl_refused import NOT_ALTERED
+from sallyport.sql.ddl_tables import (
+    Table,
+    bound,
+    column_type,
+    constraint,
+    index_options,
+    parent,
+    sequence_options,
+    storage,
+)
+from sallyport.sql.facts import Clause, Dependence
+from sallyport.sql.from_items import RANGE_VAR, make_item
+from sallyport.sql.lineage import Field, Value
+from sallyport.sql.nodes import fields, strings, tag_of
+from sallyport.sql.parse import Node
+from sallyport.sql.relation_items import expand
+from sallyport.sql.resolve import SYSTEM
+from sallyport.sql.scope import Scope
+from sallyport.sql.types import VARCHAR
+
+on = STATEMENTS.on
+
+_COMMAND = fields("subtype def behavior missing_ok name num recurse")
+_NEW_TYPE = fields("typeName raw_default collClause")
+_PARTITION = fields("name bound concurrent")
+_ALTER_CONSTRAINT = fields(
+    "conname alterEnforceability is_enforced alterDeferrability deferrable initdeferred alterInheritability noinherit"
+)
+
+
+@dataclass(slots=True)
+class _Change:
+    """One ALTER TABLE. ``added``: columns of earlier subcommands, which later ones may name."""
+
+    a: Analysis
+    relation: Relation
+    only: bool
+    added: list[Field] = field(default_factory=list)
+
+    @property
+    def table(self) -> Table:
+        relation = self.relation
+        known = scope_of(self.a, relation).items[0].fields
+        item = make_item(relation.name, (*known, *self.added))
+        item.relation, item.schema, item.row_type = relation.oid, relation.schema, relation.row_type
+        return Table(relation.schema, relation.name, Scope(items=[item]), relation)
+
+    def column(self, name: str) -> tuple[Column, ColumnId] | None:
+        found = next((c for c in self.relation.columns if c.name == name), None)
+        if found is None:
+            if all(added.name != name for added in self.added):
+                self.table.column(self.a, name)  # says that there is none
+            return None
+        return found, ColumnId(self.relation.oid, found.attnum)
+
+
+@on("AlterTableStmt", "relation cmds objtype missing_ok")
+def _alter(a: Analysis, node: Node, at: int) -> None:
+    objtype = object_type(node.get("objtype", "OBJECT_TABLE"))
+    changes_schema(a, f"alter_{objtype}")
+    if objtype == "index":
+        _alter_index(a, node)
+        return
+    relation = _named(a, node["relation"])
+    if relation is None:
+        return
+    change = _Change(a, relation, not node["relation"].get("inh"))
+    for item in node.get("cmds", []):
+        body = item["AlterTableCmd"]
+        a.check("AlterTableCmd", body, _COMMAND)
+        subtype = body.get("subtype", "AT_AddColumn")
+        if body.get("behavior") == "DROP_CASCADE":
+            a.unknown(
+                "SP1102",
+                f"know what {words(subtype)} CASCADE reaches",
+                "Drop what depends on it by name first.",
+            )
+        action = _ACTIONS.get(subtype)
+        if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
+            hint = NOT_ALTERED.get(subtype, "Alter what is a table as a table.")
+            a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper()} {words(subtype)}", hint)
+            continue
+        action(change, body)
+
+
+def _named(a: Analysis, node: Node) -> Relation | None:
+    """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on as well."""
+    found = a.relation(node.get("schemaname", ""), node.get("relname", ""))
+    if found is not None and found.kind in THINGS:
+        a.kind = f"alter_{THINGS[found.kind]}"
+    return concerned(a, node)
+
+
+def words(subtype: str) -> str:
+    """AT_AddColumn as people write it: ADD COLUMN."""
+    text = subtype.removeprefix("AT_")
+    return "".join(f" {c}" if c.isupper() else c for c in text).strip().upper()
+
+
+def _alter_index(a: Analysis, node: Node) -> None:
+    target = node["relation"]
+    a.check("RangeVar", target, RANGE_VAR)
+    relation = index_table(a, target.get("schemaname", ""), target.get("relname", ""))
+    if relation is None:
+        a.missing_relation(target.get("schemaname", ""), target.get("relname", ""), -1, "index")
+        return
+    a.access(relation.oid, a.kind)
+    for item in node.get("cmds", []):
+        subtype = item["AlterTableCmd"].get("subtype", "")
+        if subtype not in (
+            "AT_SetRelOptions",
+            "AT_ResetRelOptions",
+            "AT_SetStatistics",
+            "AT_AttachPartition",
+        ):
+            a.unknown(
+                "SP1102",
+                f"judge ALTER INDEX {words(subtype)}",
+                NOT_ALTERED.get(subtype, "Drop the index and create it again."),
+            )
+
+
+# subcommands
+
+
+def _add_column(change: _Change, body: Node) -> None:
+    a, node = change.a, body["def"]["ColumnDef"]
+    name = node.get("colname", "")
+    type_ = column_type(a, node)
+    change.added.append(Field(name, Value(type=type_)))
+    constraints = [one["Constraint"] for one in node.get("constraints", [])]
+    if body.get("missing_ok") and any(c.name == name for c in change.relation.columns):
+        return
+    if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
+        _computes(change)
+    for one in constraints:
+        if one.get("contype") != "CONSTR_NOTNULL":  # whether there is a row is all that tells
+            constraint(a, one, change.table, name)
+
+
+def _is_computed(node: Node) -> bool:
+    """Whether a new column's values are computed row by row, which writes the table anew."""
+    kind = node.get("contype")
+    if kind == "CONSTR_DEFAULT":
+        tag, body = tag_of(node["raw_expr"])
+        return tag != "A_Const" and not (tag == "TypeCast" and "A_Const" in body.get("arg", {}))
+    return kind in ("CONSTR_GENERATED", "CONSTR_IDENTITY")
+
+
+def _computes(change: _Change) -> None:
+    """The rows may be written anew: what user-made functions their indexes, checks and generated columns call, they call now."""
+    for part in family(change.a, change.relation):
+        hidden(change.a, part)
+
+
+def _drop_column(change: _Change, body: Node) -> None:
+    name = body.get("name", "")
+    if change.column(name) is None and not body.get("missing_ok"):
+        return
+    # partitions lose the column with their parent; a child may keep its own, which then is nobody's but its
+    parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
+    for part in parts:
+        _becomes(change.a, part, columns=tuple(c for c in _now(change.a, part).columns if c.name != name))
+
+
+def _set_default(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    if "def" in body:
+        change.a.expression(body["def"], Scope())
+
+
+def _not_null(change: _Change, body: Node) -> None:
+    found = change.column(body.get("name", ""))
+    if found is not None:
+        change.a.influence(frozenset((found[1],)), Clause.CHECK)
+
+
+def _known_column(change: _Change, body: Node) -> None:
+    if body.get("name"):
+        change.column(body["name"])
+
+
+def _add_constraint(change: _Change, body: Node) -> None:
+    constraint(change.a, body["def"]["Constraint"], change.table)
+
+
+def _any_constraint(change: _Change, body: Node) -> None:
+    """VALIDATE, ENFORCE: rows that are there fit or not."""
+    a, relation, name = change.a, change.relation, body.get("name", "")
+    if "def" in body:
+        definition = body["def"]["ATAlterConstraint"]
+        a.check("ATAlterConstraint", definition, _ALTER_CONSTRAINT)
+        name = definition.get("conname", "")
+        if not definition.get("alterEnforceability") or not definition.get("is_enforced"):
+            return
+    _computes(change)
+    for one in relation.constraints:
+        clause = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY}.get(one.kind)
+        if clause is not None and one.name == name:
+            a.influence(frozenset(ColumnId(relation.oid, n) for n in one.columns), clause)
+            a.influence(frozenset(ColumnId(one.referenced, n) for n in one.referenced_columns), clause)
+
+
+def _drop_constraint(change: _Change, body: Node) -> None:
+    return None
+
+
+def _alter_type(change: _Change, body: Node) -> None:
+    """The values are converted: with USING they may become anything, without it they stay what they are."""
+    a, node = change.a, body["def"]["ColumnDef"]
+    a.check("ColumnDef", node, _NEW_TYPE)
+    _computes(change)
+    found = change.column(body.get("name", ""))
+    target = type_oid(a, node["typeName"])
+    if found is None or not target:
+        return
+    column, id_ = found
+    own = Value(frozenset((id_,)), Dependence.IDENTITY, id_, column.type_oid)
+    if "raw_default" not in node or _is_plain_cast(node["raw_default"], column.name, node["typeName"]):
+        if not (column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])):
+            modified = bool(node["typeName"].get("typmods"))
+            cast_to(a, own, target, -1, modified)
+            if modified:
+                a.influence(own.sources, Clause.MAY_FAIL)  # assigning fails where an explicit cast truncates
+        return
+    value = a.expression(node["raw_default"], change.table.scope)
+    cast_to(a, value, target, -1, bool(node["typeName"].get("typmods")))
+    a.flow(id_, value.sources)
+
+
+def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
+    """USING column::type, as tools write it: nothing but the conversion itself."""
+    tag, body = tag_of(node)
+    if tag != "TypeCast" or "ColumnRef" not in body.get("arg", {}):
+        return False
+    written = body.get("typeName", {})
+    same = all(written.get(key) == target.get(key) for key in ("names", "typmods", "arrayBounds"))
+    return same and strings(body["arg"]["ColumnRef"].get("fields", [])) == (column,)
+
+
+def _is_longer(column: Column, node: Node) -> bool:
+    """varchar(n) to the same or a longer varchar: nothing is looked at."""
+    sizes = [item.get("A_Const", {}).get("ival", {}).get("ival", 0) for item in node.get("typmods", [])]
+    return not sizes or (len(sizes) == 1 and 0 < column.typmod <= sizes[0] + 4)
+
+
+def _set_expression(change: _Change, body: Node) -> None:
+    a = change.a
+    _computes(change)
+    found = change.column(body.get("name", ""))
+    value = a.expression(body["def"], change.table.scope)
+    if found is not None:
+        a.flow(found[1], value.sources)
+        _not_stored(a, change.relation)
+
+
+def _not_stored(a: Analysis, relation: Relation) -> None:
+    """A materialised view holds what its definition gave when it was refreshed: under another definition it would be read as something else."""
+    for other in a.catalog.relations.values():
+        if other.kind == "m" and any(x.relation == relation.oid for x in expand(a, other).accesses):
+            a.unknown(
+                "SP1102",
+                f"know what {other.qualified} holds once {relation.qualified} is another",
+                f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
+            )
+
+
+def _drop_expression(change: _Change, body: Node) -> None:
+    """What was computed stays, and nothing tells any longer from what."""
+    found = change.column(body.get("name", ""))
+    if found is None:
+        return
+    item = change.table.scope.items[0]
+    value = item.column(body.get("name", ""))
+    if value is not None:
+        change.a.flow(found[1], value.sources - {found[1]})
+    _not_stored(change.a, change.relation)
+
+
+def _identity(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    node = body.get("def", {})
+    if "Constraint" in node:
+        constraint(change.a, node["Constraint"], change.table, body.get("name", ""))
+    for item in node.get("List", {}).get("items", []):
+        if item["DefElem"].get("defname") not in ("generated",):
+            sequence_options(change.a, [item])
+
+
+def _options(change: _Change, body: Node) -> None:
+    items = body.get("def", {}).get("List", {}).get("items", [])
+    if change.relation.kind in "rpm":
+        storage(change.a, items)
+    elif any(item["DefElem"].get("defname") != "check_option" for item in items):
+        change.a.unknown(
+            "SP1102", "judge what these options of a view let through", "Create the view with them."
+        )
+
+
+def _column_options(change: _Change, body: Node) -> None:
+    change.column(body.get("name", ""))
+    index_options(change.a, body.get("def", {}).get("List", {}).get("items", []))
+
+
+def _sequence(change: _Change, body: Node) -> None:
+    return None
+
+
+# inheritance
+
+
+def _now(a: Analysis, relation: Relation) -> Relation:
+    return a.after.get(relation.oid, relation)
+
+
+def _becomes(a: Analysis, relation: Relation, **what: object) -> None:
+    a.after[relation.oid] = replace(_now(a, relation), **what)  # type: ignore[arg-type]
+
+
+def _under(a: Analysis, child: Relation, above: Relation) -> None:
+    _becomes(a, child, parents=(*_now(a, child).parents, above.oid))
+    _becomes(a, above, children=(*_now(a, above).children, child.oid))
+    a.joins[(child.oid, above.oid)] = None
+
+
+def _apart(a: Analysis, child: Relation, above: Relation) -> None:
+    _becomes(a, child, parents=tuple(oid for oid in _now(a, child).parents if oid != above.oid))
+    _becomes(a, above, children=tuple(oid for oid in _now(a, above).children if oid != child.oid))
+
+
+def _inherit(change: _Change, body: Node) -> None:
+    above = parent(change.a, body["def"]["RangeVar"])
+    if above is not None:
+        _under(change.a, change.relation, above)
+
+
+def _no_inherit(change: _Change, body: Node) -> None:
+    above = parent(change.a, body["def"]["RangeVar"])
+    if above is not None:
+        _apart(change.a, change.relation, above)
+
+
+def _attach(change: _Change, body: Node) -> None:
+    """Rows that are there must fit, and those of a default partition must not: failing tells about the key."""
+    a, node = change.a, body["def"]["PartitionCmd"]
+    a.check("PartitionCmd", node, _PARTITION)
+    child = concerned(a, node["name"])
+    bound(a, node.get("bound", {}), [change.relation])
+    if child is None:
+        return
+    hidden(a, child)
+    names = {c.name for c in change.relation.columns if c.attnum in change.relation.partition_key}
+    keys = frozenset(ColumnId(child.oid, c.attnum) for c in child.columns if c.name in names)
+    a.influence(keys, Clause.PARTITION)
+    _under(a, child, change.relation)
+
+
+def _detach(change: _Change, body: Node) -> None:
+    a, node = change.a, body["def"]["PartitionCmd"]
+    a.check("PartitionCmd", node, _PARTITION)
+    child = concerned(a, node["name"])
+    if child is not None:
+        _apart(a, child, change.relation)
+
+
+_ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
+    "AT_AddColumn": _add_column,
+    "AT_DropColumn": _drop_column,
+    "AT_ColumnDefault": _set_default,
+    "AT_SetNotNull": _not_null,
+    "AT_DropNotNull": _known_column,
+    "AT_AlterColumnType": _alter_type,
+    "AT_SetExpression": _set_expression,
+    "AT_DropExpression": _drop_expression,
+    "AT_AddIdentity": _identity,
+    "AT_SetIdentity": _identity,
+    "AT_DropIdentity": _known_column,
+    "AT_SetStatistics": _known_column,
+    "AT_SetStorage": _known_column,
+    "AT_SetCompression": _known_column,
+    "AT_SetOptions": _column_options,
+    "AT_ResetOptions": _column_options,
+    "AT_AddConstraint": _add_constraint,
+    "AT_ValidateConstraint": _any_constraint,
+    "AT_AlterConstraint": _any_constraint,
+    "AT_DropConstraint": _drop_constraint,
+    "AT_AddInherit": _inherit,
+    "AT_DropInherit": _no_inherit,
+    "AT_AttachPartition": _attach,
+    "AT_DetachPartition": _detach,
+    "AT_DetachPartitionFinalize": _detach,
+    "AT_SetRelOptions": _options,
+    "AT_ResetRelOptions": _options,
+    "AT_SetLogged": _sequence,
+    "AT_SetUnLogged": _sequence,
+}
+#: The kinds of relations that a subcommand is judged for, where it is not tables alone.
+_WHERE = {
+    "AT_AddColumn": "rpc",
+    "AT_DropColumn": "rpc",
+    "AT_ColumnDefault": "rpv",
+    "AT_SetRelOptions": "rpvm",
+    "AT_ResetRelOptions": "rpvm",
+    "AT_SetStatistics": "rpm",
+    "AT_SetStorage": "rpm",
+    "AT_SetCompression": "rpm",
+    "AT_SetLogged": "rpS",
+    "AT_SetUnLogged": "rpS",
+}
+
+
+@on("CompositeTypeStmt", "typevar coldeflist")
+def _create_composite(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "create_type")
+    target = node["typevar"]
+    a.check("RangeVar", target, RANGE_VAR)
+    a.name(a.kind, creation_schema(a, target.get("schemaname", "")), target.get("relname", ""))
+    for item in node.get("coldeflist", []):
+        column_type(a, item["ColumnDef"])
+
+
+# RENAME and SET SCHEMA
+
+_RENAMED_RELATIONS = frozenset({"table", "view", "materialized_view", "sequence", "foreign_table"})
+_RENAMED_PARTS = frozenset({"tabconstraint", "trigger", "rule"})
+_TYPES = frozenset({"type", "domain"})
+
+
+@on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")
+def _rename(a: Analysis, node: Node, at: int) -> None:
+    thing = object_type(node.get("renameType", ""))
+    changes_schema(a, "rename")
+    new = node.get("newname", "")
+    if node.get("behavior") == "DROP_CASCADE":
+        a.unknown("SP1102", "know what RENAME CASCADE reaches", "Rename without CASCADE.")
+    if thing in _RENAMED_RELATIONS:
+        _rename_relation(a, node["relation"], new)
+    elif thing in ("column", "attribute"):
+        _rename_column(a, node["relation"], node.get("subname", ""), new)
+    elif thing in _RENAMED_PARTS:
+        _named(a, node["relation"])
+        a.also.update({f"alter_{thing}"} if thing != "tabconstraint" else ())
+    elif thing == "index":
+        _rename_index(a, node["relation"], new)
+    elif thing in _TYPES:
+        _rename_type(a, thing, strings(node["object"]["List"]["items"]), new, "")
+    elif thing == "domconstraint":
+        a.kind = "alter_domain"
+        for place in spots(a, strings(node["object"]["List"]["items"])):
+            a.name(a.kind, *place)
+    elif thing == "schema":
+        _rename_schema(a, node.get("subname", ""), new)
+    else:
+        a.kind = f"alter_{thing}"
+        a.name(a.kind)
+        a.unknown("SP1102", f"judge RENAME of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])
+    a.also.add("rename")
+
+
+def _rename_relation(a: Analysis, node: Node, new: str) -> None:
+    relation = _named(a, node)
+    if relation is not None:
+        a.name(a.kind, relation.schema, new)
+        _becomes(a, relation, name=new)
+
+
+def _rename_column(a: Analysis, node: Node, old: str, new: str) -> None:
+    relation = _named(a, node)
+    if relation is None:
+        return
+    if all(column.name != old for column in relation.columns):
+        Table(relation.schema, relation.name, scope_of(a, relation), relation).column(a, old)
+    for part in family(a, relation):
+        columns = tuple(replace(c, name=new) if c.name == old else c for c in part.columns)
+        if columns != part.columns:
+            _becomes(a, part, columns=columns)
+
+
+def _rename_index(a: Analysis, node: Node, new: str) -> None:
+    a.kind = "alter_index"
+    a.check("RangeVar", node, RANGE_VAR)
+    schema, name = node.get("schemaname", ""), node.get("relname", "")
+    relation = index_table(a, schema, name)
+    if relation is None:
+        a.missing_relation(schema, name, -1, "index")
+    elif relation.name == name and relation == a.relation(schema, name):
+        _rename_relation(a, node, new)  # ALTER INDEX renames tables as well
+    else:
+        a.access(relation.oid, a.kind)
+
+
+def _rename_type(a: Analysis, thing: str, names: tuple[str, ...], new: str, schema: str) -> None:
+    """A type's name is in no mask; a composite type that is a table's row has the table's name."""
+    a.kind = f"alter_{thing}"
+    found = a.names.types.named(names)
+    if found is None:
+        a.missing("SP1110", f'type "{".".join(names)}" does not exist')
+        return
+    relation = a.catalog.relations.get(found.relation)
+    if relation is not None and relation.kind != "c":
+        a.unknown("SP1102", f"rename {relation.qualified} as a type", "Rename it as what it is.")
+    elif relation is not None:
+        a.access(relation.oid, a.kind)
+        _becomes(a, relation, name=new or relation.name, schema=schema or relation.schema)
+    if found.schema in SYSTEM:
+        a.unknown("SP1102", f"allow changes of {found.schema}.{found.name}")
+    a.name(a.kind, found.schema, found.name)
+    a.name(a.kind, schema or found.schema, new or found.name)
+
+
+def _rename_schema(a: Analysis, old: str, new: str) -> None:
+    a.kind = "alter_schema"
+    if old not in a.catalog.schemas:
+        a.missing("SP1111", f'schema "{old}" does not exist')
+    if old in SYSTEM or new in SYSTEM or old.startswith("pg_") or new.startswith("pg_"):
+        a.unknown("SP1102", "allow changes of PostgreSQL's own schemas")
+    if any(function.schema == old for function in a.catalog.functions.values()):
+        a.unknown("SP1102", "know what the functions in this schema are trusted for", NOT_ALTERED["names"])
+    a.name(a.kind, old)
+    a.name(a.kind, new)
+    for relation in a.catalog.relations.values():
+        if relation.schema == old:
+            _becomes(a, relation, schema=new)
+
+
+@on("AlterObjectSchemaStmt", "objectType relation object newschema missing_ok")
+def _set_schema(a: Analysis, node: Node, at: int) -> None:
+    thing = object_type(node.get("objectType", ""))
+    changes_schema(a, f"alter_{thing}")
+    a.also.add("set_schema")
+    schema = creation_schema(a, node.get("newschema", ""))
+    if thing in _RENAMED_RELATIONS:
+        relation = _named(a, node["relation"])
+        if relation is not None:
+            a.name(a.kind, schema, relation.name)
+            _becomes(a, relation, schema=schema)
+    elif thing in _TYPES:
+        _rename_type(a, thing, strings(node["object"]["List"]["items"]), "", schema)
+    else:
+        a.name(a.kind)
+        a.unknown("SP1102", f"judge SET SCHEMA of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])

@@ -1,0 +1,138 @@
+"""What stays refused by name, whatever policy says, and what would work instead.
+
+Privileges, roles, replication, settings of the server, code that runs later as somebody else, and connections to elsewhere are changed outside the
+gateway: a rule can deny or hold them by their action, but nothing makes them pass.
+"""
+
+from __future__ import annotations
+
+import re
+
+_ADMINISTRATOR = "It is done outside the gateway, by whoever administers the database."
+_PRIVILEGES = "Privileges are given outside the gateway; `sallyport grants` writes the script for its role."
+_REPLICATION = "Replication sends data past the masks: set it up outside the gateway."
+_ELSEWHERE = "It connects the database to data elsewhere, past policy: set it up outside the gateway."
+_CODE = "Code that runs later is created outside the gateway, by somebody who has read it; policy can then list a function under 'functions'."
+_TYPES = "Use an enum (CREATE TYPE ... AS ENUM), a composite type or a domain."
+_ROW_SECURITY = "Row security decides who sees what: it is changed outside the gateway."
+_TRIGGERS = "Triggers and rules stay as they are while agents work; an administrator switches them outside the gateway."
+_PLACES = "Leave the place of storage out; an administrator can move it outside the gateway."
+
+#: Parse node -> (action, why not or what instead).
+_REFUSED = {
+    "AlterCollationStmt": ("alter_collation", _ADMINISTRATOR),
+    "AlterDatabaseRefreshCollStmt": ("alter_database", _ADMINISTRATOR),
+    "AlterDatabaseSetStmt": ("alter_database", _ADMINISTRATOR),
+    "AlterDatabaseStmt": ("alter_database", _ADMINISTRATOR),
+    "AlterDefaultPrivilegesStmt": ("alter_default_privileges", _PRIVILEGES),
+    "AlterEventTrigStmt": ("alter_event_trigger", _CODE),
+    "AlterExtensionContentsStmt": ("alter_extension", _ADMINISTRATOR),
+    "AlterExtensionStmt": ("alter_extension", _ADMINISTRATOR),
+    "AlterFdwStmt": ("alter_foreign_data_wrapper", _ELSEWHERE),
+    "AlterForeignServerStmt": ("alter_server", _ELSEWHERE),
+    "AlterFunctionStmt": ("alter_function", _CODE),
+    "AlterObjectDependsStmt": ("alter_depends", _ADMINISTRATOR),
+    "AlterOpFamilyStmt": ("alter_operator_family", _CODE),
+    "AlterOperatorStmt": ("alter_operator", _CODE),
+    "AlterOwnerStmt": ("alter_owner", _PRIVILEGES),
+    "AlterPolicyStmt": ("alter_policy", _ROW_SECURITY),
+    "AlterPublicationStmt": ("alter_publication", _REPLICATION),
+    "AlterRoleSetStmt": ("alter_role", _PRIVILEGES),
+    "AlterRoleStmt": ("alter_role", _PRIVILEGES),
+    "AlterSubscriptionStmt": ("alter_subscription", _REPLICATION),
+    "AlterSystemStmt": ("alter_system", _ADMINISTRATOR),
+    "AlterTSConfigurationStmt": ("alter_text_search_configuration", _ADMINISTRATOR),
+    "AlterTSDictionaryStmt": ("alter_text_search_dictionary", _ADMINISTRATOR),
+    "AlterTableMoveAllStmt": ("alter_table", _PLACES),
+    "AlterTableSpaceOptionsStmt": ("alter_tablespace", _ADMINISTRATOR),
+    "AlterTypeStmt": ("alter_type", _CODE),
+    "AlterUserMappingStmt": ("alter_user_mapping", _ELSEWHERE),
+    "CallStmt": ("call", "Send the statements that the procedure would run."),
+    "CheckPointStmt": ("checkpoint", _ADMINISTRATOR),
+    "ClusterStmt": (
+        "cluster",
+        "The order of rows would tell about the index's columns; REINDEX and VACUUM do not change it.",
+    ),
+    "CreateAmStmt": ("create_access_method", _CODE),
+    "CreateCastStmt": ("create_cast", _CODE),
+    "CreateConversionStmt": ("create_conversion", _CODE),
+    "CreateEventTrigStmt": ("create_event_trigger", _CODE),
+    "CreateFdwStmt": ("create_foreign_data_wrapper", _ELSEWHERE),
+    "CreateForeignServerStmt": ("create_server", _ELSEWHERE),
+    "CreateForeignTableStmt": ("create_foreign_table", _ELSEWHERE),
+    "CreateFunctionStmt": ("create_function", _CODE),
+    "CreateOpClassStmt": ("create_operator_class", _CODE),
+    "CreateOpFamilyStmt": ("create_operator_family", _CODE),
+    "CreatePLangStmt": ("create_language", _CODE),
+    "CreatePolicyStmt": ("create_policy", _ROW_SECURITY),
+    "CreatePublicationStmt": ("create_publication", _REPLICATION),
+    "CreateRangeStmt": ("create_type", _TYPES),
+    "CreateRoleStmt": ("create_role", _PRIVILEGES),
+    "CreateSubscriptionStmt": ("create_subscription", _REPLICATION),
+    "CreateTableSpaceStmt": ("create_tablespace", _ADMINISTRATOR),
+    "CreateTransformStmt": ("create_transform", _CODE),
+    "CreateTrigStmt": ("create_trigger", _CODE),
+    "CreateUserMappingStmt": ("create_user_mapping", _ELSEWHERE),
+    "CreatedbStmt": ("create_database", _ADMINISTRATOR),
+    "DoStmt": ("do", "Send the statements that the block would run."),
+    "DropOwnedStmt": ("drop_owned", _PRIVILEGES),
+    "DropRoleStmt": ("drop_role", _PRIVILEGES),
+    "DropSubscriptionStmt": ("drop_subscription", _REPLICATION),
+    "DropTableSpaceStmt": ("drop_tablespace", _ADMINISTRATOR),
+    "DropUserMappingStmt": ("drop_user_mapping", _ELSEWHERE),
+    "DropdbStmt": ("drop_database", _ADMINISTRATOR),
+    "GrantRoleStmt": ("grant_role", _PRIVILEGES),
+    "GrantStmt": ("grant", _PRIVILEGES),
+    "ImportForeignSchemaStmt": ("import_foreign_schema", _ELSEWHERE),
+    "LoadStmt": ("load", _CODE),
+    "ReassignOwnedStmt": ("reassign_owned", _PRIVILEGES),
+    "ReplicaIdentityStmt": ("alter_table", _REPLICATION),
+    "RuleStmt": ("create_rule", _CODE),
+    "SecLabelStmt": ("security_label", _PRIVILEGES),
+}
+
+#: ALTER TABLE's subcommands that have no handler.
+NOT_ALTERED = {
+    "AT_ChangeOwner": _PRIVILEGES,
+    "AT_ClusterOn": "The order of rows would tell about the index's columns: leave it out.",
+    "AT_DropCluster": "The gateway sets no CLUSTER ON either: leave it out.",
+    "AT_SetAccessMethod": _PLACES,
+    "AT_SetTableSpace": _PLACES,
+    "AT_EnableTrig": _TRIGGERS,
+    "AT_EnableAlwaysTrig": _TRIGGERS,
+    "AT_EnableReplicaTrig": _TRIGGERS,
+    "AT_DisableTrig": _TRIGGERS,
+    "AT_EnableTrigAll": _TRIGGERS,
+    "AT_DisableTrigAll": _TRIGGERS,
+    "AT_EnableTrigUser": _TRIGGERS,
+    "AT_DisableTrigUser": _TRIGGERS,
+    "AT_EnableRule": _TRIGGERS,
+    "AT_EnableAlwaysRule": _TRIGGERS,
+    "AT_EnableReplicaRule": _TRIGGERS,
+    "AT_DisableRule": _TRIGGERS,
+    "AT_EnableRowSecurity": _ROW_SECURITY,
+    "AT_DisableRowSecurity": _ROW_SECURITY,
+    "AT_ForceRowSecurity": _ROW_SECURITY,
+    "AT_NoForceRowSecurity": _ROW_SECURITY,
+    "AT_ReplicaIdentity": _REPLICATION,
+    "AT_GenericOptions": _ELSEWHERE,
+    "AT_AlterColumnGenericOptions": _ELSEWHERE,
+    "AT_AddOf": "Write the columns instead of OF.",
+    "AT_DropOf": "Write the columns instead of OF.",
+    "names": "Policy trusts functions by name: an administrator changes such names outside the gateway.",
+}
+
+
+def kind_of(tag: str) -> str:
+    """The action that a statement without a handler stands for: CreateExtensionStmt is create_extension."""
+    known = _REFUSED.get(tag)
+    if known is not None:
+        return known[0]
+    words = re.findall("[A-Z][a-z]*", tag.removesuffix("Stmt"))
+    return "_".join(words).lower() or "empty"
+
+
+def hint_of(tag: str) -> str:
+    """What to do instead; "" for a statement that nobody thought of."""
+    known = _REFUSED.get(tag)
+    return known[1] if known is not None else ""
