@@ -71,8 +71,8 @@ STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
 class Work:
     """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway."""
 
-    def __init__(self, tokens: int = _LARGE, statements: int = 1) -> None:
-        self.left = _STEPS + tokens + _STATEMENT * statements
+    def __init__(self, steps: int = 250_000) -> None:
+        self.left = steps
         self.suggestions = (
             1  # only the first thing that is not known is shown, and looking for names like it takes time
         )
