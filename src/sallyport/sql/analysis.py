@@ -68,11 +68,25 @@ QUERIES: Handlers[QueryHandler] = Handlers("query")
 STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
 
 
-class Work:
-    """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway."""
+#: Steps beyond one for each token, and for each statement.
+_STEPS = 6_000
+_STATEMENT = 25
+#: For definitions in the catalog, which are walked once.
+_LARGE = 250_000
+#: Sources of a value that cost nothing.
+_FEW = 32
 
-    def __init__(self, steps: int = 250_000) -> None:
-        self.left = steps
+
+class Work:
+    """How much of a script's bounded work is left; shared by all its statements, so that none can hold up the gateway.
+
+    A step is a node of the tree, or about as much time (some microseconds): fields of a star, sources of a value, names looked
+    through. The tree itself is bounded by the parser, so every token has a step; what is left over is for texts that mean more than they
+    say, and whose cost could multiply.
+    """
+
+    def __init__(self, tokens: int = _LARGE, statements: int = 1) -> None:
+        self.left = _STEPS + tokens + _STATEMENT * statements
         self.suggestions = (
             1  # only the first thing that is not known is shown, and looking for names like it takes time
         )
@@ -158,7 +172,10 @@ class Analysis:
         handler, fields = entry
         if not body.keys() <= fields:
             self.unread(tag, body, fields)
-        return handler(self, body, scope)
+        value = handler(self, body, scope)
+        if len(value.sources) > _FEW:
+            self.work.spend(len(value.sources) // _FEW)
+        return value
 
     def expressions(self, nodes: Iterable[Node], scope: Scope) -> list[Value]:
         return [self.expression(node, scope) for node in nodes]
@@ -166,7 +183,7 @@ class Analysis:
     def query(self, node: Node, scope: Scope) -> tuple[Field, ...] | None:
         """A SELECT, or a data-modifying statement inside WITH; its columns, or None when it returns no rows."""
         tag, body = tag_of(node)
-        self.work.spend(5)
+        self.work.spend(3)
         entry = QUERIES.table.get(tag)
         if entry is None:
             self.not_understood(tag, body)
@@ -259,6 +276,7 @@ class Analysis:
         self.has_where = there if self.has_where is None else self.has_where and there
 
     def influence(self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1) -> None:
+        self.work.spend(len(sources) >> 2)
         for column in sources:
             self._influences[Influence(column, clause, equality, position)] = None
 
@@ -310,6 +328,7 @@ class Analysis:
     def output(self, fields: tuple[Field, ...] | None) -> None:
         """The columns of the statement's result."""
         if fields is not None:
+            self.work.spend(sum([len(f.value.sources) for f in fields]) >> 4)
             self.columns = tuple(
                 OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin) for f in fields
             )

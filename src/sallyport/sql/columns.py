@@ -20,6 +20,7 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
     names = tuple([string(part) for part in parts])
     at = position(node)
+    a.work.spend(scope.breadth() >> 4)
     if len(names) > 1 and "A_Star" in parts[-1]:
         return _whole_row(a, names[:-1], scope, at)
     if not all(names):
@@ -41,7 +42,7 @@ def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Va
         item = None
     if item is None:
         return missing_item(a, names[-1], scope, at)
-    return a.read(item.whole(), at)
+    return a.read(whole(a, item), at)
 
 
 def _find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
@@ -50,14 +51,20 @@ def _find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value |
         if found is not None:
             return found[0]
         item = scope.item(names[0])
-        return item.whole() if item is not None else None
+        return whole(a, item) if item is not None else None
     if len(names) > 4:
         return None
     item = item_named(a, names[:-1], scope)
     if item is None:
         return None
     value = item.column(names[-1])
-    return value if value is not None else attribute(a, item.whole(), names[-1], at)
+    return value if value is not None else attribute(a, whole(a, item), names[-1], at)
+
+
+def whole(a: Analysis, item: Item) -> Value:
+    """An item's whole row, which costs as much as it has fields."""
+    a.work.spend(len(item.fields) >> 4)
+    return item.whole()
 
 
 def item_named(a: Analysis, names: tuple[str, ...], scope: Scope) -> Item | None:

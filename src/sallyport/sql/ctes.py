@@ -37,8 +37,10 @@ def with_clause(a: Analysis, node: Node, scope: Scope) -> None:
             scope.ctes[name] = cte
         else:
             # each query sees only those before it, and an outer one of its own name
+            a.work.spend(len(scope.ctes) >> 6)
             cte.scope = Scope(scope.parent, scope.items, dict(scope.ctes))
             cte_fields(a, cte)
+            cte.scope = scope  # it is walked: the copy may go
             scope.ctes[name] = cte
         made.append(cte)
     for cte in made:

@@ -49,13 +49,17 @@ def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
         return Value(type=BOOL, constant=True, literal="true" if node["boolval"].get("boolval") else "false")
     if "fval" in node:
         text = node["fval"].get("fval", "")
-        whole = text.isascii() and text.isdigit() and len(text) < 19
-        return Value(
-            type=INT8 if whole else NUMERIC if not text.isdigit() else 0, constant=True, literal=text
-        )
+        return Value(type=_number_type(text), constant=True, literal=text)
     if "bsval" in node:
         return Value(type=BIT, constant=True)
     return CONSTANT
+
+
+def _number_type(text: str) -> int:
+    """The type of a number that is no int4; 0 where it is not told here."""
+    if not text.isdigit():
+        return NUMERIC
+    return INT8 if text.isascii() and len(text) < 19 else 0
 
 
 @on("ParamRef", "number")
@@ -132,8 +136,7 @@ def literal_shape(node: Node) -> str:
         return ""
     for key in constant:
         if key == "fval":
-            text = constant["fval"].get("fval", "")
-            return f"fval{len(text)}{text.isdigit()}"
+            return f"fval{_number_type(constant['fval'].get('fval', ''))}"
         return str(key)
     return ""
 

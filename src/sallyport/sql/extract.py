@@ -29,7 +29,7 @@ from sallyport.sql import (
 from sallyport.sql.analysis import Context, Work
 from sallyport.sql.catalog import CatalogSnapshot, Function
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
-from sallyport.sql.parse import RawStatement, parse, too_deep
+from sallyport.sql.parse import RawStatement, parse_counted, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
 
@@ -59,7 +59,7 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
     try:
-        return _script(parse(sql, context.max_length), found, context)
+        return _script(*parse_counted(sql, context.max_length), found, context)
     except RecursionError:
         raise too_deep() from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -97,11 +97,13 @@ _INDEPENDENT = frozenset(
 )
 
 
-def _script(statements: list[RawStatement], found: Names, context: Context) -> tuple[StatementFacts, ...]:
+def _script(
+    statements: list[RawStatement], tokens: int, found: Names, context: Context
+) -> tuple[StatementFacts, ...]:
     """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
     result: list[StatementFacts] = []
     moved = ""
-    work = Work()
+    work = Work(tokens, len(statements))
     for raw in statements:
         facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
         if facts.late_names and _moves_path(facts):

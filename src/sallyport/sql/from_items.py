@@ -64,6 +64,7 @@ def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
     a.check("Alias", node, _ALIAS)
     new = strings(node.get("colnames", []))
     columns = item.fields
+    a.work.spend(len(new) >> 2)
     if len(new) > len(columns):
         a.missing(
             "SP1113",
@@ -224,6 +225,7 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
     one = from_item(a, node["larg"], scope, left)
     other = from_item(a, node["rarg"], scope, [*left, *one])
     first, second = one[-1], other[-1]
+    a.work.spend((len(first.fields) + len(second.fields)) >> 4)
     names = strings(node.get("usingClause", []))
     if node.get("isNatural"):
         names = tuple(f.name for f in first.fields if f.name in second.index)

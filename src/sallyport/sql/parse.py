@@ -3,14 +3,19 @@
 :func:`parse` calls libpg_query (PostgreSQL's grammar, bundled in the ``postgast`` wheel) through ctypes and decodes its JSON.
 It promises never to crash the process and never to raise anything but :class:`RefusedError`:
 
-- SP1105 when the text is longer than the bound, or the tree deeper than :data:`MAX_DEPTH`;
+- SP1105 when the text is longer than the bound, its tree would be larger than the bound, or is deeper than :data:`MAX_DEPTH`;
 - SP1101 with PostgreSQL's own message and position for a syntax error, NUL bytes and invalid UTF-8.
 
 The grammar's left recursion is limited only by memory, and writing the tree out recurses once per level: a chain of some 65,000
 operators overflows an 8 MB stack and kills the process. Texts above :data:`SMALL` bytes are therefore parsed on one thread that
 has a stack larger than the longest accepted text can use (measured: at most 128 bytes of stack per byte of text; see tests/sql).
 
-Runs of operator characters, which the scanner reads in quadratic time, are refused before it sees them.
+Runs of operator characters, which the scanner reads in quadratic time, are refused before it sees them. So is what would make a large
+tree: the tree is written with one copy of ``SET (a, b, ...) = (...)``'s source per column, so that a few kilobytes could become more than
+the library can hold, upon which it ends the process. :func:`sallyport.wire.scan.outline` counts before anything is parsed.
+
+For a verdict (:func:`parse_counted`) long lists of constants are parsed as short ones: rows of VALUES and constants in IN and ARRAY lists that repeat
+what two others show are spaces to the grammar, see there. Offsets stay what they are. What the server gets is always the text itself.
 
 The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pins both.
 """
@@ -18,6 +23,7 @@ The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pi
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import operator
 import os
@@ -33,12 +39,19 @@ from typing import Any, Final
 import msgspec
 
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.wire.scan import nesting, outline
 
 #: Bytes of text accepted when the caller does not say, and at most.
 DEFAULT_LENGTH: Final = 1 << 20
 MAX_LENGTH: Final = 2 << 20
 #: Texts up to this many bytes are parsed on the caller's thread.
 SMALL: Final = 8192
+#: Tokens of a text that is judged, repeated rows and constants not counted. What takes 50 ms to judge has more.
+MAX_TOKENS: Final = 16_000
+#: Statements of a script that are judged one by one.
+MAX_STATEMENTS: Final = 2_000
+#: Tokens of any text. The tree of as many takes some 50 MB.
+_MAX_WHOLE: Final = 500_000
 #: Levels of JSON objects and arrays accepted; an operator costs two, a parenthesised subquery about eight.
 MAX_DEPTH: Final = 480
 _STACK: Final = 512 << 20
@@ -147,23 +160,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _depth_exceeds(tree: Any, limit: int) -> bool:
-    """Whether objects and arrays nest deeper than ``limit``, found without recursion."""
-    level: list[Any] = [tree]
-    depth = 0
-    while level:
-        depth += 1
-        if depth > limit:
-            return True
-        following: list[Any] = []
-        for item in level:
-            for value in item.values() if type(item) is dict else item:
-                if type(value) is dict or type(value) is list:
-                    following.append(value)
-        level = following
-    return False
-
-
 def too_deep() -> RefusedError:
     return RefusedError(
         refuse(
@@ -171,6 +167,27 @@ def too_deep() -> RefusedError:
             "the statement is nested too deeply",
             f"Expressions and subqueries may nest about {MAX_DEPTH // 2} levels.",
             "Split the statement, or write long chains as IN (...) or VALUES lists.",
+        )
+    )
+
+
+def too_large() -> RefusedError:
+    return RefusedError(
+        refuse(
+            "SP1105",
+            "the statement is too large to be judged",
+            f"About {MAX_TOKENS} words and signs are accepted; rows of VALUES and lists of constants that repeat are not counted.",
+            "Send data with COPY or bind parameters, or split the script.",
+        )
+    )
+
+
+def too_many() -> RefusedError:
+    return RefusedError(
+        refuse(
+            "SP1105",
+            f"the script has more than {MAX_STATEMENTS} different statements",
+            hint="Split the script.",
         )
     )
 
@@ -220,28 +237,55 @@ def _check_text(sql: bytes, max_length: int) -> None:
 def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
     """The statements of a script, in order; [] when it holds none. Raises RefusedError (SP1101, SP1105)."""
     _check_text(sql, max_length)
-    small = len(sql) <= SMALL
-    text, message, position = _call(sql) if small else _big_stack.call(sql)
+    if outline(sql, _MAX_WHOLE, False)[0] > _MAX_WHOLE:
+        raise too_large()
+    return _statements(sql, sql)
+
+
+def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> tuple[list[RawStatement], int]:
+    """The same for a verdict: smaller bounds, lists of constants shortened (see the module), and how many tokens were parsed."""
+    _check_text(sql, max_length)
+    tokens, plain, _ = outline(sql, MAX_TOKENS, True)
+    if tokens > MAX_TOKENS:
+        raise too_large()
+    found = _statements(sql, plain)
+    if len(found) > MAX_STATEMENTS:
+        raise too_many()
+    return found, tokens
+
+
+def _statements(sql: bytes, plain: bytes) -> list[RawStatement]:
+    return [_raw(sql, item) for item in _tree(plain).get("stmts", ())]
+
+
+def _tree(sql: bytes) -> Node:
+    text, message, position = _call(sql) if len(sql) <= SMALL else _big_stack.call(sql)
     if message:
         code = "SP1105" if "memory exhausted" in message or "stack depth" in message else "SP1101"
         raise RefusedError(refuse(code, message, position=max(position, 0)))
+    if nesting(text) > MAX_DEPTH:
+        raise too_deep()
+    collecting = gc.isenabled()
+    gc.disable()  # objects by the ten thousand, and none is garbage: collecting would take most of the time
     try:
-        tree = _decode(text)
+        tree: Node = _decode(text)
     except RecursionError:
         raise too_deep() from None
     except msgspec.DecodeError:
         raise RefusedError(refuse("SP1102", "the statement's parse tree cannot be read")) from None
-    if _depth_exceeds(tree, MAX_DEPTH):
-        raise too_deep()
-    return [_raw(sql, item) for item in tree.get("stmts", ())]
+    finally:
+        if collecting:
+            gc.enable()
+    return tree
+
+
+#: What may stand around a statement: white space, and behind it the semicolon.
+_SPACE = b" \t\r\n\f\v"
 
 
 def _raw(sql: bytes, item: Node) -> RawStatement:
     start = item.get("stmt_location", 0)
     length = item.get("stmt_len", 0)
-    end = start + length if length else len(sql)
-    while start < end and sql[start] in b" \t\r\n\f\v":
-        start += 1
-    while end > start and sql[end - 1] in b" \t\r\n\f\v;":
-        end -= 1
-    return RawStatement(item.get("stmt", {}), start, end)
+    text = sql[start : start + length if length else len(sql)].rstrip(_SPACE + b";")
+    end = start + len(text)
+    return RawStatement(item.get("stmt", {}), end - len(text.lstrip(_SPACE)), end)

@@ -109,6 +109,15 @@ class Scope:
             scope = scope.parent
         return None
 
+    def breadth(self) -> int:
+        """Items that are looked through for a name, at most."""
+        count = 0
+        scope: Scope | None = self
+        while scope is not None:
+            count += len(scope.items)
+            scope = scope.parent
+        return count
+
     def column(self, name: str) -> tuple[Value, bool] | None:
         """An unqualified column, innermost level first, and whether it is of this level. Raises Ambiguous."""
         scope: Scope | None = self

@@ -84,7 +84,7 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, 
         expanded = star(a, value, scope)
         if expanded is not None:
             columns.extend([Field(f.name, _output(f.value)) for f in expanded])
-            a.work.spend(len(expanded) // 4 + 1)
+            a.work.spend(len(expanded) + 1)
             if len(columns) > MAX_COLUMNS:
                 a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
                 break
@@ -153,6 +153,7 @@ def _sort_value(
     tag, body = tag_of(node)
     if tag == "ColumnRef" and len(body.get("fields", [])) == 1:
         name = string(body["fields"][0])
+        a.work.spend(len(columns) >> 4)
         if name and not (grouping and _is_input(scope, name)):
             found = [f.value for f in columns if f.name == name]
             if found:
@@ -181,6 +182,7 @@ def _group(a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) ->
         for item in body.get("args", []):
             _group(a, item, columns, scope)
         return
+    a.work.spend(len(scope.items) >> 4)
     value = _sort_value(a, node, columns, scope, grouping=True)
     a.influence(value.sources, Clause.GROUP_BY, False, body.get("location", -1))
 

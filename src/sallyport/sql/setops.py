@@ -24,6 +24,7 @@ def settle_text(value: Value) -> Value:
 
 def combined(a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...]) -> tuple[Field, ...]:
     """Column by column, either side; names are the left side's."""
+    a.work.spend(len(left) >> 1)
     if len(left) != len(right):
         a.unknown("SP1102", "match queries with different numbers of columns")
         left, right = (left, right) if len(left) > len(right) else (right, left)

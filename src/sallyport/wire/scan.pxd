@@ -25,3 +25,60 @@ cpdef bundle(bytes buf)
     described=Py_ssize_t, rows=Py_ssize_t, ended=Py_ssize_t, status=Py_ssize_t,
 )
 cpdef answer(bytes buf)
+
+cdef Py_ssize_t _END, _WORD, _STRING, _NUMBER, _PARAMETER, _NAME, _OTHER, _BAD, _MOST_DEPTH
+
+@cython.locals(c=Py_ssize_t, depth=Py_ssize_t)
+cdef Py_ssize_t _skip(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
+
+cdef bint _starts_name(Py_ssize_t c) noexcept
+
+cdef Py_ssize_t _quoted(bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t quote) noexcept
+
+@cython.locals(c=Py_ssize_t, after=Py_ssize_t)
+cdef Py_ssize_t _escaped(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
+
+@cython.locals(p=Py_ssize_t, found=Py_ssize_t)
+cdef Py_ssize_t _dollars(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
+
+@cython.locals(c=Py_ssize_t, after=Py_ssize_t, end=Py_ssize_t)
+cdef Py_ssize_t _token(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
+
+@cython.locals(k=Py_ssize_t)
+cdef bint _is(bytes sql, Py_ssize_t i, Py_ssize_t end, bytes word, Py_ssize_t length) noexcept
+
+@cython.locals(p=Py_ssize_t, length=Py_ssize_t)
+cdef Py_ssize_t _digits(bytes sql, Py_ssize_t i, Py_ssize_t end) except? -2
+
+@cython.locals(sign=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
+cdef Py_ssize_t _constant(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
+
+@cython.locals(start=Py_ssize_t, found=Py_ssize_t)
+cdef Py_ssize_t _type(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
+
+@cython.locals(depth=Py_ssize_t, c=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t)
+cdef Py_ssize_t _item(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
+
+@cython.locals(start=Py_ssize_t, length=Py_ssize_t)
+cdef Py_ssize_t _row(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray shape) except? -2
+
+cdef _blank(bytearray out, Py_ssize_t i, Py_ssize_t end)
+
+@cython.locals(seen=dict, end=Py_ssize_t, found=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes)
+cdef Py_ssize_t _rows(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
+
+@cython.locals(seen=set, number=Py_ssize_t, end=Py_ssize_t, found=Py_ssize_t, shape=bytearray, key=bytes)
+cdef Py_ssize_t _list(bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t close, bytearray out) except? -2
+
+@cython.locals(
+    size=Py_ssize_t, comma=Py_ssize_t, factor=Py_ssize_t, copies=Py_ssize_t, weight=Py_ssize_t, group=Py_ssize_t,
+    before=Py_ssize_t, exact=bint, row=Py_ssize_t, position=Py_ssize_t, positions=list, i=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, c=Py_ssize_t,
+    mark=Py_ssize_t, after=Py_ssize_t, out=bytearray, ends=list, commas=list, factors=list,
+)
+cpdef outline(bytes sql, Py_ssize_t limit, bint condense)
+
+@cython.locals(size=Py_ssize_t, count=Py_ssize_t, i=Py_ssize_t)
+cdef Py_ssize_t _count(bytes sql) except? -2
+
+@cython.locals(size=Py_ssize_t, i=Py_ssize_t, c=Py_ssize_t, depth=Py_ssize_t, deepest=Py_ssize_t)
+cpdef nesting(bytes text)

@@ -265,3 +265,500 @@ def answer(buf: bytes) -> tuple[int, int, int, int, int, int, int, int] | None:
     if status not in (73, 84, 69):
         return None
     return start, described, kind, ended, rows, p, status, bound
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The outline of a text: how much work its parse tree will be, told before anything is parsed.
+
+_END = 0
+_WORD = 1
+_STRING = 2
+_NUMBER = 3
+_PARAMETER = 4
+_NAME = 5  # "in double quotes"
+_OTHER = 6  # one character of anything else, or a literal in one of the rarer forms
+_BAD = 7  # not told exactly how PostgreSQL's scanner would read it
+
+_MOST_DEPTH = 1000
+
+
+def _skip(sql: bytes, i: int, size: int) -> int:
+    """The position of the next token: behind white space and comments."""
+    while i < size:
+        c = sql[i]
+        if c == 32 or 9 <= c <= 13:
+            i += 1
+        elif c == 45 and i + 1 < size and sql[i + 1] == 45:
+            while i < size and sql[i] != 10 and sql[i] != 13:
+                i += 1
+        elif c == 47 and i + 1 < size and sql[i + 1] == 42:
+            i += 2
+            depth = 1
+            while i < size and depth:
+                if sql[i] == 42 and i + 1 < size and sql[i + 1] == 47:
+                    depth -= 1
+                    i += 2
+                elif sql[i] == 47 and i + 1 < size and sql[i + 1] == 42:
+                    depth += 1
+                    i += 2
+                else:
+                    i += 1
+        else:
+            return i
+    return size
+
+
+def _starts_name(c: int) -> bool:
+    return (97 <= c <= 122) or (65 <= c <= 90) or c == 95 or c >= 128
+
+
+def _quoted(sql: bytes, i: int, size: int, quote: int) -> int:
+    """The position behind the closing quote, where a doubled quote does not close; -1 when there is none."""
+    while i < size:
+        if sql[i] == quote:
+            if i + 1 < size and sql[i + 1] == quote:
+                i += 2
+                continue
+            return i + 1
+        i += 1
+    return -1
+
+
+def _escaped(sql: bytes, i: int, size: int) -> int:
+    """The same for E'...'. A string that goes on after a line break keeps its escapes: -1, as what follows is not told here."""
+    while i < size:
+        c = sql[i]
+        if c == _BACKSLASH:
+            i += 2
+            continue
+        if c == _QUOTE:
+            if i + 1 < size and sql[i + 1] == _QUOTE:
+                i += 2
+                continue
+            i += 1
+            after = _skip(sql, i, size)
+            return -1 if after < size and sql[after] == _QUOTE else i
+        i += 1
+    return -1
+
+
+def _dollars(sql: bytes, i: int, size: int) -> int:
+    """The position behind $tag$...$tag$ that starts here; 0 when none starts, -1 when it does not end."""
+    p = i + 1
+    if p < size and _starts_name(sql[p]):
+        while p < size and (_is_word(sql[p]) or sql[p] >= 128):
+            p += 1
+    if p >= size or sql[p] != 36:
+        return 0
+    p += 1
+    found: int = sql.find(sql[i:p], p)
+    return -1 if found < 0 else found + (p - i)
+
+
+def _token(sql: bytes, i: int, size: int) -> int:
+    """Kind and end of the token at ``i``, as ``end * 8 + kind``. Never longer than the scanner's where kinds matter.
+
+    Operators come one character at a time. Numbers run on over letters, which is an error for the parser anyway.
+    """
+    c = sql[i]
+    if c == _QUOTE:
+        i = _quoted(sql, i + 1, size, _QUOTE)
+        return i * 8 + _STRING if i > 0 else size * 8 + _BAD
+    if c == _DOUBLE:
+        i = _quoted(sql, i + 1, size, _DOUBLE)
+        return i * 8 + _NAME if i > 0 else size * 8 + _BAD
+    if _starts_name(c):
+        after = sql[i + 1] if i + 1 < size else 32
+        if after == _QUOTE:
+            if c == 69 or c == 101:  # E
+                i = _escaped(sql, i + 2, size)
+                return i * 8 + _STRING if i > 0 else size * 8 + _BAD
+            if c in (66, 98, 88, 120, 78, 110):  # B, X, N
+                i = _quoted(sql, i + 2, size, _QUOTE)
+                return i * 8 + _OTHER if i > 0 else size * 8 + _BAD
+        if after == 38 and (c == 85 or c == 117) and i + 2 < size and sql[i + 2] in (_QUOTE, _DOUBLE):  # U&
+            i = _quoted(sql, i + 3, size, sql[i + 2])
+            return i * 8 + _OTHER if i > 0 else size * 8 + _BAD
+        i += 1
+        while i < size and (_is_word(sql[i]) or sql[i] >= 128 or sql[i] == 36):
+            i += 1
+        return i * 8 + _WORD
+    if 48 <= c <= 57 or (c == 46 and i + 1 < size and 48 <= sql[i + 1] <= 57):
+        i += 1
+        while i < size and (_is_word(sql[i]) or sql[i] == 46):
+            i += 1
+            if i + 1 < size and sql[i] in (43, 45) and sql[i - 1] in (69, 101) and 48 <= sql[i + 1] <= 57:
+                i += 1
+        return i * 8 + _NUMBER
+    if c == 36:
+        if i + 1 < size and 48 <= sql[i + 1] <= 57:
+            i += 2
+            while i < size and 48 <= sql[i] <= 57:
+                i += 1
+            return i * 8 + _PARAMETER
+        end = _dollars(sql, i, size)
+        if end < 0:
+            return size * 8 + _BAD
+        if end > 0:
+            return end * 8 + _OTHER
+    return (i + 1) * 8 + _OTHER
+
+
+def _is(sql: bytes, i: int, end: int, word: bytes, length: int) -> bool:
+    """Is the token exactly this word (in lower case here), in whatever case?"""
+    if end - i != length:
+        return False
+    for k in range(length):  # noqa: SIM110  (a generator would not compile to a loop)
+        if (sql[i + k] | 32) != word[k]:
+            return False
+    return True
+
+
+def _digits(sql: bytes, i: int, end: int) -> int:
+    """The kind of a number: as an integer constant, a bigint, a larger integer, or with a fraction; 0 when not plain."""
+    p = i
+    while p < end and 48 <= sql[p] <= 57:
+        p += 1
+    if p < end:
+        if sql[p] != 46 or p == i:
+            return 0
+        p += 1
+        while p < end and 48 <= sql[p] <= 57:
+            p += 1
+        return 100 if p == end else 0  # d
+    length = end - i
+    if length > 1 and sql[i] == 48:
+        return 0
+    if length < 10 or (length == 10 and sql[i:end] <= b"2147483647"):
+        return 105  # i
+    return 108 if length < 19 else 104  # l, h
+
+
+def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
+    """The position behind the constant that is the whole item at ``i``, its kind appended to ``out``; -1 when the item is anything else."""
+    sign = 0
+    if sql[i] == 45:
+        sign = 1
+        i = i + 1
+        if i >= size or not 48 <= sql[i] <= 57:
+            return -1
+    found = _token(sql, i, size)
+    kind = found & 7
+    end = found >> 3
+    if kind == _STRING:
+        what = 115  # s
+    elif kind == _NUMBER:
+        what = _digits(sql, i, end)
+        if not what:
+            return -1
+        if sign:
+            what -= 32
+    elif kind == _PARAMETER:
+        what = 112  # p
+    elif kind == _WORD:
+        if _is(sql, i, end, b"null", 4):
+            what = 110
+        elif _is(sql, i, end, b"true", 4) or _is(sql, i, end, b"false", 5):
+            what = 98
+        else:
+            return -1
+    else:
+        return -1
+    out.append(what)
+    i = _skip(sql, end, size)
+    while i + 1 < size and sql[i] == 58 and sql[i + 1] == 58:
+        i = _type(sql, _skip(sql, i + 2, size), size, out)
+        if i < 0:
+            return -1
+    if i < size and sql[i] in (44, 41, 93):
+        return i
+    return -1
+
+
+def _type(sql: bytes, i: int, size: int, out: bytearray) -> int:
+    """The position behind a type's name of one plain word, maybe with a length and brackets; -1 otherwise.
+
+    Types that look names up (regclass and its like) are not plain: what they mean depends on the constant.
+    """
+    if i >= size or not _starts_name(sql[i]) or sql[i] >= 128:
+        return -1
+    start = i
+    found = _token(sql, i, size)
+    i = found >> 3
+    if (found & 7) != _WORD or _is(sql, start, min(i, start + 3), b"reg", 3):
+        return -1
+    if i < size and sql[i] == 40:
+        i += 1
+        while i < size and (48 <= sql[i] <= 57 or sql[i] == 44):
+            i += 1
+        if i >= size or sql[i] != 41:
+            return -1
+        i += 1
+    while i + 1 < size and sql[i] == 91 and sql[i + 1] == 93:
+        i += 2
+    out.append(58)
+    out += sql[start:i]
+    return _skip(sql, i, size)
+
+
+def _item(sql: bytes, i: int, size: int) -> int:
+    """The position of the comma or closing bracket behind any other item of a row; -1 where it is not followed (a query inside)."""
+    depth = 0
+    while True:
+        i = _skip(sql, i, size)
+        if i >= size:
+            return -1
+        c = sql[i]
+        if not depth and (c == 44 or c == 41):
+            return i
+        if c in (40, 91):
+            depth += 1
+        elif c in (41, 93):
+            depth -= 1
+        elif c == 59:
+            return -1
+        found = _token(sql, i, size)
+        kind = found & 7
+        end = found >> 3
+        if kind == _BAD or depth < 0:
+            return -1
+        if kind == _WORD and (
+            _is(sql, i, end, b"select", 6)
+            or _is(sql, i, end, b"with", 4)
+            or _is(sql, i, end, b"values", 6)
+            or _is(sql, i, end, b"table", 5)
+        ):
+            return -1
+        i = end
+
+
+def _row(sql: bytes, i: int, size: int, shape: bytearray) -> int:
+    """The position behind the row ``(item, ...)`` at ``i``, its shape in ``shape``; -1 when it is not followed.
+
+    Rows of equal shape differ in nothing but the values of constants that are items: any other item is in the shape as it stands.
+    """
+    i += 1
+    while True:
+        i = _skip(sql, i, size)
+        if i >= size:
+            return -1
+        start = i
+        length = len(shape)
+        i = _constant(sql, start, size, shape)
+        if i < 0:
+            del shape[length:]
+            i = _item(sql, start, size)
+            if i < 0 or i == start:
+                return -1
+            shape.append(39)
+            shape += b"%d," % (i - start)  # so that no item can be taken for several
+            shape += sql[start:i]
+        elif sql[i] == 93:
+            return -1
+        shape.append(44)
+        if sql[i] == 41:
+            return i + 1
+        i += 1
+
+
+def _blank(out: bytearray, i: int, end: int) -> None:
+    while i < end:
+        out[i] = 32
+        i += 1
+
+
+def _rows(sql: bytes, i: int, size: int, out: bytearray) -> int:
+    """Blank the rows of VALUES whose shape was there twice; ``i`` at the first one. The position behind the last that was followed."""
+    seen: dict[bytes, int] = {}
+    end = i
+    while True:
+        shape = bytearray()
+        found = _row(sql, i, size, shape)
+        if found < 0:
+            return end
+        key = bytes(shape)
+        count = seen.get(key, 0)
+        if count >= 2:
+            _blank(out, end, found)
+        elif len(seen) < 1000:
+            seen[key] = count + 1
+        end = found
+        i = _skip(sql, end, size)
+        if i >= size or sql[i] != 44:
+            return end
+        i = _skip(sql, i + 1, size)
+        if i >= size or sql[i] != 40:
+            return end
+
+
+def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
+    """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was there; ``i`` behind the opening bracket."""
+    seen: set[bytes] = set()
+    number = 0
+    end = i
+    while True:
+        i = _skip(sql, i, size)
+        if i >= size:
+            return end
+        shape = bytearray()
+        found = _constant(sql, i, size, shape)
+        if found < 0 or (sql[found] != 44 and sql[found] != close):
+            return end
+        key = bytes(shape)
+        if number >= 2 and key in seen:
+            _blank(out, end, found)
+        seen.add(key)
+        number += 1
+        end = found
+        if sql[found] == close:
+            return end
+        i = found + 1
+
+
+def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[int] | None]:
+    """How much parsing a text will cost, the text to parse in its place, and where its statements end; for UTF-8 without NUL.
+
+    The first is the number of tokens of the second, each counted as often as the grammar copies it: ``SET (a, b) = (...)`` has its source
+    once per column in the tree, also within itself. Counting stops above ``limit``.
+
+    The second, where ``condense``, is the text with spaces in the place of rows of VALUES and of constants in IN and ARRAY lists that say
+    nothing new: two rows of the same shape are there before, or the constant's kind is. Everything else stays where it is. A list keeps two items,
+    so that it remains what it is.
+
+    The third: the positions of the semicolons between statements; None where they may stand inside one (BEGIN ATOMIC), or where it is not
+    told for certain how PostgreSQL's scanner reads the text. Then the second is the text itself, too.
+    """
+    size = len(sql)
+    out = bytearray(sql) if condense else bytearray()
+    ends: list[int] = []
+    commas: list[int] = []  # by open bracket
+    factors: list[int] = []
+    positions: list[int] = []
+    comma = 0
+    position = 0  # whether the innermost brackets are those of position(...)
+    factor = 1
+    copies = 1  # the product of all factors
+    weight = 0
+    group = 0  # number of items in the brackets that were closed last
+    before = 0  # what came before: a character, or a mark for some words
+    exact = True
+    row = -1  # the number of open brackets around rows of VALUES that may go on
+    i = _skip(sql, 0, size)
+    while i < size:
+        weight += copies
+        if weight > limit:
+            break
+        found = _token(sql, i, size)
+        kind = found & 7
+        end = found >> 3
+        c = sql[i]
+        if row >= 0 and len(commas) <= row and not ((c == 44 and before == 41) or (c == 40 and before == 3)):
+            row = -1
+        if kind == _WORD:
+            mark = 1
+            if before != 46:
+                if _is(sql, i, end, b"in", 2):
+                    # neither VALUES IN (...), a partition's bound, nor position(x IN (...)), where it is a row
+                    mark = 1 if before == 3 or position else 2
+                elif _is(sql, i, end, b"values", 6):
+                    mark = 3
+                elif _is(sql, i, end, b"array", 5):
+                    mark = 4
+                elif _is(sql, i, end, b"where", 5):
+                    copies = copies // factor
+                    factor = 1
+                elif _is(sql, i, end, b"position", 8):
+                    mark = 5
+                elif _is(sql, i, end, b"atomic", 6):
+                    exact = False
+            before = mark
+        elif kind == _BAD:
+            return weight, sql, None
+        elif kind != _OTHER:
+            before = 1
+        elif c in (40, 91):
+            if len(commas) >= _MOST_DEPTH:
+                return limit + 1, sql, None
+            if condense and c == 40 and before == 3:
+                row = len(commas)
+                after = _rows(sql, i, size, out)
+                if after > i:
+                    # what is left of the rows is counted, and nothing in it opens a bracket that stays open
+                    weight += copies * _count(bytes(out[i:after]))
+                    before = 41
+                    group = 0
+                    i = _skip(sql, after, size)
+                    continue
+            elif condense and ((c == 40 and before == 2) or (c == 91 and before == 4)):
+                after = _list(sql, end, size, 41 if c == 40 else 93, out)
+                weight += copies * _count(bytes(out[end:after]))
+                end = after
+            commas.append(comma)
+            factors.append(factor)
+            positions.append(position)
+            comma = 0
+            factor = 1
+            position = 1 if before == 5 else 0
+            before = c
+        elif c in (41, 93):
+            copies = copies // factor
+            group = comma + 1
+            if commas:
+                comma = commas.pop()
+                factor = factors.pop()
+                position = positions.pop()
+            else:
+                comma = 0
+                factor = 1
+            before = c
+        elif c == 44 or (c == 59 and not commas):
+            copies = copies // factor
+            factor = 1
+            if c == 59:
+                comma = 0
+                ends.append(i)
+            else:
+                comma += 1
+            before = 3 if row >= 0 and row == len(commas) else c
+        else:
+            if c == 61 and before == 41 and group > factor:
+                copies = copies // factor * group
+                factor = group
+            before = c if end == i + 1 else 1
+        i = _skip(sql, end, size)
+    if not exact:
+        return weight, bytes(out) if condense else sql, None
+    return weight, bytes(out) if condense else sql, None if commas else ends
+
+
+def _count(sql: bytes) -> int:
+    """The tokens of a text."""
+    size = len(sql)
+    count = 0
+    i = _skip(sql, 0, size)
+    while i < size:
+        count += 1
+        i = _skip(sql, _token(sql, i, size) >> 3, size)
+    return count
+
+
+def nesting(text: bytes) -> int:
+    """How deep objects and arrays nest in a JSON text."""
+    size = len(text)
+    depth = 0
+    deepest = 0
+    i = 0
+    while i < size:
+        c = text[i]
+        if c == _DOUBLE:
+            i += 1
+            while i < size and text[i] != _DOUBLE:
+                i += 2 if text[i] == _BACKSLASH else 1
+        elif c in (123, 91):
+            depth += 1
+            if depth > deepest:
+                deepest = depth
+        elif c in (125, 93):
+            depth -= 1
+        i += 1
+    return deepest
