@@ -55,6 +55,8 @@ class Context:
     trusted_functions: Callable[[Function], bool] = _trust_none
     #: those of them that have a body to follow, where the caller knows them already: they are not followed
     opaque: frozenset[int] | None = None
+    #: numbers of the parameters that were declared as void: a call is made without them (ParseFuncOrColumn in parse_func.c)
+    void: frozenset[int] = frozenset()
 
 
 ExpressionHandler = Callable[["Analysis", Node, Scope], Value]
@@ -120,6 +122,8 @@ class Analysis:
         self.types = names.types
         self.catalog: CatalogSnapshot = names.catalog
         self.context = context
+        self.root: Node = {}
+        self.parameter_uses: dict[int, int] | None = None  # of the root, once somebody asked
         self.kind = ""
         self.columns: tuple[OutputColumn, ...] | None = None
         self.plain_select = (
@@ -135,6 +139,11 @@ class Analysis:
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
         self.setting_parameters: set[int] = set()
+        self.namings: dict[Naming, None] = {}
+        self.also: set[str] = set()
+        self.after: dict[int, Relation] = {}
+        self.joins: dict[tuple[int, int], None] = {}
+        self.exposures: list[Exposure] = []
         self.settings: list[SettingChange] = []
         self.effects: list[Effect] = []
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
@@ -149,11 +158,6 @@ class Analysis:
         self.risks = 0
         self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node
         self._accesses: dict[tuple[int, str, bool], set[ColumnId]] = {}
-        self.namings: dict[Naming, None] = {}
-        self.also: set[str] = set()
-        self.after: dict[int, Relation] = {}
-        self.joins: dict[tuple[int, int], None] = {}
-        self.exposures: list[Exposure] = []
         self._functions: dict[FunctionUse, None] = {}
         self._influences: dict[Influence, None] = {}
         self._flows: dict[Flow, None] = {}
@@ -379,6 +383,11 @@ class Analysis:
             copy_format=self.copy_format,
             touched=frozenset(self.touched | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
+            namings=tuple(self.namings),
+            also=frozenset(self.also),
+            after=tuple(self.after.values()),
+            joins=tuple(self.joins),
+            exposures=tuple(self.exposures),
             followed=frozenset(self.followed),
             late_names=self.late_names,
         )
@@ -386,8 +395,3 @@ class Analysis:
 
 def opaque(value: Value) -> Value:
     return value._replace(dependence=Dependence.OPAQUE, origin=None)
-            namings=tuple(self.namings),
-            also=frozenset(self.also),
-            after=tuple(self.after.values()),
-            joins=tuple(self.joins),
-            exposures=tuple(self.exposures),
