@@ -262,17 +262,21 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
     policies = SqlPolicyVersions(store, writer)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
     gateway.on_policy(policy.current, STARTED)
-    server = None
+    server = console = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
         if config.console is not None:
-            await _start_console(config, config.console, gateway, index, policies, channels)
+            console = await _start_console(config, config.console, gateway, index, policies, channels)
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
         if server is not None:
             server.close()
+        if console is not None:
+            # First, and to its end: what was begun is answered, and open pages are not cut off.
+            console.cancel()
+            await asyncio.wait([console])
         await gateway.stop(_say_goodbye)
         await asyncio.to_thread(channels.close)
         recorder.close()
@@ -303,7 +307,8 @@ async def _start_console(
     index: SqlSessionIndex,
     policies: SqlPolicyVersions,
     channels: Channels,
-) -> None:
+) -> asyncio.Task[None] | None:
+    """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
     from sallyport.web.serve import serve as serve_console
     from sallyport.web.serve import server_context
@@ -311,7 +316,7 @@ async def _start_console(
 
     address = config.console_address
     if address is None:
-        return
+        return None
     wanted = [_issuer(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer]
     if not wanted:
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
@@ -361,6 +366,7 @@ async def _start_console(
     waiting.cancel()
     if running.done():
         running.result()
+    return running
 
 
 async def _listen(config: Config, gateway: Gateway) -> asyncio.Server:

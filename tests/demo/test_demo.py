@@ -89,6 +89,7 @@ def test_once(directory: Path) -> None:
     assert "✗" not in done.stdout
     assert done.stdout.count("✓") == 9
     assert done.stderr == ""
+    assert "Traceback" not in (directory / "gateway.log").read_text()
     assert _left(directory) == []
 
 

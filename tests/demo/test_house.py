@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import json
+import socket
 import stat
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from string import Template
 
+import httpx2
+import pytest
+
 from sallyport.config import load_config
 from sallyport.demo import house, main, tour
-from sallyport.demo.postgres import bundled
+from sallyport.demo.postgres import Cluster, bundled
 from sallyport.policy.load import load_policy
 from tests.support.gateway import SHOP_POLICY
 from tests.support.places import scratch_dir
@@ -100,6 +105,37 @@ def test_the_second_demo_in_a_directory_is_refused() -> None:
     with (directory / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert main.run(once=True, directory=directory) == 2
+
+
+def test_a_port_that_somebody_else_was_quicker_to_take(
+    monkeypatch: pytest.MonkeyPatch, postgres: Server
+) -> None:
+    """Free when it was looked at, taken when the gateway binds it, and answering: it must not be mistaken for ours."""
+    said: list[str] = []
+
+    def running_already(self: house.House, stack: ExitStack) -> Cluster:
+        self.state.agent_password = postgres.password
+        return postgres.cluster
+
+    monkeypatch.setattr(house.House, "_start_database", running_already)
+    with socket.create_server(("127.0.0.1", 0)) as gateway, socket.create_server(("127.0.0.1", 0)) as console:
+        looked: list[int] = []
+        real = house._is_free
+
+        def is_free(port: int) -> bool:
+            looked.append(port)
+            return looked.count(port) == 1 or real(port)
+
+        monkeypatch.setattr(house, "GATEWAY_PORT", gateway.getsockname()[1])
+        monkeypatch.setattr(house, "CONSOLE_PORT", console.getsockname()[1])
+        monkeypatch.setattr(house, "_is_free", is_free)
+        with house.House(scratch_dir("quicker"), said.append) as standing:
+            assert standing.port != house.GATEWAY_PORT
+            assert httpx2.get(f"{standing.console_url}/healthz", timeout=10).text == "ok\n"
+            login = tour.Login(standing.port, "claude", standing.issuer.token("claude-agent").reveal())
+            (reply,) = tour.run(bundled(), login, ["SELECT 1 AS one"])
+            assert reply.rows == (("1",),), reply
+    assert f"Port {house.GATEWAY_PORT} is taken: the gateway listens on {standing.port}" in said
 
 
 def test_nothing_runs_after_a_failed_start() -> None:

@@ -129,6 +129,7 @@ def real_house() -> Iterator[Real]:
                 yield Real(server, provider, gateway, url)
             finally:
                 gateway.stop()
+            assert "Traceback" not in gateway.output()
     finally:
         server.stop()
 

@@ -34,6 +34,7 @@ from sallyport.demo.signin import CONSOLE_CLIENT
 GATEWAY_PORT = 6432
 CONSOLE_PORT = 8642
 STATE = "demo.json"
+_PORT_ATTEMPTS = 5
 
 
 class DemoError(SallyportError):
@@ -128,21 +129,27 @@ class House:
 
     def _start_gateway(self, stack: ExitStack) -> None:
         self._say("Starting the gateway")
-        self.port = GATEWAY_PORT if _is_free(GATEWAY_PORT) else free_port()
-        self._choose_console_port()
-        self._write_configuration()
-        log = self.directory / "gateway.log"
-        log.unlink(missing_ok=True)
-        self.gateway = Program(self.command("serve"), log)
-        stack.callback(self._stop_gateway)
-        try:
-            self.gateway.wait_listening(self.port)
-            self.gateway.wait_listening(self.state.console)
-        except ProcessError as problem:
-            raise DemoError(f"The gateway did not start. {problem}") from None
+        for attempt in range(_PORT_ATTEMPTS):
+            self._choose_ports()
+            self._write_configuration()
+            log = self.directory / "gateway.log"
+            log.unlink(missing_ok=True)
+            self.gateway = Program(self.command("serve"), log)
+            stack.callback(self._stop_gateway, self.gateway)
+            try:
+                self.gateway.wait_saying(f"sallyport listens on 127.0.0.1:{self.port}")
+            except ProcessError as problem:
+                # Whoever else looked for a port at the same moment (another demo, for one) may have been quicker.
+                if attempt + 1 == _PORT_ATTEMPTS or "cannot listen on" not in self.gateway.output:
+                    raise DemoError(f"The gateway did not start. {problem}") from None
+            else:
+                break
+        if self.port != GATEWAY_PORT:
+            self._say(f"Port {GATEWAY_PORT} is taken: the gateway listens on {self.port}")
 
-    def _choose_console_port(self) -> None:
-        """The same as last time where it is free, so that a browser finds the console again."""
+    def _choose_ports(self) -> None:
+        """The usual ones where they are free; the console's is that of last time, so that a browser finds it again."""
+        self.port = GATEWAY_PORT if _is_free(GATEWAY_PORT) else free_port()
         wanted = (self.state.console, CONSOLE_PORT)
         self.state.console = next((port for port in wanted if port and _is_free(port)), 0) or free_port()
         self.state.save(self._state_file)
@@ -152,9 +159,9 @@ class House:
         """Where the console is."""
         return f"http://127.0.0.1:{self.state.console}"
 
-    def _stop_gateway(self) -> None:
+    def _stop_gateway(self, gateway: Program) -> None:
         try:
-            self.gateway.stop()
+            gateway.stop()
         except ProcessError as problem:  # it is dead now; the rest must still be torn down
             self._say(f"The gateway had to be killed. {problem}")
 

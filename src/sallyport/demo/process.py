@@ -67,6 +67,17 @@ class Program:
         state = "still runs" if self.alive else f"ended with status {self.process.returncode}"
         raise ProcessError(f"Nothing listens on port {port}; the program {state}. It said:\n{self._end()}")
 
+    def wait_saying(self, text: str, seconds: float = 30.0) -> None:
+        """Return once it has said ``text``; ProcessError when that never comes. Unlike a port that answers, only this
+        program can have said it.
+        """
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            if not self.alive or time.monotonic() > deadline:
+                state = "still runs" if self.alive else f"ended with status {self.process.returncode}"
+                raise ProcessError(f"It did not get ready; the program {state}. It said:\n{self._end()}")
+            time.sleep(0.02)
+
     def stop(self, seconds: float = 15.0) -> int:
         """SIGTERM, then wait; returns the exit status. ProcessError when it had to be killed."""
         atexit.unregister(self.kill)
