@@ -127,6 +127,13 @@ CREATE VIEW app.orders AS SELECT id, ssn AS note FROM public.people;
 CREATE FUNCTION f_peek(id int) RETURNS text LANGUAGE sql AS 'SELECT max(ssn) FROM public.people';
 CREATE VIEW v_code AS SELECT id, f_ssn(id) AS label FROM orders;
 
+-- rows of a table with masked columns, kept in columns of other tables
+CREATE TYPE folder AS (label text, person people);
+CREATE DOMAIN somebody AS people;
+CREATE TABLE kept (id int PRIMARY KEY, label text, who people, many people[], about folder, somebody somebody);
+CREATE VIEW v_kept AS SELECT id, who, (who).name AS called, (who).ssn AS number FROM kept;
+CREATE FUNCTION f_who(wanted int) RETURNS people LANGUAGE sql STABLE AS 'SELECT who FROM public.kept WHERE id = wanted';
+
 -- code behind a table that agents may write
 CREATE TABLE tripped (id int, note text);
 CREATE FUNCTION trip() RETURNS trigger LANGUAGE plpgsql AS

@@ -310,6 +310,15 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
         "grandchild": table(lambda i: {"id": str(i + 21), "more": f"'more {i}'"}, range(3)),
         "vault": table(lambda i: {"id": str(i + 1), "open": str(i % 2 == 0), "label": f"'label {i}'"}),
         "judged": table(lambda i: {"id": str(i + 1), "label": f"'label {i}'"}),
+        "kept": table(
+            lambda i: {
+                "id": str(i + 1), "label": f"'label {i}'", "who": f"(SELECT p FROM public.people p WHERE p.id = {i + 1})",
+                "many": f"(SELECT array_agg(p ORDER BY id) FROM public.people p WHERE p.id <= {i + 1})",
+                "about": f"(SELECT ROW('f', p)::public.folder FROM public.people p WHERE p.id = {i + 1})",
+                "somebody": f"(SELECT p::public.somebody FROM public.people p WHERE p.id = {i + 1})",
+            },
+            range(3),
+        ),
         "tripped": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
         "ruled": table(lambda i: {"id": str(i + 1), "note": "'n'"}, range(2)),
         "ledger": table(lambda i: {"id": str(i + 1), "note": f"'n{i}'", "amount": str(i)}),
@@ -323,6 +332,8 @@ def _public_rows() -> dict[str, list[tuple[dict[str, str], int]]]:
     }  # fmt: skip
 
 
+#: Columns that hold rows of tables with masked columns.
+_HELD = {"kept": ["who", "many", "about", "somebody"]}
 _INHERITED = {"child": ["pin", "extra"], "grandchild": ["pin", "extra"]}
 
 
@@ -447,7 +458,7 @@ class Databases:
 
 def _state_sql(connection: psycopg.Connection[Any]) -> str:
     masked = {
-        (t, c) for t, columns in (masked_columns() | _INHERITED).items() for c in columns
+        (t, c) for t, columns in (masked_columns() | _INHERITED | _HELD).items() for c in columns
     } | MADE_OF_MASKED
     masked |= {(f"events_{year}", "secret") for year in (2025, 2026)}
     masked |= {(f"{table}_{part}", "secret") for table in ("by_secret", "routed") for part in ("low", "high")}

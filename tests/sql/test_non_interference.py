@@ -44,7 +44,7 @@ def connection(facts_dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]
 def fill(cursor: psycopg.Cursor[tuple[object, ...]], world: dict[int, str]) -> None:
     cursor.execute("set local search_path = fx, public")
     cursor.execute(
-        "truncate users, gen, orders, child, items, moods, fk, vault, vault_refs"
+        "truncate users, gen, orders, child, items, moods, fk, vault, vault_refs, comp, boxes"
     )  # new files: the same physical order each time
     for number, secret in world.items():
         note = "111-1" if number == 2 else "note"
@@ -56,6 +56,10 @@ def fill(cursor: psycopg.Cursor[tuple[object, ...]], world: dict[int, str]) -> N
         cursor.execute("insert into gen (ssn) values (%s)", (secret,))
         cursor.execute("insert into orders values (%s, %s, 5, %s, '2020-01-01')", (number, number, note))
         cursor.execute("insert into child (a, secret, b) values (%s, %s, 1)", (number, secret))
+    cursor.execute("insert into comp (id, u) select id, u from users u order by id")
+    cursor.execute(
+        "insert into boxes select id, array[u], row('l', u)::wrapper, u, v from users u join v using (id) order by id"
+    )
     cursor.execute("insert into items values (1, 1, 'l', 'e'); insert into moods values ('ok', 1, 'a', 'b')")
     cursor.execute("insert into vault_refs (pin) values ('222-2')")
     cursor.execute("refresh materialized view mv")

@@ -14,7 +14,7 @@ from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog import Column, ColumnId, Function, Relation
 from sallyport.sql.extensions import unreadable
 from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, Unknown
-from sallyport.sql.lineage import Field, Sources, Value
+from sallyport.sql.lineage import Field, Sources, Value, as_row
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.relations import classify_relation
 from sallyport.sql.resolve import SYSTEM
@@ -158,6 +158,50 @@ def _plain(relation: Relation, column: Column, denied: str = "") -> Field:
     return Field(column.name, value)
 
 
+def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
+    """A table's column. Of a composite type it may hold rows of the type's relation: it is computed from that relation's columns too,
+    and each of its fields from that field's.
+    """
+    field = _plain(relation, column)
+    held = _held(inner, column.type_oid)
+    if held is None:
+        return field
+    own = frozenset((ColumnId(relation.oid, column.attnum),))
+    value = field.value._replace(
+        sources=own | held.sources, dependence=Dependence.DERIVED, row=_rows_of(held, own), denied=held.denied
+    )
+    return Field(column.name, value)
+
+
+def _held(inner: Analysis, type_: int) -> Value | None:
+    """What values of this type are made of, where rows are among them: of arrays, domains and rows in rows as well."""
+    element = inner.types.element(type_)
+    if element:
+        held = _held(inner, element)
+        return None if held is None else held._replace(row=None)
+    relation = inner.catalog.relations.get(inner.types.relation(type_))
+    if relation is None:
+        return None
+    if relation.oid in inner.views:
+        return Value(denied=f"allow reading rows of {relation.qualified} that are stored in itself")
+    return as_row(expand(inner, relation).fields, type_)
+
+
+def _rows_of(value: Value, own: Sources) -> tuple[Field, ...] | None:
+    """The fields of a row as those of a column that holds it."""
+    if value.row is None:
+        return None
+    return tuple(
+        Field(
+            f.name,
+            Value(
+                f.value.sources | own, type=f.value.type, row=_rows_of(f.value, own), denied=f.value.denied
+            ),
+        )
+        for f in value.row
+    )
+
+
 def _system(relation: Relation) -> Expansion:
     answer = classify_relation(relation)
     unknowns: tuple[Unknown, ...] = ()
@@ -237,6 +281,7 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
                     dependence,
                     own,
                     column.type_oid,
+                    row=_rows_of(under, frozenset((own,))),
                     denied=under.denied,
                     risky=under.risky and relation.kind == "v",
                 ),
@@ -262,10 +307,10 @@ def _stored(expansion: Expansion) -> Expansion:
 
 
 def _table(a: Analysis, relation: Relation) -> Expansion:
-    fields = tuple(_plain(relation, column) for column in relation.columns)
+    inner = _inside(a, relation)
+    fields = tuple(_column(inner, relation, column) for column in relation.columns)
     if not any(column.generated for column in relation.columns):
         return Expansion(fields, index_fields(fields))
-    inner = _inside(a, relation)
     item = Item(
         relation.name, fields, index_fields(fields), relation.oid, relation.schema, relation.row_type, True
     )

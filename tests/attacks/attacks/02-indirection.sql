@@ -158,3 +158,43 @@ PREPARE q AS SELECT f_note(id) || '' FROM people ORDER BY id ;; EXECUTE q ;; SET
 SET search_path = app, public ;; PREPARE q AS SELECT f_note(id) || '' FROM people ORDER BY id ;; RESET search_path ;; EXECUTE q
 SELECT set_config('search_path', 'app, public', false), f_note(1)
 BEGIN ;; DECLARE c CURSOR FOR SELECT f_note(id) || '' FROM people ORDER BY id ;; SET search_path = app, public ;; FETCH ALL FROM c
+--: Rows kept in columns
+SELECT who FROM kept
+SELECT * FROM kept
+SELECT k FROM kept k
+SELECT (who).ssn FROM kept
+SELECT (k.who).* FROM kept k
+SELECT who::text, to_jsonb(who), row_to_json(k) FROM kept k
+SELECT ssn(who) FROM kept
+SELECT (kept.who).salary + 1 FROM kept
+SELECT many[1], (many[1]).ssn, array_to_json(many) FROM kept
+SELECT m.ssn FROM kept, unnest(many) m
+SELECT (about).person, ((about).person).ssn FROM kept
+SELECT (somebody).ssn, somebody FROM kept
+SELECT id FROM kept WHERE (who).ssn > 'm'
+SELECT id FROM kept ORDER BY (who).salary
+SELECT id FROM kept ORDER BY who
+SELECT count(DISTINCT who) FROM kept
+SELECT id FROM kept WHERE who = ROW(1)::people
+SELECT id FROM kept WHERE (who).flag
+SELECT max((who).ssn), min((many[1]).salary) FROM kept
+SELECT number, who FROM v_kept
+SELECT (v.who).ssn FROM v_kept v
+SELECT (f_who(1)).ssn, f_who(1)
+SELECT ssn FROM f_who(1)
+SELECT (SELECT (who).ssn FROM kept LIMIT 1)
+SELECT x.who FROM (SELECT who FROM kept) x
+SELECT (x.who).ssn FROM (SELECT who FROM kept UNION ALL SELECT p FROM people p) x
+SELECT coalesce((who).ssn, 'x'), CASE WHEN (who).salary > 5 THEN 1 END FROM kept
+SELECT jsonb_populate_record(who, '{"id": 1}') FROM kept
+WITH k AS (SELECT who AS w FROM kept) SELECT (w).email FROM k
+COPY kept TO STDOUT
+COPY kept (who) TO STDOUT
+COPY (SELECT (who).ssn FROM kept) TO STDOUT
+[as builder] INSERT INTO notes (title) SELECT (who).ssn FROM kept ;; SELECT title FROM notes
+[as builder] UPDATE notes SET title = (SELECT who::text FROM kept WHERE kept.id = notes.id) ;; SELECT title FROM notes
+[as builder] UPDATE kept SET label = (who).ssn RETURNING label
+[as builder] UPDATE kept SET who.name = (who).ssn ;; SELECT (who).name FROM kept
+[as builder] UPDATE kept SET who.name = 'x' RETURNING who
+[as builder] DELETE FROM kept RETURNING (who).ssn
+[as builder] CREATE TABLE stolen AS SELECT (who).ssn AS s FROM kept ;; SELECT s FROM stolen

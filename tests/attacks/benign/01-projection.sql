@@ -187,3 +187,13 @@ PREPARE q AS SELECT f_note(id) FROM people ORDER BY id ;; EXECUTE q ;; EXECUTE q
 BEGIN ;; DECLARE c CURSOR FOR SELECT f_note(id) FROM people ORDER BY id ;; FETCH 2 FROM c ;; FETCH 2 FROM c ;; COMMIT
 [masked m] SELECT f_email(1) AS m
 [masked contact] SELECT id, contact, called FROM v_followed
+--: Rows kept in columns
+SELECT id, (who).name, (who).city, (k.who).age FROM kept k ORDER BY id
+SELECT ((about).person).name, (about).label, (somebody).name FROM kept
+SELECT id FROM kept WHERE (who).name > 'B' ORDER BY (who).city
+SELECT called FROM v_kept ORDER BY id
+SELECT (v.who).name FROM v_kept v
+SELECT count(*) FROM kept
+[masked who] SELECT id, who FROM kept
+[masked s] SELECT (who).ssn AS s, (who).name FROM kept
+[masked name] SELECT (many[1]).name FROM kept

@@ -279,4 +279,15 @@ select s from vf order by id;
 select id from vf order by s;
 select s from mvf order by s;
 select of_view(1);
-select id from vf where of_view(id) > '2' order by id
+select id from vf where of_view(id) > '2' order by id;
+select u from comp order by id;
+select (u).ssn, (u).name from comp order by id;
+select (c.u).* from comp c order by id;
+select id from comp where (u).ssn > '2' order by id;
+select id from comp order by u;
+select many[1], (inside).one, ((inside).one).ssn, (dom).ssn, (vrow).s from boxes order by id;
+select m.name, m.ssn from boxes, unnest(many) m order by m.id;
+select b from boxes b order by id;
+select to_jsonb(dom) from boxes order by id;
+select count(*) from boxes where (dom).ssn = '111-1';
+select coalesce((vrow).s, 'x') from boxes order by id

@@ -74,3 +74,6 @@ create view vlate as select id from fx.everyone();
 create view vcoded as select fx.over_coded(name) as c from fx.users;
 create materialized view mvf as select fx.one_ssn(id) as s from fx.users;
 create function of_view(int) returns text language sql as 'select s from fx.vf where id = $1';
+create type wrapper as (label text, one users);
+create domain someone as users;
+create table boxes (id int, many users[], inside wrapper, dom someone, vrow v);
