@@ -32,7 +32,7 @@ from sallyport.policy.outcome import outcome_of
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, trusted_bodies
-from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts
+from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts, TypedParameter
 from sallyport.sql.parse import parse
 from sallyport.sql.settings import changes_meaning, is_unreported
 
@@ -86,6 +86,7 @@ class Verdict:
     unreported_settings: bool = False  # such that PostgreSQL does not report the new value
     is_ddl: bool = False
     resolves_names: bool = True
+    typed_parameters: tuple[TypedParameter, ...] = ()  # whose columns are masked
     held: bool = False  # a rule holds it, and nothing else stands against it
     plain: bool = False  # allowed, and without any effect on the session: the hot path
     masked_columns: tuple[str, ...] = ()  # schema.relation.column of what is masked in its rows
@@ -266,6 +267,7 @@ class View:
             unreported_settings=_changes_unreported(facts),
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
+            typed_parameters=self._typed_parameters(facts),
             held=decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None,
             plain=refusal is None
             and not kinds
@@ -288,6 +290,10 @@ class View:
             changes_settings=_changes_settings(facts),
             unreported_settings=_changes_unreported(facts),
         )
+
+    def _typed_parameters(self, facts: StatementFacts) -> tuple[TypedParameter, ...]:
+        masks = self.subject_policy.masks
+        return tuple(one for one in facts.typed_parameters if not one.sources.isdisjoint(masks))
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks

@@ -142,7 +142,7 @@ class Values:
 
     def sql(self, kind: str, column: str, row: int) -> str:
         world = self.world
-        edges = _EDGES.get(kind, ()) if world == 2 else ()
+        edges = _EDGES.get(kind, _EDGES.get(_ALIASES.get(kind, kind), ())) if world == 2 else ()
         if world == 2 and row % 4 == 1:
             return "NULL"
         if edges:
@@ -151,7 +151,7 @@ class Values:
             world, row = 0, (row * 3 + 1) % ROWS
         dice = random.Random(f"{world}/{column}/{row}")
         longer = world == 1
-        return _MAKERS[kind](dice, longer, self.canaries)
+        return _MAKERS[_ALIASES.get(kind, kind)](dice, longer, self.canaries)
 
 
 def _word(dice: random.Random, longer: bool, canaries: Canaries, length: int = 12) -> str:
@@ -265,6 +265,14 @@ _EDGES: dict[str, tuple[str, ...]] = {
     "jsonb": ("'null'", "'[]'", "'1e1000'", "'\"x\"'", '\'{"k": {"k": 1}}\'', "'[[1], {\"k\": null}]'"),
     "_text": ("'{}'", "'{NULL}'", "'{{a,b},{c,d}}'", "'[0:1]={a,b}'", "'{\"\"}'"),
     "_int4": ("'{}'", "'{NULL}'", "'{{1},{2}}'", "'[0:0]={2147483647}'"),
+    "json": (
+        '\'{"k": "\\u0000"}\'',
+        "'null'",
+        "'[]'",
+        '\'{"k": 1, "k": 2}\'',
+        "'1e1000'",
+        '\'{"k": {"k": 1}}\'',
+    ),
     "bytea": ("''", "'\\xff'", "'\\x00'"),
     "inet": ("'0.0.0.0/0'", "'::'", "'255.255.255.255'", "'ffff::ffff/1'"),
     "macaddr": ("'00:00:00:00:00:00'", "'ff:ff:ff:ff:ff:ff'"),
@@ -352,7 +360,7 @@ def _fill(connection: psycopg.Connection[Any], values: Values) -> None:
             cells = dict(public)
             for column in masked.get(table, []):
                 kind = kinds[table, column]
-                kind = "long" if table == "long_texts" else _ALIASES.get(kind, kind)
+                kind = "long" if table == "long_texts" else kind
                 same = "people.ssn" if table == "refs" else f"{table}.{column}"
                 cells[column] = values.sql(kind, same, row)
             connection.execute(

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from sallyport.judge import Verdict
 from sallyport.session.holding import SEND_IT_ITSELF
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
+from sallyport.sql.lineage import UNKNOWN_TYPE
 
 if TYPE_CHECKING:
     from sallyport.session.machine import Session
@@ -137,6 +139,20 @@ def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
     return Assumed(EffectKind.FETCH, name, portal, verdict)
 
 
+def converting_type(verdict: Verdict, types: Sequence[int]) -> Refusal | None:
+    """A parameter declared as a type (pg_type OIDs, as in Parse) to which the masked column beside it would be converted, and maybe fail."""
+    for one in verdict.typed_parameters:
+        declared = types[one.number - 1] if one.number <= len(types) else 0
+        if declared not in (0, UNKNOWN_TYPE) and declared not in one.types:
+            return refuse(
+                "SP1204",
+                f"the type of parameter ${one.number} would convert the masked column it is compared with",
+                "The conversion could fail, and tell what the column holds.",
+                f"Do not declare a type for ${one.number}, or declare the column's.",
+            )
+    return None
+
+
 def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal | None:
     """The verdict of a prepared statement as of now: judged again when policy, catalog or search_path moved."""
     if session.generation != session.judge.generation:
@@ -151,6 +167,9 @@ def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal |
     verdict = script.statements[0]
     if verdict.refusal is not None and not (verdict.held and session.can_hold):
         return verdict.refusal
+    converting = converting_type(verdict, prepared.types)
+    if converting is not None:
+        return converting
     if prepared.inner:
         return verdict.inner
     return verdict

@@ -27,6 +27,7 @@ from sallyport.sql.facts import (
     OutputColumn,
     SettingChange,
     StatementFacts,
+    TypedParameter,
     Unknown,
 )
 from sallyport.sql.lineage import OPAQUE, Field, Sources, Value
@@ -144,6 +145,8 @@ class Analysis:
         self.after: dict[int, Relation] = {}
         self.joins: dict[tuple[int, int], None] = {}
         self.exposures: list[Exposure] = []
+        self.occurrences: dict[int, int] = {}  # how often $n occurs
+        self._typed: dict[int, dict[TypedParameter, int]] = {}
         self.settings: list[SettingChange] = []
         self.effects: list[Effect] = []
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
@@ -356,7 +359,27 @@ class Analysis:
             self.missing_relation(schema, name, at)
         return found
 
+    def expect_type(self, number: int, types: frozenset[int], sources: Sources) -> None:
+        """``$number`` is compared with ``sources``: as one of ``types`` it converts none of them."""
+        uses = self._typed.setdefault(number, {})
+        one = TypedParameter(number, types, sources)
+        uses[one] = uses.get(one, 0) + 1
+
+    def _typed_parameters(self) -> tuple[TypedParameter, ...]:
+        """Where a parameter also stands elsewhere, that place may decide its type."""
+        found = []
+        for number, uses in self._typed.items():
+            common = frozenset.intersection(*(one.types for one in uses))
+            if sum(uses.values()) < self.occurrences.get(number, 0) or not common:
+                for one in uses:
+                    self.influence(one.sources, Clause.MAY_FAIL)
+            else:
+                sources: Sources = frozenset().union(*(one.sources for one in uses))
+                found.append(TypedParameter(number, common, sources))
+        return tuple(found)
+
     def facts(self, start: int, end: int) -> StatementFacts:
+        typed = self._typed_parameters()
         accesses = self._accesses
         for column in self.seen:
             for indirect in (False, True):
@@ -388,6 +411,7 @@ class Analysis:
             after=tuple(self.after.values()),
             joins=tuple(self.joins),
             exposures=tuple(self.exposures),
+            typed_parameters=typed,
             followed=frozenset(self.followed),
             late_names=self.late_names,
         )

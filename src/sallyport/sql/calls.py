@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.functions import may_fail_with
-from sallyport.sql.lineage import UNKNOWN_TYPE, Field, Value, derived, union
+from sallyport.sql.lineage import NONE, UNKNOWN_TYPE, Field, Sources, Value, derived, union
 from sallyport.sql.missing import missing_cast, missing_operator, missing_type
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
@@ -20,6 +20,7 @@ from sallyport.sql.types import (
     BIT,
     BOOL,
     BPCHAR,
+    JSON,
     MODIFIED,
     NAME,
     NUMERIC,
@@ -68,6 +69,11 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
         if number < len(values) and values[number].sources:
             a.risks += 1
             a.influence(values[number].sources, Clause.MAY_FAIL, False, at)
+    if any(f.name in _MAKES_JSONB for f in found.candidates):
+        unread = frozenset().union(*(_unread_json(a, value) for value in values))
+        if unread:
+            a.risks += 1
+            a.influence(unread, Clause.MAY_FAIL, False, at)
     if found.may_fail and _fails(found, values):
         a.risks += 1
         sources = union(values)
@@ -75,6 +81,24 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
             a.influence(sources, Clause.MAY_FAIL, False, at)
     elif found.users or found.writes or found.reason or any([f.volatile == "v" for f in found.candidates]):
         a.risks += 1
+
+
+#: Total but for json inside what they are given: its escapes are read only here, and not all of them are text.
+_MAKES_JSONB = frozenset({"to_jsonb", "jsonb_agg", "jsonb_agg_strict", "jsonb_build_array"})
+
+
+def _unread_json(a: Analysis, value: Value, depth: int = 8) -> Sources:
+    """The columns of type json in a value that is made into jsonb."""
+    if not value.sources or depth < 0:
+        return value.sources
+    if value.row is not None:
+        return frozenset().union(*(_unread_json(a, field.value, depth - 1) for field in value.row))
+    type_ = a.types.element(value.type) or a.types.base(value.type)
+    relation = a.catalog.relations.get(a.types.relation(type_))
+    if relation is not None:
+        inside = [value._replace(type=column.type_oid) for column in relation.columns]
+        return frozenset().union(*(_unread_json(a, one, depth - 1) for one in inside))
+    return value.sources if type_ in (0, JSON, RECORD) else NONE
 
 
 def _fails(found: Resolved, values: Sequence[Value]) -> bool:
@@ -122,6 +146,8 @@ def operator(
             right.type if right_type is None else right_type,
             at,
         )
+    if left is not None and found.converted:
+        found = _as_declared(a, found, names, left, right, right_type is not None)
     judge(a, found, f"operator {'.'.join(names)}", values, at)
     value = result(found, values)
     if names == EQUALS and left is not None and not found.users:
@@ -130,6 +156,38 @@ def operator(
         if right.bare and left.constant:
             return value._replace(equality=right.sources)
     return value
+
+
+#: Types that drivers declare parameters as.
+_DECLARED = (
+    BOOL, 17, 18, NAME, 20, 21, 23, TEXT, 26, 114, 142, 700, 701, BPCHAR, VARCHAR, 1082, TIME, TIMESTAMP, TIMESTAMPTZ, TIMETZ, 1186, NUMERIC, 2950, 3802,
+)  # fmt: skip
+
+
+def _as_declared(
+    a: Analysis, found: Resolved, names: tuple[str, ...], left: Value, right: Value, elements: bool
+) -> Resolved:
+    """``column operator $n``: a parameter that is not declared has the column's type, and converts nothing; what it may be declared as is
+    noted, for whoever sees the declaration. ``elements``: the parameter is an array.
+    """
+    value, parameter, flip = (
+        (left, right, False) if right.parameter and not right.type else (right, left, True)
+    )
+    if not parameter.parameter or parameter.type or not value.sources or (flip and elements):
+        return found
+    if found.converted != frozenset((1,) if flip else (0,)):
+        return found
+
+    def with_type(type_: int) -> Resolved:
+        return a.names.operator(names, *((type_, value.type) if flip else (value.type, type_)))
+
+    same = with_type(value.type)
+    if not same.found or same.converted:
+        return found
+    fitting = [t for t in (value.type, *_DECLARED) if (r := with_type(t)).found and not r.converted]
+    types = frozenset(a.types.array(t) for t in fitting) if elements else frozenset(fitting)
+    a.expect_type(parameter.parameter, types, value.sources)
+    return found._replace(converted=frozenset())
 
 
 def _compare_rows(
@@ -154,10 +212,20 @@ def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
     types = {value.type for value in values}
     if len(types) > 1:
         for value in values:
-            if value.sources and any(a.names.conversion_fails(value.type, other) for other in types):
+            if value.sources and any(_converts(a, value, other) for other in values):
                 a.risks += 1
                 a.influence(value.sources, Clause.MAY_FAIL, False, at)
     return a.types.common([value.type for value in values])
+
+
+def _converts(a: Analysis, value: Value, other: Value) -> bool:
+    """Whether ``value``'s conversion to the type of ``other`` may fail."""
+    if other.parameter and not other.type and value.type:
+        fitting = [t for t in (value.type, *_DECLARED) if not a.names.conversion_fails(value.type, t)]
+        if len(fitting) <= len(_DECLARED):
+            a.expect_type(other.parameter, frozenset(fitting), value.sources)
+        return False
+    return a.names.conversion_fails(value.type, other.type)
 
 
 def compared(a: Analysis, type_: int, values: Sequence[Value], at: int) -> None:

@@ -66,6 +66,7 @@ def _number_type(text: str) -> int:
 def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
     number = node.get("number", 0)
     if a.parameters is None:
+        a.occurrences[number] = a.occurrences.get(number, 0) + 1
         return Value(constant=True, parameter=number)
     if not 0 < number <= len(a.parameters):
         return a.unknown("SP1102", f"know parameter ${number} of a function", position=position(node))

@@ -199,6 +199,17 @@ class CopyFormat:
 
 
 @dataclass(frozen=True, slots=True)
+class TypedParameter:
+    """``$number`` must be declared as one of ``types`` (pg_type OIDs) or not at all: as another type it would convert ``sources``, which
+    can fail.
+    """
+
+    number: int
+    types: frozenset[int]
+    sources: frozenset[ColumnId]
+
+
+@dataclass(frozen=True, slots=True)
 class StatementFacts:
     """``kind`` is the policy action of the statement as a whole (select, update, explain, set, begin, ...).
 
@@ -224,6 +235,8 @@ class StatementFacts:
     touched: frozenset[ColumnId] = field(default=frozenset())
     #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
     setting_parameters: frozenset[int] = frozenset()
+    #: parameters that stand beside columns which another type of parameter would convert, and so let fail
+    typed_parameters: tuple[TypedParameter, ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
     namings: tuple[Naming, ...] = ()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename

@@ -146,6 +146,14 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
     adopt(a, a.inner)
     a.kind = "prepare"
     a.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))
+    _declared(a, [type_oid(a, item["TypeName"]) for item in node.get("argtypes", [])], at)
+
+
+def _declared(a: Analysis, types: list[int], at: int) -> None:
+    """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`."""
+    for one in a.inner.typed_parameters if a.inner is not None else ():
+        if one.number <= len(types) and types[one.number - 1] not in one.types:
+            a.influence(one.sources, Clause.MAY_FAIL, False, at)
 
 
 @on("ExecuteStmt", "name params")

@@ -115,6 +115,8 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
         a.repeat(unknown)
     for flow in facts.flows:
         a.flow(flow.target, flow.sources, flow.position, flow.into)
+    for one in facts.typed_parameters:
+        a.expect_type(one.number, one.types, one.sources)
     a.touched.update(facts.touched)
 
 

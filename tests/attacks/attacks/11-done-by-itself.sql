@@ -94,3 +94,25 @@ SELECT f FROM v_window
 SELECT maybe FROM v_case
 SELECT x FROM v_lateral
 SELECT id FROM v_lateral
+--: The declared type of a parameter decides what the column beside it is converted to
+PREPARE s(oid) AS SELECT big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
+PREPARE s(int8) AS SELECT big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
+PREPARE s AS SELECT big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
+PREPARE s AS SELECT $1::oid, big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
+PREPARE s AS SELECT big = $1, $1::oid FROM people WHERE id = 1 ;; EXECUTE s(1)
+PREPARE s(timestamptz) AS SELECT coalesce(birth, $1) FROM people ;; EXECUTE s(now())
+PREPARE s(float8) AS SELECT balance < $1 FROM people ;; EXECUTE s(1)
+PREPARE s(float8) AS SELECT ARRAY[balance, $1] FROM people ;; EXECUTE s(1)
+PREPARE s(float8[]) AS SELECT balance = ANY ($1) FROM people ;; EXECUTE s('{1}')
+PREPARE s(float8) AS SELECT balance BETWEEN $1 AND 5 FROM people ;; EXECUTE s(1)
+PREPARE s(float8) AS SELECT balance IN (1, $1) FROM people ;; EXECUTE s(1)
+PREPARE s(float8) AS SELECT $1 + balance FROM people ;; EXECUTE s(1)
+PREPARE s AS SELECT birth = $1 FROM people ;; EXECUTE s('2020-01-01')
+PREPARE s(timestamptz) AS SELECT birth = $1 FROM people ;; EXECUTE s(now())
+PREPARE s(timestamptz) AS SELECT nullif(birth, $1), greatest(birth, $1) FROM people ;; EXECUTE s(now())
+--: Escapes in json are read when it becomes jsonb
+SELECT to_jsonb(p) FROM people p
+SELECT jsonb_agg(raw), jsonb_build_array(raw) FROM people
+SELECT jsonb_agg(p) FROM people p WHERE id = 1
+SELECT to_jsonb(ARRAY[raw]) FROM people
+SELECT to_jsonb(q) FROM (SELECT id, raw FROM people) q
