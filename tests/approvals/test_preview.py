@@ -149,17 +149,47 @@ def test_what_writes_while_it_is_counted_does_not(preview) -> None:  # type: ign
     assert found.rows is None and "in a read-only transaction" in found.problems[0]
 
 
-def test_schema_changes_name_locks_and_dependants(preview, any_postgres: Server) -> None:  # type: ignore[no-untyped-def]
+def test_schema_changes_name_locks_and_dependants(any_postgres: Server, query: Query) -> None:
     with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
-        connection.execute("CREATE VIEW preview_view AS SELECT id, status FROM orders")
+        connection.execute(
+            "CREATE TABLE changed (id int PRIMARY KEY, note text, other int);"
+            "CREATE INDEX changed_note ON changed (note);"
+            "CREATE TABLE refers (id int REFERENCES changed);"
+            "CREATE VIEW on_table AS SELECT id, note FROM changed;"
+            "CREATE VIEW on_view AS SELECT id FROM on_table;"
+            "CREATE TABLE child () INHERITS (changed);"
+            "CREATE FUNCTION names_it() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM Changed); END';"
+            "CREATE FUNCTION reads_it() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(other) FROM changed; END"
+        )
         try:
-            found = preview("DROP TABLE orders CASCADE")
+            catalog = catalog_of(any_postgres.superuser_dsn)
+            context = Context(search_path=PATH, role=catalog.role, trusted_functions=lambda f: True)
+
+            def preview(sql: str) -> Preview:
+                return asyncio.run(
+                    measure(query, analyze(sql.encode(), catalog, context)[0], sql, None, PATH)
+                )
+
+            found = preview("DROP TABLE changed CASCADE")
+            assert found.problems == ()
+            assert found.locks[0].startswith("ACCESS EXCLUSIVE") and "public.changed (" in found.locks[0]
+            assert "The same on 1 partitions" in found.locks[-1]
+            listed = "\n".join(found.dependants)
+            for name in (
+                "view on_table", "view on_view", "index changed_note", "refers_id_fkey on table refers",
+                "table child", "function reads_it()", "function names_it() has changed in its text",
+            ):  # fmt: skip
+                assert name in listed, listed
+            assert "_RETURN" not in listed
+            dropped = "\n".join(preview("ALTER TABLE changed DROP COLUMN note CASCADE").dependants)
+            assert "changed_note" in dropped and "on_table" in dropped and "on_view" in dropped
+            assert "refers" not in dropped and "reads_it()" not in dropped
+            assert (
+                preview("CREATE INDEX CONCURRENTLY i ON changed (note)").locks[0].startswith("SHARE UPDATE")
+            )
+            assert preview("CREATE INDEX i ON changed (note)").locks[0].startswith("SHARE:")
         finally:
-            connection.execute("DROP VIEW preview_view")
-    assert "ACCESS EXCLUSIVE" in found.locks[0] and "public.orders (" in found.locks[0]
-    assert any("preview_view" in line for line in found.dependants)
-    assert "SHARE UPDATE" in preview("CREATE INDEX CONCURRENTLY i ON orders (status)").locks[0]
-    assert preview("CREATE INDEX i ON orders (status)").locks[0].startswith("SHARE:")
+            connection.execute("DROP FUNCTION names_it(), reads_it(); DROP TABLE changed, refers CASCADE")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from typing import Final
 
 from sallyport.approvals.binding_values import UnreadableError, literals
 from sallyport.approvals.counting import count_of
-from sallyport.approvals.locks import locks_of
+from sallyport.approvals.dependants import CHILDREN, COLUMNS, DEPENDANTS, MENTIONS
+from sallyport.approvals.locks import columns_of, locks_of
 from sallyport.approvals.states import Preview, plain
 from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.policy.actions import canonical, is_ddl
@@ -196,17 +197,23 @@ async def _schema_change(question: Question, facts: StatementFacts, preview: Pre
     )
     where = [f"{plain(r[0] or '')} ({r[1]}, about {r[2]} rows)" for r in named or ()]
     lines = [f"{lock} (on {', '.join(where)})" if where else lock for lock in locks]
-    dependants = await question.ask(
-        "what depends on it",
-        "SELECT DISTINCT pg_catalog.pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_catalog.pg_depend d"
-        f" WHERE d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid IN ({oids})"
-        " AND d.deptype IN ('n', 'a') AND NOT (d.classid = d.refclassid AND d.objid = d.refobjid)"
-        f" ORDER BY 1 LIMIT {_LISTED + 1}",
+    children = await question.ask("its partitions and children", CHILDREN.format(oids=oids))
+    if lines and children and children[0][0] not in (None, "0"):
+        lines.append(f"The same on {children[0][0]} partitions or children, unless ONLY says otherwise")
+    return replace(preview, locks=tuple(lines), dependants=await _dependants(question, oids))
+
+
+async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
+    columns = ", ".join("'" + name.replace("'", "''") + "'" for name in columns_of(question.sql))
+    only = COLUMNS.format(oids=oids, names=columns) if columns else ""
+    found = await question.ask(
+        "what depends on it", DEPENDANTS.format(oids=oids, only=only, most=_LISTED + 1)
     )
-    listed = [plain(row[0] or "", 300) for row in dependants or ()]
+    named = await question.ask("which functions name it", MENTIONS.format(oids=oids, most=_LISTED + 1))
+    listed = [plain(row[0] or "", 300) for row in (*(found or ()), *(named or ()))]
     if len(listed) > _LISTED:
         listed[_LISTED:] = ["and more"]
-    return replace(preview, locks=tuple(lines), dependants=tuple(listed))
+    return tuple(listed)
 
 
 def _check(statements: Sequence[str]) -> None:
