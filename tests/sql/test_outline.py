@@ -46,6 +46,8 @@ def unique(nodes: list[Any]) -> list[Any]:
     found: list[Any] = []
     for node in nodes:
         what = kind(node) or plain(node)
+        if str(what).startswith("parameter"):  # what it is declared as is compared with the column
+            what = plain(node)
         if what not in found:
             found.append(what)
     return found
@@ -139,6 +141,7 @@ KEPT = [
     "select a$in in (1)",
     "select e'a'\n'\\', (1),(2),(3)'",
     "values (1) returning (1), (1), (1)",
+    "select 1 where a in ($1, $2, $3) or b = any(array[$4::int, $5::int, $6::int])",
     "select position('a' in ('b', 'c', 'd'))",
     "create table p partition of t for values in (1, 2, 3)",
     "select values, (1), (1), (1)",

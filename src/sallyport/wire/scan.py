@@ -605,7 +605,9 @@ def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
         if found < 0 or (sql[found] != 44 and sql[found] != close):
             return end
         key = bytes(shape)
-        if number >= 2 and key in seen:
+        if (
+            number >= 2 and key[0] != 112 and key in seen
+        ):  # a parameter's number means something beside a column
             _blank(out, end, found)
         seen.add(key)
         number += 1
