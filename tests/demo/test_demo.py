@@ -140,17 +140,32 @@ def test_a_directory_that_cannot_be_made_is_a_clear_error() -> None:
     assert done.stderr.startswith("sallyport: The demo cannot make its directory /proc/x: ")
 
 
-def test_the_console_is_where_the_demo_says(demo: Demo) -> None:
+def test_the_console_is_where_the_demo_says_and_its_lines_decide(demo: Demo) -> None:
+    """Word by word as a newcomer would: the agent's psql line, its statement, then Dana's lines."""
     found = re.search(r"The console: (http://\S+) ", demo.output)
     assert found is not None, demo.output
     assert httpx2.get(f"{found.group(1)}/healthz", timeout=10).text.strip() == "ok"
-    token = [*_SALLYPORT, "--token", "--as", "dana-dba", "--directory", str(demo.directory)]
-    dana = subprocess.run(token, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
-    listed = subprocess.run(
-        [sys.executable, "-m", "sallyport", "approvals", "list", "--url", found.group(1)],
-        env={**os.environ, "SALLYPORT_TOKEN": dana}, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert listed.returncode == 0, listed.stderr
+    for who in ("Dana  DBA; reviewer", "Vera  viewer", "Adam  auditor", "Olga  operator"):
+        assert who in demo.output
+    statement = re.search(r"run (DELETE FROM .*?;) it waits", demo.output)
+    psql_line = next(line for line in demo.output.splitlines() if line.startswith("PGPASSWORD="))
+    dana = next(line for line in demo.output.splitlines() if line.startswith("SALLYPORT_TOKEN="))
+    assert statement is not None
+    with subprocess.Popen(
+        f'{psql_line} -X -c "{statement.group(1)}"', shell=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as agent:  # fmt: skip
+        deadline, waiting = time.monotonic() + 20, None
+        while waiting is None and time.monotonic() < deadline:
+            listed = subprocess.run(dana, shell=True, capture_output=True, text=True, timeout=30)
+            assert listed.returncode == 0, listed.stderr
+            waiting = re.search(r"apr_\w+", listed.stdout)
+        assert waiting is not None
+        approve = dana.replace("approvals list", f"approvals approve {waiting.group(0)}")
+        done = subprocess.run(approve, shell=True, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        said = agent.communicate(timeout=20)[0]
+    assert "approved by dana@example.com" in said
+    assert "DELETE 1\n" in said, "it does something"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

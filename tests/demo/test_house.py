@@ -15,7 +15,8 @@ import httpx2
 import pytest
 
 from sallyport.config import load_config
-from sallyport.demo import house, main, tour
+from sallyport.core.secret import Secret
+from sallyport.demo import house, main, review, tour
 from sallyport.demo.postgres import Cluster, bundled
 from sallyport.policy.load import load_policy
 from tests.support.gateway import SHOP_POLICY
@@ -93,6 +94,22 @@ def test_every_step_fails_without_a_gateway(postgres: Server) -> None:
     assert held[0].startswith("Ordinary work")
     empty = tour.Reply(("id",), ())
     assert all(step.check(empty, tour.Reply()) for step in tour.STEPS)
+
+
+def test_a_tour_that_is_over_is_not_waited_for() -> None:
+    desk = review.Desk("http://127.0.0.1:9", Secret("x"), "Dana")
+    assert desk.decide("SELECT 1", review.Review(True, ""), lambda: False) is None
+    desk.close()
+    (held, *_) = [step for step in tour.STEPS if step.review is not None]
+    assert tour.previewed(held, tour.Reply(("id",), (("1",),)), None) == "no reviewer saw it"
+
+
+def test_a_plan_in_words() -> None:
+    below = {"Node Type": "Index Scan", "Index Name": "payments_order"}
+    plan = [{"Plan": {"Operation": "Update", "Relation Name": "payments", "Plans": [below]}}]
+    assert review.in_words(json.dumps(plan)) == "Update on payments by Index Scan using payments_order"
+    for odd in ("", "[]", "{}", "nonsense", '[{"Plan": {"Plans": []}}]', '[{"Plan": 1}]', "[1]"):
+        assert review.in_words(odd) == ""
 
 
 def test_a_code_is_found_in_a_refusal() -> None:

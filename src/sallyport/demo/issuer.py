@@ -55,13 +55,18 @@ class DemoClient:
 DEMO_CLIENTS: Mapping[str, DemoClient] = {
     "claude-agent": DemoClient("claude-agent", Secret("demo"), ("claude-postgres",), agent="claude-code"),
     "dana-dba": DemoClient(
-        "dana", Secret("demo"), ("dba",), "dana@example.com", name="Dana", about="DBA: decides approvals"
+        "dana", Secret("demo"), ("dba",), "dana@example.com", name="Dana", about="DBA; reviewer: decides"
     ),
     "paul-privacy": DemoClient(
-        "paul", Secret("demo"), ("privacy",), "paul@example.com", name="Paul", about="privacy: no role here"
+        "paul",
+        Secret("demo"),
+        ("privacy",),
+        "paul@example.com",
+        name="Paul",
+        about="privacy; no role: is told so",
     ),
     "vera-viewer": DemoClient(
-        "vera", Secret("demo"), ("staff",), "vera@example.com", name="Vera", about="colleague: looks on"
+        "vera", Secret("demo"), ("staff",), "vera@example.com", name="Vera", about="viewer: looks on"
     ),
     "adam-auditor": DemoClient(
         "adam", Secret("demo"), ("audit",), "adam@example.com", name="Adam", about="auditor: replays sessions"

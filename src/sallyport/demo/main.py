@@ -100,7 +100,7 @@ def _tour(console: Console, house: House) -> bool:
         raw = next(truths) if step.raw else tour.Reply()
         problem = step.check(reply, raw)
         if step.review is not None and not problem:
-            problem = tour.previewed(step, reply, seen[step.sql])
+            problem = tour.previewed(step, reply, seen.get(step.sql))
         good = good and not problem
         wide = console.width >= 170
         console.print(show.step(number, step, reply, raw, problem, wide=wide, seen=seen.get(step.sql)))
@@ -130,7 +130,12 @@ def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tou
     try:
         thread.start()
         held = [(step.sql, step.review) for step in tour.STEPS if step.review is not None]
-        seen = {sql: desk.decide(sql, review) for sql, review in held}
+        seen = {}
+        for sql, review in held:
+            decided = desk.decide(sql, review, thread.is_alive)
+            if decided is None:
+                break  # the tour is over, and its steps say what went wrong
+            seen[sql] = decided
     finally:
         desk.close()
     thread.join(_TOUR_SECONDS)
@@ -201,11 +206,14 @@ def _invite(console: Console, house: House) -> None:
         f"{sallyport} sessions list --config {config}",
         f"{sallyport} audit verify --config {config}",
         "",
-        f"The console: {house.console_url} (no passwords: choose to be {', '.join(one.name for one in house.issuer.people)}).",
-        "As the agent, run DELETE FROM payments WHERE order_id = 42; and decide about it there as Dana, or with",
+        f"The console: {house.console_url} (no passwords: choose who to be)",
+        *(f"  {one.name:<5} {one.about}" for one in house.issuer.people),
+        "",
+        "As the agent, run DELETE FROM payments WHERE order_id = 43; it waits. Decide about it there as Dana, or list it with",
         "",
         f'SALLYPORT_TOKEN="$({token} --as {REVIEWER})" {sallyport} approvals list --url {house.console_url}',
         "",
+        "and approve ID, or deny ID --reason WHY, in the place of list.",
         f"The rules: {house.directory / 'policy.yaml'} (edit it: it is reloaded at once)",
         f"The log:   {house.gateway.log}",
         "Ctrl-C ends the demo.",

@@ -1,12 +1,14 @@
 """The tour's reviewer: somebody with a token at the REST interface, who sees what waits and decides about it.
 
-:func:`decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
+:meth:`Desk.decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
 comes, or the gateway does not take the decision.
 """
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +34,7 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the reviewer had before them. ``rows``: that the statement would change; None when it was not counted. ``plan``: its first node."""
+    """What the reviewer had before them. ``rows``: that the statement would change; None when it was not counted. ``plan``: in a few words."""
 
     id: str
     who: str
@@ -41,6 +43,17 @@ class Seen:
     rows: int | None
     plan: str
     by: str
+
+
+def in_words(plan: str) -> str:
+    """How an EXPLAIN (FORMAT JSON) goes about it: its node and the first one below; "" when there is none."""
+    try:
+        node = json.loads(plan)[0]["Plan"]
+        below = node.get("Plans", [{}])[0]
+        by = f" using {below['Index Name']}" if "Index Name" in below else ""
+        return f"{node['Operation']} on {node['Relation Name']} by {below['Node Type']}{by}"
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
 
 
 class Desk:
@@ -52,10 +65,12 @@ class Desk:
         )
         self._name = name
 
-    def decide(self, sql: str, review: Review) -> Seen:
-        """Decide about the request whose statement is ``sql``, once there is one with a preview."""
+    def decide(self, sql: str, review: Review, may_come: Callable[[], bool]) -> Seen | None:
+        """Decide about the request whose statement is ``sql``, once there is one with a preview. None when none can come any more."""
         deadline = time.monotonic() + _SECONDS
         while time.monotonic() < deadline:
+            if not may_come():
+                return None
             for waiting in self._get("/approvals?status=pending")["approvals"]:
                 found = self._get(f"/approvals/{waiting['id']}")
                 if found["sql"].strip().rstrip(";") == sql and found["preview"] is not None:
@@ -73,7 +88,7 @@ class Desk:
             agent=subject["agent"],
             touches=", ".join(found["touches"]),
             rows=preview["rows"],
-            plan=preview["plan"],
+            plan=in_words(preview["plan"]),
             by=self._name,
         )
 

@@ -49,10 +49,11 @@ def _waited(what: Step, reply: Reply, seen: Seen | None) -> list[RenderableType]
         for notice in reply.notices
     ]
     rows = "rows not counted" if seen.rows is None else f"it would change {seen.rows} rows"
+    plan = f" ({seen.plan})" if seen.plan else ""
     word = "approves" if what.review.approve else "denies"
     review: RenderableType = Group(
         Text(
-            f"the reviewer sees {seen.id}: {seen.who} ({seen.agent}) wants to {seen.touches}; {rows}",
+            f"the reviewer sees {seen.id}: {seen.who} ({seen.agent}) wants to {seen.touches}; {rows}{plan}",
             style="italic",
         ),
         Text(f"{seen.by} {word} it over the REST interface: {what.review.reason}", style="italic"),

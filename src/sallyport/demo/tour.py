@@ -21,7 +21,8 @@ from sallyport.demo.review import Review, Seen
 _MARK = "@@sallyport-tour"
 _NULL = "∅"
 
-_PEOPLE = "SELECT id, name, email, ssn, card_number, birth_date FROM customers ORDER BY id LIMIT 4"
+# As many columns as fit into a terminal of 80.
+_PEOPLE = "SELECT id, name, email, ssn, birth_date FROM customers ORDER BY id LIMIT 4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,10 @@ def _denied(reply: Reply, raw: Reply) -> str:
     return problem or ("" if _NO.reason in reply.message else "the agent does not read the reason")
 
 
-def previewed(step: Step, reply: Reply, seen: Seen) -> str:
+def previewed(step: Step, reply: Reply, seen: Seen | None) -> str:
     """ "" when the reviewer's preview was right: as many rows as came back, or at least some where it was denied."""
+    if seen is None:
+        return "no reviewer saw it"
     if seen.rows is None:
         return "the rows it would change were not counted"
     right = seen.rows == len(reply.rows) if reply.rows else seen.rows > 0
