@@ -33,6 +33,9 @@ class Live:
         for result_format in (1, 0):
             straight = _ask(self.direct, sql, result_format, parameters)
             through = _ask(self.agent, sql, result_format, parameters)
+            if result_format == 1 and b"no binary output function" in straight.error:
+                assert through.error and not through.rows, sql
+                continue
             assert through == straight, sql
             assert through.error == b"", sql
             rows = through.rows

@@ -21,7 +21,7 @@ from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
 from sallyport.sql.scope import Ambiguous, Item, Scope, index_fields
 from sallyport.sql.setops import settle_text
-from sallyport.sql.types import INT8
+from sallyport.sql.types import INT8, RECORD
 
 on = FROM_ITEMS.on
 RANGE_VAR = fields("catalogname schemaname relname inh relpersistence alias")
@@ -48,8 +48,8 @@ def from_item(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[I
     return handler(a, body, scope, left)
 
 
-def make_item(name: str, columns: tuple[Field, ...]) -> Item:
-    return Item(name, columns, index_fields(columns), visible=bool(name))
+def make_item(name: str, columns: tuple[Field, ...], row_type: int = 0) -> Item:
+    return Item(name, columns, index_fields(columns), row_type=row_type, visible=bool(name))
 
 
 def settled(columns: tuple[Field, ...] | None) -> tuple[Field, ...]:
@@ -91,7 +91,7 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
             columns = cte_fields(a, cte)
             if columns is None:
                 a.unknown("SP1102", f"read WITH query {name}, which returns no rows", position=position(node))
-            return [aliased(a, make_item(name, columns or ()), node.get("alias"))]
+            return [aliased(a, make_item(name, columns or (), RECORD), node.get("alias"))]
     relation = a.named_relation(node)
     if relation is None:
         return [aliased(a, make_item(name, ()), node.get("alias"))]
@@ -104,7 +104,7 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
 def _range_subselect(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = Scope(outside(scope, left if node.get("lateral") else []))
     columns = settled(a.query(node["subquery"], inner))
-    return [aliased(a, make_item("", columns), node.get("alias"))]
+    return [aliased(a, make_item("", columns, RECORD), node.get("alias"))]
 
 
 @on("RangeTableSample", "relation method args repeatable")
