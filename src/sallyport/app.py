@@ -310,8 +310,7 @@ async def _start_console(
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
-    from sallyport.web.serve import serve as serve_console
-    from sallyport.web.serve import server_context
+    from sallyport.web.serve import serve_always, server_context
     from sallyport.web.settings import ConsoleSettings, Services
 
     address = config.console_address
@@ -359,7 +358,7 @@ async def _start_console(
         listening.set()
 
     running = gateway.spawn(
-        serve_console(web.build(services), address.host, address.port, tls_context, ready), "console"
+        serve_always(lambda: web.build(services), address.host, address.port, tls_context, ready), "console"
     )
     waiting = asyncio.get_running_loop().create_task(listening.wait(), name="console start")
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)

@@ -87,7 +87,10 @@ def columns_of(sql: str) -> list[str]:
         statements = parse(sql.encode(), MAX_LENGTH)
     except RefusedError:
         return []
-    kind, node = next(iter(statements[0].node.items()), ("", {})) if len(statements) == 1 else ("", {})
+    if len(statements) != 1:
+        return []
+    kind = next(iter(statements[0].node), "")
+    node: dict[str, Any] = statements[0].node.get(kind, {})
     if kind == "RenameStmt" and node.get("renameType") == "OBJECT_COLUMN":
         return [str(node.get("subname", ""))]
     if kind != "AlterTableStmt":

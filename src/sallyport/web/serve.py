@@ -12,12 +12,17 @@ import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
 from sallyport.core.errors import ConfigError
 
+log = structlog.get_logger("sallyport.web")
+
 _LAST_SECONDS = 3
+#: Before a console that ended by itself is started again.
+AGAIN_SECONDS = 1.0
 _BACKLOG = 256
 
 
@@ -88,7 +93,46 @@ async def serve(
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([running], timeout=_LAST_SECONDS + 2)
+        for one in getattr(server, "servers", ()):  # where it was cut off, it did not close them itself
+            one.close()
         listening.close()
+
+
+async def serve_always(
+    build: Callable[[], Starlette],
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None = None,
+    ready: Callable[[str, int], None] | None = None,
+) -> None:
+    """As :func:`serve`, and again whenever it ends by itself: what waits for people is not lost with the server that shows it.
+
+    ``build`` makes the application, anew each time; whoever was signed in signs in again. Raises ConfigError when it cannot even start once.
+    """
+    found: list[int] = []
+
+    def announce(at: str, got: int) -> None:
+        found[:] = [got]
+        if ready is not None:
+            ready(at, got)
+
+    while True:
+        wanted = found[0] if found else port
+        one = asyncio.get_running_loop().create_task(
+            serve(build(), host, wanted, tls, announce), name="console once"
+        )
+        try:
+            await asyncio.wait({one})
+        finally:
+            one.cancel()
+            await asyncio.wait({one})
+        error = None if one.cancelled() else one.exception()
+        if not found:
+            raise error or ConfigError("the console ended before it listened; the log says why")
+        log.error(
+            "the console ended; it is started again", reason=repr(error) if error else "", exc_info=error
+        )
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _listen(host: str, port: int) -> socket.socket:
