@@ -39,6 +39,7 @@ def analyze_statement(
 
 def run(a: Analysis, node: Node) -> None:
     """Walk one statement into ``a``."""
+    a.root = node
     tag, body = tag_of(node)
     if tag in QUERIES.table:
         _query(a, tag, node, body)

@@ -1,0 +1,76 @@
+"""Parameters of type void, without which PostgreSQL calls a function (ParseFuncOrColumn in parse_func.c, made for JDBC's OUT parameters).
+
+``f($1)`` calls ``f()`` when ``$1`` is void. A client can say so in Parse (:attr:`Context.void`), which is followed. It could also lead
+PostgreSQL to infer it, from another place where the same parameter stands: then the functions that could be meant must all be harmless.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from sallyport.sql.analysis import Analysis
+from sallyport.sql.nodes import position
+from sallyport.sql.parse import Node
+
+#: Arguments of :meth:`Analysis.unknown` for whatever makes a value of this type on purpose.
+NO_VOID = ("SP1102", "follow values of type void", "Leave them out.")
+#: Parameters of one call that are looked at together; beyond it, the answer is no.
+_MOST = 8
+
+
+def given(a: Analysis, node: Node) -> Node:
+    """The FuncCall without the arguments that were declared as void."""
+    if not a.context.void or a.parameters is not None or node.get("agg_within_group"):
+        return node
+    arguments: list[Node] = node.get("args", [])
+    left = [one for one in arguments if _number(one) not in a.context.void]
+    if len(left) != len(arguments) and node.get("func_variadic"):
+        a.unknown("SP1102", "understand VARIADIC beside a parameter of type void", position=position(node))
+    return {**node, "args": left}
+
+
+def check_inferred(
+    a: Analysis, node: Node, names: tuple[str, ...], arguments: list[Node], types: tuple[int, ...]
+) -> None:
+    """Refuse a call that would mean something else if some of its parameters were void, unless that is as harmless."""
+    if a.parameters is not None or node.get("agg_within_group"):
+        return
+    places = [at for at, one in enumerate(arguments) if _number(one) and _repeated(a, _number(one))]
+    if not places:
+        return
+    if len(places) > _MOST:
+        a.unknown("SP1102", "tell which function is meant with so many parameters", position=position(node))
+        return
+    for count in range(1, len(places) + 1):
+        for gone in combinations(places, count):
+            left = tuple([type_ for at, type_ in enumerate(types) if at not in gone])
+            other = a.names.function(names, left, any("NamedArgExpr" in one for one in arguments))
+            if other.found and (other.reason or other.users or other.writes or other.changes_settings):
+                what = f"tell whether {'.'.join(names)} is called with or without a parameter"
+                a.unknown(
+                    "SP1102", what, "Write a cast, like $1::text, or use each parameter once.", position(node)
+                )
+                return
+
+
+def _number(node: Node) -> int:
+    """Of a parameter; 0 for anything else."""
+    number: int = node["ParamRef"].get("number", 0) if "ParamRef" in node else 0
+    return number
+
+
+def _repeated(a: Analysis, number: int) -> bool:
+    """Does the parameter stand in the statement more than once? Only another place could make it void."""
+    if a.parameter_uses is None:
+        a.parameter_uses = {}
+        left: list[object] = [a.root]
+        while left:
+            one = left.pop()
+            if isinstance(one, dict):
+                if "ParamRef" in one:
+                    found = _number(one)
+                    a.parameter_uses[found] = a.parameter_uses.get(found, 0) + 1
+                left.extend(one.values())
+            elif isinstance(one, list):
+                left.extend(one)
+    return a.parameter_uses.get(number, 0) != 1
