@@ -173,6 +173,33 @@ def test_a_client_that_disappears_withdraws_it(
     assert count(database, "waits", "id = 6") == 1
 
 
+@pytest.mark.parametrize("how", ["close", "reset", "half"])
+def test_a_client_that_disappears_behind_much_that_nobody_read(
+    gateway: Gateway, dana: Desk, database: Server, how: str
+) -> None:
+    """Its end stands behind more than the gateway reads for a session that waits."""
+    import socket
+    import struct
+
+    raw = Raw(gateway)
+    raw.login()
+    raw.send(frontend.query(delete(206)))
+    assert raw.until("N")
+    id_ = next(r["id"] for r in dana.pending())
+    for _ in range(300):
+        raw.send(frontend.query("SELECT 1 -- " + "x" * 8000))
+    time.sleep(0.3)
+    assert dana.status(id_) == "pending"
+    if how == "reset":
+        raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half":
+        raw.socket.shutdown(socket.SHUT_WR)
+    else:
+        raw.socket.close()
+    until(lambda: dana.status(id_) == "withdrawn", 3.0)
+    raw.socket.close()
+
+
 def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -> None:
     with Raw(gateway) as raw:
         raw.login()

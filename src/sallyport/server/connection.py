@@ -293,7 +293,14 @@ class ClientConnection(asyncio.Protocol):
         if gateway.approvals is not None:
             session.can_hold = True
             self._waiting = Waiting(
-                gateway, gateway.approvals, session, subject, database, self._recorder.row.id, self._after
+                gateway,
+                gateway.approvals,
+                session,
+                subject,
+                database,
+                self._recorder.row.id,
+                self._after,
+                self._transport,
             )
         self._logged_in(judge.subject_policy(subject).limits.session)
         self._active = monotonic()

@@ -7,6 +7,7 @@ Whatever ends the wait ends it once. The session's recording gets the request, i
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("sallyport.approvals")
 
+#: Between two looks at the client of a held statement (seconds).
+_LOOK_SECONDS = 1.0
+
 SETTINGS_CHANGED = refuse(
     "SP1003",
     "this waits for approval, and cannot be sent for one from a session with changed settings",
@@ -46,7 +50,9 @@ CANCELLED = refuse(
 
 
 class Waiting:
-    """Made for a session once it has begun. ``flush`` writes what the session has for its peers."""
+    """Made for a session once it has begun. ``flush`` writes what the session has for its peers. ``transport``: the client's; it is looked at
+    whether it is still there, since a client that has much to say is not read while it waits, and its end stands behind that.
+    """
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Waiting:
         database: Database,
         session_id: str,
         flush: Callable[[], None],
+        transport: asyncio.Transport | None = None,
     ) -> None:
         self._gateway = gateway
         self._approvals = approvals
@@ -65,6 +72,8 @@ class Waiting:
         self._database = database
         self._session_id = session_id
         self._flush = flush
+        self._transport = transport
+        self._looking: asyncio.TimerHandle | None = None
         self._request = ""  # the id of what is waited for
         self._verdict: Verdict | None = None  # of the statement that waits
         self._noted = 0  # decisions that are in the recording
@@ -126,6 +135,7 @@ class Waiting:
         self._request = request.id
         self._stop = self._approvals.watch(request.id, self._changed)
         self._tell(request)
+        self._look()
         now = self._approvals.get(request.id)
         if now is not None and now.status is not Status.PENDING:
             self._changed(now)  # it was decided before anybody watched
@@ -154,6 +164,15 @@ class Waiting:
         self._flush()
         seconds = self._gateway.limits.held_reminder_seconds
         self._reminder = asyncio.get_running_loop().call_later(seconds, self._tell, request)
+
+    def _look(self) -> None:
+        """Is the client still there? Where it is not, its connection ends now, and with it the request."""
+        if self._transport is None:
+            return
+        if has_left(self._transport):
+            self._transport.abort()
+            return
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
 
     def _changed(self, request: Request) -> None:
         if request.id != self._request:
@@ -212,6 +231,9 @@ class Waiting:
         if self._reminder is not None:
             self._reminder.cancel()
             self._reminder = None
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         return request
 
     def cancel(self) -> bool:
@@ -269,6 +291,17 @@ class Waiting:
             if access.relation in relations
         ]
         return tuple(dict.fromkeys(found))
+
+
+def has_left(transport: asyncio.Transport) -> bool:
+    """Has the peer closed its side, or reset the connection, whatever it sent before that nobody has read? (poll(2), POLLRDHUP: Linux)"""
+    socket = transport.get_extra_info("socket")
+    number = socket.fileno() if socket is not None else -1
+    if number < 0 or transport.is_closing():
+        return False
+    poll = select.poll()
+    poll.register(number, getattr(select, "POLLRDHUP", 0))
+    return any(found & ~select.POLLNVAL for _, found in poll.poll(0))
 
 
 # -- what the recording says ---------------------------------------------------------------------------------------------
