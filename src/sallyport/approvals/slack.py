@@ -3,7 +3,8 @@
 Built from Slack's public documentation (docs.slack.dev): ``chat.postMessage``, ``chat.update``, ``chat.postEphemeral``, ``views.open``,
 Block Kit, and "Verifying requests from Slack" (signature ``v0``). What it promises:
 
-- A request counts as Slack's when its signature is right (constant time), its timestamp is within five minutes, and it was not seen before.
+- A request counts as Slack's when its signature is right (constant time), its timestamp is within five minutes and not from before the gateway
+  started, and it was not seen before.
 - Slack cannot prove groups. Who a Slack user is, is only what configuration says: subject, issuer, e-mail and groups. Anybody else is nobody.
   The person then passes the same authorization as everywhere (:mod:`sallyport.operations.approvals`).
 - Messages go out on one thread behind a bounded queue, in order. 429, 5xx and silence are tried again with growing pauses, never before
@@ -199,10 +200,14 @@ class Slack:
 
 
 class Signatures:
-    """Slack's signatures, version 0: HMAC-SHA256 of ``v0:<timestamp>:<body>``. Each is good once. For any thread."""
+    """Slack's signatures, version 0: HMAC-SHA256 of ``v0:<timestamp>:<body>``. Each is good once. For any thread.
+
+    Which ones were received is known since the start only: what was signed before that is refused.
+    """
 
     def __init__(self, secret: Secret, clock: Clock) -> None:
         self._secret, self._clock = secret, clock
+        self._since = clock.now()
         self._seen: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -213,6 +218,8 @@ class Signatures:
             return "no usable timestamp"
         if abs(now - int(timestamp)) > MAX_AGE:
             return "the timestamp is more than five minutes away"
+        if int(timestamp) < self._since:
+            return "it was signed before this gateway started, which cannot know whether it was received then"
         wanted = slack_signature(self._secret, timestamp, body)
         if not hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace")):
             return "the signature is wrong"
