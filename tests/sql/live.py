@@ -1,8 +1,12 @@
-"""The same statements past a gateway and through it, on a database of a test's own: what benign ones answer, what hostile ones let out."""
+"""The same statements past a gateway and through it, on databases of a test's own: what benign ones answer, what hostile ones let out.
+
+There are two databases, which differ in masked values only: what the gateway says of them must not differ in a single byte.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -17,15 +21,17 @@ from tests.support.postgres import Server
 _FIELDS = [getattr(pq.DiagnosticField, name) for name in ("MESSAGE_PRIMARY", "MESSAGE_DETAIL", "MESSAGE_HINT", "CONTEXT")]  # fmt: skip
 
 
+#: Of several masked columns a refusal names one, and which depends on OIDs.
+_COLUMN = re.compile(rb"(?<=\bpublic)\.\w+\.\w+")
+
+
 @dataclass
 class Live:
-    """``server``: with the test's database. Both connections are as the gateway's role."""
+    """``direct``: past the gateway, as its role. ``twin``: through it, to the database with other masked values."""
 
-    server: Server
-    gateway: Gateway
     direct: psycopg.Connection[Any]
     agent: psycopg.Connection[Any]
-    notices: list[bytes]
+    twin: psycopg.Connection[Any]
 
     def compare(self, sql: str, parameters: tuple[str, ...] = ()) -> list[Row]:
         """The rows of a statement that both answer alike, in text and in binary. AssertionError where they do not."""
@@ -56,10 +62,12 @@ class Live:
         return answer.rows
 
     def said(self, sql: str) -> bytes:
-        """Everything that a client of the gateway gets for a statement: simple and extended, text and binary."""
-        answers = [_ask(self.agent, sql, result_format, ()) for result_format in (0, 1)]
-        answers.append(_answer(self.agent, self.agent.pgconn.exec_(sql.encode())))
-        return b"\n".join([part for answer in answers for part in answer.parts()] + self.notices)
+        """Everything that a client of the gateway gets for a statement: simple and extended, text and binary. The same of both
+        databases, or AssertionError.
+        """
+        said, twin = _said(self.agent, sql), _said(self.twin, sql)
+        assert _COLUMN.sub(b"", said) == _COLUMN.sub(b"", twin), sql
+        return said
 
     def refused(self, sql: str) -> str:
         """The code of the refusal; "" when the statement runs or the server refuses it."""
@@ -79,6 +87,19 @@ class _Answer(NamedTuple):
     def parts(self) -> list[bytes]:
         cells = [cell for row in self.rows for cell in row if cell is not None]
         return [self.error, self.copied, *cells, *[name for name, _, _ in self.columns if name]]
+
+
+def _said(connection: psycopg.Connection[Any], sql: str) -> bytes:
+    notices: list[bytes] = []
+
+    def note(notice: psycopg.errors.Diagnostic) -> None:
+        notices.append(f"{notice.message_primary} {notice.message_detail}".encode())
+
+    connection.add_notice_handler(note)
+    answers = [_ask(connection, sql, result_format, ()) for result_format in (0, 1)]
+    answers.append(_answer(connection, connection.pgconn.exec_(sql.encode())))
+    connection.remove_notice_handler(note)
+    return b"\n".join([part for answer in answers for part in answer.parts()] + notices)
 
 
 def _ask(
@@ -112,8 +133,7 @@ def _copied(connection: psycopg.Connection[Any]) -> bytes:
 
 
 @contextmanager
-def live(server: Server, issuer: DevIssuer, schema: str, policy: str, name: str) -> Iterator[Live]:
-    """A database called ``name`` on the server, made with ``schema`` by a superuser, and a gateway before it; gone afterwards."""
+def _database(server: Server, name: str, schema: str) -> Iterator[Server]:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
         connection.execute(f"drop database if exists {name} with (force)".encode())
         connection.execute(f"create database {name}".encode())
@@ -121,18 +141,31 @@ def live(server: Server, issuer: DevIssuer, schema: str, policy: str, name: str)
         try:
             with psycopg.connect(own.superuser_dsn, autocommit=True) as inside:
                 inside.execute(schema.encode())
-            gateway = Gateway(issuer, {"shop": own}, policy=policy).start()
-            try:
-                with (
-                    psycopg.connect(own.agent_dsn, autocommit=True) as direct,
-                    psycopg.connect(gateway.dsn(), autocommit=True) as agent,
-                ):
-                    notices: list[bytes] = []
-                    agent.add_notice_handler(
-                        lambda n: notices.append(f"{n.message_primary} {n.message_detail}".encode())
-                    )
-                    yield Live(own, gateway, direct, agent, notices)
-            finally:
-                gateway.stop()
+            yield own
         finally:
             connection.execute(f"drop database if exists {name} with (force)".encode())
+
+
+@contextmanager
+def live(
+    server: Server, issuer: DevIssuer, schema: str, policy: str, name: str, other: Mapping[str, str]
+) -> Iterator[Live]:
+    """A database called ``name``, made with ``schema`` by a superuser, another that differs as ``other`` says (text to text), and a
+    gateway before both as targets ``shop`` and ``twin``; all gone afterwards.
+    """
+    changed = schema
+    for old, new in other.items():
+        if old not in changed:
+            raise ValueError(f"{old!r} is not in the schema")
+        changed = changed.replace(old, new)
+    with _database(server, name, schema) as one, _database(server, f"{name}_twin", changed) as two:
+        gateway = Gateway(issuer, {"shop": one, "twin": two}, policy=policy).start()
+        try:
+            with (
+                psycopg.connect(one.agent_dsn, autocommit=True) as direct,
+                psycopg.connect(gateway.dsn(), autocommit=True) as agent,
+                psycopg.connect(gateway.dsn(target="twin"), autocommit=True) as twin,
+            ):
+                yield Live(direct, agent, twin)
+        finally:
+            gateway.stop()

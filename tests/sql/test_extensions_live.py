@@ -17,7 +17,7 @@ version: 1
 rules:
   - name: read
     subjects: {groups: [claude-postgres]}
-    targets: [shop]
+    targets: [shop, twin]
     allow: [read, copy-out]
     relations: ["public.*"]
 masks:
@@ -42,9 +42,29 @@ grant select on all tables in schema public to public;
 CONTRIB_MASKS = "  - {columns: [public.people.email, public.people.hidden, public.people.trail, public.people.ssn, public.people.bought, public.people.room, public.people.span], with: redact}\n"
 
 
+#: In another order, and with a NULL elsewhere.
+CONTRIB_OTHER = {
+    "Canary-Ada@x.org": "zebra-ada@y.net",
+    "canary-bob@x.org": "ape@y",
+    "k=>CANARY-111": "j=>ZEBRA",
+    "k=>CANARY-222": "",
+    "CANARY.x111": "ZEBRA.y.z",
+    "CANARY.x222": "APE",
+    "'CANARY-111'": "'ZEBRA-999'",
+    "'CANARY-222'": "null",
+    "(111,111)": "(999,999)",
+    "(222,222)": "(333)",
+    "null, null": "null, '978-0-19-852663-6'",
+    "111 .. 112": "999",
+    "'222'": "'333 .. 444'",
+}
+
+
 @pytest.fixture(scope="module", params=["16", DEBIAN])
 def contrib(request: pytest.FixtureRequest, servers: Servers, issuer: DevIssuer) -> Iterator[Live]:
-    with live(servers.get(request.param), issuer, CONTRIB, RULES + CONTRIB_MASKS, "contrib_live") as running:
+    with live(
+        servers.get(request.param), issuer, CONTRIB, RULES + CONTRIB_MASKS, "contrib_live", CONTRIB_OTHER
+    ) as running:
         yield running
 
 
@@ -217,9 +237,21 @@ grant select on all tables in schema public to public;
 POSTGIS_MASKS = "  - {columns: [public.places.home, public.places.track, public.places.ssn, public.places.raw], with: redact}\n"
 
 
+POSTGIS_OTHER = {
+    "SRID=4326;POINT(77.0111 11.0111)": "SRID=4326;POINT(31.5 12.5)",
+    "SRID=4326;POINT(66.0222 22.0222)": "SRID=4326;POINT(99.5 2.5)",
+    "'POINT(77.0111 11.0111)'": "'LINESTRING(5 5,6 6)'",
+    "'POINT(66.0222 22.0222)'": "null",
+    "'POINT(77.0111 11)', 'CANARY'": "null, null",
+    "'CANARY-x', 'CANARY'": "'POINT(1 1)', '\\x00'",
+}
+
+
 @pytest.fixture(scope="module")
 def postgis(servers: Servers, issuer: DevIssuer) -> Iterator[Live]:
-    with live(servers.get(DEBIAN), issuer, POSTGIS, RULES + POSTGIS_MASKS, "postgis_live") as running:
+    with live(
+        servers.get(DEBIAN), issuer, POSTGIS, RULES + POSTGIS_MASKS, "postgis_live", POSTGIS_OTHER
+    ) as running:
         yield running
 
 
@@ -343,9 +375,14 @@ grant select on all tables in schema public to public;
 VECTOR_MASKS = "  - {columns: [public.items.face, public.items.sparse], with: redact}\n"
 
 
+VECTOR_OTHER = {"[111,0,1]": "[999,5,5]", "{1:111}": "{3:999,4:1}", "[222,0,2]": "[-3,3,3]", "{2:222}": "{}"}
+
+
 @pytest.fixture(scope="module")
 def vector(servers: Servers, issuer: DevIssuer) -> Iterator[Live]:
-    with live(servers.get(WHEEL), issuer, VECTOR, RULES + VECTOR_MASKS, "vector_live") as running:
+    with live(
+        servers.get(WHEEL), issuer, VECTOR, RULES + VECTOR_MASKS, "vector_live", VECTOR_OTHER
+    ) as running:
         yield running
 
 

@@ -26,7 +26,7 @@ version: 1
 rules:
   - name: read
     subjects: {groups: [claude-postgres]}
-    targets: [shop]
+    targets: [shop, twin]
     allow: [read, copy-out]
     relations: ["public.*"]
 masks:
@@ -34,9 +34,20 @@ masks:
 """
 
 
+OTHER = {
+    "<p><ssn>CANARY-111</ssn></p>": "<p/>",
+    "<p><ssn>CANARY-222</ssn></p>', 'CANARY-222'": "text only', null",
+    "'CANARY-111'": "'/'",
+    "CANARY <b>note</b>": "& <",
+    "CANARY not < wellformed": "<ok/>",
+    "'infinity'": "null",
+    "1987-06-05": "infinity",
+}
+
+
 @pytest.fixture(scope="module", params=["16", DEBIAN])
 def xml(request: pytest.FixtureRequest, servers: Servers, issuer: DevIssuer) -> Iterator[Live]:
-    with live(servers.get(request.param), issuer, SCHEMA, POLICY, "xml_live") as running:
+    with live(servers.get(request.param), issuer, SCHEMA, POLICY, "xml_live", OTHER) as running:
         yield running
 
 
