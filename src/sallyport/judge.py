@@ -463,6 +463,20 @@ class Judge:
         self.generation += 1
         return True
 
+    def beside(self, catalog: CatalogSnapshot) -> Judge:
+        """A judge by the same policy over the catalog as one open transaction sees it; what is counted is counted here."""
+        catalog = catalog.following(self.catalog)
+        made = Judge(
+            self.target,
+            self.policy,
+            catalog,
+            self.keys,
+            max_statement_bytes=self.max_statement_bytes,
+            now=self._now,
+        )
+        made.times, made.masked, made._use = self.times, self.masked, self._use
+        return made
+
     def tick(self) -> None:
         """Time has passed: where rules opened or closed with it (access windows), sessions look again."""
         now = self._now()

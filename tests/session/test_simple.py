@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from sallyport.session.commands import RefreshCatalog
+from sallyport.session.entries import FAILING_SQL
 from sallyport.session.machine import Session
+from sallyport.sql.catalog import Column
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
@@ -552,9 +556,8 @@ def test_a_catalog_that_cannot_be_read_stops_statements(new_stage: Callable[[], 
     )
 
 
-def test_ddl_inside_a_transaction_stops_what_needs_names(stage: Stage) -> None:
-    play(
-        stage,
+def in_a_transaction_with_ddl() -> tuple[Any, ...]:
+    return (
         client >> query("BEGIN"),
         server << query("BEGIN"),
         server >> (done("BEGIN"), IN_BLOCK),
@@ -563,12 +566,80 @@ def test_ddl_inside_a_transaction_stops_what_needs_names(stage: Stage) -> None:
         server << query("ALTER TABLE products ADD COLUMN z integer"),
         server >> (done("ALTER TABLE"), IN_BLOCK),
         client << (done("ALTER TABLE"), IN_BLOCK),
+    )
+
+
+def asks_own(run: Run) -> None:
+    assert run.asked == [RefreshCatalog(own=True)]
+    run.asked.clear()
+
+
+def test_ddl_inside_a_transaction_stops_what_needs_names(new_stage: Callable[[], Stage]) -> None:
+    """When the catalog cannot be read as the transaction sees it."""
+    play(
+        new_stage,
+        *in_a_transaction_with_ddl(),
         client >> query("SELECT id FROM products"),
+        server << NOTHING,
+        asks_own,
+        does(lambda run: run.session.resume(refreshed=False)),
         server << FAILS,
         server >> (FAILED, FAILED_BLOCK),
         client << (refused("SP1102"), FAILED_BLOCK),
         client >> query("ROLLBACK"),
         server << query("ROLLBACK"),
+    )
+
+
+def test_after_ddl_in_a_transaction_names_mean_what_it_sees(new_stage: Callable[[], Stage]) -> None:
+    def sees(run: Run) -> None:
+        catalog = run.session.judge.catalog
+        products = next(r for r in catalog.relations.values() if r.name == "products")
+        wider = replace(products, columns=(*products.columns, Column("z", 90, 23)))
+        relations = {**catalog.relations, products.oid: wider}
+        run.session.see(
+            replace(
+                catalog, epoch="own", relations=relations, relation_by_name={("public", "products"): wider}
+            )
+        )
+        run.session.resume(refreshed=True)
+
+    play(
+        new_stage,
+        *in_a_transaction_with_ddl(),
+        client >> query("UPDATE products SET z = 1 WHERE id = 1"),
+        server << NOTHING,
+        asks_own,
+        does(sees),
+        server << query("UPDATE products SET z = 1 WHERE id = 1"),
+        server >> (done("UPDATE 1"), IN_BLOCK),
+        client << (done("UPDATE 1"), IN_BLOCK),
+        client >> query("ROLLBACK"),
+        server << query("ROLLBACK"),
+        server >> (done("ROLLBACK"), IDLE),
+        client << (done("ROLLBACK"), IDLE),
+        client >> query("UPDATE products SET z = 1 WHERE id = 1"),
+        server << NOTHING,
+        asks(RefreshCatalog),
+        does(lambda run: run.session.resume(refreshed=True)),
+        asks(RefreshCatalog),  # an unknown name is looked for once more
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << FAILS,
+    )
+
+
+def test_schema_changes_in_one_pipeline_wait_for_nothing_and_are_refused(
+    new_stage: Callable[[], Stage],
+) -> None:
+    """The second would be judged by what names meant before the first."""
+    first, second = "ALTER TABLE products ADD COLUMN z integer", "ALTER TABLE products DROP COLUMN sku"
+    play(
+        new_stage,
+        client
+        >> b"".join([frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")]),
+        server << (frontend.parse(b"", first.encode()), frontend.bind(b"", b""), frontend.execute(b"")),
+        client >> frontend.parse(b"", second.encode()),
+        server << frontend.parse(b"", FAILING_SQL),
     )
 
 

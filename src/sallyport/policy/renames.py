@@ -188,6 +188,13 @@ def _gone(
 
 
 def _unmasked(old: str, new: str, mask: Mask) -> Refusal:
+    if old == new:
+        return refuse(
+            "SP1202",
+            f"{old} would lose its mask, which it has from a parent or a partition",
+            f"It is masked ({mask.place}) because of what it inherits from, or what inherits from it; no mask names it.",
+            "Write its name into the policy first, then send this again.",
+        )
     return refuse(
         "SP1202",
         f"what is in the masked column {old} would stand in {new}, where it is not masked as strictly",

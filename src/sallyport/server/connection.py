@@ -21,6 +21,7 @@ from sallyport.identity.authenticate import LoginRefused
 from sallyport.server.admission import Admitted, admit
 from sallyport.server.databases import Database
 from sallyport.server.gateway import CANCEL, Gateway
+from sallyport.server.own_catalog import own_catalog
 from sallyport.server.tls import ALPN, TlsLayer
 from sallyport.server.upstream import UpstreamLink
 from sallyport.server.waiting import Waiting
@@ -389,10 +390,17 @@ class ClientConnection(asyncio.Protocol):
             self._gateway.spawn(self._judge(command, session), "judge")
 
     async def _refresh(self, command: RefreshCatalog, session: Session) -> None:
-        database = self._database
-        if database is not None:
+        database, link = self._database, self._link
+        refreshed = False
+        if command.own and link is not None:
+            catalog = await own_catalog(link, session)
+            if catalog is not None:
+                session.see(catalog)
+                refreshed = True
+        elif database is not None:
             await database.refresh(force=command.force)
-        session.resume(refreshed=database is not None and database.readable)
+            refreshed = database.readable
+        session.resume(refreshed=refreshed)
         self._after()
 
     async def _judge(self, command: JudgeElsewhere, session: Session) -> None:

@@ -83,7 +83,7 @@ class QueryClient:
             if kind == 0x44 and self._most:
                 self._raw += memoryview(self._input)[start:end]
             elif kind == 0x44:
-                self._rows.append(_row(self._input, start, end))
+                self._rows.append(row_values(self._input, start, end))
             elif kind == 0x54 and self._most:
                 self._description = bytes(self._input[start + 5 : end])
             elif kind == 0x45:
@@ -111,7 +111,8 @@ class QueryClient:
             self._link.close()
 
 
-def _row(buffer: bytearray, start: int, end: int) -> list[str | None]:
+def row_values(buffer: bytearray, start: int, end: int) -> list[str | None]:
+    """The values of a DataRow in text format."""
     count = int.from_bytes(buffer[start + 5 : start + 7], "big")
     position = start + 7
     values: list[str | None] = []

@@ -72,7 +72,8 @@ def ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) 
     if session.state is ClientState.COPY_IN:
         session.state, session.copy_entry = ClientState.READY, None
     if session.transaction_status == b"I":
-        session.ddl_open = session.ddl_open and bool(session.entries)
+        if session.ddl_open and not session.entries:
+            session.transaction_ended()
         session.portals.keep(_outlives_transaction)
     if session.withholding:
         session.announce = bytes(buffer[start:end])

@@ -14,9 +14,13 @@ from sallyport.session.holding import HeldStatement
 
 @dataclass(frozen=True, slots=True)
 class RefreshCatalog:
-    """Compare the catalog with the server's, reload it when it moved. Blocks."""
+    """Compare the catalog with the server's, reload it when it moved. Blocks.
+
+    ``own``: read it through the session's own connection instead, as its open transaction sees it, and give it to ``Session.see``.
+    """
 
     force: bool = False
+    own: bool = False
     blocks: ClassVar[bool] = True
 
 

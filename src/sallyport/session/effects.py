@@ -74,6 +74,7 @@ def assume(
         session.ddl_open = session.catalog_stale = True
     for effect in verdict.effects:
         if effect.kind in _ENDS_TRANSACTION:
+            session.catalog_stale = session.catalog_stale or session.ddl_open
             session.path_dirty = session.path_dirty or session.path_touched
             session.meaning.may_revert()
         if effect.kind is EffectKind.COPY_IN:

@@ -28,6 +28,7 @@ from sallyport.session.ports import SessionRecorder
 from sallyport.session.statements import Names, Portal, Prepared
 from sallyport.session.states import CLIENT_TABLE, ClientState, Expect
 from sallyport.session.withhold import spent
+from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
@@ -98,7 +99,9 @@ class Session:
         self.path_dirty = False  # search_path may differ from self.search_path
         self.ddl_open = False  # DDL ran and its transaction is not known to be over
         self.catalog_stale = False
+        self.catalog_moved = False  # a transaction with DDL in it has just ended
         self.catalog_unknown = False  # it is stale, and could not be read either
+        self.own: Judge | None = None  # over the catalog as the open transaction sees it, after DDL in it
         self.meaning = Meaning()  # settings that change what statements mean
         self.copies_ahead = False  # a COPY FROM STDIN was forwarded whose answer may still be to come
         self.withholding = False  # a result was withheld: nothing reaches the client until ReadyForQuery
@@ -189,7 +192,10 @@ class Session:
     def resume(self, refreshed: bool = False) -> None:
         """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and the catalog could be read."""
         self.catalog_unknown = (
-            self.catalog_stale and not refreshed and self._blocked == RefreshCatalog.__name__
+            self.catalog_stale
+            and not refreshed
+            and self._blocked == RefreshCatalog.__name__
+            and bool(self._client_input)
         )
         self._blocked = ""
         if refreshed:
@@ -248,8 +254,11 @@ class Session:
     def bind_view(self) -> None:
         """Take the policy and catalog in force now."""
         before = getattr(self, "view", None)
+        if self.own is not None and self.generation != self.judge.generation:
+            self.own = self.judge.beside(self.own.catalog)
+            self.catalog_stale = True  # what moved for everybody may have moved in this transaction's eyes
         self.generation = self.judge.generation
-        self.view = self.judge.view(self.subject, self.search_path)
+        self.view = (self.own or self.judge).view(self.subject, self.search_path)
         if before is not None and before.policy_version != self.view.policy_version:
             self.recorder.note("policy", f"policy {self.view.policy_version} is in force")
         if before is not None and before.epoch != self.view.epoch:
@@ -260,6 +269,38 @@ class Session:
         elif self.allowance is None or self.allowance.bounds != bounds:
             used = (self.counters.rows, self.counters.bytes)
             self.allowance = Allowance(bounds, self.judge.hourly_use(self.subject), *used)
+
+    def see(self, catalog: CatalogSnapshot) -> None:
+        """The catalog as the open transaction sees it: statements are judged by it until the transaction ends."""
+        self.own = self.judge.beside(catalog)
+        self.bind_view()
+
+    def transaction_ended(self) -> None:
+        """ReadyForQuery outside any transaction, and nothing is outstanding."""
+        self.ddl_open, self.catalog_moved = False, True
+        if self.own is not None:
+            self.own, self.catalog_stale = None, True
+            self.bind_view()
+
+    def _waits_for_catalog(self, script: ScriptVerdict) -> bool:
+        """After DDL the catalog is read again before a refusal, too, is believed. In an open transaction names mean what only this
+        transaction sees: it is asked itself.
+        """
+        if not self.catalog_stale or self.unsynced or self.catalog_unknown:
+            return False
+        if script.refusal is None and not any(verdict.resolves_names for verdict in script.statements):
+            return False
+        if self.ddl_open and (self.transaction_status == b"T" or self.entries):
+            command = RefreshCatalog(own=True)
+        elif script.refused >= 0 and not self.ddl_open:
+            command = RefreshCatalog(force=True)
+        else:
+            return False
+        if self.entries:
+            self.drain()
+        else:
+            self.block(command)
+        return True
 
     def judge_script(self, sql: bytes) -> ScriptVerdict | None:
         """The verdict on a text, or None when the session must wait first (the caller returns BLOCK)."""
@@ -272,7 +313,9 @@ class Session:
                 self.block(JudgeElsewhere(self.view, sql))
                 return None
             known = self.view.judge(sql)
-        if known.refused >= 0 and self._is_stale(known, sql):
+        if self._waits_for_catalog(known):
+            return None
+        if known.refused >= 0 and self.own is None and self._is_stale(known, sql):
             self.block(RefreshCatalog())
             return None
         self._retried = None
@@ -308,7 +351,8 @@ class Session:
             return BLOCK
         if self.path_dirty and (self.entries or self.transaction_status != b"E"):
             return AFTER_SEARCH_PATH
-        if self.ddl_open and not verdict.is_ddl:
+        if self.ddl_open and self.catalog_stale:
+            self.catalog_unknown = False
             return AFTER_DDL
         if self.catalog_stale and not self.entries and may_wait:
             if self.catalog_unknown:
@@ -348,6 +392,9 @@ class Session:
             self._blocked = "probe"
             self.entries.append(Entry(Expect.PROBE))
             self.to_server += frontend.query(_PROBE_SQL)
+        elif self.catalog_moved and not self._blocked:
+            self.catalog_moved = False
+            self.block(RefreshCatalog(force=True))  # for the other sessions too
 
     def probed(self, value: str | None) -> None:
         """The server told its search_path (None: it could not)."""

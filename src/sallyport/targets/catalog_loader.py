@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 
 from sallyport.core.errors import SallyportError
 from sallyport.sql.catalog import (
@@ -67,6 +68,24 @@ async def load_catalog(query: Query) -> CatalogSnapshot:
     await query("COMMIT")
     # Tens of milliseconds of pure computing: other sessions go on meanwhile.
     return await asyncio.to_thread(_snapshot, search_path, {"server": server, **loaded})
+
+
+async def load_inside(query: Query, default_search_path: tuple[str, ...]) -> CatalogSnapshot:
+    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was.
+
+    ``default_search_path``: that of new sessions, which cannot be asked for there. Raises what ``query`` raises and CatalogError.
+    """
+    server = await query(queries.SERVER)
+    _check_version(server[0])
+    try:
+        for statement in queries.INSIDE:
+            await query(statement)
+        loaded = {name: await query(sql) for name, sql in _QUERIES.items()}
+    finally:
+        for statement in queries.OUTSIDE:
+            await query(statement)
+    snapshot = await asyncio.to_thread(_snapshot, "", {"server": server, **loaded})
+    return replace(snapshot, default_search_path=default_search_path)
 
 
 _QUERIES = {

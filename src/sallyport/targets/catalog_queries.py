@@ -18,6 +18,11 @@ PREPARE = (
     "SET LOCAL quote_all_identifiers = off",
 )
 
+#: In place of PREPARE in somebody's open transaction, and afterwards, which leaves everything as it was.
+_POINT = "sallyport reads the catalog"
+INSIDE = (f'SAVEPOINT "{_POINT}"', "SET LOCAL lock_timeout = '5s'", *PREPARE[1:])
+OUTSIDE = (f'ROLLBACK TO SAVEPOINT "{_POINT}"', f'RELEASE SAVEPOINT "{_POINT}"')
+
 #: Before PREPARE: the search_path that a session of this role starts with.
 DEFAULT_SEARCH_PATH = "SELECT pg_catalog.current_setting('search_path')"
 
