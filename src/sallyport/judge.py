@@ -14,7 +14,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -29,12 +29,14 @@ from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.model import Policy
 from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
-from sallyport.sql import template
+from sallyport.sql import script, template
+from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, trusted_bodies
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts, TypedParameter
-from sallyport.sql.parse import parse
+from sallyport.sql.parse import parse_counted
 from sallyport.sql.settings import changes_meaning, is_unreported
+from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")
 
@@ -44,6 +46,10 @@ _CACHE_BYTES = 16 << 20
 
 #: Names of relations that a verdict keeps, and so a recording: a partitioned table has thousands.
 RELATIONS = 100
+
+#: What :meth:`View.judge_soon` takes on: about 5 ms.
+_SOON_BYTES = 32_768
+_SOON_TOKENS = 500
 
 _UNSEEN: Any = object()
 
@@ -141,6 +147,7 @@ class View:
             limits.rows_per_hour or 0,
             limits.bytes_per_hour or 0,
         )
+        self.hurried = replace(self.context, hurried=True)
         self.has_masks = bool(subject_policy.masks)
         self._masked_relations = frozenset(c.relation for c in subject_policy.masks)
         self.identifiers = judge.identifiers
@@ -153,33 +160,54 @@ class View:
         known = self.cache.get(sql)
         if known is not None:
             return known
+        return self._fresh(sql, self.context)
+
+    def _fresh(self, sql: bytes, context: Context) -> ScriptVerdict:
+        """Raises TooMuchWork where the context is hurried."""
         key = template.key(sql)
         if key is not None:
-            shared: ScriptVerdict | None = self.templates.get(key, _UNSEEN)
-            if shared is _UNSEEN:
-                shared = self._judge_template(sql)
-                if len(self.templates) >= _CACHE_ENTRIES:
-                    self.templates.clear()
-                self.templates[key] = shared
+            shared = self._template(key, sql, context)
             if shared is not None:
                 return shared
         started = time.perf_counter()
-        verdict = self._judge(sql)
+        verdict = self._judge_script(sql, context) or self._judge(sql, context)
         verdict.seconds = time.perf_counter() - started
         self.judge_.times.add(verdict.seconds)
         self._remember(sql, verdict)
         return verdict
 
-    def _judge_template(self, sql: bytes) -> ScriptVerdict | None:
+    def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
+        """The same where it is known, or takes some milliseconds at most; None otherwise, and it is to be judged on another thread."""
+        known = self.cache.get(sql)
+        if known is not None:
+            return known
+        if len(sql) > _SOON_BYTES or outline(sql, _SOON_TOKENS, False)[0] > _SOON_TOKENS:
+            return None
+        try:
+            return self._fresh(sql, self.hurried)
+        except TooMuchWork:
+            return None
+
+    def _template(self, key: bytes, sql: bytes, context: Context) -> ScriptVerdict | None:
+        """The verdict of ``sql``'s template, which is known by ``key``; None when it has none."""
+        shared: ScriptVerdict | None = self.templates.get(key, _UNSEEN)
+        if shared is _UNSEEN:
+            shared = self._judge_template(sql, context)
+            if len(self.templates) >= _CACHE_ENTRIES:
+                self.templates.clear()
+            self.templates[key] = shared
+        return shared
+
+    def _judge_template(self, sql: bytes, context: Context) -> ScriptVerdict | None:
         """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
         text = template.with_parameters(sql)
         try:
-            if template.is_positional([raw.node for raw in parse(text, self.context.max_length)]):
+            if template.is_positional([raw.node for raw in parse_counted(text, context.max_length)[0]]):
                 return None
         except RefusedError:
             return None
         started = time.perf_counter()
-        verdict = self._judge(text)
+        verdict = self._judge(text, context)
         verdict.seconds = time.perf_counter() - started
         self.judge_.times.add(verdict.seconds)
         return verdict if verdict.plain else None
@@ -192,22 +220,50 @@ class View:
         self.cache[sql] = verdict
         self._cache_bytes += len(sql)
 
-    def _judge(self, sql: bytes) -> ScriptVerdict:
+    def _judge(self, sql: bytes, context: Context) -> ScriptVerdict:
         try:
-            facts = analyze(sql, self.catalog, self.context)
+            facts = analyze(sql, self.catalog, context)
         except RefusedError as error:
+            if context.hurried and isinstance(error, TooMuchWork):
+                raise
             return ScriptVerdict(sql, (), 0, error.refusal)
         except Exception as error:
             log.error("judge failed", error=type(error).__name__, exc_info=True)
             return ScriptVerdict(sql, (), 0, internal_refusal())
         return self._decide_all(sql, facts)
 
+    def _judge_script(self, sql: bytes, context: Context) -> ScriptVerdict | None:
+        """The verdict on a script in which statements repeat but for their literals: each of those is judged once.
+
+        None where nothing repeats, or something moves what names mean: then every statement has to be seen in its place.
+        """
+        repeated = script.repeated(sql)
+        known: dict[bytes, ScriptVerdict | None] = {}
+        for piece in repeated:
+            if piece.key not in known:
+                known[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
+        shared = [(piece, found) for piece in repeated if (found := known[piece.key]) is not None]
+        if not shared:
+            return None
+        rest = self._judge(script.without(sql, [piece for piece, _ in shared]), context)
+        if rest.refusal is not None:
+            return replace(rest, sql=sql)
+        if any(v.is_ddl or v.changes_search_path or v.changes_settings for v in rest.statements):
+            return None
+        verdicts = list(rest.statements)
+        until = verdicts[-1].facts.start if rest.refused >= 0 else len(sql)
+        verdicts += [_at(found.statements[0], sql, piece) for piece, found in shared if piece.start < until]
+        verdicts.sort(key=_start)
+        refused = len(verdicts) - 1 if rest.refused >= 0 else -1
+        return ScriptVerdict(sql, tuple(verdicts), refused, count=rest.count + len(shared))
+
     def _decide_all(self, sql: bytes, facts: tuple[StatementFacts, ...]) -> ScriptVerdict:
         verdicts: list[Verdict] = []
+        text = sql.decode()
         refused = -1
         path_moved = ddl_before = False
         for index, one in enumerate(facts):
-            verdict = self._guarded(sql, one)
+            verdict = self._guarded(sql, text, one)
             if verdict.refusal is None and path_moved and verdict.resolves_names:
                 verdict = self._refused(verdict, AFTER_SEARCH_PATH)
             if verdict.refusal is None and ddl_before and verdict.resolves_names and not verdict.is_ddl:
@@ -221,9 +277,9 @@ class View:
         plain = len(verdicts) == 1 and verdicts[0].plain
         return ScriptVerdict(sql, tuple(verdicts), refused, None, plain, count=len(facts))
 
-    def _guarded(self, sql: bytes, facts: StatementFacts) -> Verdict:
+    def _guarded(self, sql: bytes, text: str, facts: StatementFacts) -> Verdict:
         try:
-            return self._decide(sql, facts)
+            return self._decide(sql, text, facts)
         except Exception as error:
             log.error("judge failed", error=type(error).__name__, exc_info=True)
             return Verdict(facts, sql, internal_refusal(), Outcome.DENY)
@@ -239,8 +295,9 @@ class View:
             relations=verdict.relations,
         )
 
-    def _decide(self, sql: bytes, facts: StatementFacts) -> Verdict:
-        decision, refusal = outcome_of(self.subject_policy, facts, sql.decode())
+    def _decide(self, sql: bytes, text: str, facts: StatementFacts) -> Verdict:
+        """``text``: of ``sql``; decoded once for all statements of a script."""
+        decision, refusal = outcome_of(self.subject_policy, facts, text)
         inner = None
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner)
@@ -347,6 +404,16 @@ def _changes_unreported(facts: StatementFacts) -> bool:
     """A RESET goes back to what the session started with, so it alone makes nothing unknown."""
     changes = [change for level in chain(facts) for change in level.settings]
     return any(change.value is not None and is_unreported(change.name) for change in changes)
+
+
+def _start(verdict: Verdict) -> int:
+    return verdict.facts.start
+
+
+def _at(verdict: Verdict, sql: bytes, piece: script.Piece) -> Verdict:
+    """A verdict for every value of the literals, as that of the statement in this place."""
+    facts = replace(verdict.facts, start=piece.start, end=piece.end)
+    return replace(verdict, facts=facts, sql=sql[piece.start : piece.end])
 
 
 def _worst(outcome: Outcome) -> Outcome:

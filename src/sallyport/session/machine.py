@@ -33,9 +33,6 @@ from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
-#: Texts longer than this are judged off the event loop (bytes).
-JUDGE_INLINE = 4_096
-
 _PROBE_SQL = b"SELECT pg_catalog.current_setting('search_path')"
 
 RECORDING_FAILED = refuse(
@@ -119,6 +116,7 @@ class Session:
         self._client_input = bytearray()
         self._server_input = bytearray()
         self._retried: bytes | None = None
+        self._elsewhere: tuple[View, bytes] | None = None  # what was judged on another thread
         self.allowance: Allowance | None = None
         self.view: View
         self.generation = -1
@@ -308,17 +306,18 @@ class Session:
             self.bind_view()
         known = self.view.cache.get(sql)
         if known is None:
-            if len(sql) > JUDGE_INLINE and self._retried != sql:
-                self._retried = sql
+            there = (self.view, sql)
+            known = self.view.judge(sql) if self._elsewhere == there else self.view.judge_soon(sql)
+            if known is None:
+                self._elsewhere = there
                 self.block(JudgeElsewhere(self.view, sql))
                 return None
-            known = self.view.judge(sql)
         if self._waits_for_catalog(known):
             return None
         if known.refused >= 0 and self.own is None and self._is_stale(known, sql):
             self.block(RefreshCatalog())
             return None
-        self._retried = None
+        self._retried = self._elsewhere = None
         return known
 
     def _is_stale(self, script: ScriptVerdict, sql: bytes) -> bool:

@@ -58,6 +58,8 @@ class Context:
     opaque: frozenset[int] | None = None
     #: numbers of the parameters that were declared as void: a call is made without them (ParseFuncOrColumn in parse_func.c)
     void: frozenset[int] = frozenset()
+    #: Raise TooMuchWork soon: the caller has better things to do.
+    hurried: bool = False
 
 
 ExpressionHandler = Callable[["Analysis", Node, Scope], Value]
@@ -74,10 +76,16 @@ STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
 #: Steps beyond one for each token, and for each statement.
 _STEPS = 6_000
 _STATEMENT = 25
+#: For a text on whose verdict the event loop waits, whatever its length.
+_HURRIED = 1_500
 #: For definitions in the catalog, which are walked once.
 _LARGE = 250_000
 #: Sources of a value that cost nothing.
 _FEW = 32
+
+
+class TooMuchWork(RefusedError):
+    """A text whose judging took more than :class:`Work` allows."""
 
 
 class Work:
@@ -94,11 +102,15 @@ class Work:
             1  # only the first thing that is not known is shown, and looking for names like it takes time
         )
 
+    @classmethod
+    def hurried(cls) -> Work:
+        return cls(_HURRIED - _STEPS, 0)
+
     def spend(self, steps: int) -> None:
         """Raises RefusedError (SP1105) when too much was asked."""
         self.left -= steps
         if self.left < 0:
-            raise RefusedError(
+            raise TooMuchWork(
                 refuse(
                     "SP1105",
                     "the statement is too large to be judged",

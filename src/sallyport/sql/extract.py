@@ -103,7 +103,7 @@ def _script(
     """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
     result: list[StatementFacts] = []
     moved = ""
-    work = Work(tokens, len(statements))
+    work = Work.hurried() if context.hurried else Work(tokens, len(statements))
     for raw in statements:
         facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
         if facts.late_names and _moves_path(facts):

@@ -1,0 +1,242 @@
+"""The judge as a whole: what waits for it, scripts whose statements repeat, and what a text may cost (in steps, never in seconds)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sallyport.core.errors import Refusal
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge, ScriptVerdict, View
+from sallyport.policy.load import parse_policy
+from sallyport.sql import script
+from sallyport.sql.analysis import Work
+from sallyport.sql.catalog import CatalogSnapshot
+from tests.sql import conftest
+
+catalog, facts_dsn = conftest.catalog, conftest.facts_dsn  # fixtures
+
+POLICY = """\
+version: 1
+rules:
+  - {name: reads, allow: [read], relations: ["fx.*"]}
+  - {name: writes, allow: [insert, update], relations: ["fx.orders", "fx.moods"]}
+masks:
+  - {columns: ["fx.users.ssn"], with: redact, filter: equality}
+search_paths: ["public", "fx, public"]
+"""
+
+
+def make_view(catalog: CatalogSnapshot) -> View:
+    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
+    return judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
+
+
+@pytest.fixture
+def view(catalog: CatalogSnapshot) -> View:
+    return make_view(catalog)
+
+
+def refusal(found: ScriptVerdict) -> Refusal | None:
+    return (
+        found.statements[found.refused].refusal if found.statements and found.refused >= 0 else found.refusal
+    )
+
+
+def told(found: ScriptVerdict) -> list[Any]:
+    """Everything about a verdict but how it came about."""
+    no = refusal(found)
+    return [
+        found.refused,
+        found.count,
+        no and (no.code.id, no.message),
+        [
+            (
+                v.sql,
+                v.facts.start,
+                v.facts.end,
+                v.refusal is None,
+                v.outcome,
+                v.rule,
+                v.plan,
+                v.scrub,
+                v.plain,
+                v.effects,
+            )
+            for v in found.statements
+        ],
+    ]
+
+
+SEED = "".join(f"insert into moods (c, n) values ('{n}', 'note ; {n}');\n" for n in range(50))
+SCRIPTS = {
+    "seed": SEED,
+    "in a transaction": f"begin;\n{SEED}commit;",
+    "two kinds": "".join(f"update moods set n = 'x{n}' where c = '{n}'; select id from users where id = {n} ;" for n in range(20)),
+    "masked": "".join(f"select id, ssn from users where ssn = '{n}'; " for n in range(20)),
+    "one is refused": f"{SEED} select ssn || 'x' from users; {SEED}",
+    "all are refused": "".join(f"delete from users where id = {n};" for n in range(20)),
+    "refused for what it says": "".join(f"select id from users where length(ssn) > {n};" for n in range(20)),
+    "a syntax error": f"{SEED} selec 1; {SEED}",
+    "no such column": f"{SEED} select nosuch from users; {SEED}",
+    "the path moves": f"{SEED} set search_path = public; {SEED}",
+    "the path moves at the end": f"{SEED} set search_path = public;",
+    "a setting": f"{SEED} set datestyle = 'german'; {SEED}",
+    "a table is made": f"{SEED} create table x (a int); {SEED}",
+    "positions": "".join(f"select id, name from users order by {n % 2 + 1};" for n in range(20)),
+    "empty ones": ";;" + SEED.replace("\n", " ; ;; "),
+    "comments": "-- a ; b\n" + SEED + "/* ; */" + SEED,
+    "dollar quotes": "".join(f"select $${n} ; $$;" for n in range(20)),
+    "set_config": "".join(f"select set_config('search_path', 'p{n}', false);" for n in range(20)),
+    "prepared": f"prepare a as select 1;{SEED}prepare b as select ssn from users;",
+    "begin atomic": "create function f() returns int begin atomic " + "select 1; " * 20 + "end;" + SEED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_statements_that_repeat_are_judged_as_each_would_be(
+    name: str, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = SCRIPTS[name].encode()
+    found = view.judge(sql)
+    assert view.judge(sql) is found
+    if name in ("seed", "in a transaction", "two kinds", "one is refused"):
+        assert any(shared is not None for shared in view.templates.values())
+    monkeypatch.setattr(script, "repeated", lambda sql: [])
+    whole = make_view(view.catalog).judge(sql)
+    assert told(found) == told(whole)
+
+
+def test_random_scripts_are_judged_as_each_would_be(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    statements = [
+        lambda n: f"insert into moods (c, n) values ('{n}', 'n{n}')",
+        lambda n: f"select name from users where id = {n}",
+        lambda n: f"select id from users where ssn = '{n}'",
+        lambda n: f"select id from users order by {n % 3}",
+        lambda n: "begin",
+        lambda n: "",
+        lambda n: f"select {n} /* ; */",
+        lambda n: f"update moods set n = '{n}'",
+    ]
+    rare = [
+        "select ssn || 'x' from users",
+        "set search_path = public",
+        "discard all",
+        "selec",
+        "drop table orders",
+    ]
+    texts = []
+    for _ in range(60):
+        few = rng.sample(statements, 3)
+        parts = [rng.choice(few)(n) for n in range(rng.randint(5, 30))]
+        if rng.random() < 0.5:
+            parts.insert(rng.randrange(len(parts)), rng.choice(rare))
+        texts.append((rng.choice([";", " ;\n", "; ; "]).join(parts) + rng.choice(["", ";"])).encode())
+    shared = [told(view.judge(text)) for text in texts]
+    monkeypatch.setattr(script, "repeated", lambda sql: [])
+    other = make_view(view.catalog)
+    assert shared == [told(other.judge(text)) for text in texts]
+
+
+def test_a_seed_file_is_read_once(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand statements take as many steps as the few that differ."""
+    steps: list[int] = []
+    spend = Work.spend
+
+    def counted(self: Work, count: int) -> None:
+        steps.append(count)
+        spend(self, count)
+
+    monkeypatch.setattr(Work, "spend", counted)
+    sql = "".join(f"insert into moods (c, n) values ('{n}', 'n{n}');" for n in range(9_999)).encode()
+    found = view.judge(sql)
+    assert (len(found.statements), found.count, found.refused) == (9_999, 9_999, -1)
+    assert sum(steps) < 2_000
+    too_many = view.judge(sql + b"select 1; select 2;")
+    assert too_many.refusal is not None
+    assert too_many.refusal.code.id == "SP1105"
+
+
+def rounds(count: int) -> str:
+    """WITH RECURSIVE queries inside each other's recursive term: each is read until nothing is added, for each round around it."""
+    text = "select id, email, name, ssn, age, born from users"
+    for number in range(count):
+        text = (
+            f"with recursive c{number} as (select id, name, ssn, email, age, born from users union all select * from ({text}) q"
+            f" union all select born, age, id, name, ssn, email from c{number}) select * from c{number}"
+        )
+    return text
+
+
+BOMBS = {
+    "recursion in recursion": rounds(12),
+    "stars of stars": "with c0 as (select * from users), "
+    + ", ".join(f"c{n + 1} as (select x.*, y.* from c{n} x, c{n} y)" for n in range(20))
+    + " select 1",
+    "many joins": "select 1 from users u0 " + " ".join(f"cross join users u{n}" for n in range(1, 200)),
+    "many names in many items": "select " + ", ".join(["u0.id"] * 2000) + " from " + ", ".join(f"users u{n}" for n in range(1500)),
+    "whole rows": "select " + ", ".join(["u"] * 7000) + " from users u",
+    "chained queries": "with c as (select * from users), "
+    + ", ".join(f"c{n} as (select * from c{n - 1 if n else ''})" for n in range(1300))
+    + " select 1",
+    "a target list": "select " + ",".join(["id"] * 7_900) + " from users",
+    "or": "select id from users where " + " or ".join(f"id = {n}" for n in range(3_900)),
+    "statements": "select 1;" * 5_000,
+    "columns set at once": "update orders set (" + ",".join(["note"] * 100) + ") = row(" + ",".join(["'x'"] * 100) + ")",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_text_costs_more_than_its_length_and_a_little(
+    name: str, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    spend = Work.spend
+
+    def counted(self: Work, count: int) -> None:
+        used.append(count)
+        spend(self, count)
+
+    monkeypatch.setattr(Work, "spend", counted)
+    found = view.judge(BOMBS[name].encode())
+    assert sum(used) < 150_000  # steps of expressions are not all counted here
+    if name in ("recursion in recursion", "stars of stars"):
+        no = refusal(found)
+        assert no is not None
+        assert no.code.id == "SP1105"
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_takes_long_is_not_judged_at_once(name: str, view: View) -> None:
+    assert view.judge_soon(BOMBS[name].encode()) is None
+    assert not view.cache
+    assert not any(v is not None for v in view.templates.values())
+
+
+def test_what_is_short_is_judged_at_once(view: View) -> None:
+    sql = b"select id, name from users where id = 1 and name in (select label from items where id = 3)"
+    found = view.judge_soon(sql)
+    assert found is not None
+    assert found is view.judge(sql)
+    assert found.refused < 0
+    assert view.judge_soon(b"select nosuch from users") is not None
+    long = b"select '" + b"x" * 100_000 + b"'"
+    assert view.judge_soon(long) is None
+    assert view.judge(long) is view.judge_soon(long)
+
+
+def test_a_hurried_judge_gives_no_other_verdict(view: View, catalog: CatalogSnapshot) -> None:
+    other = make_view(catalog)
+    for sql in (
+        b"select ssn from users where ssn = '1'",
+        b"select ssn || 'x' from users",
+        b"selec",
+        b"update users set id = 1",
+    ):
+        soon, late = view.judge_soon(sql), other.judge(sql)
+        assert soon is not None
+        assert told(replace(soon, sql=b"")) == told(replace(late, sql=b""))
