@@ -130,14 +130,22 @@ def test_psql_that_goes_away_withdraws_its_request(people: People, real: Real) -
     page = people(DANA)
     page.goto("/approvals")
     with real.psql() as psql:
-        ask(real, psql, 3)
+        psql.send("UPDATE tickets SET note = $1 WHERE id = 3 \\bind 'never' \\g").wait_for(WAITS)
         waiting = page.locator("li.request", has_text="WHERE id = 3")
         waiting.wait_for()
         psql.process.kill()
         waiting.wait_for(state="detached")
     row = page.locator("section", has=page.get_by_role("heading", name="Decided")).locator("tr").nth(1)
-    assert "void" in row.inner_text() or "withdrawn" in row.inner_text()
+    assert "withdrawn" in row.inner_text()
     assert real.note(3) == "open"
+    page.goto(f"/sessions/{real.last_session()}")
+    line = page.locator("table.statements tbody tr")
+    assert "hold" in line.inner_text(), "it never ran, and is recorded all the same"
+    assert "UPDATE tickets SET note = $1 WHERE id = 3" in line.inner_text()
+    auditor = people(ADAM)
+    auditor.goto(f"/sessions/{real.last_session()}/replay")
+    auditor.get_by_role("button", name="Show all").click()
+    auditor.locator("p.bind", has_text="never").wait_for()
 
 
 def test_two_reviewers_decide_at_once(people: People, real: Real) -> None:

@@ -22,7 +22,7 @@ from sallyport.core.subject import Subject
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Rule
 from sallyport.server.databases import Database
-from sallyport.session.holding import HeldStatement, Ruling
+from sallyport.session.holding import HeldStatement, Ruling, left_waiting
 from sallyport.session.states import ClientState
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Waiting:
         self._looking: asyncio.TimerHandle | None = None
         self._request = ""  # the id of what is waited for
         self._verdict: Verdict | None = None  # of the statement that waits
+        self._held: HeldStatement | None = None  # that statement, until there is an answer
         self._noted = 0  # decisions that are in the recording
         self._stop: Callable[[], None] | None = None
         self._reminder: asyncio.TimerHandle | None = None
@@ -83,7 +84,7 @@ class Waiting:
     def ask(self, held: HeldStatement) -> None:
         """Find an approval that is there already, or ask for one."""
         rules = self._rules(held)
-        self._verdict, self._noted = held.verdict, 0
+        self._verdict, self._held, self._noted = held.verdict, held, 0
         try:
             if not rules or any(rule.reviewers is None or not rule.reviewers.groups for rule in rules):
                 raise RefusedError(held.verdict.refusal or refuse("SP1003", "this waits for approval"))
@@ -225,6 +226,7 @@ class Waiting:
 
     def _release(self) -> str:
         request, self._request = self._request, ""
+        self._held = None
         if self._stop is not None:
             self._stop()
             self._stop = None
@@ -249,9 +251,11 @@ class Waiting:
 
     def gone(self, reason: str) -> None:
         """The session is over: nobody waits any more."""
-        request = self._release()
+        held, request = self._held, self._release()
         if not request:
             return
+        if held is not None:
+            left_waiting(self._session, held)
         end = self._approvals.void if self._gateway.stopping else self._approvals.withdraw
         self._end(end, request, reason)
         word = "void" if self._gateway.stopping else "withdrawn"

@@ -63,6 +63,7 @@ class HeldStatement:
     settings: tuple[tuple[str, str], ...]
     in_transaction: bool = field(compare=False)
     verdict: Verdict = field(compare=False, repr=False)
+    portal: Portal | None = field(default=None, compare=False, repr=False)
 
 
 def _not_approved(held: HeldStatement) -> Refusal | None:
@@ -128,6 +129,7 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.meaning.values,
         in_transaction(session),
         verdict,
+        portal,
     )
     ruling, session.ruling = session.ruling, None
     if ruling is None:
@@ -136,6 +138,14 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.block(AskApproval(held))
         return "block"
     return ruling.refusal or ruling.use(held)
+
+
+def left_waiting(session: Session, held: HeldStatement) -> None:
+    """Nobody waits for the answer any more. What was asked for belongs into the recording all the same."""
+    session.counters.waited -= 1  # it is counted as held from here on
+    protocol = "simple" if held.portal is None else "extended"
+    sql = held.sql.encode() if held.portal is None else held.portal.prepared.script
+    session.record(sql, held.verdict, held.verdict.refusal or _NO_APPROVAL, protocol, held.portal)
 
 
 def in_transaction(session: Session) -> bool:
