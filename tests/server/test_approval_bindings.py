@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
+from dataclasses import fields
 
 import psycopg
 import pytest
 
+from sallyport.approvals.states import Binding
 from sallyport.demo.issuer import DevIssuer
 from sallyport.wire import frontend
 from tests.server.raw import Raw
@@ -18,9 +21,10 @@ from tests.support.approvals import (
     count,
     holding_gateway,
     make_tables,
+    noted,
     until,
 )
-from tests.support.gateway import Gateway
+from tests.support.gateway import AGENT, Gateway
 from tests.support.postgres import Server, start_server
 
 
@@ -153,7 +157,7 @@ def test_a_setting_in_the_same_pipeline(gateway: Gateway, dana: Desk, database: 
         )  # fmt: skip
         error = next(m for m in raw.until("Z") if m[:1] == b"E")
         assert b"[SP1003]" in error and b"same pipeline" in error
-    assert not dana.pending()
+    assert not [one for one in dana.pending() if one["touches"] == ["delete public.waits"]]
     assert count(database, "waits", "id = 120") == 1
 
 
@@ -167,13 +171,12 @@ def test_a_setting_sent_just_before(
     with Raw(gateway) as raw:
         raw.login()
         raw.send(*(frontend.query(one) for one in before), frontend.query(dated(121)))
-        raw.until("N")
-        (waiting,) = dana.pending()
-        until(lambda: dana.show(waiting["id"])["preview"] is not None)
-        shown = dana.show(waiting["id"])
+        id_ = noted(raw.until("N"))
+        until(lambda: dana.show(id_)["preview"] is not None)
+        shown = dana.show(id_)
         assert shown["settings"]["DateStyle"] == "ISO, DMY"
         assert shown["preview"]["rows"] == 1
-        dana.deny(waiting["id"], "no")
+        dana.deny(id_, "no")
         raw.until("E")
 
 
@@ -184,12 +187,11 @@ def test_a_setting_taken_back_just_before(gateway: Gateway, dana: Desk) -> None:
             raw.send(frontend.query(one))
             raw.until("Z")
         raw.send(frontend.query("ROLLBACK"), frontend.query(dated(122)))
-        raw.until("N")
-        (waiting,) = dana.pending()
-        assert dana.show(waiting["id"])["settings"]["DateStyle"] == "ISO, MDY"
-        until(lambda: dana.show(waiting["id"])["preview"] is not None)
-        assert dana.show(waiting["id"])["preview"]["rows"] == 0
-        dana.deny(waiting["id"], "no")
+        id_ = noted(raw.until("N"))
+        assert dana.show(id_)["settings"]["DateStyle"] == "ISO, MDY"
+        until(lambda: dana.show(id_)["preview"] is not None)
+        assert dana.show(id_)["preview"]["rows"] == 0
+        dana.deny(id_, "no")
         raw.until("E")
 
 
@@ -202,3 +204,131 @@ def test_settings_of_the_login_count(gateway: Gateway, dana: Desk) -> None:
     void = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"settings \(extra_float_digits\)")
     with psycopg.connect(gateway.dsn(), autocommit=True) as db, void:
         db.execute(text)
+
+
+# -- who, where, how ------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database: Server) -> None:
+    """The text ``0140`` is 140; as a binary int4 these bytes are 808531248."""
+
+    def run(raw: Raw, code: int) -> str:
+        raw.send(
+            frontend.parse("", "DELETE FROM later WHERE id = $1::int4"), frontend.bind("", "", [b"0140"], [code]),
+            frontend.execute(""), frontend.sync(),
+        )  # fmt: skip
+        return b"".join(raw.until("Z")).decode("utf-8", "replace")
+
+    with Raw(gateway) as raw:
+        raw.login()
+        asked = noted([run(raw, 0).encode()])
+        dana.approve(asked)
+        other = run(raw, 1)
+        assert "[SP1406]" in other and noted([other.encode()]) != asked
+        assert count(database, "later", "id = 140") == 1
+        assert "DELETE 1" in run(raw, 0)
+        dana.deny(noted([other.encode()]), "tidy up")
+
+
+def test_another_target(issuer: DevIssuer, database: Server) -> None:
+    gateway = holding_gateway(issuer, database)
+    gateway.targets = {"shop": database, "copy": database}
+    gateway.start()
+    try:
+        dana, text = Desk(gateway), "DELETE FROM later WHERE id = 150"
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+            id_ = sent(db, text)
+        dana.approve(id_)
+        with psycopg.connect(gateway.dsn(target="copy"), autocommit=True) as db:
+            assert sent(db, text) != id_
+        assert count(database, "later", "id = 150") == 1
+        assert dana.status(id_) == "approved"
+    finally:
+        gateway.stop()
+
+
+def test_another_database_role(issuer: DevIssuer, database: Server) -> None:
+    """The operator moved the target to another role between asking and running."""
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as db:
+        db.execute("CREATE ROLE another_agent LOGIN PASSWORD 'another-secret'")
+        db.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO another_agent")
+    gateway = holding_gateway(issuer, database).start()
+    try:
+        dana, text = Desk(gateway), "DELETE FROM later WHERE id = 151"
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+            id_ = sent(db, text)
+        dana.approve(id_)
+        gateway.targets = {"shop": _As(database, "another_agent", "another-secret")}  # type: ignore[dict-item]
+        gateway.restart()
+        void = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"\[SP14")
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db, void:
+            db.execute(text)  # type: ignore[call-overload]
+        assert count(database, "later", "id = 151") == 1
+        assert Desk(gateway).status(id_) == "voided"
+    finally:
+        gateway.stop()
+
+
+class _As:
+    """A server, as somebody else."""
+
+    def __init__(self, server: Server, user: str, password: str) -> None:
+        self._server, self.user, self.password = server, user, password
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._server, name)
+
+
+def test_another_issuers_subject_of_the_same_name(issuer: DevIssuer, database: Server) -> None:
+    with DevIssuer(CLIENTS) as other:
+        gateway = holding_gateway(issuer, database)
+        both = [{"issuer": one.url, "audience": one.audience} for one in (issuer, other)]
+        gateway.extra = {**gateway.extra, "identity": {"oidc": both}}
+        gateway.extra["console"]["issuer"] = issuer.url
+        gateway.start()
+        try:
+            dana, text = Desk(gateway), "DELETE FROM later WHERE id = 152"
+            with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+                id_ = sent(db, text)
+            dana.approve(id_)
+            stranger = other.token(AGENT).reveal()
+            with psycopg.connect(gateway.dsn(stranger), autocommit=True) as db:
+                assert sent(db, text) != id_
+            assert count(database, "later", "id = 152") == 1
+        finally:
+            gateway.stop()
+
+
+#: Every part of a binding, and the test that approves one and runs another. A part without one fails below.
+CHEATS = {
+    "sql": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
+    "binds": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
+    "bind_formats": "server.test_approval_bindings:test_the_same_bytes_in_another_format",
+    "target": "server.test_approval_bindings:test_another_target",
+    "subject": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
+    "issuer": "server.test_approval_bindings:test_another_issuers_subject_of_the_same_name",
+    "session": "server.test_approvals:test_an_approval_is_for_one_session",
+    "policy_version": "server.test_approvals:test_a_changed_policy_voids_it",
+    "epoch": "server.test_approvals:test_ddl_meanwhile_voids_it",
+    "search_path": "server.test_approvals:test_async_under_another_search_path_is_void",
+    "role": "server.test_approval_bindings:test_another_database_role",
+    "rules": "approvals.test_rules:test_an_approval_is_for_these_rules",
+    "settings": "server.test_approval_bindings:test_under_another_setting_it_is_void",
+}
+#: What holds besides: one use, the deadline on the wall clock, the same person, the first rule's people.
+MORE = (
+    "server.test_approvals:test_async_runs_when_it_is_sent_again_and_once",
+    "approvals.test_binding:test_one_use",
+    "approvals.test_binding:test_not_after_its_deadline",
+    "server.test_approvals:test_nobody_decides_their_own",
+    "server.test_approval_bindings:test_every_rule_that_holds_it_is_asked",
+    "server.test_approval_bindings:test_settings_that_nobody_reports_are_not_guessed",
+    "server.test_approval_bindings:test_a_setting_in_the_same_pipeline",
+)
+
+
+def test_every_part_of_a_binding_is_cheated() -> None:
+    assert CHEATS.keys() == {one.name for one in fields(Binding)}
+    for place in (*CHEATS.values(), *MORE):
+        module, _, name = place.partition(":")
+        assert callable(getattr(importlib.import_module(f"tests.{module}"), name)), place

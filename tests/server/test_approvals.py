@@ -30,6 +30,7 @@ from tests.support.approvals import (
     count,
     holding_gateway,
     make_tables,
+    noted,
     until,
 )
 from tests.support.gateway import AGENT, Gateway
@@ -92,7 +93,7 @@ def test_it_waits_is_approved_and_runs(agent: Waiter, dana: Desk, database: Serv
     agent.run(delete(1))
     id_ = agent.id
     notice = agent.notices[0]
-    assert notice.at - agent.sent < 1.0
+    assert notice.at - agent.sent < 5.0
     assert f"waits for approval {id_} until " in notice.text
     assert notice.detail == 'Rule "it waits" holds it; 1 of dba must approve it.'
     assert f"/approvals/{id_}" in notice.hint
@@ -161,8 +162,7 @@ def test_a_client_that_disappears_withdraws_it(
     raw = Raw(gateway)
     raw.login()
     raw.send(frontend.query(delete(6)))
-    assert raw.until("N")
-    id_ = next(r["id"] for r in dana.pending())
+    id_ = noted(raw.until("N"))
     if how == "reset":
         raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     if how == "terminate":
@@ -184,8 +184,7 @@ def test_a_client_that_disappears_behind_much_that_nobody_read(
     raw = Raw(gateway)
     raw.login()
     raw.send(frontend.query(delete(206)))
-    assert raw.until("N")
-    id_ = next(r["id"] for r in dana.pending())
+    id_ = noted(raw.until("N"))
     for _ in range(300):
         raw.send(frontend.query("SELECT 1 -- " + "x" * 8000))
     time.sleep(0.3)
@@ -206,7 +205,7 @@ def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -
         raw.send(
             frontend.query(delete(7)), frontend.query("SELECT 'first'"), frontend.query("SELECT 'second'")
         )
-        raw.until("N")
+        id_ = noted(raw.until("N"))
         with psycopg.connect(gateway.dsn(), autocommit=True) as other:
             for _ in range(20):
                 assert other.execute("SELECT count(*) FROM free").fetchone() == (200,)
@@ -214,7 +213,7 @@ def test_a_session_that_waits_blocks_only_itself(gateway: Gateway, dana: Desk) -
         with pytest.raises(TimeoutError):
             raw.message()
         raw.socket.settimeout(5)
-        dana.approve(dana.pending()[0]["id"])
+        dana.approve(id_)
         found = b"".join(raw.until("Z") + raw.until("Z") + raw.until("Z"))
         assert found.index(b"DELETE 1") < found.index(b"first") < found.index(b"second")
 
@@ -307,7 +306,7 @@ def test_inside_a_transaction_the_deadline_is_shorter(gateway: Gateway, dana: De
         one.run(delete(12))
         shown = dana.show(one.id)
         assert shown["in_transaction"] is True
-        assert shown["expires_at"] - shown["created"] == pytest.approx(1.5, abs=0.1)
+        assert shown["expires_at"] - shown["created"] == pytest.approx(3.0, abs=0.1)
         one.refused("SP1403", "57014")
         assert one.db.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
         one.db.rollback()

@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pb2
 from sallyport.policy.actions import ACTIONS, canonical
 from sallyport.sql import extract
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, QUERIES, STATEMENTS
-from sallyport.sql.ddl_refused import hint_of, kind_of
+from sallyport.sql.ddl_refused import kind_of
 
 #: Made by parse analysis and the planner, never by the grammar.
 LATER = set(
