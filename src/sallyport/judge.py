@@ -551,9 +551,13 @@ class Judge:
             self._views = {}
             self.generation += 1
 
-    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
-        """(column, mask, filter, tags, exempt groups) of every column that policy masks for somebody here."""
+    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
+        """(column, mask, filter, tags, exempt groups, for whom, except for whom) of every column that policy masks for somebody here."""
         return self._bound.masked_columns()
+
+    def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(column, tags) of every column that policy classifies and masks for nobody."""
+        return self._bound.unmasked_columns()
 
     def hourly_use(self, subject: Subject) -> HourlyUse:
         """What the subject read in the last hour, shared by its sessions."""

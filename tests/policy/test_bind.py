@@ -266,3 +266,26 @@ functions: ['app.nothing']
         "mask (line 9): no column of target shop has the tag 'pii'",
         "functions: app.nothing matches nothing in target shop",
     )
+
+
+def test_what_is_classified_and_masked_for_whom() -> None:
+    text = """version: 1
+tags: {pay: ["hr.payroll.amount", "hr.people.salary"], note: ["public.orders.note"]}
+masks:
+  - {tags: [pay], with: redact, filter: equality, subjects: {groups: [b, a], agent: claude}, except: {ids: [root]}}
+  - {columns: ["hr.people.salary"], with: null, except: {groups: [privacy]}}
+"""
+    bound = bind(parse_policy(text, "p"), CATALOG, "shop")
+    masked = {(column, mask): rest for column, mask, *rest in bound.masked_columns()}
+    assert masked["hr.people.salary", "redact"] == [
+        "equality", ("pay",), (), "group a or b and agent claude", "subject root",
+    ]  # fmt: skip
+    assert masked["hr.people.salary", "null"] == [
+        "deny",
+        ("pay",),
+        ("privacy",),
+        "everybody",
+        "group privacy",
+    ]
+    assert ("public.orders.note", ("note",)) in bound.unmasked_columns()
+    assert not {column for column, _ in bound.unmasked_columns()} & {column for column, _ in masked}

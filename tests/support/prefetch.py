@@ -9,7 +9,7 @@ from tests.support.places import ROOT
 from tests.support.postgres import install
 
 #: npm projects inside the tests.
-PROJECTS = ("tests/identity/idp", "tests/drivers/node")
+PROJECTS = ("tests/identity/idp", "tests/drivers/node", "tests/web/axe")
 
 
 def main() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,7 +16,7 @@ from sallyport.core.clock import ManualClock
 from sallyport.operations.pages import Pager
 from sallyport.operations.ports import GatewayMetrics
 from sallyport.web import plots
-from sallyport.web.activity import Activity
+from sallyport.web.activity import Activity, Minute, percentile, total
 from sallyport.web.app import build
 from sallyport.web.rendering import environment
 from sallyport.web.sqltext import highlight
@@ -233,6 +235,8 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
     assert 'sallyport_statements_total{verdict="deny"} 57.0' in text
     assert 'sallyport_judge_seconds_bucket{le="0.0005"} 1170.0' in text
     assert 'sallyport_judge_seconds_bucket{le="+Inf"} 1251.0' in text
+    assert 'sallyport_added_seconds_bucket{direction="there",le="2e-05"} 600.0' in text
+    assert 'sallyport_added_seconds_count{direction="back"} 1000.0' in text
     assert "sallyport_verdict_cache_hits_total 1600.0" in text
     assert "alert(1)" not in text
 
@@ -240,22 +244,61 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
 def test_activity() -> None:
     clock = ManualClock(time=1_700_000_040.0)
     counts: dict[str, int] = {"allow": 10}
-    activity = Activity(lambda: GatewayMetrics(statements=dict(counts)), clock)
+    added: dict[float, int] = {0.001: 3}
+    activity = Activity(
+        lambda: GatewayMetrics(
+            statements=dict(counts),
+            masked=dict(counts),
+            refusals={"SP1001": 2},
+            added={"there": dict(added), "back": {0.1: 1}},
+        ),
+        clock,
+    )
     activity.sample()
     counts["allow"] = 15
+    added[0.002] = 4
     clock.advance(120)
     hour = activity.hour()
     assert len(hour) == 60
     assert [sum(m.counts.values()) for m in hour[-3:]] == [10, 0, 5]
+    assert [dict(m.added) for m in hour[-3:]] == [{0.001: 3, 0.1: 1}, {}, {0.002: 4}]
+    assert [m.refusals["SP1001"] for m in hour[-3:]] == [2, 0, 0]
+    counts["allow"] = 1  # a counter that began again
+    activity.sample()
+    counts["allow"] = 2
+    assert [m.masked["allow"] for m in activity.hour()[-3:]] == [10, 0, 6]
+    assert total(hour).counts["allow"] == 16
 
 
 def test_plots_say_what_they_show() -> None:
     made = plots.bars("Top <b>", [(EVIL, EVIL, 3), ("SP1001", "", 0)])
-    assert 'role="img"' in made
+    assert '<caption class="unseen">Top &lt;b&gt;</caption>' in made
+    assert '<th scope="row"><span class="name">SP1001</span></th>' in made
     assert not any(raw in made for raw in RAW)
-    assert plots.percentile({0.1: 1, 0.2: 98, 0.3: 1}, 0.99) == 0.2
-    assert plots.percentile({}, 0.5) is None
     assert "style=" not in made
+    assert percentile({0.1: 1, 0.2: 98, 0.3: 1}, 0.99) == 0.2
+    assert percentile({}, 0.5) is None
+    hour = [Minute(n) for n in range(28_333_333, 28_333_393)]
+    assert "Last hour: 0 allowed, 0 held, 0 refused" in plots.per_minute(hour)
+    assert "Nothing yet" in plots.latency(hour)
+    hour[7] = Minute(
+        hour[7].number, Counter(allow=3, deny=1), added=Counter({0.00002: 99, 0.05: 1, math.inf: 1})
+    )
+    said = re.findall(r'aria-label="([^"]+)"', plots.per_minute(hour) + plots.latency(hour))
+    assert said[0].endswith("3 allowed, 0 held, 1 refused; most at 22:20 UTC, 4")
+    assert said[1].endswith("Highest 99th percentile of the last hour: ≤ 50 ms")
+    assert plots.per_minute(hour).count("<rect") == 2
+    assert plots.latency(hour).count("<path") == 2
+    assert plots.latency([Minute(1, added=Counter({math.inf: 1}))]).count("more") == 3
+
+
+@pytest.mark.parametrize(
+    ("most", "top"), [(0, 2), (2, 2), (3, 4), (5, 10), (11, 20), (99, 100), (1903, 2000), (2001, 4000)]
+)
+def test_the_axis_has_round_numbers(most: int, top: int) -> None:
+    assert f"<span>{top}</span><span>{top // 2}</span><span>0</span>" in plots.per_minute(
+        [Minute(1, Counter(allow=most))]
+    )
 
 
 def test_the_pager_goes_on_where_it_was() -> None:

@@ -27,7 +27,14 @@ from sallyport.identity.settings import IssuerSettings
 from sallyport.judge import Judge
 from sallyport.operations.access import Access
 from sallyport.operations.explaining import explanations
-from sallyport.operations.ports import GatewayMetrics, LiveSession, MaskedColumn, PolicyStatus, TargetStatus
+from sallyport.operations.ports import (
+    ClassifiedColumn,
+    GatewayMetrics,
+    LiveSession,
+    MaskedColumn,
+    PolicyStatus,
+    TargetStatus,
+)
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.explain import Explanation
 from sallyport.policy.load import parse_policy
@@ -98,11 +105,19 @@ class FakeGateway:
         return found
 
     def targets(self) -> Sequence[TargetStatus]:
-        masked = MaskedColumn("public.customers.email", "email", "deny", ("pii.email",), ("privacy",))
+        masked = MaskedColumn(
+            "public.customers.email",
+            "email",
+            "deny",
+            ("pii.email",),
+            ("privacy",),
+            f"agent {EVIL}",
+            "group privacy",
+        )
         return [
             TargetStatus(
                 "shop", "db.internal:5432", "shop", True, "", CATALOG.epoch, 180004, 11, 2, (masked,),
-                (EVIL,),
+                (ClassifiedColumn(f"public.notes.{EVIL}", ("pii.note", EVIL)),), (EVIL,),
             ),
             TargetStatus("warehouse", "10.0.0.9:5432", "dw", False, f"cannot be reached {EVIL}"),
         ]  # fmt: skip
@@ -283,6 +298,11 @@ def _counters() -> GatewayMetrics:
             float("inf"): 0,
         },
         judge_seconds=0.61,
+        added={
+            "there": {0.00001: 300, 0.00002: 300, 0.00005: 250, 0.0001: 140, 0.001: 10},
+            "back": {0.00002: 500, 0.00005: 400, 0.0002: 95, 0.002: 5},
+        },
+        added_seconds={"there": 0.04, "back": 0.05},
         cache_hits=1600,
         cache_misses=303,
     )

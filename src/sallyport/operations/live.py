@@ -14,6 +14,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import Judge
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
+    ClassifiedColumn,
     GatewayMetrics,
     LiveSession,
     MaskedColumn,
@@ -94,6 +95,8 @@ class RunningGateway:
             cache_misses=int(misses),
             recorder_backlog=gateway.recorder.backlog,
             recorder_failed=gateway.recorder.failed,
+            added={"there": dict(gateway.added.there.buckets), "back": dict(gateway.added.back.buckets)},
+            added_seconds={"there": gateway.added.there.seconds, "back": gateway.added.back.seconds},
         )
 
     def ready(self) -> str:
@@ -170,5 +173,6 @@ def _target(database: Database, sessions: int, problem: str) -> TargetStatus:
         relations=len(catalog.relations),
         sessions=sessions,
         masked=tuple(MaskedColumn(*row) for row in judge.masked_columns()),
+        unmasked=tuple(ClassifiedColumn(*row) for row in judge.unmasked_columns()),
         warnings=judge.warnings,
     )

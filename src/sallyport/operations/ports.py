@@ -39,7 +39,7 @@ class LiveSession:
 @dataclass(frozen=True, slots=True)
 class MaskedColumn:
     """A column that policy masks on a target. ``column``: ``schema.relation.column``. ``tags``: of the policy.
-    ``exempt``: the groups that see it as it is; () when nobody does.
+    ``exempt``: the groups that see it as it is; () when nobody does. ``whom``, ``but``: for whom it is masked, except for whom, in words.
     """
 
     column: str
@@ -47,11 +47,23 @@ class MaskedColumn:
     filter: str
     tags: tuple[str, ...] = ()
     exempt: tuple[str, ...] = ()
+    whom: str = "everybody"
+    but: str = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedColumn:
+    """A column that has tags in the policy and that nothing masks."""
+
+    column: str
+    tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TargetStatus:
-    """One target. ``problem``: why it is not ``ready``, "" when it is. ``epoch`` "": no catalog was read yet."""
+    """One target. ``problem``: why it is not ``ready``, "" when it is. ``epoch`` "": no catalog was read yet. ``unmasked``: columns that are
+    classified and masked for nobody.
+    """
 
     name: str
     host: str
@@ -63,6 +75,7 @@ class TargetStatus:
     relations: int = 0
     sessions: int = 0
     masked: tuple[MaskedColumn, ...] = ()
+    unmasked: tuple[ClassifiedColumn, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -83,7 +96,8 @@ class GatewayMetrics:
 
     statements: by verdict (allow, deny, hold). refusals: by code (SPnnnn). masked: rows by masked column. judge_buckets: upper
     bound in seconds -> statements judged within it (not cumulative; ``inf`` last). judge_seconds: their sum.
-    recorder_backlog: bytes.
+    recorder_backlog: bytes. added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
+    of those that were measured (:mod:`sallyport.server.added`); added_seconds: their sums.
     """
 
     sessions: int = 0
@@ -97,6 +111,8 @@ class GatewayMetrics:
     cache_misses: int = 0
     recorder_backlog: int = 0
     recorder_failed: bool = False
+    added: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
+    added_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 class LiveGateway(Protocol):

@@ -100,8 +100,10 @@ class BoundPolicy:
     def version(self) -> str:
         return self.policy.version
 
-    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]]:
-        """(``schema.relation.column``, mask, filter, tags, exempt groups), once for each mask that names the column; sorted."""
+    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
+        """(``schema.relation.column``, mask, filter, tags, exempt groups, for whom, except for whom), once for each mask that names
+        the column; sorted.
+        """
         out = []
         for bound in self.masks:
             mask = bound.mask
@@ -109,8 +111,15 @@ class BoundPolicy:
             for column in bound.columns:
                 tags = self.column_tags.get(column, ())
                 name = self.catalog.column_name(column)
-                out.append((name, mask.spec.kind, mask.filter.value, tags, exempt))
+                whom, but = mask.subjects.words(), mask.exempt.words() if mask.exempt else "nobody"
+                out.append((name, mask.spec.kind, mask.filter.value, tags, exempt, whom, but))
         return sorted(out)
+
+    def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(``schema.relation.column``, tags) of columns that are classified and that no mask names; sorted."""
+        masked = {column for bound in self.masks for column in bound.columns}
+        tagged = self.column_tags.items()
+        return sorted((self.catalog.column_name(one), tags) for one, tags in tagged if one not in masked)
 
     def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked

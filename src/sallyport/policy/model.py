@@ -51,6 +51,18 @@ class SubjectMatch:
     def matches(self, subject: Subject) -> bool:
         return not self.misses(subject)
 
+    def words(self) -> str:
+        """Whom it means, for people: every part that a subject has to match."""
+        parts = [
+            f"{what} {' or '.join(sorted(names))}"
+            for what, names in (
+                ("group", self.groups), ("subject", self.ids), ("agent", self.agents), ("issuer", self.issuers),
+            )
+            if names
+        ]  # fmt: skip
+        parts += [f"claim {name} {' or '.join(map(str, accepted))}" for name, accepted in self.claims]
+        return " and ".join(parts) or "everybody"
+
 
 def _claim_matches(value: Any, accepted: tuple[Any, ...]) -> bool:
     values = value if isinstance(value, (list, tuple)) else [value]

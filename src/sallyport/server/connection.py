@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Any
 
 import structlog
@@ -18,6 +18,7 @@ from sallyport.core.errors import ProtocolError, RefusedError, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import LoginRefused
+from sallyport.server.added import EVERY
 from sallyport.server.admission import Admitted, admit
 from sallyport.server.databases import Database
 from sallyport.server.gateway import CANCEL, Gateway
@@ -55,6 +56,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_active",
+        "_added",
         "_authenticating",
         "_client_held",
         "_database",
@@ -98,6 +100,7 @@ class ClientConnection(asyncio.Protocol):
         self._direct_tls = False
         self._client_held = 0
         self._upstream_paused = self._polling = False
+        self._added = gateway.added
 
     # -- what others may see -------------------------------------------------------------------------------------
 
@@ -161,15 +164,26 @@ class ClientConnection(asyncio.Protocol):
                 return
         session = self._session
         if session is not None:
-            short = session.ask(data)
-            if short is not None and self._link is not None:
-                self._link.write(short)
+            added = self._added
+            added.left -= 1
+            if added.left:
+                self._from_client(session, data)
                 return
-            session.receive_from_client(data)
-            self._after()
+            added.left = EVERY
+            began = perf_counter()
+            self._from_client(session, data)
+            added.there.add(perf_counter() - began)
         elif self._login is not None:
             self._login.receive(data)
             self._after_login_step()
+
+    def _from_client(self, session: Session, data: bytes) -> None:
+        short = session.ask(data)
+        if short is not None and self._link is not None:
+            self._link.write(short)
+            return
+        session.receive_from_client(data)
+        self._after()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
@@ -351,6 +365,17 @@ class ClientConnection(asyncio.Protocol):
         session = self._session
         if session is None:
             return
+        added = self._added
+        added.left -= 1
+        if added.left:
+            self._answer(session, data)
+            return
+        added.left = EVERY
+        began = perf_counter()
+        self._answer(session, data)
+        added.back.add(perf_counter() - began)
+
+    def _answer(self, session: Session, data: bytes) -> None:
         short = session.answer(data)
         if short is not None:
             self._write(short)

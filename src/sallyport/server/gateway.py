@@ -27,6 +27,7 @@ from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.load import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import CHANGED
+from sallyport.server.added import Added
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement
 from sallyport.session.machine import Counters
@@ -98,6 +99,7 @@ class Gateway:
         self._epochs: dict[str, str] = {}  # of each target, as approvals were last told
         self.totals = Counters()  # of the sessions that have ended
         self.sessions_total = 0
+        self.added = Added()
         self._per_subject: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 

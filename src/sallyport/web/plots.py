@@ -1,93 +1,131 @@
-"""Small plots as SVG, drawn on the server: no script, no inline style, readable without seeing them (title and description).
+"""Small plots, drawn on the server: no script, no inline style, readable without seeing them.
 
-Colours come from the stylesheet by class. Every text is escaped.
+What is drawn is SVG that stretches to its place; every word and number beside it is HTML, so that it keeps its size on a phone. A plot
+over time says in words what it shows (``aria-label``), and the page has the numbers as a table; bars are a table themselves. Colours
+come from the stylesheet by class. Every text is escaped.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
 from sallyport.audit.display import inert
-from sallyport.web.activity import VERDICTS, Minute
+from sallyport.web.activity import VERDICTS, Minute, percentile
 
-_WIDTH, _HEIGHT, _BASE = 1000, 170, 146
+#: What people call the verdicts.
+WORDS = {"allow": "allowed", "hold": "held", "deny": "refused"}
+_HEIGHT = 100
+#: The least that the axis of seconds reaches from and to.
+_FASTEST, _SLOWEST = 0.00001, 0.001
 
 
-def _svg(title: str, description: str, body: str, width: int, height: int, kind: str = "plot") -> Markup:
+def _chart(said: str, body: str, minutes: Sequence[Minute], y: Sequence[str]) -> Markup:
+    """``y``: what stands at the axis, from the top."""
+    count = max(len(minutes), 1)
+    lines = "".join(
+        f'<line class="grid" x1="0" x2="{count}" y1="{part * _HEIGHT:.1f}" y2="{part * _HEIGHT:.1f}"/>'
+        for part in (0, 0.5, 1)
+    )
+    labels = "".join(f"<span>{escape(label)}</span>" for label in y)
+    marks = [minutes[round(part * (len(minutes) - 1))] for part in (0, 0.25, 0.5, 0.75, 1)] if minutes else []
+    times = "".join(f"<span>{clock(one.number)}</span>" for one in marks)
     return Markup(
-        f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}. {escape(description)}" '
-        f'preserveAspectRatio="xMidYMid meet">{body}</svg>'
+        f'<div class="chart"><div class="y" aria-hidden="true">{labels}</div>'
+        f'<svg viewBox="0 0 {count} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">{lines}{body}</svg>'
+        f'<div class="x" aria-hidden="true">{times}</div></div>'
     )
 
 
 def per_minute(minutes: Sequence[Minute]) -> Markup:
     """Statements per minute, stacked by verdict."""
     most = max((sum(m.counts.values()) for m in minutes), default=0)
-    top = _nice(most)
-    left, right, body = 36, 6, []
-    for part in (0.0, 0.5, 1.0):
-        y = _BASE - (_BASE - 10) * part
-        value = top * part
-        body.append(f'<line class="grid" x1="{left}" x2="{_WIDTH - right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        if value == int(value):
-            body.append(
-                f'<text class="axis" x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{int(value)}</text>'
-            )
-    step = (_WIDTH - left - right) / max(len(minutes), 1)
+    top, body = _nice(most), []
     for place, minute in enumerate(minutes):
-        x, y = left + place * step, float(_BASE)
+        y = float(_HEIGHT)
         for verdict in VERDICTS:
             count = minute.counts.get(verdict, 0)
             if not count:
                 continue
-            height = max((_BASE - 10) * count / top, 1.5)
+            height = max(_HEIGHT * count / top, 1.0)
             y -= height
             body.append(
-                f'<rect class="v-{verdict}" x="{x + 1:.1f}" y="{y:.1f}" width="{step - 2:.1f}" height="{height:.1f}">'
-                f"<title>{_minute(minute.number)} UTC: {count} {verdict}</title></rect>"
-            )
-        if minute.number % 15 == 0:
-            body.append(
-                f'<text class="axis" x="{x + step / 2:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{_minute(minute.number)}</text>'
+                f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8" height="{height:.2f}">'
+                f"<title>{clock(minute.number)} UTC: {count} {WORDS[verdict]}</title></rect>"
             )
     sums = {v: sum(m.counts.get(v, 0) for m in minutes) for v in VERDICTS}
-    said = "Last hour: " + ", ".join(f"{count} {verdict}" for verdict, count in sums.items())
-    return _svg("Statements per minute by verdict", said, "".join(body), _WIDTH, _HEIGHT, "plot wide")
+    said = "Statements per minute by verdict. Last hour: "
+    said += ", ".join(f"{count} {WORDS[verdict]}" for verdict, count in sums.items())
+    if most:
+        busiest = max(minutes, key=lambda m: sum(m.counts.values()))
+        said += f"; most at {clock(busiest.number)} UTC, {most}"
+    return _chart(said, "".join(body), minutes, (str(top), str(top // 2), "0"))
+
+
+def latency(minutes: Sequence[Minute]) -> Markup:
+    """What the gateway added, minute by minute: median and 99th percentile, on a logarithmic axis."""
+    found = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
+    finite = [value for pair in found for value in pair if value is not None and value != math.inf]
+    top = max([_SLOWEST, *finite])
+    span = math.log(top / _FASTEST)
+    body = []
+    for part, kind, name in ((1, "p99", "99th percentile"), (0, "p50", "median")):
+        for place, (minute, pair) in enumerate(zip(minutes, found, strict=True)):
+            value = pair[part]
+            if value is None:
+                continue
+            height = _HEIGHT * min(math.log(max(value, _FASTEST) / _FASTEST) / span, 1.0)
+            body.append(
+                f'<path class="{kind}" d="M{place + 0.05:.2f} {_HEIGHT - height:.1f}h0.9"><title>'
+                f"{clock(minute.number)} UTC: {name} {at_most(value)}</title></path>"
+            )
+    worst = max((pair[1] for pair in found if pair[1] is not None), default=None)
+    said = "Latency added per minute, median and 99th percentile. "
+    said += (
+        f"Highest 99th percentile of the last hour: {at_most(worst)}" if worst is not None else "Nothing yet"
+    )
+    middle = math.sqrt(top * _FASTEST)
+    return _chart(
+        said, "".join(body), minutes, (short_seconds(top), short_seconds(middle), short_seconds(_FASTEST))
+    )
 
 
 def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:
-    """Horizontal bars: (label, hint, number), in the order given."""
-    row, width, label = 26, 420, 150
+    """A table of horizontal bars: (name, more about it, number), in the order given."""
     most = max((value for _, _, value in values), default=0) or 1
-    body = []
-    for place, (name, hint, value) in enumerate(values):
-        y = place * row
-        shown = inert(name)
-        shown = shown if len(shown) <= 22 else shown[:21] + "…"
-        length = (width - label - 60) * value / most
-        body.append(
-            f"<g><title>{escape(inert(hint or name))}: {value}</title>"
-            f'<text class="label" x="0" y="{y + 17}">{escape(shown)}</text>'
-            f'<rect class="v-{kind}" x="{label}" y="{y + 5}" width="{max(length, 2 if value else 0):.1f}" height="16" rx="2"/>'
-            f'<text class="axis" x="{label + length + 6:.1f}" y="{y + 17}">{value}</text></g>'
+    rows = []
+    for name, more, value in values:
+        length = 100 * value / most
+        shown, about = inert(name), inert(more)
+        rows.append(
+            f'<tr><th scope="row"><span class="name">{escape(shown)}</span>'
+            f"{f' <span class=dim>{escape(about)}</span>' if about else ''}</th>"
+            f'<td class="bar" aria-hidden="true"><svg viewBox="0 0 100 10" preserveAspectRatio="none">'
+            f'<rect class="v-{kind}" width="{max(length, 1 if value else 0):.1f}" height="10"/></svg></td>'
+            f'<td class="num">{value}</td></tr>'
         )
-    said = ", ".join(f"{inert(hint or name)} {value}" for name, hint, value in values) or "nothing yet"
-    return _svg(title, said, "".join(body), width, max(row * len(values), row))
+    return Markup(
+        f'<table class="bars"><caption class="unseen">{escape(title)}</caption><tbody>{"".join(rows)}</tbody></table>'
+    )
 
 
-def latency(buckets: Mapping[float, int]) -> Markup:
-    """How long judging took: a bar per bucket."""
+def spread(buckets: Mapping[float, int]) -> list[tuple[str, str, int]]:
+    """A histogram for :func:`bars`, from the fastest to the slowest that there was."""
     bounds = sorted(buckets)
-    values = []
-    for bound in bounds:
-        name = "more" if bound == float("inf") else f"≤ {short_seconds(bound)}"
-        values.append((name, name, buckets[bound]))
+    values = [("more" if b == math.inf else f"≤ {short_seconds(b)}", "", buckets[b]) for b in bounds]
     while len(values) > 1 and values[-1][2] == 0:
         values.pop()
-    return bars("Time to judge a statement", values, "neutral")
+    return values
+
+
+def at_most(seconds: float | None) -> str:
+    """An upper bound for people."""
+    if seconds is None:
+        return "–"
+    return "more" if seconds == math.inf else f"≤ {short_seconds(seconds)}"
 
 
 def short_seconds(seconds: float) -> str:
@@ -98,25 +136,16 @@ def short_seconds(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def percentile(buckets: Mapping[float, int], part: float) -> float | None:
-    """Upper bound of the bucket in which the ``part`` (0 to 1) lies; None when nothing was counted."""
-    total = sum(buckets.values())
-    if not total:
-        return None
-    seen = 0
-    for bound in sorted(buckets):
-        seen += buckets[bound]
-        if seen >= part * total:
-            return bound
-    return None
-
-
 def _nice(most: int) -> int:
-    top = 2
-    while top < most:
-        top = top * 5 // 2 if str(top)[0] == "2" else top * 2
-    return top
+    """The least of 2, 4, 10, 20, 40, 100, ... that is not below."""
+    power = 1
+    while True:
+        for top in (2 * power, 4 * power, 10 * power):
+            if top >= most:
+                return top
+        power *= 10
 
 
-def _minute(number: int) -> str:
+def clock(number: int) -> str:
+    """A Unix minute as hours and minutes, UTC."""
     return datetime.fromtimestamp(number * 60, UTC).strftime("%H:%M")

@@ -62,6 +62,13 @@ def cut_lines(text: str, length: int = 2000) -> str:
     return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
+def scrollable(text: str, label: str) -> Markup:
+    """Attributes of an element that scrolls when the text is long: then the keyboard has to reach it, and what it is has a name."""
+    if len(text) <= 300 and text.count("\n") < 8:
+        return Markup("")
+    return Markup(f' tabindex="0" role="group" aria-label="{escape(inert(label))}"')
+
+
 def badge(word: str) -> Markup:
     """A status or verdict with its colour."""
     known = {
@@ -89,5 +96,6 @@ def environment() -> jinja2.Environment:
         cut=cut,
         cut_lines=cut_lines,
         badge=badge,
+        scrollable=scrollable,
     )
     return made

@@ -25,7 +25,7 @@ from sallyport.web.console import FormError, Visit
 _REFRESH_SECONDS = 1.0
 _MAX_STREAMS = 8
 _RECENT = 25
-_SESSION_SO_FAR = 50
+_SESSION_SO_FAR = 25
 
 
 def operations(visit: Visit) -> ApprovalOperations:

@@ -1,13 +1,15 @@
-"""What happens now: live sessions, statements by verdict, what was refused, what waits."""
+"""What happens now: live sessions, statements by verdict, what was added to their time, what was refused and masked, what waits."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from starlette.responses import HTMLResponse, Response
 
 from sallyport.core.errors import CODES
 from sallyport.web import plots
+from sallyport.web.activity import VERDICTS, percentile, total
 from sallyport.web.console import Visit
 
 _TOP = 8
@@ -18,39 +20,47 @@ def _values(visit: Visit) -> dict[str, Any]:
     gateway = visit.services.gateway
     metrics = gateway.metrics()
     minutes = visit.console.activity.hour()
-    refusals = sorted(metrics.refusals.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
-    masked = sorted(metrics.masked.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
+    hour = total(minutes)
     live = sorted(gateway.live(), key=lambda one: one.started, reverse=True)
-    targets = gateway.targets()
+    refused = [(code, CODES[code].title if code in CODES else "", n) for code, n in _top(hour.refusals)]
     return {
         "metrics": metrics,
         "live": live[:_LIVE],
         "live_count": len(live),
-        "last_minute": sum(minutes[-1].counts.values()) + sum(minutes[-2].counts.values()),
+        "hour": {verdict: hour.counts.get(verdict, 0) for verdict in VERDICTS},
         "per_minute": plots.per_minute(minutes),
-        "hour": {
-            v: sum(m.counts.get(v, 0) for m in minutes) for v in ("allow", "hold", "deny")
-        },
-        "refusals": plots.bars(
-            "Top refusals",
-            [(c, f"{c}: {CODES[c].title}" if c in CODES else c, n) for c, n in refusals],
-            "deny",
+        "latency": plots.latency(minutes),
+        "minutes": [
+            {
+                "at": plots.clock(m.number),
+                "counts": [m.counts.get(verdict, 0) for verdict in VERDICTS],
+                "p50": plots.at_most(percentile(m.added, 0.5)),
+                "p99": plots.at_most(percentile(m.added, 0.99)),
+            }
+            for m in reversed(minutes)
+            if m.counts or m.added
+        ],
+        "refused": refused,
+        "refusals": plots.bars("Refusals in the last hour, by code", refused, "deny"),
+        "masked": hour.masked,
+        "masked_columns": plots.bars(
+            "Rows in the last hour, by masked column", [(name, "", n) for name, n in _top(hour.masked)]
         ),
-        "refused": [(c, CODES[c].title if c in CODES else "", n) for c, n in refusals],
-        "masked": plots.bars("Rows by masked column", [(c, c, n) for c, n in masked]) if masked else "",
-        "latency": plots.latency(metrics.judge_buckets),
-        "p50": _bound(plots.percentile(metrics.judge_buckets, 0.5)),
-        "p99": _bound(plots.percentile(metrics.judge_buckets, 0.99)),
+        "since_start": {"refused": sum(metrics.refusals.values()), "masked": sum(metrics.masked.values())},
+        "added": hour.added,
+        "added_spread": plots.bars("Time added, last hour", plots.spread(hour.added)),
+        "p50": plots.at_most(percentile(hour.added, 0.5)),
+        "p99": plots.at_most(percentile(hour.added, 0.99)),
+        "judge_p50": plots.at_most(percentile(metrics.judge_buckets, 0.5)),
+        "judge_p99": plots.at_most(percentile(metrics.judge_buckets, 0.99)),
         "hit_rate": _rate(metrics.cache_hits, metrics.cache_misses),
-        "problems": [(t.name, t.problem) for t in targets if not t.ready],
+        "problems": [(t.name, t.problem) for t in gateway.targets() if not t.ready],
         "not_ready": gateway.ready(),
-    }  # fmt: skip
+    }
 
 
-def _bound(seconds: float | None) -> str:
-    if seconds is None:
-        return "–"
-    return "> last" if seconds == float("inf") else f"≤ {plots.short_seconds(seconds)}"
+def _top(counts: Counter[str]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_TOP]
 
 
 def _rate(hits: int, misses: int) -> str:
