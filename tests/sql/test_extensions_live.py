@@ -14,7 +14,13 @@ from tests.support.postgres import DEBIAN, WHEEL
 
 RULES = """\
 version: 1
+packs: [no-ddl]
 rules:
+  - name: write
+    subjects: {groups: [claude-postgres]}
+    targets: [shop, twin]
+    allow: [write]
+    relations: ["public.written"]
   - name: read
     subjects: {groups: [claude-postgres]}
     targets: [shop, twin]
@@ -37,7 +43,9 @@ insert into people values
   '978-0-393-04002-9', '978-0-306-40615-7', '(1,2)', '(111,111)', ll_to_earth(52.5, 13.4), '{1,2,3}', '1 .. 2', '111 .. 112'),
  (2, 'BOB', 'canary-bob@x.org', 'Bob Bébé', 'b=>NULL', 'k=>CANARY-222', 'top.c', 'CANARY.x222', 'CANARY-222',
   null, null, '(3,4)', '(222,222)', ll_to_earth(48.1, 11.6), '{4}', '3', '222');
-grant select on all tables in schema public to public;
+create table written (nick citext primary key, tags hstore default 'a=>1', path ltree, spot earth check (cube_dim(spot) < 4), name text);
+create index on written using gin (tags); create index on written using gist (path); create index on written using gin (name gin_trgm_ops);
+grant select on all tables in schema public to public; grant all on written to public;
 """
 CONTRIB_MASKS = "  - {columns: [public.people.email, public.people.hidden, public.people.trail, public.people.ssn, public.people.bought, public.people.room, public.people.span], with: redact}\n"
 
@@ -232,7 +240,9 @@ insert into places values
  (3, null, null, null, null, null, null, null, null);
 create index on places using gist (home);
 analyze places;
-grant select on all tables in schema public to public;
+create table written (id serial primary key, g geometry(Point, 4326) default ST_SetSRID(ST_MakePoint(0, 0), 4326) check (ST_IsValid(g)), w geography);
+create index on written using gist (g); create index on written using gist ((g::geography));
+grant select on all tables in schema public to public; grant all on written, written_id_seq to public;
 """
 POSTGIS_MASKS = "  - {columns: [public.places.home, public.places.track, public.places.ssn, public.places.raw], with: redact}\n"
 
@@ -370,7 +380,9 @@ create extension vector;
 create table items (id int primary key, name text, embedding vector(3), half halfvec(3), face vector(3), sparse sparsevec(5));
 insert into items values (1, 'a', '[1,2,3]', '[1,2,3]', '[111,0,1]', '{1:111}/5'), (2, 'b', '[4,5,6]', '[4,5,6]', '[222,0,2]', '{2:222}/5');
 create index on items using hnsw (embedding vector_l2_ops);
-grant select on all tables in schema public to public;
+create table written (id int primary key, embedding vector(3), half halfvec(3));
+create index on written using hnsw (embedding vector_cosine_ops); create index on written using ivfflat (half halfvec_l2_ops);
+grant select on all tables in schema public to public; grant all on written to public;
 """
 VECTOR_MASKS = "  - {columns: [public.items.face, public.items.sparse], with: redact}\n"
 
@@ -435,3 +447,59 @@ def test_masked_values_of_extension_types_are_null_or_redacted_in_both_formats(
         assert postgis.rows("select home, track from places where id = 1", result_format) == [[None, None]]
         assert vector.rows("select face, sparse from items where id = 1", result_format) == [[None, None]]
     assert contrib.rows("select bought, span from people order by id limit 1") == [[None, None]]
+
+
+CONTRIB_WRITES = """
+insert into written values ('a', 'a=>1', 'a.b', ll_to_earth(1, 2), 'Ada') returning nick;
+insert into written (nick) values ('A') on conflict (nick) do update set tags = written.tags || 'c=>1' returning tags -> 'c';
+update written set path = path || 'c', tags = tags || hstore('k', 'v'), spot = ll_to_earth(3, 4) where nick = 'A' returning path;
+delete from written where tags ? 'k' returning tags -> 'k'
+"""
+POSTGIS_WRITES = """
+insert into written (w) values ('POINT(1 1)') returning ST_AsText(g);
+insert into written (g) values (ST_GeomFromText('POINT(1 2)', 4326)), ('SRID=4326;POINT(1 3)') returning ST_Y(g);
+update written set g = ST_Translate(g, 1, 1), w = g::geography where ST_X(g) > 0 returning ST_AsText(w);
+delete from written where ST_DWithin(w, 'POINT(1 2)', 10) returning ST_AsGeoJSON(g)
+"""
+VECTOR_WRITES = """
+insert into written values (9, '[1,1,1]', '[1,1,1]') returning embedding;
+update written set embedding = embedding + '[1,2,3]', half = embedding::halfvec where id = 9 returning half;
+delete from written where embedding <-> '[2,3,4]' < 1 returning id
+"""
+
+
+def _writes(place: Live, statements: str) -> None:
+    """With the defaults, checks and indexes that these types have, nothing but a rule is needed."""
+    for sql in statements.strip().split(";\n"):
+        assert place.rows(sql), sql
+
+
+def test_contrib_can_be_written(contrib: Live) -> None:
+    _writes(contrib, CONTRIB_WRITES)
+
+
+def test_geometry_can_be_written(postgis: Live) -> None:
+    _writes(postgis, POSTGIS_WRITES)
+
+
+def test_vectors_can_be_written(vector: Live) -> None:
+    _writes(vector, VECTOR_WRITES)
+
+
+def test_settings_that_tune_a_search(contrib: Live, vector: Live) -> None:
+    for sql in (
+        "set hnsw.ef_search = 100",
+        "set local hnsw.iterative_scan = strict_order",
+        "reset ivfflat.probes",
+    ):
+        assert vector.rows(sql) == []
+    assert contrib.rows("set pg_trgm.similarity_threshold = 0.9") == []
+    assert contrib.rows("select 'abcde' % 'abcdx'") == [[b"f"]]
+    assert contrib.rows("reset pg_trgm.similarity_threshold") == []
+    assert contrib.rows("select 'abcde' % 'abcdx'") == [[b"t"]]
+    for sql in (
+        "set hnsw.ef_search = 'kept here'",
+        "set hnsw.other = 1",
+        "set postgis.gdal_enabled_drivers = 'ENABLE_ALL'",
+    ):
+        assert vector.refused(sql) == "SP1301", sql

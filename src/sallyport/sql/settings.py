@@ -2,7 +2,7 @@
 
 Promises: every name that is not listed is ``denied``; names compare as PostgreSQL compares them (ASCII
 case folded, guc.c). A custom setting (``a.b``) is denied: it is a variable in which anything could be
-kept and read back. Values are judged only when they are constants; a computed value never reaches this
+kept and read back; excepted are a few numbers and words that tune the searches of common extensions. Values are judged only when they are constants; a computed value never reaches this
 module.
 
 Kinds: ``allowed``; ``pinned``: the gateway relies on one value, which is the only one allowed;
@@ -118,6 +118,22 @@ def _never(value: str) -> bool:
     return False
 
 
+def _number(value: str) -> bool:
+    return re.fullmatch(r"\s*(\d{1,9}|\d{0,9}\.\d{1,9})\s*", value) is not None
+
+
+def _scan_order(value: str) -> bool:
+    return value.strip().lower() in ("off", "relaxed_order", "strict_order")
+
+
+#: Of pgvector and pg_trgm: how thoroughly an index is searched, and what counts as similar.
+_NUMBERS = _words(
+    """hnsw.ef_search hnsw.max_scan_tuples hnsw.scan_mem_multiplier ivfflat.probes ivfflat.max_probes
+    pg_trgm.similarity_threshold pg_trgm.word_similarity_threshold pg_trgm.strict_word_similarity_threshold"""
+)
+_SCAN_ORDERS = _words("hnsw.iterative_scan ivfflat.iterative_scan")
+
+
 _RULES: dict[str, _Rule] = {
     "client_encoding": _Rule(_utf8, "pinned", "is pinned to UTF8: statements and masks are read as UTF-8"),
     "standard_conforming_strings": _Rule(_true, "pinned", "is pinned to on: statements are parsed that way"),
@@ -143,6 +159,11 @@ _RULES: dict[str, _Rule] = {
         "denied",
         "may only name a configuration of pg_catalog",
     ),
+    **{name: _Rule(_number, "denied", "may only be a number") for name in _NUMBERS},
+    **{
+        name: _Rule(_scan_order, "denied", "may only be off, relaxed_order or strict_order")
+        for name in _SCAN_ORDERS
+    },
     **{
         name: _Rule(_positive_time, "denied", "may not be switched off; set a time above 0")
         for name in _TIMEOUTS
@@ -159,9 +180,13 @@ _SEARCH_PATH = SettingClass("search_path", "changes how names are resolved: poli
 #: PostgreSQL's spelling. Those that the server reports by itself (config.sgml, "ParameterStatus"; default_transaction_read_only since 14):
 REPORTED = ("DateStyle", "IntervalStyle", "TimeZone", "default_transaction_read_only")
 #: Those that it does not report:
-UNREPORTED = _words(
-    """bytea_output check_function_bodies default_text_search_config default_transaction_deferrable
-    default_transaction_isolation extra_float_digits quote_all_identifiers xmlbinary xmloption"""
+UNREPORTED = (
+    _words(
+        """bytea_output check_function_bodies default_text_search_config default_transaction_deferrable
+        default_transaction_isolation extra_float_digits quote_all_identifiers xmlbinary xmloption"""
+    )
+    | _NUMBERS
+    | _SCAN_ORDERS
 )
 _REPORTED = frozenset(name.lower() for name in REPORTED)
 
