@@ -144,6 +144,14 @@ def test_it_waits_for_no_lock(preview, any_postgres: Server) -> None:  # type: i
     assert "somebody holds a lock" in found.problems[0] and found.seconds < 2
 
 
+@pytest.mark.parametrize("more", ["", " AND 1 / (id - id) = 0"], ids=["counted", "failing"])
+def test_advisory_locks_are_given_back(preview, any_postgres: Server, more: str) -> None:  # type: ignore[no-untyped-def]
+    """Taken for the session, they would stand in the way of others for as long as the gateway lives."""
+    found = preview(f"DELETE FROM orders WHERE pg_advisory_lock(4711) IS NOT NULL{more}")
+    assert (found.rows is None) is bool(more)
+    assert one(any_postgres.superuser_dsn, "SELECT pg_try_advisory_lock(4711)::int") == 1
+
+
 def test_what_writes_while_it_is_counted_does_not(preview) -> None:  # type: ignore[no-untyped-def]
     found = preview("DELETE FROM orders WHERE nextval('orders_id_seq') > 0")
     assert found.rows is None and "in a read-only transaction" in found.problems[0]

@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import structlog
+
 from sallyport.approvals.binding_values import UnreadableError, literals
 from sallyport.approvals.counting import count_of
 from sallyport.approvals.dependants import CHILDREN, COLUMNS, DEPENDANTS, MENTIONS
@@ -29,6 +31,8 @@ from sallyport.sql.parse import MAX_LENGTH, parse
 from sallyport.sql.settings import changes_meaning
 from sallyport.wire.sqlstate import condition_words
 
+log = structlog.get_logger("sallyport.approvals")
+
 #: One simple-query message in, the rows of all its statements out, as text. Raises SallyportError, with ``sqlstate`` where there is one.
 Query = Callable[[str], Awaitable[Sequence[Sequence[str | None]]]]
 
@@ -39,6 +43,7 @@ LOCK_TIMEOUT: Final = 200
 _LISTED: Final = 100
 _PLAN: Final = 200_000
 _NAME: Final = "sallyport_preview"
+_LET_GO: Final = "SELECT pg_catalog.pg_advisory_unlock_all()"
 _PLANNED: Final = frozenset(
     {"select", "insert", "update", "delete", "merge", "create-table-as", "select-into"}
 )
@@ -86,6 +91,15 @@ class Question:
         except (SallyportError, OSError) as error:
             self.problems.append(f"{what} could not be computed: {explain(error)}")
             return None
+        finally:
+            await self.let_go()
+
+    async def let_go(self) -> None:
+        """Give back advisory locks: a statement may take some for its session, and then they outlive transaction and failure."""
+        try:
+            await self.query(_LET_GO)
+        except (SallyportError, OSError) as error:  # where the connection is lost, so are its locks
+            log.info("preview connection lost", reason=explain(error))
 
     async def rows_of(self, what: str, sql: str, prefix: str = "") -> Sequence[Sequence[str | None]] | None:
         """Run ``prefix`` + statement, with the bind values when there are any."""

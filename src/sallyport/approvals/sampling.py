@@ -64,6 +64,8 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
         return _masked(view, verdict, description, data)
     except (SallyportError, OSError) as error:
         return Sample(problem=explain(error))
+    finally:
+        await question.let_go()
 
 
 def _masked(view: View, verdict: Verdict, description: bytes, data: bytes) -> Sample:
