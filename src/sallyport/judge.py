@@ -330,6 +330,7 @@ class View:
             and not kinds
             and not moves_path
             and not facts.setting_parameters
+            and not facts.cast_parameters
             and not _changes_settings(facts),
         )
 

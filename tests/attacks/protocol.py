@@ -6,6 +6,7 @@ canary, equal bytes in every world; and the gateway must be alive afterwards.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -505,6 +506,20 @@ def execute_portal_across_search_path(connect: Connect) -> bytes:
     kept += ask(client, f.query(b"SET LOCAL search_path = public"))
     kept += ask(client, f.execute(b"p", 1) + f.sync())
     kept += ask(client, f.query(b"ROLLBACK"))
+    client.close()
+    return kept
+
+
+@sequence
+def parameter_declared_as_a_type_with_a_cast(connect: Connect) -> bytes:
+    """upper($1) calls the function of a cast where $1 is of a type that users made; PostgreSQL may be told so, or infer it."""
+    client = connect()
+    kept = ask(client, f.query(b"SELECT 'public.sticker'::regtype::oid, 1 FROM notes LIMIT 1"))
+    known = re.search(rb"\0\0\0\x05(\d{5})", kept)
+    type_ = int(known[1]) if known is not None else 0
+    for sql in (b"SELECT upper($1)", b"SELECT 'x' || $1", b"SELECT $1::sticker, upper($1)", b"SELECT upper($1), $1::sticker"):
+        named = f.parse(b"", sql, [type_] if sql.count(b"$1") == 1 else [])
+        kept += ask(client, named + f.bind(b"", b"", [b"(a,1)"]) + f.execute() + f.sync())
     client.close()
     return kept
 

@@ -134,6 +134,23 @@ CREATE TABLE kept (id int PRIMARY KEY, label text, who people, many people[], ab
 CREATE VIEW v_kept AS SELECT id, who, (who).name AS called, (who).ssn AS number FROM kept;
 CREATE FUNCTION f_who(wanted int) RETURNS people LANGUAGE sql STABLE AS 'SELECT who FROM public.kept WHERE id = wanted';
 
+-- casts that PostgreSQL uses without being asked
+CREATE TYPE sticker AS (label text, size int);
+CREATE FUNCTION f_sticker_text(one sticker) RETURNS text LANGUAGE plpgsql AS
+  'BEGIN RETURN (SELECT max(ssn) FROM public.people); END';
+CREATE FUNCTION f_sticker_bool(one sticker) RETURNS boolean LANGUAGE plpgsql AS
+  'BEGIN RAISE NOTICE ''%'', (SELECT max(ssn) FROM public.people); RETURN true; END';
+CREATE FUNCTION f_sticker_json(one sticker) RETURNS json LANGUAGE plpgsql AS
+  'BEGIN RETURN to_json((SELECT max(ssn) FROM public.people)); END';
+CREATE FUNCTION f_int_sticker(one int) RETURNS sticker LANGUAGE plpgsql AS
+  'BEGIN RETURN ROW((SELECT max(ssn) FROM public.people), one)::public.sticker; END';
+CREATE CAST (sticker AS text) WITH FUNCTION f_sticker_text(sticker) AS IMPLICIT;
+CREATE CAST (sticker AS boolean) WITH FUNCTION f_sticker_bool(sticker) AS ASSIGNMENT;
+CREATE CAST (sticker AS json) WITH FUNCTION f_sticker_json(sticker);
+CREATE CAST (int AS sticker) WITH FUNCTION f_int_sticker(int) AS ASSIGNMENT;
+CREATE TABLE stuck (id int PRIMARY KEY, note text, tag sticker, tags sticker[]);
+INSERT INTO stuck SELECT i, 'note', ROW('label', i)::sticker, ARRAY[ROW('label', i)::sticker] FROM generate_series(1, 3) i;
+
 -- code behind a table that agents may write
 CREATE TABLE tripped (id int, note text);
 CREATE FUNCTION trip() RETURNS trigger LANGUAGE plpgsql AS

@@ -154,6 +154,19 @@ def converting_type(verdict: Verdict, types: Sequence[int]) -> Refusal | None:
     return None
 
 
+def converted_type(verdict: Verdict, types: Sequence[int]) -> Refusal | None:
+    """A parameter declared as a type that a cast of users' making would convert."""
+    for number, declared in enumerate(types, 1):
+        if (number, declared) in verdict.facts.cast_parameters:
+            return refuse(
+                "SP1103",
+                f"the type of parameter ${number} would run a cast that is not known to be safe",
+                "PostgreSQL would convert the parameter by a function that the policy does not list.",
+                f"Do not declare a type for ${number}.",
+            )
+    return None
+
+
 def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal | None:
     """The verdict of a prepared statement as of now: judged again when policy, catalog or search_path moved."""
     if session.generation != session.judge.generation:

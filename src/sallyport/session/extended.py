@@ -49,6 +49,8 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         refusal = gate
     if refusal is None and verdict is not None and verdict.typed_parameters:
         refusal = effects.converting_type(verdict, message.param_types)
+    if refusal is None and verdict is not None and verdict.facts.cast_parameters:
+        refusal = effects.converted_type(verdict, message.param_types)
     if refusal is not None:
         return _refuse_parse(session, message.name, message.sql, verdict, refusal)
     _bound_queue(session)

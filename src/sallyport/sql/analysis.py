@@ -13,6 +13,7 @@ from itertools import islice
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.conversions import converts
 from sallyport.sql.facts import (
     Access,
     Clause,
@@ -35,6 +36,7 @@ from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
 from sallyport.sql.resolve import SYSTEM, Names
 from sallyport.sql.scope import Item, Scope
+from sallyport.sql.types import BOOL
 
 
 def _trust_none(function: Function) -> bool:
@@ -167,6 +169,7 @@ class Analysis:
         self.indirect = False  # inside such a definition: what is read is read by the view
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
         self.followed: set[int] = set()
+        self.cast_parameters: set[tuple[int, int]] = set()
         self.late_names = False
         self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
         #: how much was met that may fail, has an effect, or is a subquery, whatever it is computed from
@@ -301,6 +304,10 @@ class Analysis:
 
     def condition(self, value: Value, clause: Clause, position: int = -1) -> None:
         """A boolean that decides about rows."""
+        converts(self, value, BOOL, position, assignment=True)
+        self._decides(value, clause, position)
+
+    def _decides(self, value: Value, clause: Clause, position: int) -> None:
         self.influence(value.sources - value.equality, clause, False, position)
         self.influence(value.equality, clause, True, position)
 
@@ -311,7 +318,7 @@ class Analysis:
         if self.risks > before:
             for condition in conditions:
                 if condition.sources:
-                    self.condition(condition, clause, position)
+                    self._decides(condition, clause, position)
             conditions.clear()
 
     def flow(
@@ -392,6 +399,12 @@ class Analysis:
 
     def facts(self, start: int, end: int) -> StatementFacts:
         typed = self._typed_parameters()
+        for number in sorted({one for one, _ in self.cast_parameters if self.occurrences.get(one, 0) > 1}):
+            self.unknown(
+                "SP1103",
+                f"know whether a cast that users made would convert ${number}, which stands in more than one place",
+                "Use each parameter once.",
+            )
         accesses = self._accesses
         for column in self.seen:
             for indirect in (False, True):
@@ -425,6 +438,7 @@ class Analysis:
             exposures=tuple(self.exposures),
             typed_parameters=typed,
             followed=frozenset(self.followed),
+            cast_parameters=frozenset(self.cast_parameters),
             late_names=self.late_names,
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.conversions import converts, converts_operands, converts_to_common
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.functions import may_fail_with
 from sallyport.sql.lineage import NONE, UNKNOWN_TYPE, Field, Sources, Value, derived, union
@@ -149,6 +150,8 @@ def operator(
     if left is not None and found.converted:
         found = _as_declared(a, found, names, left, right, right_type is not None)
     judge(a, found, f"operator {'.'.join(names)}", values, at)
+    operands = values if right_type is None else (*values[:-1], right._replace(type=right_type))
+    converts_operands(a, found.candidates, operands, at)
     value = result(found, values)
     if names == EQUALS and left is not None and not found.users:
         if left.bare and right.constant:
@@ -210,6 +213,7 @@ def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
     may fail.
     """
     types = {value.type for value in values}
+    converts_to_common(a, values, at)
     if len(types) > 1:
         for value in values:
             if value.sources and any(_converts(a, value, other) for other in values):
@@ -297,6 +301,8 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         return missing_cast(a, source, target, at)
     before = a.risks
     judge(a, found, f"a cast to {type_name(a, target)}", (value,), at)
+    if value.type == RECORD:
+        converts(a, value, target, at, assignment=True)  # field by field
     if value.constant and not found.users:
         a.risks = before  # done once, before any row
     if modified and not value.constant and target not in _TRUNCATED:

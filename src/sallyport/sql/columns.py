@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import judge, result
+from sallyport.sql.conversions import converts, converts_arguments
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import ambiguous_column, missing_column, missing_field, missing_item
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Ambiguous, Item, Scope
+from sallyport.sql.types import INT4, TEXT
 
 on = EXPRESSIONS.on
 _INDICES = fields("is_slice lidx uidx")
@@ -88,6 +90,7 @@ def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
     if not found.found:
         return None
     judge(a, found, f"function {name}", (value,), at)
+    converts_arguments(a, found.candidates, (value,), at)
     return result(found, (value,))
 
 
@@ -146,6 +149,9 @@ def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
     # of NULL no element is asked for: the subscripts are not computed
     a.guarded(before, [value, *bounds], Clause.GUARD)
     type_ = value.type
+    for bound in bounds:
+        for wanted in (INT4, TEXT):  # of arrays, and of jsonb
+            converts(a, bound, wanted, -1, assignment=True)
     if not body.get("is_slice"):
         type_ = a.types.element(type_) or (type_ if type_ == 3802 else 0)
     return derived((value, *bounds), type_)

@@ -10,6 +10,7 @@ from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import subscript
 from sallyport.sql.constraints import note_partition, note_value, note_write
+from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause, Dependence
@@ -22,7 +23,7 @@ from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
 from sallyport.sql.scope import Item, Scope
 from sallyport.sql.select import target_list
-from sallyport.sql.types import MODIFIED
+from sallyport.sql.types import MODIFIED, RECORD
 
 _RES_TARGET = fields("name val indirection")
 _RETURNING = fields("options exprs")
@@ -119,6 +120,8 @@ class Target:
         id_, type_, current = found
         if not indirection and value.type != type_ and value.type:
             judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", (value,), at)
+        if indirection or value.type in (0, RECORD):
+            converts(a, value, 0 if indirection else type_, at, assignment=True)
         if value.sources and (not value.type or indirection or type_ in MODIFIED):
             a.influence(value.sources, Clause.MAY_FAIL, False, at)
         if indirection:

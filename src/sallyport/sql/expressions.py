@@ -6,6 +6,7 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import EQUALS, cast, compared, operator, unite
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import star
+from sallyport.sql.conversions import converts
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import (
     CONSTANT,
@@ -222,6 +223,7 @@ def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
     for argument in node.get("args", []):
         before = a.risks
         values.append(a.expression(argument, scope))
+        converts(a, values[-1], BOOL, position(node), assignment=True)
         risky.append(a.risks > before)
     count = sum(risky)
     if count and len(values) > 1:
@@ -244,7 +246,9 @@ def _null_test(a: Analysis, node: Node, scope: Scope) -> Value:
 
 @on("BooleanTest", "arg booltesttype")
 def _boolean_test(a: Analysis, node: Node, scope: Scope) -> Value:
-    return derived((a.expression(node["arg"], scope),), BOOL)
+    value = a.expression(node["arg"], scope)
+    converts(a, value, BOOL, position(node), assignment=True)
+    return derived((value,), BOOL)
 
 
 @on("TypeCast", "arg typeName")
@@ -274,6 +278,7 @@ def _case(a: Analysis, node: Node, scope: Scope) -> Value:
         used.append(condition)
         if subject is not None:
             condition = operator(a, EQUALS, subject, condition, position(when))
+        converts(a, condition, BOOL, position(when), assignment=True)
         a.guarded(before, tests, Clause.CASE, at)
         tests.append(condition)
         before = a.risks

@@ -246,6 +246,8 @@ class StatementFacts:
     #: (relation, parent) whose rows can be read through the parent afterwards
     joins: tuple[tuple[int, int], ...] = ()
     exposures: tuple[Exposure, ...] = ()
+    #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by a cast that users made
+    cast_parameters: frozenset[tuple[int, int]] = frozenset()
     #: OIDs of functions that were judged by their body, those that such bodies call included
     followed: frozenset[int] = frozenset()
     #: one of them is text whose names PostgreSQL looks up when it runs

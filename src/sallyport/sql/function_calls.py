@@ -5,6 +5,7 @@ from __future__ import annotations
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
+from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause, Dependence, SettingChange
 from sallyport.sql.function_bodies import followed
@@ -68,6 +69,9 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         found = found._replace(reason="")
         a.risks += 1
     judge(a, found, f"function {'.'.join(names)}", values, at)
+    converts_arguments(a, found.candidates, values, at, in_order=not named)
+    if "json" in names[-1]:
+        converts_to_json(a, values, at)
     if found.returns_set and not in_from:
         a.influence(union(values), Clause.ROW_COUNT, False, at)
     if "agg_filter" in node:

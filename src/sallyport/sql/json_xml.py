@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.calls import type_oid
+from sallyport.sql.conversions import converts_to_json
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import aliased, make_item, outside
@@ -61,6 +62,7 @@ def _value(a: Analysis, node: Node, scope: Scope) -> Value:
     """A JsonValueExpr: an expression, maybe FORMAT JSON (then it is read as JSON, which can fail)."""
     a.check("JsonValueExpr", node, _VALUE)
     value = a.expression(node["raw_expr"], scope)
+    converts_to_json(a, (value,), position(node))
     form = node.get("format", {})
     a.check("JsonFormat", form, _FORMAT)
     if form.get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
@@ -119,6 +121,7 @@ def _array(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("JsonArrayQueryConstructor", "query output format absent_on_null")
 def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for field in a.query(node["query"], Scope(scope)) or ()]
+    converts_to_json(a, values, position(node))
     if node.get("format", {}).get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
         fails(a, values, -1)
     return derived(values, _output_type(a, node.get("output"), JSON, values))
@@ -156,6 +159,7 @@ def _is_json(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("JsonScalarExpr", "expr output")
 def _scalar(a: Analysis, node: Node, scope: Scope) -> Value:
     value = a.expression(node["expr"], scope)
+    converts_to_json(a, (value,), position(node))
     return derived((value,), _output_type(a, node.get("output"), JSON, (value,)))
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from sallyport.sql.catalog import CatalogSnapshot, Function, Operator
+from sallyport.sql.catalog import Cast, CatalogSnapshot, Function, Operator
 from sallyport.sql.extensions import knows_type
 from sallyport.sql.functions import (
     FIRST_USER_OID,
@@ -22,7 +23,7 @@ from sallyport.sql.functions import (
 )
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.overloads import chosen
-from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, POLYMORPHIC, TEXT, Types
+from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, JSON, POLYMORPHIC, TEXT, Types
 
 #: Schemas whose functions are PostgreSQL's own; functions.py tells those that were added to them from those that came with it.
 SYSTEM = frozenset({"pg_catalog", "information_schema"})
@@ -84,6 +85,16 @@ class Names:
             made.session, made.reasons = self.session, self.reasons
             self._qualified = made
         return self._qualified
+
+    @cached_property
+    def made_casts(self) -> tuple[Cast, ...]:
+        """Casts that PostgreSQL uses without being asked, through functions that it does not ship."""
+        return tuple(c for c in self.catalog.casts if c.context in "ia" and c.function >= FIRST_USER_OID)
+
+    @cached_property
+    def json_casts(self) -> tuple[Cast, ...]:
+        """Casts to json, of whatever context, through functions that PostgreSQL does not ship."""
+        return tuple(c for c in self.catalog.casts if c.target == JSON and c.function >= FIRST_USER_OID)
 
     def owners(self) -> Names:
         """As :meth:`qualified`, inside a function that runs with its owner's rights: not every schema is usable to both."""

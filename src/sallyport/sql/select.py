@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from sallyport.sql.analysis import MAX_COLUMNS, QUERIES, Analysis
 from sallyport.sql.columns import star
+from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.expressions import distinct_rows, order, spread
 from sallyport.sql.facts import Clause
@@ -18,6 +19,7 @@ from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
 from sallyport.sql.setops import combined
 from sallyport.sql.settings_rows import shown_items
+from sallyport.sql.types import INT8
 
 SELECT_FIELDS = (
     "distinctClause targetList fromClause whereClause groupClause groupDistinct havingClause windowClause "
@@ -45,7 +47,9 @@ def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     _sort(a, node.get("sortClause", []), columns, scope)
     for key in ("limitOffset", "limitCount"):
         if key in node:
-            a.influence(a.expression(node[key], scope).sources, Clause.LIMIT)
+            value = a.expression(node[key], scope)
+            converts(a, value, INT8, -1, assignment=True)
+            a.influence(value.sources, Clause.LIMIT)
     for item in node.get("lockingClause", []):
         _lock(a, item["LockingClause"], scope)
     return columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
+from sallyport.sql.conversions import converts
 from sallyport.sql.facts import Clause, Dependence, Effect, EffectKind, OutputColumn, SettingChange
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.nodes import fields, position, string, tag_of
@@ -150,7 +151,9 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
 
 
 def _declared(a: Analysis, types: list[int], at: int) -> None:
-    """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`."""
+    """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`; or be converted."""
+    if not a.cast_parameters.isdisjoint(enumerate(types, 1)):
+        a.unknown("SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at)
     for one in a.inner.typed_parameters if a.inner is not None else ():
         if one.number <= len(types) and types[one.number - 1] not in one.types:
             a.influence(one.sources, Clause.MAY_FAIL, False, at)
@@ -163,6 +166,7 @@ def _execute(a: Analysis, node: Node, at: int) -> None:
     for value in values:
         # a subquery is not allowed here by PostgreSQL; if one came, what it read would steer the statement
         a.influence(value.sources, Clause.WHERE)
+        converts(a, value, 0, at, assignment=True)
     a.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
 
 

@@ -118,6 +118,7 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
         a.flow(flow.target, flow.sources, flow.position, flow.into)
     for one in facts.typed_parameters:
         a.expect_type(one.number, one.types, one.sources)
+    a.cast_parameters |= facts.cast_parameters
     a.touched.update(facts.touched)
 
 

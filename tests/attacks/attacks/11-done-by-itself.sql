@@ -116,3 +116,35 @@ SELECT jsonb_agg(raw), jsonb_build_array(raw) FROM people
 SELECT jsonb_agg(p) FROM people p WHERE id = 1
 SELECT to_jsonb(ARRAY[raw]) FROM people
 SELECT to_jsonb(q) FROM (SELECT id, raw FROM people) q
+--: Through casts that users made
+SELECT upper(tag) FROM stuck
+SELECT tag || 'x', note || tag FROM stuck
+SELECT note = tag, note < tag, note LIKE tag, tag IN (note, 'x') FROM stuck
+SELECT coalesce(note, tag), CASE WHEN id > 1 THEN note ELSE tag END, nullif(note, tag), greatest(note, tag) FROM stuck
+SELECT tag FROM stuck UNION ALL SELECT note FROM stuck
+SELECT ARRAY[note, tag] FROM stuck
+SELECT x FROM stuck, LATERAL (VALUES (tag), (note)) v(x)
+SELECT length(s.tag) FROM stuck s
+SELECT (s.tag).upper FROM stuck s
+SELECT string_agg(tag, ',') FROM stuck
+SELECT array_to_string(tags, ','), string_to_array('a', tag) FROM stuck
+SELECT id FROM stuck WHERE tag
+SELECT id FROM stuck WHERE NOT tag OR tag
+SELECT count(*) FILTER (WHERE tag), CASE WHEN tag THEN 1 END FROM stuck
+SELECT tag IS TRUE FROM stuck
+SELECT s.id FROM stuck s JOIN stuck t ON s.tag
+SELECT ROW(tag, 1)::address FROM stuck
+SELECT to_json(tag), to_jsonb(tag), json_agg(tag), to_jsonb(tags) FROM stuck GROUP BY tag, tags
+SELECT row_to_json(s), json_build_object('a', tag), jsonb_build_array(tags) FROM stuck s
+SELECT f_joined('-', tag, 'x'), f_either(note, tag), order_total(1) FROM stuck
+[since 16] SELECT JSON_ARRAY(tag), JSON_OBJECT('a': tag) FROM stuck
+[since 17] SELECT JSON_SCALAR(tag), JSON_ARRAY(SELECT tag FROM stuck) FROM stuck
+INSERT INTO notes (title) SELECT tag FROM stuck ;; SELECT title FROM notes
+INSERT INTO notes (title) VALUES (ROW('a', 1)::sticker) ;; SELECT title FROM notes
+UPDATE notes SET title = ROW('a', 1)::sticker ;; SELECT title FROM notes
+[as builder] INSERT INTO stuck (id, tag) VALUES (50, 7) ;; SELECT (tag).label FROM stuck
+[as builder] UPDATE stuck SET tag = id ;; SELECT (tag).label FROM stuck
+[as builder] UPDATE stuck SET tags[1] = id ;; SELECT (tags[1]).label FROM stuck
+PREPARE q (text) AS SELECT $1 ;; EXECUTE q (ROW('a', 1)::sticker)
+PREPARE q (sticker) AS SELECT upper($1) ;; EXECUTE q ('(a,1)')
+SELECT id FROM stuck LIMIT (SELECT 1) OFFSET 0

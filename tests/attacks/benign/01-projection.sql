@@ -197,3 +197,11 @@ SELECT count(*) FROM kept
 [masked who] SELECT id, who FROM kept
 [masked s] SELECT (who).ssn AS s, (who).name FROM kept
 [masked name] SELECT (many[1]).name FROM kept
+--: Casts that users made, where none is used
+SELECT id, note, tag, tags FROM stuck ORDER BY id
+SELECT (tag).label, (s.tag).size, (tags[1]).label FROM stuck s
+SELECT tag FROM stuck WHERE (tag).size = 2
+SELECT coalesce(tag, ROW('none', 0)::sticker) FROM stuck
+SELECT upper((tag).label), upper(note), note || id FROM stuck
+SELECT count(tag), array_agg(tag ORDER BY id) FROM stuck
+SELECT id FROM stuck WHERE note = 'note' AND id IN (1, 2) ORDER BY id LIMIT 2

@@ -77,3 +77,12 @@ create function of_view(int) returns text language sql as 'select s from fx.vf w
 create type wrapper as (label text, one users);
 create domain someone as users;
 create table boxes (id int, many users[], inside wrapper, dom someone, vrow v);
+create type money_of as (amount int, unit text);
+create function shown_money(money_of) returns text language plpgsql as 'begin return $1.unit; end';
+create function is_money(money_of) returns bool language plpgsql as 'begin return true; end';
+create function as_money(int) returns money_of language plpgsql as 'begin return row($1, 1); end';
+create cast (money_of as text) with function shown_money(money_of) as implicit;
+create cast (money_of as bool) with function is_money(money_of) as assignment;
+create cast (int as money_of) with function as_money(int) as assignment;
+create table prices (id int, price money_of, many money_of[], note text, checked bool);
+create function textual(text) returns text language sql as 'select $1';
