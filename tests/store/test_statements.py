@@ -12,8 +12,10 @@ from alembic.config import Config
 from sqlalchemy import Engine
 
 from sallyport.audit.ports import ENDED, WHOLE, SessionQuery, StatementText
+from sallyport.policy.versions import PolicyVersion
 from sallyport.store import database, statements
 from sallyport.store.database import open_database
+from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.statements import StatementIndex
 from sallyport.store.writer import Writer
@@ -88,6 +90,19 @@ def test_trimming_happens_by_itself(engine: Engine, writer: Writer, monkeypatch:
     index.add("s_1", [StatementText(n, "allow", f"select {n}", ()) for n in range(30)])
     assert writer.flush()
     assert sessions.get("s_1").searchable == ""  # type: ignore[union-attr]
+
+
+def test_a_chore_that_fails_writes_nothing_twice(engine: Engine, writer: Writer) -> None:
+    def fail() -> None:
+        raise sa.exc.OperationalError("tidy", {}, Exception("no"))
+
+    writer.chores.append(fail)
+    kept = SqlPolicyVersions(engine, writer)
+    kept.keep(PolicyVersion("a", "", "", 1.0, ""))
+    assert writer.flush()
+    kept.keep(PolicyVersion("b", "", "", 2.0, ""))
+    assert writer.flush()
+    assert [one.version for one in kept.recent()] == ["b", "a"]
 
 
 def test_rows_do_not_pile_up_for_a_database_that_is_away(engine: Engine) -> None:

@@ -65,8 +65,8 @@ class StatementIndex:
 
     def _tidy(self) -> None:
         if self._added >= _BETWEEN:
-            self._added = 0
             self.trim()
+            self._added = 0
 
     def trim(self) -> int:
         """Let the oldest go when there are too many; how many sessions that were."""

@@ -93,11 +93,10 @@ class Writer:
             with self._engine.begin() as connection:
                 for statement, rows in queue.items():
                     connection.execute(statement, list(rows.values()))
-            for chore in self.chores:
-                chore()
         except SQLAlchemyError as error:
             self._keep(queue, error)
             return False
+        self._tidy()
         with self._lock:
             self._busy = False
             self._written.notify_all()
@@ -105,6 +104,14 @@ class Writer:
             self.failed = False
             _log.warning("the store can be written again")
         return True
+
+    def _tidy(self) -> None:
+        """What is written is written, whatever becomes of the chores: they come again."""
+        try:
+            for chore in self.chores:
+                chore()
+        except SQLAlchemyError as error:
+            _log.warning("the store could not be tidied", error=str(getattr(error, "orig", error)))
 
     def _keep(self, queue: dict[Insert, dict[str, Values]], error: SQLAlchemyError) -> None:
         with self._lock:

@@ -26,10 +26,8 @@ _FASTEST, _SLOWEST = 0.00001, 0.001
 def _chart(said: str, body: str, minutes: Sequence[Minute], y: Sequence[str]) -> Markup:
     """``y``: what stands at the axis, from the top."""
     count = max(len(minutes), 1)
-    lines = "".join(
-        f'<line class="grid" x1="0" x2="{count}" y1="{part * _HEIGHT:.1f}" y2="{part * _HEIGHT:.1f}"/>'
-        for part in (0, 0.5, 1)
-    )
+    places = [_HEIGHT * place / (len(y) - 1) for place in range(len(y))]
+    lines = "".join(f'<line class="grid" x1="0" x2="{count}" y1="{at:.1f}" y2="{at:.1f}"/>' for at in places)
     labels = "".join(f"<span>{escape(label)}</span>" for label in y)
     marks = [minutes[round(part * (len(minutes) - 1))] for part in (0, 0.25, 0.5, 0.75, 1)] if minutes else []
     times = "".join(f"<span>{clock(one.number)}</span>" for one in marks)
@@ -69,15 +67,14 @@ def latency(minutes: Sequence[Minute]) -> Markup:
     """What the gateway added, minute by minute: median and 99th percentile, on a logarithmic axis."""
     found = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
     finite = [value for pair in found for value in pair if value is not None and value != math.inf]
-    top = max([_SLOWEST, *finite])
-    span = math.log(top / _FASTEST)
+    decades = max(math.ceil(math.log10(max([_SLOWEST, *finite]) / _FASTEST) - 1e-9), 1)
     body = []
     for part, kind, name in ((1, "p99", "99th percentile"), (0, "p50", "median")):
         for place, (minute, pair) in enumerate(zip(minutes, found, strict=True)):
             value = pair[part]
             if value is None:
                 continue
-            height = _HEIGHT * min(math.log(max(value, _FASTEST) / _FASTEST) / span, 1.0)
+            height = _HEIGHT * min(math.log10(max(value, _FASTEST) / _FASTEST) / decades, 1.0)
             body.append(
                 f'<path class="{kind}" d="M{place + 0.05:.2f} {_HEIGHT - height:.1f}h0.9"><title>'
                 f"{clock(minute.number)} UTC: {name} {at_most(value)}</title></path>"
@@ -87,10 +84,8 @@ def latency(minutes: Sequence[Minute]) -> Markup:
     said += (
         f"Highest 99th percentile of the last hour: {at_most(worst)}" if worst is not None else "Nothing yet"
     )
-    middle = math.sqrt(top * _FASTEST)
-    return _chart(
-        said, "".join(body), minutes, (short_seconds(top), short_seconds(middle), short_seconds(_FASTEST))
-    )
+    axis = [short_seconds(_FASTEST * 10**power) for power in range(decades, -1, -1)]
+    return _chart(said, "".join(body), minutes, axis)
 
 
 def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:
