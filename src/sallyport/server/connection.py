@@ -430,7 +430,7 @@ class ClientConnection(asyncio.Protocol):
 
     async def _judge(self, command: JudgeElsewhere, session: Session) -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._gateway.judging, command.view.judge, command.sql)
+        await loop.run_in_executor(self._gateway.judging, command.view.judge_elsewhere, command.sql)
         session.resume()
         self._after()
 

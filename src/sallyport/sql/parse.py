@@ -28,7 +28,6 @@ import importlib.util
 import operator
 import os
 import queue
-import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,7 +38,7 @@ from typing import Any, Final
 import msgspec
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.wire.scan import nesting, outline
+from sallyport.wire.scan import nesting, outline, runs
 
 #: Bytes of text accepted when the caller does not say, and at most.
 DEFAULT_LENGTH: Final = 1 << 20
@@ -194,16 +193,12 @@ def too_many() -> RefusedError:
 
 #: The scanner reads a run of operator characters to its end for every token it takes from it ("/*/*/*", "+-+-"): quadratic, and a
 #: megabyte would take minutes. Banners in comments, which repeat one character, are harmless.
-_RUN = re.compile(rb"[~!@#^&|`?+\-*/%<>=]{129,}")
+_RUN = 129
 _CHANGES = 8
 
 
 def _slow_to_scan(sql: bytes) -> bool:
-    for match in _RUN.finditer(sql):
-        run = match[0]
-        if b"+" * 64 in run or sum(map(operator.ne, run, run[1:])) > _CHANGES:
-            return True
-    return False
+    return any(b"+" * 64 in run or sum(map(operator.ne, run, run[1:])) > _CHANGES for run in runs(sql, _RUN))
 
 
 def _check_text(sql: bytes, max_length: int) -> None:

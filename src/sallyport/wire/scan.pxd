@@ -67,7 +67,9 @@ cdef _blank(bytearray out, Py_ssize_t i, Py_ssize_t end)
 @cython.locals(seen=dict, end=Py_ssize_t, found=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes)
 cdef Py_ssize_t _rows(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
 
-@cython.locals(seen=set, number=Py_ssize_t, end=Py_ssize_t, found=Py_ssize_t, shape=bytearray, key=bytes)
+@cython.locals(
+    kinds=bytearray, seen=set, number=Py_ssize_t, end=Py_ssize_t, found=Py_ssize_t, shape=bytearray, key=bytes, kind=Py_ssize_t, known=Py_ssize_t,
+)
 cdef Py_ssize_t _list(bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t close, bytearray out) except? -2
 
 @cython.locals(
@@ -82,3 +84,6 @@ cdef Py_ssize_t _count(bytes sql) except? -2
 
 @cython.locals(size=Py_ssize_t, i=Py_ssize_t, c=Py_ssize_t, depth=Py_ssize_t, deepest=Py_ssize_t)
 cpdef nesting(bytes text)
+
+@cython.locals(size=Py_ssize_t, found=list, i=Py_ssize_t, start=Py_ssize_t, c=Py_ssize_t)
+cpdef runs(bytes sql, Py_ssize_t length)

@@ -593,23 +593,29 @@ def _rows(sql: bytes, i: int, size: int, out: bytearray) -> int:
 
 def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
     """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was there; ``i`` behind the opening bracket."""
+    kinds = bytearray(256)  # kinds that are one byte, which most are
     seen: set[bytes] = set()
+    shape = bytearray()
     number = 0
     end = i
     while True:
         i = _skip(sql, i, size)
         if i >= size:
             return end
-        shape = bytearray()
+        del shape[:]
         found = _constant(sql, i, size, shape)
         if found < 0 or (sql[found] != 44 and sql[found] != close):
             return end
-        key = bytes(shape)
-        if (
-            number >= 2 and key[0] != 112 and key in seen
-        ):  # a parameter's number means something beside a column
+        kind = shape[0]
+        if len(shape) == 1:
+            known = kinds[kind]
+            kinds[kind] = 1
+        else:
+            key = bytes(shape)
+            known = 1 if key in seen else 0
+            seen.add(key)
+        if number >= 2 and known and kind != 112:  # a parameter's number means something beside a column
             _blank(out, end, found)
-        seen.add(key)
         number += 1
         end = found
         if sql[found] == close:
@@ -742,6 +748,25 @@ def _count(sql: bytes) -> int:
         count += 1
         i = _skip(sql, _token(sql, i, size) >> 3, size)
     return count
+
+
+def runs(sql: bytes, length: int) -> list[bytes]:
+    """Runs of at least so many operator characters, wherever they stand."""
+    size = len(sql)
+    found = []
+    i = 0
+    start = 0
+    while i <= size:
+        c = sql[i] if i < size else 32
+        if not (
+            c in (33, 35, 37, 38, 42, 43, 45, 47, 94, 96, 124, 126)  # ! # % & * + - / ^ ` | ~
+            or 60 <= c <= 64  # < = > ? @
+        ):
+            if i - start >= length:
+                found.append(sql[start:i])
+            start = i + 1
+        i += 1
+    return found
 
 
 def nesting(text: bytes) -> int:
