@@ -148,10 +148,16 @@ def _database(server: Server, name: str, schema: str) -> Iterator[Server]:
 
 @contextmanager
 def live(
-    server: Server, issuer: DevIssuer, schema: str, policy: str, name: str, other: Mapping[str, str]
+    server: Server,
+    issuer: DevIssuer,
+    schema: str,
+    policy: str,
+    name: str,
+    other: Mapping[str, str],
+    extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Live]:
     """A database called ``name``, made with ``schema`` by a superuser, another that differs as ``other`` says (text to text), and a
-    gateway before both as targets ``shop`` and ``twin``; all gone afterwards.
+    gateway before both as targets ``shop`` and ``twin``; all gone afterwards. ``extra``: more of sallyport.yaml.
     """
     changed = schema
     for old, new in other.items():
@@ -159,7 +165,7 @@ def live(
             raise ValueError(f"{old!r} is not in the schema")
         changed = changed.replace(old, new)
     with _database(server, name, schema) as one, _database(server, f"{name}_twin", changed) as two:
-        gateway = Gateway(issuer, {"shop": one, "twin": two}, policy=policy).start()
+        gateway = Gateway(issuer, {"shop": one, "twin": two}, policy=policy, extra=extra or {}).start()
         try:
             with (
                 psycopg.connect(one.agent_dsn, autocommit=True) as direct,

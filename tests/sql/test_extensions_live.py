@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -503,3 +504,40 @@ def test_settings_that_tune_a_search(contrib: Live, vector: Live) -> None:
         "set postgis.gdal_enabled_drivers = 'ENABLE_ALL'",
     ):
         assert vector.refused(sql) == "SP1301", sql
+
+
+EVERY_MASK = """\
+  - {columns: [public.people.email], with: email, filter: equality}
+  - {columns: [public.people.nick], with: {hash: {key: tokens}}, filter: equality}
+  - {columns: [public.people.trail], with: {hash: {key: tokens}}, filter: equality}
+  - {columns: [public.people.hidden], with: {constant: {value: "a=>1"}}, filter: equality}
+  - {columns: [public.people.room], with: {partial: {keep_last: 2}}, filter: equality}
+  - {columns: [public.people.spot], with: {bucket: {size: 10}}}
+  - {columns: [public.people.picks], with: email}
+"""
+
+
+def test_every_mask_treats_citext_as_text_and_nothing_else(
+    servers: Servers, issuer: DevIssuer, tmp_path: Path
+) -> None:
+    key = tmp_path / "tokens"
+    key.write_text("k" * 40)
+    key.chmod(0o600)
+    keys = {"mask_keys": {"tokens": {"file": str(key)}}}
+    with live(servers.get("16"), issuer, CONTRIB, RULES + EVERY_MASK, "masks_live", {}, keys) as place:
+        for result_format in (0, 1):
+            first = "from people order by id limit 1"
+            ((email, nick),) = place.rows(f"select email, nick {first}", result_format)
+            assert email == b"C***@x.org"
+            assert nick is not None and nick.startswith(b"tok_") and len(nick) == 28
+            others = place.rows(f"select trail, hidden, room, spot, picks {first}", result_format)
+            assert others == [[None] * 5]
+        found = "select id from people where {} order by id"
+        assert place.rows(found.format("email = 'CANARY-ada@x.org'")) == [[b"1"]]
+        assert place.rows(found.format("nick = 'bob' and hidden = 'k=>CANARY-222'")) == [[b"2"]]
+        for condition in (
+            "email like 'c%'", "email > 'a'", "email ~ 'c'", "citext_cmp(email, 'm') < 0", "lower(email) = 'x'",
+            "hidden @> 'k=>CANARY-222'", "hidden ? 'k'", "hidden -> 'k' = 'x'", "trail <@ 'CANARY'", "room @> '(1)'",
+            "nick % 'ada'",
+        ):  # fmt: skip
+            assert place.refused(found.format(condition)) in ("SP1201", "SP1204"), condition
