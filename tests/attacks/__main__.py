@@ -3,6 +3,7 @@
 make attacks                                  PostgreSQL 18
 make attacks ARGS=--all                       PostgreSQL 14, 16 and 18
 make attacks ARGS="--generate 5000 --seed 7"  more random queries
+make attacks ARGS=--sweep                     and every function, operator and cast over masked columns
 make attacks ARGS="--only 'FROM v_people'"    what contains this text, or is in this group
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.attacks import cases, generate
+from tests.attacks import cases, generate, sweep
 from tests.attacks.suite import Attacks, Bench, Benign, Row, bench, check, check_protocol
 
 _WIDTH = 300
@@ -45,6 +46,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only what contains this text")
     parser.add_argument("--quick", action="store_true", help="three worlds and two ways")
     parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
+    parser.add_argument(
+        "--sweep", action="store_true", help="every function, operator and cast over masked columns"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random queries (1)")
     return parser.parse_args()
 
@@ -62,7 +66,15 @@ def _one_version(stage: Bench, options: argparse.Namespace) -> tuple[list[Row], 
         rows["10-protocol"] = check_protocol(stage, _tell)
     if only in ("", "generated"):
         made = list(generate.queries(options.seed, options.generate, major))
-        rows |= check("generated", made, Attacks(stage, ("simple", "binary"), 5).run, _tell)
+        random = Attacks(stage, ("simple", "binary"), 5)
+        rows |= check("generated", made, random.run, _tell)
+        ended = ", ".join(
+            f"{count * 100 // max(len(made), 1)} % {how}" for how, count in random.outcomes.most_common()
+        )
+        print(f"generated: {ended}", flush=True)
+    if options.sweep and only in ("", "sweep"):
+        calls = sweep.calls(stage.databases.direct(stage.databases.names[0]))
+        rows |= check("sweep", calls, Attacks(stage).run, _tell)
     harmless = check("benign", chosen["benign"], Benign(stage).run, _tell)
     print(
         f"{'group':28} {'tried':>7} {'leaked':>7} {'residual':>9} {'refused in every way':>21} {'wrongly refused':>16}"

@@ -1,5 +1,5 @@
 """Random queries over the schema, for the same two oracles: a small typed grammar, and mutations of the benign statements (public columns
-become masked ones; a whole statement becomes part of another). ``queries(seed, count)`` is the same for the same seed.
+become masked ones; a whole statement becomes part of another), and :mod:`shapes`, most of which is allowed. ``queries(seed, count)`` is the same for the same seed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 
 from tests.attacks.cases import Case, read
+from tests.attacks.shapes import Shapes
 
 _PUBLIC = {"text": ["name", "city"], "int": ["id", "age"], "bool": ["active"], "date": ["joined"]}
 _MASKED = {
@@ -174,9 +175,12 @@ def queries(seed: int, count: int, major: int) -> Iterator[Case]:
     benign = [c for c in read("benign", major) if "simple" not in c.options and "SHOW" not in c.text]
     for number in range(seed, seed + count):
         dice = random.Random(number)
-        if number % 3 == 0:
+        kind = number % 6
+        if kind == 0:
             text = _mutant(dice, benign)
-        else:
+        elif kind == 1:
             text = Grammar(dice, dice.choice([0.1, 0.25, 0.5])).statement()
+        else:
+            text = Shapes(dice, major, dice.choice([0, 0, 0.05, 0.2])).statement()
         restless = {"restless": ""} if re.search(r"\bctid\b|random|reltuples|EXPLAIN.*pg_", text) else {}
         yield Case("generated", number, text, restless)

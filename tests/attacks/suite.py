@@ -8,6 +8,7 @@ What a statement wrote is undone before the next.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -170,6 +171,8 @@ class Attacks:
         self.bench, self.ways = stage, ways
         self.names = stage.databases.names[:worlds]
         self._said: dict[tuple[str, str, int], str] = {}
+        #: how cases ended: refused by the gateway, failed in PostgreSQL, or ran
+        self.outcomes: Counter[str] = Counter()
 
     def run(self, case: Case, agent: str = "strict") -> tuple[list[Finding], bool]:
         """Findings, and whether the gateway refused it every time."""
@@ -190,9 +193,15 @@ class Attacks:
                 self.bench.forget()
                 continue
             stopped = stopped and all(oracles.refusals(answer) for answer in answers)
+            if way == self._ways(case)[0]:
+                self._count(answers[0])
             if wrote:
                 found += self._after(case, way, agent)
         return found, stopped
+
+    def _count(self, answer: bytes) -> None:
+        refused, failed = oracles.refusals(answer), oracles.sqlstates(answer)
+        self.outcomes["refused" if refused else "failed" if failed else "ran"] += 1
 
     def _ways(self, case: Case) -> tuple[str, ...]:
         return ("simple",) if "simple" in case.options else self.ways

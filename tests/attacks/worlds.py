@@ -453,6 +453,8 @@ class Databases:
             into = f"public.{table} ({columns})" if columns != "*" else f"public.{table}"
             script.append(f"INSERT INTO {into} SELECT {columns} FROM pristine.{table}")
         script += [
+            # TRUNCATE forgets how many rows there are; the planner would then guess by the widths of all columns, masked ones included
+            f"UPDATE pg_class SET relpages = 1, reltuples = {ROWS} WHERE oid = ANY ('{{{', '.join(WRITABLE)}}}'::regclass[])",
             "SELECT setval('public.notes_id_seq', 100)",
             "SELECT setval('public.counter', 1, false)",
             "COMMIT",

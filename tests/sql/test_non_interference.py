@@ -28,8 +28,11 @@ MASKED = {
 }
 WORLDS = ({1: "111-1", 2: "333-3", 3: "222-2"}, {1: "222-2", 2: "111-1", 3: "444"})
 ATTACKS = statements("attacks.sql")
-#: Differ by themselves: clocks, transaction ids, samples, the order of pg_class's rows after TRUNCATE.
-RESTLESS = ("localtime", "xmin", "tablesample system (10)", "pg_class c join", "information_schema.tables")
+#: Differ by themselves: clocks, transaction ids, samples.
+RESTLESS = ("localtime", "xmin", "tablesample system (10)")
+#: Read pg_class without ORDER BY: TRUNCATE and REFRESH in :func:`fill` write new versions of its rows, each time in other places, whatever the
+#: values are (seen with the same world twice). The rows must be equal, their order need not.
+UNORDERED = ("pg_class c join", "information_schema.tables")
 SHAPES = [q for q in statements("shapes.sql") if "$1" not in q and not any(word in q for word in RESTLESS)]
 
 Outcome = tuple[str, list[tuple[str, ...]]]
@@ -108,7 +111,8 @@ def test_what_differs_was_said_to_depend(
     hidden = [bool(column.sources & secrets) for column in facts.columns or ()]
 
     def shown(result: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-        return [tuple(v for v, hide in zip(row, hidden, strict=True) if not hide) for row in result]
+        kept = [tuple(v for v, hide in zip(row, hidden, strict=True) if not hide) for row in result]
+        return sorted(kept) if any(word in sql for word in UNORDERED) else kept
 
     assert shown(rows) == shown(others)
 

@@ -237,6 +237,10 @@ def compared(a: Analysis, type_: int, values: Sequence[Value], at: int) -> None:
     base = a.types.element(type_) or a.types.base(type_)
     if type_ and base != RECORD and not a.types.relation(base):
         return
+    if len(values) == 1 and values[0].row is not None:
+        for field in values[0].row:
+            compared(a, field.value.type, (field.value,), at)
+        return
     sources = union(values)
     if sources:
         a.risks += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
-from sallyport.sql.calls import cast_to, judge, result
+from sallyport.sql.calls import cast_to, compared, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.expressions import order
@@ -74,6 +74,9 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
         converts_to_json(a, values, at)
     if found.returns_set and not in_from:
         a.influence(union(values), Clause.ROW_COUNT, False, at)
+    if node.get("agg_distinct"):
+        for value in values:
+            compared(a, value.type, (value,), at)
     if "agg_filter" in node:
         a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
     if "over" in node:

@@ -24,6 +24,7 @@ SELECT heap_blks_read, toast_blks_hit FROM pg_statio_user_tables WHERE relname =
 [residual size] SELECT pg_stat_get_live_tuples('by_secret_low'::regclass), pg_stat_get_tuples_inserted('people'::regclass)
 SELECT calls, total_time FROM pg_stat_user_functions
 SELECT blks_hit, tup_returned FROM pg_stat_database
+[residual size] TRUNCATE cards ;; EXPLAIN SELECT id FROM cards
 --: Other people's statements and secrets
 SELECT query FROM pg_stat_activity
 SELECT pid, usename, application_name, query FROM pg_stat_activity WHERE query <> ''
