@@ -191,9 +191,10 @@ def _drop_column(change: _Change, body: Node) -> None:
 
 
 def _set_default(change: _Change, body: Node) -> None:
-    change.column(body.get("name", ""))
+    found = change.column(body.get("name", ""))
     if "def" in body:
-        change.a.expression(body["def"], Scope())
+        sources = change.a.expression(body["def"], Scope()).sources  # functions in it may read
+        change.a.flow(found[1] if found is not None else None, sources)
 
 
 def _not_null(change: _Change, body: Node) -> None:

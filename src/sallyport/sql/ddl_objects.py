@@ -114,9 +114,10 @@ def _domain_constraint(a: Analysis, node: Node, type_: int) -> None:
     kind = node.get("contype", "CONSTR_NULL")
     if kind == "CONSTR_CHECK":
         value = Field("value", Value(type=type_))
-        a.expression(node["raw_expr"], Scope(items=[make_item("", (value,))]))
+        checked = a.expression(node["raw_expr"], Scope(items=[make_item("", (value,))]))
+        a.influence(checked.sources, Clause.MAY_FAIL)  # functions in it may read
     elif kind == "CONSTR_DEFAULT":
-        a.expression(node["raw_expr"], Scope())
+        a.flow(None, a.expression(node["raw_expr"], Scope()).sources)
     elif kind not in ("CONSTR_NULL", "CONSTR_NOTNULL"):
         a.unknown("SP1102", f"judge {kind.removeprefix('CONSTR_')} constraints of a domain")
 
@@ -137,7 +138,7 @@ def _alter_domain(a: Analysis, node: Node, at: int) -> None:
     if found is None:
         return
     if subtype == "T" and "def" in node:
-        a.expression(node["def"], Scope())
+        a.flow(None, a.expression(node["def"], Scope()).sources)
     elif "def" in node:
         _domain_constraint(a, node["def"]["Constraint"], found.oid)
     if subtype in _LOOKS:

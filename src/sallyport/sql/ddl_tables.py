@@ -178,7 +178,8 @@ def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
     if "options" in node and kind != "CONSTR_IDENTITY":
         index_options(a, node["options"])
     if kind == "CONSTR_DEFAULT":
-        a.expression(node["raw_expr"], Scope())
+        value = a.expression(node["raw_expr"], Scope())  # functions in it may read
+        a.flow(None, value.sources, into=(table.schema, table.name, column))
     elif kind == "CONSTR_GENERATED":
         value = a.expression(node["raw_expr"], table.scope)
         a.flow(None, value.sources, into=(table.schema, table.name, column))
@@ -268,7 +269,7 @@ def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
         tag, body = tag_of(item)
         names = strings(body.get("fields", [])) if tag == "ColumnRef" else ()
         if not (len(names) == 1 and names[0] in _RANGE_ENDS):
-            a.expression(item, Scope())
+            a.flow(None, a.expression(item, Scope()).sources)  # bounds stand in the catalog, for everybody
     for relation in parents:
         if relation.children:
             keys = frozenset(ColumnId(relation.oid, number) for number in relation.partition_key)
