@@ -160,8 +160,13 @@ class View:
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
         self._cache_bytes = 0
 
-    def judge(self, sql: bytes) -> ScriptVerdict:
-        """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal."""
+    def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
+        """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.
+
+        ``void``: numbers of the parameters that were declared to be of type void; see :attr:`Context.void`. Rare, so not cached.
+        """
+        if void:
+            return self._judge(sql, replace(self.context, void=void))
         known = self.cache.get(sql)
         if known is not None:
             return known

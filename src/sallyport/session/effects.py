@@ -173,7 +173,7 @@ def current_verdict(session: Session, prepared: Prepared) -> Verdict | Refusal |
         session.bind_view()
     if prepared.view is session.view:
         return prepared.verdict
-    script = session.view.judge(prepared.script)
+    script = session.view.judge(prepared.script, prepared.void)
     if script.refusal is not None:
         return script.refusal
     if not script.statements:

@@ -10,7 +10,7 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
 from sallyport.session import effects, holding
 from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
-from sallyport.session.statements import Portal, Prepared, same
+from sallyport.session.statements import Portal, Prepared, same, void_parameters
 from sallyport.session.states import ClientState, Expect
 from sallyport.sql.settings import show_allowed
 from sallyport.wire import frontend
@@ -32,7 +32,8 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
         return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
-    script = session.judge_script(message.sql)
+    void = void_parameters(message.param_types)
+    script = session.judge_script(message.sql, void)
     if script is None:
         return BLOCK
     verdict = script.statements[0] if script.statements else None
@@ -57,7 +58,7 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
     prepared = (
-        Prepared(message.sql, verdict, session.view, types=message.param_types)
+        Prepared(message.sql, verdict, session.view, types=message.param_types, void=void)
         if len(script.statements) < 2
         else None
     )

@@ -300,11 +300,11 @@ class Session:
             self.block(command)
         return True
 
-    def judge_script(self, sql: bytes) -> ScriptVerdict | None:
-        """The verdict on a text, or None when the session must wait first (the caller returns BLOCK)."""
+    def judge_script(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict | None:
+        """The verdict on a text, or None when the session must wait first (the caller returns BLOCK). ``void``: as in View.judge."""
         if self.generation != self.judge.generation:
             self.bind_view()
-        known = self.view.cache.get(sql)
+        known = self.view.cache.get(sql) if not void else self.view.judge(sql, void)
         if known is None:
             there = (self.view, sql)
             known = self.view.judge(sql) if self._elsewhere == there else self.view.judge_soon(sql)

@@ -16,13 +16,23 @@ from typing import Generic, TypeVar
 
 from sallyport.judge import Verdict, View
 
+_VOID = 2278
+
+
+def void_parameters(types: Sequence[int]) -> frozenset[int]:
+    """Numbers of the parameters that Parse declares to be of type void: a function is called without them."""
+    return (
+        frozenset(number for number, type_ in enumerate(types, 1) if type_ == _VOID) if types else frozenset()
+    )
+
 
 @dataclass(slots=True, eq=False)
 class Prepared:
     """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the view moved.
 
     ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
-    Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
+    Parse declared them (0: the server infers it) and, once it was asked, as the server described them. ``void``: numbers of those that
+    were declared as void.
     """
 
     script: bytes
@@ -30,6 +40,7 @@ class Prepared:
     view: View
     inner: bool = False
     types: tuple[int, ...] = ()
+    void: frozenset[int] = frozenset()
     text: str = ""
 
     def __post_init__(self) -> None:
@@ -61,7 +72,12 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, Portal) and isinstance(other, Portal):
         return one.identity is other.identity
     if isinstance(one, Prepared) and isinstance(other, Prepared):
-        return (one.script, one.view, one.inner) == (other.script, other.view, other.inner)
+        return (one.script, one.view, one.inner, one.void) == (
+            other.script,
+            other.view,
+            other.inner,
+            other.void,
+        )
     return one is other
 
 

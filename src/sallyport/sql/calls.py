@@ -33,7 +33,9 @@ from sallyport.sql.types import (
     TIMETZ,
     VARBIT,
     VARCHAR,
+    VOID,
 )
+from sallyport.sql.void_parameters import NO_VOID
 
 _TYPE_NAME = fields("names typemod typmods arrayBounds")
 EQUALS = ("=",)
@@ -297,6 +299,8 @@ def _typmod(type_: int, nodes: list[Node]) -> int | None:
 
 
 def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = False) -> Value:
+    if target == VOID:
+        return a.unknown(*NO_VOID, at)
     if value.type == target and not modified and not value.constant:
         return value if target not in MODIFIED else derived((value,), target)
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)

@@ -18,6 +18,7 @@ from sallyport.sql.resolve import Resolved
 from sallyport.sql.scope import Scope
 from sallyport.sql.settings import any_value_allowed, show_allowed
 from sallyport.sql.types import POLYMORPHIC
+from sallyport.sql.void_parameters import check_inferred, given
 
 on = EXPRESSIONS.on
 CALL_FIELDS = (
@@ -43,6 +44,7 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
     """A call's value, and what it resolved to. ``in_from``: a function in FROM (its caller notes the row count)."""
     at = position(node)
     names = function_name(a, node)
+    node = given(a, node)
     arguments = node.get("args", [])
     before = a.risks
     values = a.expressions(arguments, scope)
@@ -51,6 +53,7 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
     if node.get("agg_within_group"):
         values = [*values, *ordered]
     types = tuple([value.type for value in values])
+    check_inferred(a, node, names, arguments, types)
     found = a.names.function(names, types, named, node.get("func_variadic", False))
     if not found.found:
         other = _not_a_function(a, names, values, at)

@@ -12,6 +12,8 @@ from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
 from sallyport.sql.settings import show_allowed
 from sallyport.sql.statements import adopt, nested
+from sallyport.sql.types import VOID
+from sallyport.sql.void_parameters import NO_VOID
 
 on = STATEMENTS.on
 _DEF_ELEM = fields("defname arg defaction")
@@ -142,7 +144,8 @@ def _constraints(a: Analysis, node: Node, at: int) -> None:
 @on("PrepareStmt", "name argtypes query")
 def _prepare(a: Analysis, node: Node, at: int) -> None:
     for item in node.get("argtypes", []):
-        type_oid(a, item["TypeName"])
+        if type_oid(a, item["TypeName"]) == VOID:
+            a.unknown(*NO_VOID)
     a.inner = nested(a, node["query"])[1]
     adopt(a, a.inner)
     a.kind = "prepare"
@@ -153,7 +156,9 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
 def _declared(a: Analysis, types: list[int], at: int) -> None:
     """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`; or be converted."""
     if not a.cast_parameters.isdisjoint(enumerate(types, 1)):
-        a.unknown("SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at)
+        a.unknown(
+            "SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at
+        )
     for one in a.inner.typed_parameters if a.inner is not None else ():
         if one.number <= len(types) and types[one.number - 1] not in one.types:
             a.influence(one.sources, Clause.MAY_FAIL, False, at)
