@@ -12,6 +12,7 @@ import pytest
 from markupsafe import Markup
 from starlette.testclient import TestClient
 
+from sallyport.approvals.states import Demand
 from sallyport.core.clock import ManualClock
 from sallyport.operations.pages import Pager
 from sallyport.operations.ports import GatewayMetrics
@@ -199,6 +200,30 @@ def test_deciding(browser: MakeBrowser, place: World) -> None:
     assert place.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
     assert dana.post(f"/approvals/{request.id}/decision", decision="deny", reason="no").status_code == 303
     assert dana.post(f"/approvals/{request.id}/decision", decision="approve").status_code == 409
+
+
+def test_each_rule_shows_where_it_stands(browser: MakeBrowser, place: World) -> None:
+    request = place.ask(9003, further=[Demand(f"and the other {EVIL}", ("security",), 2)])
+    dana = browser("reviewer")
+    assert "0 of 1 and 0 of 2 approved" in dana.get("/approvals").text
+    assert dana.post(f"/approvals/{request.id}/decision", decision="approve").status_code == 303
+    for path in (f"/approvals/{request.id}", f"/approvals/{request.id}/status"):
+        text = dana.get(path).text
+        assert "1 of 1 approved" in text and "0 of 2 approved" in text and EVIL not in text
+    assert place.approvals.get(request.id).status.value == "pending"  # type: ignore[union-attr]
+    place.approvals.withdraw(request.id, "tidy up")
+
+
+def test_a_sample_of_the_rows(browser: MakeBrowser, place: World) -> None:
+    request = place.ask(9004)
+    page = browser("reviewer").get(f"/approvals/{request.id}").text
+    assert f'hx-get="/approvals/{request.id}/sample"' in page
+    rows = browser("reviewer").get(f"/approvals/{request.id}/sample").text
+    assert "Some of the rows" in rows and "<i>NULL</i>" in rows and EVIL not in rows
+    refused = browser("auditor").get(f"/approvals/{request.id}/sample")
+    assert "rows are shown to people who may decide" in refused.text and "<table>" not in refused.text
+    assert browser("viewer").get(f"/approvals/{request.id}/sample").status_code == 403
+    place.approvals.withdraw(request.id, "tidy up")
 
 
 def test_approving_ahead_and_ending_it(browser: MakeBrowser, place: World) -> None:

@@ -167,7 +167,7 @@ class World:
         )
         return self.approvals.ask(
             binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0,
-            mode="wait", kind="update", touches=("update public.orders",),
+            mode="wait", kind="update", touches=("update public.orders",), **changes,  # type: ignore[arg-type]
         )  # fmt: skip
 
 
