@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
 
-from sallyport.sql.catalog import CatalogSnapshot, Function
+from sallyport.sql.catalog import Cast, CatalogSnapshot, Function
 from sallyport.sql.extensions import listed
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import Dependence, StatementFacts
 from sallyport.sql.functions import _INTERNAL_TYPES, classify, is_known, type_names
+from sallyport.sql.types import TEXT
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
 
@@ -58,27 +60,29 @@ def catalog(postgres: Server) -> Iterator[CatalogSnapshot]:
 def declared(catalog: CatalogSnapshot) -> CatalogSnapshot:
     """The snapshot with :data:`_DECLARED` as members of their extensions."""
     owner = {function.partition("(")[0]: name for name, fs in _DECLARED.items() for function in fs}
-    return CatalogSnapshot.make(
-        **{
-            name: getattr(catalog, name)
-            for name in [
-                "server_version",
-                "epoch",
-                "database",
-                "role",
-                "default_search_path",
-                "schemas",
-                "operators",
-                "casts",
-            ]
-        },
-        relations=tuple(catalog.relations.values()),
-        types=tuple(catalog.types.values()),
-        functions=tuple(
-            replace(f, extension=owner[f.name], language="c") if f.name in owner else f
-            for f in catalog.functions.values()
-        ),
+    functions = tuple(
+        replace(f, extension=owner[f.name], language="c") if f.name in owner else f
+        for f in catalog.functions.values()
     )
+    return _with(catalog, functions=functions)
+
+
+def _with(catalog: CatalogSnapshot, **changes: Any) -> CatalogSnapshot:
+    """The snapshot with some of its parts replaced."""
+    plain = [
+        "server_version",
+        "epoch",
+        "database",
+        "role",
+        "default_search_path",
+        "schemas",
+        "operators",
+        "casts",
+    ]
+    parts = {name: getattr(catalog, name) for name in plain}
+    for name in ("relations", "types", "functions"):
+        parts[name] = tuple(getattr(catalog, name).values())
+    return CatalogSnapshot.make(**parts | changes)
 
 
 def _arguments(function: Function) -> tuple[str, ...]:
@@ -185,3 +189,12 @@ def test_only_total_functions_take_masked_columns_unseen(catalog: CatalogSnapsho
         i.clause.name == "MAY_FAIL"
         for i in _facts("select levenshtein(name, 'a') from people", catalog).influences
     )
+
+
+def test_text_is_not_read_as_a_type_that_is_not_known(catalog: CatalogSnapshot) -> None:
+    """Not even where somebody made a cast that does nothing else."""
+    key = catalog.type_by_name["public", "gbtreekey4"]
+    through_text = Cast(TEXT, key.oid, 0, "i")
+    for known in (catalog, _with(catalog, casts=(*catalog.casts, through_text))):
+        for sql in ("select '1'::gbtreekey4", "select name::gbtreekey4 from people", "select $1::gbtreekey4"):
+            assert [u.code for u in _facts(sql, known).unknowns] == ["SP1103"], sql

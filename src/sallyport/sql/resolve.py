@@ -339,7 +339,7 @@ class Names:
         else:
             cast = self.types.cast(self.types.base(source), base)
             functions = [cast.function] if cast is not None and cast.function else []
-            if cast is None:
+            if cast is None or cast.method == "i":
                 reason = reason or self._input_function(base)
         found = [self.catalog.functions.get(oid) for oid in functions]
         users = tuple(f for f in found if f is not None and not is_known(f))
