@@ -33,7 +33,7 @@ from sallyport.policy.outcome import outcome_of
 from sallyport.sql import script, template
 from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.extract import Context, analyze, trusted_bodies
+from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts, TypedParameter
 from sallyport.sql.parse import parse_counted
 from sallyport.sql.settings import changes_meaning, is_unreported
@@ -301,6 +301,17 @@ class View:
         except Exception as error:
             log.error("judge failed", error=type(error).__name__, exc_info=True)
             return Verdict(facts, sql, internal_refusal(), Outcome.DENY)
+
+    def explained(self, sql: bytes, prepared: bytes, void: frozenset[int]) -> Verdict | Refusal:
+        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``."""
+        try:
+            facts = explained(sql, prepared, self.catalog, replace(self.context, void=void))
+        except RefusedError as error:
+            return error.refusal
+        except Exception as error:
+            log.error("judge failed", error=type(error).__name__, exc_info=True)
+            return internal_refusal()
+        return self._guarded(sql, sql.decode(), facts)
 
     @staticmethod
     def _refused(verdict: Verdict, refusal: Refusal) -> Verdict:

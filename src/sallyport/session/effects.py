@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
+from sallyport.policy.decision import Outcome
 from sallyport.session.holding import SEND_IT_ITSELF
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.sql.facts import Effect, EffectKind
@@ -104,6 +105,8 @@ def _assume_one(session: Session, verdict: Verdict, effect: Effect) -> Assumed |
         return Assumed(kind, name, portal)
     if kind is EffectKind.EXECUTE:
         return _execute(session, name)
+    if kind is EffectKind.EXPLAIN:
+        return _explain(session, name, verdict)
     if kind is EffectKind.FETCH:
         return _fetch(session, name)
     if kind is EffectKind.DEALLOCATE:
@@ -126,6 +129,20 @@ def _execute(session: Session, name: bytes) -> Assumed | Refusal:
     if verdict is not None and verdict.refusal is not None:
         return SEND_IT_ITSELF  # Parse lets a held statement through, since its Execute waits; SQL's EXECUTE must not run it
     return Assumed(EffectKind.EXECUTE, name, prepared, verdict)
+
+
+def _explain(session: Session, name: bytes, verdict: Verdict) -> Assumed | Refusal:
+    """EXPLAIN EXECUTE: what EXECUTE may do, and what EXPLAIN of that statement would be allowed to show."""
+    executed = _execute(session, name)
+    if isinstance(executed, Refusal) or not isinstance(executed.value, Prepared):
+        return executed if isinstance(executed, Refusal) else SEND_IT_ITSELF
+    prepared = executed.value
+    judged = session.view.explained(verdict.sql, prepared.script, prepared.void)
+    if isinstance(judged, Refusal):
+        return judged
+    if judged.refusal is not None:
+        return SEND_IT_ITSELF if judged.outcome is Outcome.HOLD else judged.refusal
+    return Assumed(EffectKind.EXPLAIN, name, prepared, judged)
 
 
 def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
@@ -222,7 +239,7 @@ def apply(session: Session, verdict: Verdict, assumed: Assumed | None) -> None:
 
 def holds(session: Session, assumed: Assumed) -> bool:
     """Is what was assumed still what the server has, now that every earlier answer is in?"""
-    if assumed.kind is EffectKind.EXECUTE:
+    if assumed.kind in (EffectKind.EXECUTE, EffectKind.EXPLAIN):
         return same(session.statements.confirmed.get(assumed.name), assumed.value)
     if assumed.kind is EffectKind.FETCH:
         return same(session.portals.confirmed.get(assumed.name), assumed.value)

@@ -33,7 +33,7 @@ from sallyport.sql.parse import RawStatement, parse_counted, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
 
-__all__ = ["Context", "analyze", "trusted_bodies"]
+__all__ = ["Context", "analyze", "explained", "trusted_bodies"]
 
 #: Modules that register handlers when imported.
 HANDLERS = (
@@ -70,6 +70,26 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
                 f"{type(error).__name__} while reading its parse tree.",
             )
         ) from error
+
+
+def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Context) -> StatementFacts:
+    """``sql`` is EXPLAIN EXECUTE: its facts with what was prepared (by Parse, or by PREPARE) in the place of EXECUTE.
+
+    Raises RefusedError, also where the two texts are not that.
+    """
+    outer, _ = parse_counted(sql, context.max_length)
+    inner, _ = parse_counted(prepared, context.max_length)
+    if (
+        len(outer) != 1
+        or len(inner) != 1
+        or "ExecuteStmt" not in outer[0].node.get("ExplainStmt", {}).get("query", {})
+    ):
+        raise RefusedError(refuse("SP1102", "the gateway does not know what this EXPLAIN explains"))
+    query = inner[0].node.get("PrepareStmt", {}).get("query", inner[0].node)
+    node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
+    opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
+    found = names(catalog, context.search_path, opaque)
+    return analyze_statement(found, context, Work(), node, outer[0].start, outer[0].end)
 
 
 def trusted_bodies(catalog: CatalogSnapshot, trusts: Callable[[Function], bool]) -> frozenset[int]:

@@ -168,6 +168,7 @@ class EffectKind(Enum):
     EXECUTE = "execute"  # name: rows follow the plan of that prepared statement
     DEALLOCATE = "deallocate"  # name, "" means ALL
     DECLARE = "declare"  # name; ``inner``
+    EXPLAIN = "explain"  # name: EXPLAIN EXECUTE, judged as EXPLAIN of that prepared statement
     FETCH = "fetch"  # name: rows follow the plan of that cursor (MOVE as well)
     CLOSE = "close"  # name, "" means ALL
     SET = "set"

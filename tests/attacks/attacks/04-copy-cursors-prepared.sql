@@ -80,3 +80,12 @@ PREPARE s AS TABLE people ;; SELECT name, statement FROM pg_prepared_statements
 [simple] BEGIN; PREPARE s AS SELECT id FROM people; ROLLBACK; EXECUTE s
 PREPARE s AS SELECT name FROM v_public ;; EXECUTE s
 EXECUTE nosuch ;; DEALLOCATE ALL ;; EXECUTE s
+--: EXPLAIN EXECUTE
+PREPARE s AS SELECT ssn FROM people ;; EXPLAIN EXECUTE s
+PREPARE s AS SELECT ssn FROM people ;; EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off) EXECUTE s
+PREPARE s(text) AS SELECT id FROM people WHERE name = $1 ;; EXPLAIN EXECUTE s('x')
+PREPARE s(int) AS SELECT count(*) FROM people WHERE age > $1 ;; EXPLAIN (ANALYZE, FORMAT json) EXECUTE s((SELECT salary FROM people WHERE id = 1))
+PREPARE s AS SELECT name FROM people WHERE id = 1 ;; DEALLOCATE s ;; PREPARE s AS SELECT ssn FROM people ;; EXPLAIN ANALYZE EXECUTE s
+PREPARE s AS DELETE FROM people WHERE id = 1 ;; EXPLAIN ANALYZE EXECUTE s ;; SELECT count(*) FROM people
+PREPARE s AS SELECT note || '' FROM orders ;; SET search_path = app, public ;; EXPLAIN EXECUTE s
+EXPLAIN EXECUTE nothing
