@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.browser import Watched, shoot
-from tests.support.psql import Psql
+from tests.support.psql import Psql, run_psql
 from tests.support.terminal import run_in_terminal, what_would_act
 from tests.web.real import (
     ADAM,
@@ -162,14 +163,25 @@ COMMANDS = (
     ("sessions", "replay", "SESSION", "--instant"),
     ("approvals", "list", "--all"),
     ("approvals", "show", "APPROVAL"),
+    ("policy", "explain", "--as", "agents", f"UPDATE {name(EVIL_TABLE)} SET note = 'alert' WHERE id = 1"),
+    (
+        "policy",
+        "explain",
+        "--as",
+        "agents",
+        f"SELECT value AS {name(ALIAS)}, {literal(EVIL)} FROM evil; SELECT",
+    ),
+    ("policy", "explain", "--as", "agents", f"SELECT {name(EVIL_TABLE + 'alert')} FROM evil"),
 )
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+PROGRAM = str(Path(sys.executable).with_name("sallyport"))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: "-".join(words[:2]))
 def test_in_a_terminal(words: tuple[str, ...], waiting: Waiting, real: Real) -> None:
-    program = str(Path(sys.executable).with_name("sallyport"))
     named = {"SESSION": waiting.session, "APPROVAL": waiting.approval}
-    command = [program, *(named.get(word, word) for word in words)]
+    command = [PROGRAM, *(named.get(word, word) for word in words)]
     if words[0] == "approvals":
         env = {"SALLYPORT_TOKEN": real.gateway.token(DANAS_TERMINAL), "SALLYPORT_URL": real.url}
     else:
@@ -179,7 +191,31 @@ def test_in_a_terminal(words: tuple[str, ...], waiting: Waiting, real: Real) -> 
     assert what_would_act(written) == []
     assert not any(one in written for one in BLINKS)
     assert b"\\u{202e}" in written or words == ("sessions", "list"), written.decode()
-    assert b"alert" in written, "it is shown"
+    assert b"alert" in written or b"<b>t</b>" in written, "it is shown"
+
+
+def test_in_the_script_that_narrows_the_role(real: Real) -> None:
+    """Somebody reads it in a terminal before it runs as superuser, and it means the table that is called like that."""
+    command = [PROGRAM, "grants", "--target", "shop", "--config", str(real.gateway.config_file)]
+    written = run_in_terminal(command, real.gateway.environment, columns=160)
+    assert what_would_act(written) == []
+    assert not any(one in written for one in BLINKS)
+    quoted = 'U&"<b>t</b>\\+00202e""\'"'
+    assert quoted in written.decode()
+    script = subprocess.run(
+        command, env=real.environment(), capture_output=True, text=True, check=True
+    ).stdout
+    has = f"SELECT 'updates: ' || has_table_privilege('sallyport_agent', 'public.{quoted}', 'UPDATE');"
+    has = has.replace(f"'public.{quoted}'", f"'public.' || {literal(name(EVIL_TABLE))}")
+    done = run_psql(
+        real.server.superuser_dsn, script.replace("COMMIT;", f"{has} ROLLBACK;"), "--set=ON_ERROR_STOP=1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "updates: t" in done.stdout
+
+
+def test_in_the_log(waiting: Waiting, real: Real) -> None:
+    assert what_would_act(real.gateway.log.read_bytes()) == []
 
 
 def test_what_would_act_notices() -> None:

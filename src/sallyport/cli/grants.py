@@ -7,13 +7,14 @@ can do more than the policy ever allows; 2 when configuration, policy or role ar
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sallyport.audit.display import inert
 
 if TYPE_CHECKING:
     from sallyport.operations.grants import Difference, Wanted
@@ -76,7 +77,7 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
     catalog, live = load_target_privileges(config, target, role)
     bound = bind(policy, catalog, target)
     for warning in bound.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {inert(warning)}", err=True)
     want = wanted(bound, live)
     if check:
         _check(want, live, as_json)
@@ -102,7 +103,7 @@ def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
             for line in _grouped(found):
                 typer.echo(f"{label}: {line}")
         for warning in warnings_of(want, live):
-            typer.echo(f"note: {_inert(warning)}")
+            typer.echo(f"note: {inert(warning)}")
         typer.echo(
             f"role {live.role} has {len(more)} privileges that the policy never needs, and lacks {len(less)} that it needs"
             + ("; sallyport grants prints the script that mends it" if more or less else "")
@@ -117,9 +118,4 @@ def _grouped(found: list[Difference]) -> Iterator[str]:
     for one in found:
         groups.setdefault((one.on, one.why), []).append(one.privilege)
     for (on, why), privileges in sorted(groups.items()):
-        yield _inert(f"{', '.join(privileges)} on {on}" + (f": {why}" if why else ""))
-
-
-def _inert(text: str) -> str:
-    """Names come from the database: nothing in them may steer a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text)
+        yield inert(f"{', '.join(privileges)} on {on}" + (f": {why}" if why else ""))

@@ -79,7 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         build()(args=list(arguments) if arguments is not None else None)
     except SallyportError as error:
-        typer.echo(f"sallyport: {error}", err=True)
+        from sallyport.audit.display import inert
+
+        # It may quote what it was given.
+        typer.echo(f"sallyport: {inert(str(error), newlines=True)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

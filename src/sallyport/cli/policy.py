@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from sallyport.audit.display import inert
 from sallyport.cli import policyhistory
 from sallyport.core.errors import ConfigError, SallyportError
 
@@ -131,7 +132,7 @@ def _check(file: Path | None, config_path: Path | None, source: CatalogSource | 
         if source is not None:
             warnings += _unmatched(config, policy, source)
     for warning in dict.fromkeys(warnings):
-        typer.echo(f"warning: {warning}")
+        typer.echo(f"warning: {inert(warning)}")
     rules, masks = _count(len(policy.rules), "rule"), _count(len(policy.masks), "mask")
     typer.echo(f"OK: version {policy.version}, {rules}, {masks}: {policy.filename}")
 
@@ -220,11 +221,11 @@ class _Explaining:
             typer.echo(json.dumps([_as_json(e) for e in explained], indent=2))
             return
         for warning in self.judge(target).warnings:
-            typer.echo(f"warning: {warning}", err=True)
+            typer.echo(f"warning: {inert(warning)}", err=True)
         for explanation in explained:
             if len(explained) > 1:
-                typer.echo(explanation.sql)
-            typer.echo("\n".join(_lines(explanation)))
+                typer.echo(inert(explanation.sql, newlines=True))
+            typer.echo("\n".join(inert(line) for line in _lines(explanation)))
 
     def test(self, file: Path) -> None:
         from sallyport.core.yamltext import read_yaml
@@ -237,7 +238,8 @@ class _Explaining:
         for i in range(len(tests)):
             name, problem = self._one_test(document, i)
             failed += bool(problem)
-            typer.echo(f"{'FAIL' if problem else 'ok  '} {name}" + (f"\n     {problem}" if problem else ""))
+            line = f"{'FAIL' if problem else 'ok  '} {name}" + (f"\n     {problem}" if problem else "")
+            typer.echo(inert(line, newlines=True))
         typer.echo(f"{len(tests) - failed} of {len(tests)} as expected (policy {self.policy.version})")
         if failed:
             raise typer.Exit(1)

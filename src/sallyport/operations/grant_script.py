@@ -1,7 +1,8 @@
 """Writes the GRANT/REVOKE script for :class:`~sallyport.operations.grants.Wanted`: SQL that a person reads before running it.
 
 Promises: one transaction; running it twice is the same as once; every name is quoted and qualified; comments hold no line breaks, so
-that no name can end one; a privilege stands beside the rules that need it. What PUBLIC has is taken away only where PUBLIC has it, and
+that no name can end one; nothing in a name is invisible or turns the line around (such names are written as ``U&"..."``, PostgreSQL's
+documentation, 4.1.1); a privilege stands beside the rules that need it. What PUBLIC has is taken away only where PUBLIC has it, and
 not at all with ``keep_public``.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from sallyport.audit.display import inert
 from sallyport.operations.grants import Wanted, warnings_of
 from sallyport.policy.reach import Permit
 from sallyport.sql.catalog import ColumnId, Relation
@@ -19,14 +21,26 @@ _WIDTH = 130
 
 
 def quote(name: str) -> str:
-    """A name as a quoted identifier."""
-    return '"' + name.replace('"', '""') + '"'
+    """A name as a quoted identifier; with Unicode escapes where somebody who reads it could be deceived."""
+    plain = '"' + name.replace('"', '""') + '"'
+    if inert(name) == name:
+        return plain
+    return "U&" + "".join(c if c != "\\" and inert(c) == c else _escaped(c) for c in plain)
+
+
+def _escaped(character: str) -> str:
+    return "\\\\" if character == "\\" else f"\\+{ord(character):06x}"
+
+
+def _requoted(text: str) -> str:
+    """A routine as PostgreSQL writes it, its quoted names by :func:`quote`."""
+    return re.sub(r'"((?:[^"]|"")*)"', lambda found: quote(found[1].replace('""', '"')), text)
 
 
 def comment(text: str, indent: str = "") -> Iterator[str]:
     """``-- text`` in lines; control characters become spaces, so that a name cannot end the comment."""
     line = "--" + indent
-    for word in re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text).split(" "):
+    for word in inert(re.sub(r"[\x00-\x1f\x7f\x85\u2028\u2029]", " ", text)).split(" "):
         if len(line) + len(word) > _WIDTH and line.strip("- "):
             yield line
             line = "--   " + indent
@@ -114,7 +128,7 @@ class _Writer:
             yield f"REVOKE ALL ON {what} {_name(relation)} FROM PUBLIC;"
         for oid, name in live.routines:
             if oid in live.routines_public and oid not in live.support and oid not in self.want.functions:
-                yield f"REVOKE ALL ON ROUTINE {name} FROM PUBLIC;"
+                yield f"REVOKE ALL ON ROUTINE {_requoted(name)} FROM PUBLIC;"
 
     def _ordered(self, oids: frozenset[int]) -> list[Relation]:
         found = [self.catalog.relations[oid] for oid in oids if oid in self.catalog.relations]
@@ -175,7 +189,7 @@ class _Writer:
         if wanted:
             yield from comment("Functions that the policy trusts.")
         for _, name in wanted:
-            yield f"GRANT EXECUTE ON ROUTINE {name} TO {self.role};"
+            yield f"GRANT EXECUTE ON ROUTINE {_requoted(name)} TO {self.role};"
         if wanted:
             yield ""
 
