@@ -35,7 +35,7 @@ from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, StatementFacts, TypedParameter
-from sallyport.sql.parse import parse_counted
+from sallyport.sql.parse import Parsed, parse_counted
 from sallyport.sql.settings import changes_meaning, is_unreported
 from sallyport.wire.scan import outline
 
@@ -220,12 +220,13 @@ class View:
         """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
         text = template.with_parameters(sql)
         try:
-            if template.is_positional([raw.node for raw in parse_counted(text, context.max_length)[0]]):
+            parsed = parse_counted(text, context.max_length)
+            if template.is_positional([raw.node for raw in parsed[0]]):
                 return None
         except RefusedError:
             return None
         started = time.perf_counter()
-        verdict = self._judge(text, context)
+        verdict = self._judge(text, context, parsed)
         verdict.seconds = time.perf_counter() - started
         self.judge_.times.add(verdict.seconds)
         return verdict if verdict.plain else None
@@ -238,9 +239,9 @@ class View:
         self.cache[sql] = verdict
         self._cache_bytes += len(sql)
 
-    def _judge(self, sql: bytes, context: Context) -> ScriptVerdict:
+    def _judge(self, sql: bytes, context: Context, parsed: Parsed | None = None) -> ScriptVerdict:
         try:
-            facts = analyze(sql, self.catalog, context)
+            facts = analyze(sql, self.catalog, context, parsed)
         except RefusedError as error:
             if context.hurried and isinstance(error, TooMuchWork):
                 raise

@@ -29,7 +29,7 @@ from sallyport.sql import (
 from sallyport.sql.analysis import Context, Work
 from sallyport.sql.catalog import CatalogSnapshot, Function
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
-from sallyport.sql.parse import RawStatement, parse_counted, too_deep
+from sallyport.sql.parse import Parsed, RawStatement, parse_counted, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
 
@@ -54,12 +54,17 @@ HANDLERS = (
 )
 
 
-def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
-    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
+def analyze(
+    sql: bytes, catalog: CatalogSnapshot, context: Context, parsed: Parsed | None = None
+) -> tuple[StatementFacts, ...]:
+    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only.
+
+    ``parsed``: what :func:`parse_counted` made of it, where that is known already.
+    """
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
     try:
-        return _script(*parse_counted(sql, context.max_length), found, context)
+        return _script(*(parsed or parse_counted(sql, context.max_length)), found, context)
     except RecursionError:
         raise too_deep() from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

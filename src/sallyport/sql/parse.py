@@ -67,6 +67,10 @@ class RawStatement:
     end: int
 
 
+#: The statements of a text and how many tokens they have.
+Parsed = tuple[list[RawStatement], int]
+
+
 class _Error(ctypes.Structure):
     _fields_ = (
         ("message", ctypes.c_char_p),
@@ -237,7 +241,7 @@ def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
     return _statements(sql, sql)
 
 
-def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> tuple[list[RawStatement], int]:
+def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> Parsed:
     """The same for a verdict: smaller bounds, lists of constants shortened (see the module), and how many tokens were parsed."""
     _check_text(sql, max_length)
     tokens, plain, _ = outline(sql, MAX_TOKENS, True)

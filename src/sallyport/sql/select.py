@@ -88,7 +88,7 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, 
         expanded = star(a, value, scope)
         if expanded is not None:
             columns.extend([Field(f.name, _output(f.value)) for f in expanded])
-            a.work.spend(len(expanded) + 1)
+            a.work.spend(len(expanded) * 3 // 2 + 1)
             if len(columns) > MAX_COLUMNS:
                 a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
                 break
