@@ -9,9 +9,9 @@ import pytest
 from google.protobuf import descriptor_pb2
 
 from sallyport.policy.actions import ACTIONS, canonical
-from sallyport.sql import extract
+from sallyport.sql import ddl_alter, extract
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, QUERIES, STATEMENTS
-from sallyport.sql.ddl_refused import kind_of
+from sallyport.sql.ddl_refused import NOT_ALTERED, hint_of, kind_of
 
 #: Made by parse analysis and the planner, never by the grammar.
 LATER = set(
@@ -165,3 +165,34 @@ def test_every_node_is_accounted_for() -> None:
 @pytest.mark.parametrize("tag", STATEMENTS_LEFT)
 def test_refused_statements_have_a_name_in_policy(tag: str) -> None:
     assert canonical(kind_of(tag)) in ACTIONS
+
+
+@pytest.mark.parametrize("tag", STATEMENTS_LEFT)
+def test_refused_statements_say_what_to_do_instead(tag: str) -> None:
+    assert hint_of(tag)
+
+
+def test_every_subcommand_of_alter_table_was_thought_of() -> None:
+    """Judged, or refused with what to do instead; none is both."""
+    internal = {
+        "AT_AddColumnToView",
+        "AT_CookedColumnDefault",
+        "AT_AddIndex",
+        "AT_ReAddIndex",
+        "AT_ReAddConstraint",
+    }
+    internal |= {"AT_ReAddDomainConstraint", "AT_AddIndexConstraint", "AT_ReAddComment", "AT_ReAddStatistics"}
+    internal |= {"AT_DropOids", "AT_CheckNotNull", "AT_ReplaceRelOptions"}
+    judged, refused = set(ddl_alter.ACTIONS), {name for name in NOT_ALTERED if name.startswith("AT_")}
+    assert judged | refused == subcommands() - internal
+    assert not judged & refused
+
+
+def subcommands() -> set[str]:
+    """AlterTableType."""
+    spec = importlib.util.find_spec("postgast")
+    assert spec is not None
+    place = Path((spec.submodule_search_locations or [""])[0]) / "pg_query.desc"
+    files = descriptor_pb2.FileDescriptorSet.FromString(place.read_bytes())
+    found = next(e for file in files.file for e in file.enum_type if e.name == "AlterTableType")
+    return {value.name for value in found.value if not value.name.endswith("UNDEFINED")}

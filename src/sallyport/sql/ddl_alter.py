@@ -1,6 +1,6 @@
 """ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means, RENAME and SET SCHEMA.
 
-A subcommand without an entry in :data:`_ACTIONS` is refused. Renaming, moving and taking out of an inheritance tree change which masks and rules match:
+A subcommand without an entry in :data:`ACTIONS` is refused. Renaming, moving and taking out of an inheritance tree change which masks and rules match:
 the relations as they are afterwards are in the facts (``after``), and policy compares.
 """
 
@@ -102,7 +102,7 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
                 f"know what {words(subtype)} CASCADE reaches",
                 "Drop what depends on it by name first.",
             )
-        action = _ACTIONS.get(subtype)
+        action = ACTIONS.get(subtype)
         if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
             hint = NOT_ALTERED.get(subtype, "Alter what is a table as a table.")
             a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper()} {words(subtype)}", hint)
@@ -391,7 +391,8 @@ def _detach(change: _Change, body: Node) -> None:
         _apart(a, child, change.relation)
 
 
-_ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
+#: What each subcommand means.
+ACTIONS: dict[str, Callable[[_Change, Node], None]] = {
     "AT_AddColumn": _add_column,
     "AT_DropColumn": _drop_column,
     "AT_ColumnDefault": _set_default,
