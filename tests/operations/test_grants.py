@@ -29,7 +29,24 @@ CREATE TABLE app.hidden (id int, public_part text, never text);
 CREATE VIEW app.behind WITH (security_invoker) AS SELECT h.id, h.public_part FROM app.hidden h;
 CREATE VIEW app.further WITH (security_invoker) AS SELECT b.public_part FROM app.behind b WHERE b.id > 0;
 CREATE VIEW public.pay_view AS SELECT who, amount FROM hr.pay;
-CREATE FUNCTION public.untrusted() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION public.untrusted() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION public.constant() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION public.status_of(wanted int, word text DEFAULT 'is ') RETURNS text LANGUAGE sql STABLE AS
+  'SELECT word || status::text FROM orders WHERE id = wanted';
+CREATE FUNCTION public.status_twice(wanted int) RETURNS text LANGUAGE sql STABLE
+  BEGIN ATOMIC SELECT public.status_of(wanted, 'a ') || public.status_of(wanted); END;
+CREATE FUNCTION public.status_owned(wanted int) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+  BEGIN ATOMIC SELECT status::text FROM public.orders WHERE id = wanted; END;
+CREATE FUNCTION public.only_in_view(wanted int) RETURNS text LANGUAGE sql STABLE AS
+  'SELECT sku FROM public.products WHERE id = wanted';
+CREATE FUNCTION public.first_of(list anyarray) RETURNS anyelement LANGUAGE sql AS 'SELECT list[1]';
+CREATE FUNCTION public.joined(glue text, VARIADIC parts text[]) RETURNS text LANGUAGE sql AS 'SELECT array_to_string(parts, glue)';
+CREATE FUNCTION public.pay_of(wanted int) RETURNS int LANGUAGE sql STABLE AS 'SELECT amount FROM hr.pay WHERE id = wanted';
+CREATE FUNCTION public.owned_pay(wanted int) RETURNS int LANGUAGE sql STABLE SECURITY DEFINER
+  BEGIN ATOMIC SELECT amount FROM hr.pay WHERE id = wanted; END;
+CREATE FUNCTION public.diary_secret() RETURNS text LANGUAGE sql STABLE AS 'SELECT max(secret) FROM public.diary';
+CREATE FUNCTION public.writes_pay() RETURNS int LANGUAGE sql AS 'INSERT INTO hr.pay (who) VALUES (''x'') RETURNING id';
+CREATE VIEW public.with_status AS SELECT id, public.only_in_view(id::int) AS sku FROM public.products;
 CREATE FUNCTION public."tru""sted"(a integer, b text[] DEFAULT '{}') RETURNS integer LANGUAGE sql AS 'SELECT a';
 INSERT INTO hr.pay (who, amount) VALUES ('ann', 7);
 INSERT INTO app.hidden VALUES (1, 'shown', 'never shown');
@@ -84,6 +101,9 @@ WORKS = [
     "SELECT order_total(9)",
     'SELECT public."tru""sted"(3)',
     "SELECT who, amount FROM pay_view",
+    "SELECT constant(), first_of(ARRAY[1, 2]), joined('-', 'a', 'b')",
+    "SELECT status_of(12), status_of(word => '', wanted => 13), status_twice(14), status_owned(15)",
+    "SELECT sku FROM with_status WHERE id = 3",
     "SELECT public_part FROM app.further",
     "INSERT INTO orders (customer_id, placed_at) VALUES (5, '2026-03-01') RETURNING status, total",
     "INSERT INTO products (id, sku, name, price) VALUES (9000, 'SKU-9000', 'Test', 5) ON CONFLICT (id) DO UPDATE SET stock = 3",
@@ -116,6 +136,10 @@ FAILS = [
     "UPDATE app.hidden SET never = 'x'",
     "SELECT setval('orders_id_seq', 1)",
     "SELECT public.untrusted()",
+    "SELECT public.pay_of(1)",
+    "SELECT public.owned_pay(1)",
+    "SELECT public.diary_secret()",
+    "SELECT public.writes_pay()",
     "SELECT * FROM dblink('dbname=shop', 'select 1') AS t(a int)",
     "CREATE TABLE public.mine (a int)",
     "CREATE TEMPORARY TABLE mine (a int)",
@@ -237,7 +261,9 @@ def test_the_script_says_why(script: str) -> None:
     assert 'GRANT SELECT, USAGE ON SEQUENCE "public"."diary_id_seq"' in script
     assert 'GRANT EXECUTE ON ROUTINE public."tru""sted"(a integer, b integer[])' not in script
     assert 'GRANT EXECUTE ON ROUTINE public."tru""sted"(a integer, b text[])' in script
+    assert "GRANT EXECUTE ON ROUTINE public.status_of(wanted integer, word text)" in script.replace('"', "")
     assert "What this script does not narrow" in script
+    assert "public.status_owned runs with its owner's privileges (SECURITY DEFINER)" in script
 
 
 def test_no_name_ends_a_comment(script: str) -> None:

@@ -185,12 +185,20 @@ class _Writer:
             yield from comment(f"masked by the gateway, not by PostgreSQL: {', '.join(names)}", "  ")
 
     def _functions(self) -> Iterator[str]:
-        wanted = [(oid, name) for oid, name in self.live.routines if oid in self.want.functions]
-        if wanted:
-            yield from comment("Functions that the policy trusts.")
-        for _, name in wanted:
+        trusted = self.want.reach.functions
+        yield from self._executable("Functions that the policy trusts.", trusted)
+        yield from self._executable(
+            "Functions in SQL that the gateway judges by their body, which reads only what is granted above; of views as well.",
+            self.want.functions - trusted,
+        )
+
+    def _executable(self, what: str, oids: frozenset[int]) -> Iterator[str]:
+        names = [name for oid, name in self.live.routines if oid in oids]
+        if names:
+            yield from comment(what)
+        for name in names:
             yield f"GRANT EXECUTE ON ROUTINE {_requoted(name)} TO {self.role};"
-        if wanted:
+        if names:
             yield ""
 
 

@@ -79,8 +79,8 @@ def wanted(bound: BoundPolicy, live: Privileges) -> Wanted:
         reach,
         relations,
         sequences,
-        reach.functions,
-        _schemas(catalog, relations, sequences, reach.functions),
+        reach.functions | reach.followed,
+        _schemas(catalog, relations, sequences, reach.functions | reach.followed),
         tuple(notes),
     )
 

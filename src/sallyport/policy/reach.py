@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from sallyport.core.errors import RefusedError
 from sallyport.policy.actions import DDL
 from sallyport.policy.bind import BoundPolicy
 from sallyport.policy.decide import BoundRule, restricts
@@ -17,9 +18,10 @@ from sallyport.policy.decision import Outcome
 from sallyport.policy.model import SubjectMatch, applies_to_target
 from sallyport.policy.needs import Need
 from sallyport.policy.patterns import is_system_schema
-from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import StatementFacts
+from sallyport.sql.types import ARRAYS, ELEMENTS, TEXT, TEXT_ARRAY
 
 #: Actions whose permission may be for some columns only, and those that concern whole rows.
 COLUMN_ACTIONS = ("select", "insert", "update")
@@ -44,13 +46,15 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """``relations``: OID to action to permit. ``functions``: OIDs that policy trusts. ``ddl``: actions on the schema that some rule gives.
+    """``relations``: OID to action to permit. ``functions``: OIDs that policy trusts. ``followed``: of functions in SQL that are judged by
+    their body, those whose body, and what it calls, reads only what can be read. ``ddl``: actions on the schema that some rule gives.
 
     ``masked``: columns that come back masked for somebody, with the entries of the policy that say so.
     """
 
     relations: Mapping[int, Mapping[str, Permit]] = field(default_factory=dict)
     functions: frozenset[int] = frozenset()
+    followed: frozenset[int] = frozenset()
     ddl: frozenset[str] = frozenset()
     masked: Mapping[ColumnId, tuple[str, ...]] = field(default_factory=dict)
 
@@ -82,7 +86,7 @@ class _Reaching:
             if applies_to_target(one.mask.targets, self.bound.target):
                 for column in one.columns:
                     masked[column] = (*masked.get(column, ()), one.origins[column])
-        return Reach(self.found, self._functions(), self._ddl(), masked)
+        return Reach(self.found, self._functions(), self._followed(), self._ddl(), masked)
 
     # -- relations
 
@@ -181,6 +185,50 @@ class _Reaching:
             and any(p.matches(f.schema, f.name) for p in self.bound.policy.functions)
         )
 
+    def _trusts(self, function: Function) -> bool:
+        return not is_system_schema(function.schema) and any(
+            p.matches(function.schema, function.name) for p in self.bound.policy.functions
+        )
+
+    def _followed(self) -> frozenset[int]:
+        """Functions that PostgreSQL asks the role's permission for: those of views too, which run with the reader's rights."""
+        if not any("select" in giver.rule.actions for giver in self.givers):
+            return frozenset()
+        calls = [call_of(f, self.catalog) for f in self.catalog.functions.values() if f.body]
+        views = [r for oid in self.found if (r := self.catalog.relations[oid]).kind == "v"]
+        calls += [f"SELECT * FROM {quoted(r.schema)}.{quoted(r.name)}" for r in views]
+        found: set[int] = set()
+        for path in dict.fromkeys((self.catalog.default_search_path, *self.bound.policy.search_paths)):
+            schemas = (self.catalog.role if name == "$user" else name for name in path)
+            path = tuple(name for name in schemas if name in self.catalog.schemas)
+            context = Context(path, self.catalog.role, trusted_functions=self._trusts)
+            for text in calls:
+                facts = self._facts(text, context)
+                if facts is not None and self._reaches(facts):
+                    found |= facts.followed
+        return frozenset(found)
+
+    def _facts(self, text: str, context: Context) -> StatementFacts | None:
+        try:
+            return analyze(text.encode(), self.catalog, context)[0]
+        except RefusedError:
+            return None
+
+    def _reaches(self, facts: StatementFacts) -> bool:
+        """Whether somebody may run this: nothing in it is unknown, and all that it reads itself can be read."""
+        if facts.unknowns:
+            return False
+        for access in facts.accesses:
+            relation = self.catalog.relations[access.relation]
+            if access.indirect or is_system_schema(relation.schema):
+                continue
+            permit = self.found.get(access.relation, {}).get(access.action)
+            if permit is None:
+                return False
+            if permit.columns is not None and not {c.attnum for c in access.columns} <= permit.columns:
+                return False
+        return True
+
     def _ddl(self) -> frozenset[str]:
         return frozenset(action for giver in self.givers for action in self._ddl_of(giver))
 
@@ -195,6 +243,27 @@ class _Reaching:
         for action in giver.rule.actions & DDL:
             if not any(action in denier.rule.actions for denier in always):
                 yield action
+
+
+def quoted(name: str) -> str:
+    """A name as a quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def call_of(function: Function, catalog: CatalogSnapshot) -> str:
+    """A statement that calls this very function, with NULL for every argument."""
+    types = [catalog.types.get(_example(oid)) for oid in function.arg_types]
+    arguments = [f"NULL::{quoted(t.schema)}.{quoted(t.name)}" if t is not None else "NULL" for t in types]
+    if function.variadic:
+        arguments[-1] = "VARIADIC " + arguments[-1]
+    return f"SELECT * FROM {quoted(function.schema)}.{quoted(function.name)}({', '.join(arguments)})"
+
+
+def _example(type_: int) -> int:
+    """A type that a polymorphic parameter may be of."""
+    if type_ in ARRAYS:
+        return TEXT_ARRAY
+    return TEXT if type_ in ELEMENTS else type_
 
 
 def _named(giver: BoundRule) -> str:
