@@ -288,7 +288,14 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
 
 async def _measure(query: Query, held: HeldStatement) -> Preview:
     return await measure(
-        query, held.verdict.facts, held.sql, held.binds, held.search_path, held.bind_formats, held.settings
+        query,
+        held.verdict.facts,
+        held.sql,
+        held.binds,
+        held.search_path,
+        held.bind_formats,
+        held.settings,
+        held.types,
     )
 
 

@@ -38,6 +38,7 @@ BINDING = Binding(
     role="sallyport_agent",
     rules=("changes wait",),
     settings=(("DateStyle", "ISO, MDY"), ("TimeZone", "UTC")),
+    types=(25,),
 )
 #: One change to every field of a binding: each is a way to approve one thing and run another.
 CHANGES: dict[str, Any] = {
@@ -54,6 +55,7 @@ CHANGES: dict[str, Any] = {
     "role": "postgres",
     "rules": ("changes wait", "and so do others"),
     "settings": (("DateStyle", "ISO, DMY"), ("TimeZone", "UTC")),
+    "types": (1042,),
 }
 
 

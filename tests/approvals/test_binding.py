@@ -163,7 +163,7 @@ def test_async_says_what_moved_once(house: House, field: str) -> None:
     assert refused(house.service.use(request.id, BINDING)).code.id == "SP1404"
 
 
-@pytest.mark.parametrize("field", ["sql", "binds", "bind_formats", "target", "subject", "issuer"])
+@pytest.mark.parametrize("field", ["sql", "binds", "bind_formats", "types", "target", "subject", "issuer"])
 def test_async_is_for_this_statement_and_subject(house: House, field: str) -> None:
     house.approve(house.ask(mode="async"))
     assert house.service.claim(changed(field)) is None

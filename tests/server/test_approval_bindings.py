@@ -230,6 +230,34 @@ def test_the_same_bytes_in_another_format(gateway: Gateway, dana: Desk, database
         dana.deny(noted([other.encode()]), "tidy up")
 
 
+def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: Server) -> None:
+    """``'x ' = $1`` finds nothing for a text, and the row for a char(n), which does not count blanks at the end."""
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as db:
+        db.execute("UPDATE later SET note = 'x' WHERE id = 141")
+    text = "DELETE FROM later WHERE id = 141 AND $1 = 'x'"
+    textual, char = 25, 1042
+
+    def run(raw: Raw, type_: int) -> str:
+        raw.send(
+            frontend.parse("", text, [type_]), frontend.bind("", "", [b"x  "]), frontend.execute(""), frontend.sync(),
+        )  # fmt: skip
+        return b"".join(raw.until("Z")).decode("utf-8", "replace")
+
+    with Raw(gateway) as raw:
+        raw.login()
+        asked = noted([run(raw, textual).encode()])
+        until(lambda: dana.show(asked)["preview"] is not None)
+        assert (dana.show(asked)["preview"]["rows"], dana.show(asked)["types"]) == (0, [textual])
+        dana.approve(asked)
+        other = run(raw, char)
+        assert "[SP1406]" in other and noted([other.encode()]) != asked
+        assert count(database, "later", "id = 141") == 1
+        until(lambda: dana.show(noted([other.encode()]))["preview"] is not None)
+        assert dana.show(noted([other.encode()]))["preview"]["rows"] == 1
+        assert "DELETE 0" in run(raw, textual)
+        dana.deny(noted([other.encode()]), "tidy up")
+
+
 def test_another_target(issuer: DevIssuer, database: Server) -> None:
     gateway = holding_gateway(issuer, database)
     gateway.targets = {"shop": database, "copy": database}
@@ -304,6 +332,7 @@ CHEATS = {
     "sql": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
     "binds": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
     "bind_formats": "server.test_approval_bindings:test_the_same_bytes_in_another_format",
+    "types": "server.test_approval_bindings:test_the_same_value_of_another_type",
     "target": "server.test_approval_bindings:test_another_target",
     "subject": "server.test_approvals:test_async_is_for_this_text_these_values_and_this_subject",
     "issuer": "server.test_approval_bindings:test_another_issuers_subject_of_the_same_name",

@@ -127,13 +127,14 @@ async def measure(
     search_path: Sequence[str],
     bind_formats: Sequence[int] = (),
     settings: Sequence[tuple[str, str]] = (),
+    types: Sequence[int] = (),
 ) -> Preview:
     """The preview, under the session's ``settings``. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
     started = time.monotonic()
     question = Question(query, sql, search_path, settings)
     kind = canonical(facts.kind)
     preview = Preview()
-    if kind in _PLANNED and await bind(question, binds, bind_formats):
+    if kind in _PLANNED and await bind(question, binds, bind_formats, types):
         preview = replace(preview, plan=await _plan(question))
     if kind in _COUNTED and not question.problems:
         preview = await _count(question, preview)
@@ -144,13 +145,27 @@ async def measure(
     return replace(preview, problems=tuple(question.problems), seconds=time.monotonic() - started)
 
 
-async def bind(question: Question, binds: Sequence[bytes | None] | None, formats: Sequence[int]) -> bool:
-    """Make the statement's parameters literals; False, with a problem, when that cannot be."""
+async def bind(
+    question: Question, binds: Sequence[bytes | None] | None, formats: Sequence[int], declared: Sequence[int]
+) -> bool:
+    """Make the statement's parameters literals, of the types that Parse ``declared`` (OIDs; 0 and what is missing are inferred).
+
+    False, with a problem, when that cannot be.
+    """
     if not binds:
         return True
+    oids = ", ".join(str(int(oid)) for oid in declared)
+    named = await question.ask(
+        "the types of its parameters",
+        "SELECT CASE WHEN t.oid = 0 THEN 'unknown' ELSE pg_catalog.format_type(t.oid, NULL) END"
+        f" FROM pg_catalog.unnest(ARRAY[{oids}]::pg_catalog.oid[]) WITH ORDINALITY AS t(oid, number) ORDER BY t.number",
+    )
+    if named is None:
+        return False
+    given = f" ({', '.join(row[0] or '' for row in named)})" if named else ""
     asked = await question.ask(
         "the plan",
-        f"PREPARE {_NAME} AS {question.sql}\n",
+        f"PREPARE {_NAME}{given} AS {question.sql}\n",
         "SELECT t.type::pg_catalog.oid, t.type::pg_catalog.text FROM pg_catalog.pg_prepared_statements s,"
         " pg_catalog.unnest(s.parameter_types) WITH ORDINALITY AS t(type, number)"
         f" WHERE s.name = '{_NAME}' ORDER BY t.number",

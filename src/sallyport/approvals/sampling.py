@@ -58,7 +58,7 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
         return Sample(problem=f"policy does not show you these rows{why}")
     question = Question(query, binding.sql, binding.search_path, binding.settings)
     try:
-        if not await bind(question, binding.binds, binding.bind_formats):
+        if not await bind(question, binding.binds, binding.bind_formats, binding.types):
             return Sample(problem="; ".join(question.problems))
         description, data = await fetch(question.message(*question.with_values(found.sql)))
         return _masked(view, verdict, description, data)

@@ -62,6 +62,7 @@ _WORDS: Final = {
     "role": "the database role",
     "rules": "the rules that hold it",
     "settings": "the session's settings",
+    "types": "the declared types of the bind values",
 }
 #: Shown with both values: short, and never what the client sent.
 _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
@@ -73,6 +74,7 @@ class Binding:
 
     ``sql``: the text of this one statement. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that
     matched. ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
+    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server infers: ``$1 = x`` is another comparison for another type.
     """
 
     sql: str
@@ -88,6 +90,7 @@ class Binding:
     role: str
     rules: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
+    types: tuple[int, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -106,7 +109,7 @@ class Binding:
 
     def same_statement(self, other: Binding) -> bool:
         """The same text and values, of the same subject, for the same target: what people mean by 'the same again'."""
-        names = ("sql", "binds", "bind_formats", "target", "subject", "issuer")
+        names = ("sql", "binds", "bind_formats", "types", "target", "subject", "issuer")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
 

@@ -155,6 +155,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         data |= {
             "sql": binding.sql,
             "binds": None if binding.binds is None else _binds(binding.binds, binding.bind_formats),
+            "types": list(binding.types),
             "search_path": list(binding.search_path),
             "role": binding.role,
             "settings": dict(binding.settings),

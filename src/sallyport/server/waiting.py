@@ -285,6 +285,7 @@ class Waiting:
             role=self._session.view.catalog.role,
             rules=_names(held),
             settings=held.settings,
+            types=held.types,
         )
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:

@@ -58,7 +58,14 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
     prepared = (
-        Prepared(message.sql, verdict, session.view, types=message.param_types, void=void)
+        Prepared(
+            message.sql,
+            verdict,
+            session.view,
+            types=message.param_types,
+            void=void,
+            declared=message.param_types,
+        )
         if len(script.statements) < 2
         else None
     )

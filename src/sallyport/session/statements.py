@@ -32,7 +32,7 @@ class Prepared:
 
     ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
     Parse declared them (0: the server infers it) and, once it was asked, as the server described them. ``void``: numbers of those that
-    were declared as void.
+    were declared as void. ``declared``: the types as Parse declared them, whatever was asked later.
     """
 
     script: bytes
@@ -42,6 +42,7 @@ class Prepared:
     types: tuple[int, ...] = ()
     void: frozenset[int] = frozenset()
     text: str = ""
+    declared: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.text = self.script.decode("utf-8", "replace")

@@ -196,6 +196,7 @@ def _values(request: Request) -> dict[str, Any]:
         "grant_id": request.grant,
         "rules": list(binding.rules),
         "settings": [list(pair) for pair in binding.settings],
+        "types": list(binding.types),
         "further": msgspec.to_builtins(request.further),
     }
 
@@ -215,6 +216,7 @@ def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
         role=row.role,
         rules=tuple(row.rules),
         settings=tuple((name, value) for name, value in row.settings),
+        types=tuple(row.types),
     )
     return Request(
         id=row.id,

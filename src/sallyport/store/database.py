@@ -23,7 +23,7 @@ from sqlalchemy.exc import DatabaseError
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 FILE: Final = "sallyport.db"
 
 

@@ -118,6 +118,7 @@ approvals = Table(
     Column("rules", JSON, nullable=False, server_default="[]"),
     Column("settings", JSON, nullable=False, server_default="[]"),
     Column("further", JSON, nullable=False, server_default="[]"),
+    Column("types", JSON, nullable=False, server_default="[]"),
     Index("ix_approvals_status", "status"),
     Index("ix_approvals_created", "created"),
     Index("ix_approvals_digest", "digest"),
