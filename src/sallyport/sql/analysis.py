@@ -298,7 +298,7 @@ class Analysis:
         self.has_where = there if self.has_where is None else self.has_where and there
 
     def influence(self, sources: Sources, clause: Clause, equality: bool = False, position: int = -1) -> None:
-        self.work.spend(len(sources) >> 2)
+        self.work.spend(len(sources) >> 1)
         for column in sources:
             self._influences[Influence(column, clause, equality, position)] = None
 

@@ -200,6 +200,7 @@ def _compare_rows(
 ) -> None:
     """Column by column, until one decides: what comes later is computed only then."""
     risky = []
+    a.work.spend(2 * len(left))
     for one, other in zip(left, right, strict=True):
         before = a.risks
         operator(a, names, one.value, other.value, at)

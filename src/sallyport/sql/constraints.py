@@ -72,7 +72,7 @@ def note_value(a: Analysis, target: ColumnId, value: Value, at: int) -> None:
     known = (a.catalog.column(source) for source in sources)
     if column.not_null and not all(found is not None and found.not_null for found in known):
         a.influence(sources, Clause.CHECK, False, at)
-    if column.name in _partition_keys(a.catalog, relation):
+    if column.name in _partition_keys(a, relation):
         a.influence(sources, Clause.PARTITION, False, at)
 
 
@@ -93,14 +93,23 @@ def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: 
 
 def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
     """Rows of a partition, and the order of rows of the whole, tell about the columns that put them there."""
-    names = _partition_keys(a.catalog, relation)
-    for column in relation.columns:
+    names = _partition_keys(a, relation)
+    for column in relation.columns if names else ():
         if column.name in names:
             _note(a, relation.oid, column.attnum, Clause.PARTITION, True, at)
 
 
-def _partition_keys(catalog: CatalogSnapshot, relation: Relation) -> set[str]:
+def _partition_keys(a: Analysis, relation: Relation) -> set[str]:
     """Names of the columns that decide in which partition a row of the relation is, or whether it may be in this one."""
+    if a.catalog.relations.get(relation.oid) is not relation:
+        return _find_partition_keys(a.catalog, relation)
+    known = a.names.partition_keys
+    if relation.oid not in known:
+        known[relation.oid] = _find_partition_keys(a.catalog, relation)
+    return known[relation.oid]
+
+
+def _find_partition_keys(catalog: CatalogSnapshot, relation: Relation) -> set[str]:
     names: set[str] = set()
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:

@@ -64,7 +64,7 @@ def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
     a.check("Alias", node, _ALIAS)
     new = strings(node.get("colnames", []))
     columns = item.fields
-    a.work.spend(len(new) >> 2)
+    a.work.spend(len(columns) >> 3 if new else 0)
     if len(new) > len(columns):
         a.missing(
             "SP1113",
@@ -245,6 +245,7 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
 def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: Item) -> tuple[Field, ...]:
     """USING: each merged column is computed from both sides, and both decide which rows there are."""
     columns = []
+    a.work.spend(3 * len(names))
     for name in names:
         left, right = _side(a, first, name, "left"), _side(a, second, name, "right")
         if left is None or right is None:

@@ -120,6 +120,10 @@ def note_definition(a: Analysis, relation: Relation) -> None:
 
 
 def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> None:
+    a.work.spend((len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64)
+    a.work.spend(
+        sum([len(access.columns) for access in expansion.accesses]) // 64 + len(expansion.accesses) // 2
+    )
     for access in expansion.accesses:
         a.repeat_access(access)
     for use in expansion.calls:

@@ -67,6 +67,7 @@ class Names:
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
         self.computed: dict[int, Any] = {}  # what writing a row computes, kept by the same
         self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
+        self.partition_keys: dict[int, set[str]] = {}  # of relations, kept by sallyport.sql.constraints
         self.expanding: set[int] = set()  # relations whose columns are being found out
         self.reasons: dict[int, str] = {}  # why a function's body was not followed
         self._qualified: Names | None = None
