@@ -517,7 +517,12 @@ def parameter_declared_as_a_type_with_a_cast(connect: Connect) -> bytes:
     kept = ask(client, f.query(b"SELECT 'public.sticker'::regtype::oid, 1 FROM notes LIMIT 1"))
     known = re.search(rb"\0\0\0\x05(\d{5})", kept)
     type_ = int(known[1]) if known is not None else 0
-    for sql in (b"SELECT upper($1)", b"SELECT 'x' || $1", b"SELECT $1::sticker, upper($1)", b"SELECT upper($1), $1::sticker"):
+    for sql in (
+        b"SELECT upper($1)",
+        b"SELECT 'x' || $1",
+        b"SELECT $1::sticker, upper($1)",
+        b"SELECT upper($1), $1::sticker",
+    ):
         named = f.parse(b"", sql, [type_] if sql.count(b"$1") == 1 else [])
         kept += ask(client, named + f.bind(b"", b"", [b"(a,1)"]) + f.execute() + f.sync())
     client.close()

@@ -25,7 +25,7 @@ from tests.attacks.worlds import HERE, HIDDEN_WRITABLE, ROLE, Databases
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 
-AGENTS = ("strict", "lenient", "builder")
+AGENTS = ("strict", "lenient", "tester", "builder")
 _CLIENTS = {name: DemoClient(name, Secret("demo"), (name,)) for name in AGENTS}
 _KEY = "a key for the attacks' hash masks, long enough"
 

@@ -108,3 +108,20 @@ def test_enough_is_tried() -> None:
     assert len(cases.read("attacks", 18)) >= 300
     assert len(cases.read("benign", 18)) >= 200
     assert len(GROUPS) >= 9
+
+
+def test_comparing_with_wrong_guesses_tells_nothing(stage: Bench) -> None:
+    """``filter: equality`` lets values be compared with constants. As long as none of them is a value, the worlds look alike."""
+    chosen = [
+        case
+        for case in cases.read("attacks", stage.server.major)
+        if case.group.startswith(("07", "11", "12-shapes"))
+    ]
+    chosen = [
+        case
+        for case in chosen
+        if "as" not in case.options and "{" not in case.text and "'sad'" not in case.text
+    ]
+    attacks = Attacks(stage, ("simple",), 3)
+    found = [one for case in chosen for one in attacks.run(case, "tester")[0]]
+    assert not [one for one in found if not one.residual], told(found)

@@ -96,7 +96,8 @@ def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
     names = _partition_keys(a, relation)
     for column in relation.columns if names else ():
         if column.name in names:
-            _note(a, relation.oid, column.attnum, Clause.PARTITION, True, at)
+            # a bound says more of a value than that it is, or is not, one that was guessed
+            _note(a, relation.oid, column.attnum, Clause.PARTITION, False, at)
 
 
 def _partition_keys(a: Analysis, relation: Relation) -> set[str]:
@@ -163,6 +164,7 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
         for column in constraint.referenced_columns:
             _note(a, constraint.referenced, column, Clause.FOREIGN_KEY, plain, write.at)
     under = columns.union(*(c.columns for c in write.computed if c.target in columns))
+    derived = frozenset[int]().union(*(c.columns for c in write.computed if not c.same))
     for column in sorted(under):
         if constraint.kind in "cf":
             # these see the row alone: what the statement itself gives is no news, nor is anything of a new row
@@ -171,7 +173,9 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
                 clause = Clause.CHECK if constraint.kind == "c" else Clause.FOREIGN_KEY
                 _note(a, relation.oid, column, clause, False, write.at)
         else:
-            plain = constraint.kind == "u" and changed.get(column, write.action == "insert")
+            # what an index computes, or is limited by, tells more of the rows that are there than what they are equal to
+            whole = constraint.kind == "u" and column not in derived
+            plain = whole and changed.get(column, write.action == "insert")
             _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
 
 

@@ -273,7 +273,9 @@ def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
     for relation in parents:
         if relation.children:
             keys = frozenset(ColumnId(relation.oid, number) for number in relation.partition_key)
-            a.influence(keys, Clause.PARTITION, True)
+            a.influence(
+                keys, Clause.PARTITION
+            )  # rows of the default partition say whether they are within the bounds
 
 
 def _partition_key(a: Analysis, node: Node, table: Table) -> None:

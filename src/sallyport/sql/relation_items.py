@@ -50,6 +50,7 @@ class Computed(NamedTuple):
     target: int
     columns: frozenset[int]
     failing: frozenset[int]
+    same: bool = False  # an index over lower() or upper() of a column: equal when the column is, but for case
 
 
 def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
@@ -58,31 +59,43 @@ def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
     if found is None:
         texts = [(column.attnum, column.default) for column in relation.columns if column.generated]
         texts += [(0, constraint.expression) for constraint in relation.constraints if constraint.kind == "e"]
-        found = tuple([_computation(a, relation, target, text) for target, text in texts])
+        found = tuple([one for target, text in texts for one in _computations(a, relation, target, text)])
         a.names.computed[relation.oid] = found
     return found
 
 
-def _computation(a: Analysis, relation: Relation, target: int, text: str) -> Computed:
-    inner = _inside(a, relation)
-    every = frozenset(column.attnum for column in relation.columns)
-    tree = _tree(inner, f"SELECT {text}") if text else None
+def _computations(a: Analysis, relation: Relation, target: int, text: str) -> list[Computed]:
+    tree = _tree(_inside(a, relation), f"SELECT {text}") if text else None
     if tree is None:
-        return Computed(target, every, every)
+        every = frozenset(column.attnum for column in relation.columns)
+        return [Computed(target, every, every)]
+    entries = [entry["ResTarget"]["val"] for entry in tree["SelectStmt"]["targetList"]]
+    return [_computation(a, relation, target, entry) for entry in entries]
+
+
+def _computation(a: Analysis, relation: Relation, target: int, node: Node) -> Computed:
+    inner = _inside(a, relation)
     fields = tuple(_plain(relation, column) for column in relation.columns)
     row_type = relation.row_type
     item = Item(relation.name, fields, index_fields(fields), relation.oid, relation.schema, row_type, True)
-    values = [
-        inner.expression(entry["ResTarget"]["val"], Scope(items=[item]))
-        for entry in tree["SelectStmt"]["targetList"]
-    ]
+    value = inner.expression(node, Scope(items=[item]))
     facts = inner.facts(0, 0)
     columns = frozenset(id_.attnum for id_ in facts.touched if id_.relation == relation.oid)
     failing = frozenset(i.column.attnum for i in facts.influences if i.clause in _COMPUTED)
     column = a.catalog.column(ColumnId(relation.oid, target)) if target else None
-    if facts.unknowns or (column is not None and _coerced(a, column, values[0])):
+    if facts.unknowns or (column is not None and _coerced(a, column, value)):
         failing = columns
-    return Computed(target, columns, failing)
+    return Computed(target, columns, failing, not target and _is_case(node))
+
+
+def _is_case(node: Node) -> bool:
+    """``lower(column)`` or ``upper(column)``, as the catalog has it."""
+    call = node.get("FuncCall", {})
+    names = [name["String"].get("sval", "") for name in call.get("funcname", [])]
+    if names not in (["lower"], ["upper"]) or len(call.get("args", [])) != 1:
+        return False
+    argument = call["args"][0]
+    return "ColumnRef" in argument.get("TypeCast", {}).get("arg", argument)
 
 
 def _coerced(a: Analysis, column: Column, value: Value) -> bool:
