@@ -420,6 +420,8 @@ class View:
             return True
         if any(column.dependence is Dependence.OPAQUE for column in facts.columns or ()):
             return True
+        if self.catalog.event_triggers and any(e.kind is EffectKind.DDL for e in facts.effects):
+            return True
         writes = facts.kind not in ("select", "explain", "show", "copy-out")
         relations = self.catalog.relations
         return writes and any(

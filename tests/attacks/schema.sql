@@ -240,3 +240,6 @@ CREATE FOREIGN TABLE ft_people (id int, ssn text) SERVER loopback OPTIONS (schem
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE hidden.passwd (line text) SERVER files OPTIONS (filename '/etc/passwd');
 RESET ROLE;
+CREATE FUNCTION on_comment() RETURNS event_trigger LANGUAGE plpgsql AS
+  'BEGIN RAISE NOTICE ''saw %'', (SELECT max(ssn) FROM public.people); END';
+CREATE EVENT TRIGGER on_comment ON ddl_command_end WHEN TAG IN ('COMMENT') EXECUTE FUNCTION on_comment();

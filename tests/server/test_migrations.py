@@ -16,6 +16,9 @@ from tests.support.postgres import Server, start_server
 SCHEMA = """
 GRANT CREATE ON DATABASE shop TO sallyport_agent;
 GRANT ALL ON SCHEMA public TO sallyport_agent;
+CREATE FUNCTION on_comment() RETURNS event_trigger LANGUAGE plpgsql AS
+  'BEGIN RAISE NOTICE ''saw %'', (SELECT max(ssn) FROM public.people); END';
+CREATE EVENT TRIGGER on_comment ON ddl_command_end WHEN TAG IN ('COMMENT') EXECUTE FUNCTION on_comment();
 SET ROLE sallyport_agent;
 CREATE TABLE people (id int PRIMARY KEY, name text NOT NULL, email varchar(100), ssn text);
 INSERT INTO people VALUES (1, 'Ada', 'ada@example.com', 'canary-ssn-1'), (2, 'Bo', 'bo@example.com', 'canary-ssn-2');
@@ -243,3 +246,13 @@ def test_others_see_a_change_when_it_is_committed(gateway: Gateway) -> None:
         run(one, "COMMIT")
         assert other.execute("SELECT id FROM fresh", prepare=False).fetchall() == [(1,)]
         assert one.execute("SELECT id FROM fresh", prepare=False).fetchall() == [(1,)]
+
+
+def test_what_event_triggers_say_is_withheld(gateway: Gateway) -> None:
+    """Administrators' code that runs at every change of the schema may quote anything."""
+    with connect(gateway, "dana-dba") as db:
+        heard: list[str] = []
+        db.add_notice_handler(lambda notice: heard.append(notice.message_primary or ""))
+        run(db, "COMMENT ON TABLE alembic_version IS 'x'")
+    assert len(heard) == 1
+    assert "canary" not in heard[0]

@@ -169,6 +169,8 @@ class CatalogSnapshot:
     references: Mapping[int, tuple[tuple[int, Constraint], ...]] = field(default_factory=dict, repr=False)
     #: the relation that an index is on, by the index's (schema, name); of relations that users made
     indexes: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
+    #: code that runs whenever the schema is changed
+    event_triggers: bool = False
     #: names that relations had in earlier snapshots: statements judged by those may still be on their way
     retired: frozenset[str] = frozenset()
 
@@ -188,6 +190,7 @@ class CatalogSnapshot:
         operators: tuple[Operator, ...] = (),
         casts: tuple[Cast, ...] = (),
         indexes: Mapping[tuple[str, str], int] = MappingProxyType({}),
+        event_triggers: bool = False,
     ) -> CatalogSnapshot:
         by_name: dict[str, list[Function]] = {}
         for function in functions:
@@ -218,6 +221,7 @@ class CatalogSnapshot:
             operators_by_name={k: tuple(v) for k, v in ops.items()},
             references={k: tuple(v) for k, v in references.items()},
             indexes=indexes,
+            event_triggers=event_triggers,
         )
 
     def following(self, before: CatalogSnapshot) -> CatalogSnapshot:

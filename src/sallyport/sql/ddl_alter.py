@@ -34,6 +34,7 @@ from sallyport.sql.ddl_tables import (
     parent,
     sequence_options,
     storage,
+    unprotected,
 )
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.from_items import RANGE_VAR, make_item
@@ -374,6 +375,7 @@ def _attach(change: _Change, body: Node) -> None:
     a.check("PartitionCmd", node, _PARTITION)
     child = concerned(a, node["name"])
     bound(a, node.get("bound", {}), [change.relation])
+    unprotected(a, change.relation)
     if child is None:
         return
     hidden(a, child)

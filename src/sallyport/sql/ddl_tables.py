@@ -127,6 +127,8 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
         constraint(a, body, table, column)
     if "partbound" in node:
         bound(a, node["partbound"], parents)
+        for relation in parents:
+            unprotected(a, relation)
     if "partspec" in node:
         _partition_key(a, node["partspec"], table)
 
@@ -276,6 +278,16 @@ def bound(a: Analysis, node: Node, parents: list[Relation]) -> None:
             a.influence(
                 keys, Clause.PARTITION
             )  # rows of the default partition say whether they are within the bounds
+
+
+def unprotected(a: Analysis, relation: Relation) -> None:
+    """Who reads a partition by its own name is not under the row security of the whole."""
+    if relation.row_security:
+        a.unknown(
+            "SP1102",
+            f"know who may see rows of {relation.qualified} in a partition, past its row security",
+            "Partitions of tables with row security are made outside the gateway.",
+        )
 
 
 def _partition_key(a: Analysis, node: Node, table: Table) -> None:

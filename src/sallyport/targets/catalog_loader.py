@@ -94,6 +94,7 @@ _QUERIES = {
     "columns": queries.COLUMNS,
     "constraints": queries.CONSTRAINTS,
     "indexes": queries.INDEXES,
+    "event_triggers": queries.EVENT_TRIGGERS,
     "inheritance": queries.INHERITANCE,
     "types": queries.TYPES,
     "functions": queries.FUNCTIONS,
@@ -131,6 +132,7 @@ def _snapshot(search_path: str, loaded: Mapping[str, list[Row]]) -> CatalogSnaps
             Cast(_int(r[0]), _int(r[1]), _int(r[2]), _text(r[3]), _text(r[4])) for r in loaded["casts"]
         ),
         indexes={(_text(r[0]), _text(r[1])): _int(r[2]) for r in loaded["indexes"]},
+        event_triggers=bool(loaded["event_triggers"]),
     )
 
 

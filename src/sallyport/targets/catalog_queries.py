@@ -12,6 +12,7 @@ from __future__ import annotations
 PREPARE = (
     "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
     "SET LOCAL search_path = ''",
+    "SET LOCAL lock_timeout = '5s'",  # the text of views waits for whoever changes what they read
     "SET LOCAL datestyle = 'ISO, MDY'",
     "SET LOCAL intervalstyle = 'postgres'",
     "SET LOCAL extra_float_digits = 1",
@@ -20,7 +21,7 @@ PREPARE = (
 
 #: In place of PREPARE in somebody's open transaction, and afterwards, which leaves everything as it was.
 _POINT = "sallyport reads the catalog"
-INSIDE = (f'SAVEPOINT "{_POINT}"', "SET LOCAL lock_timeout = '5s'", *PREPARE[1:])
+INSIDE = (f'SAVEPOINT "{_POINT}"', *PREPARE[1:])
 OUTSIDE = (f'ROLLBACK TO SAVEPOINT "{_POINT}"', f'RELEASE SAVEPOINT "{_POINT}"')
 
 #: Before PREPARE: the search_path that a session of this role starts with.
@@ -99,6 +100,8 @@ SELECT n.nspname, c.relname, i.indrelid
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE i.indrelid >= 16384 AND {_SHARED_SCHEMA} ORDER BY i.indexrelid"""
+
+EVENT_TRIGGERS = "SELECT e.evtname FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled <> 'D' ORDER BY 1"
 
 INHERITANCE = "SELECT inhrelid, inhparent FROM pg_catalog.pg_inherits ORDER BY inhrelid, inhseqno"
 
@@ -200,6 +203,7 @@ _PARTS = (
     _part("pg_cast", "x.oid::int8"),
     _part("pg_rewrite", "x.oid::int8"),
     _part("pg_trigger", "x.oid::int8", "NOT x.tgisinternal"),
+    _part("pg_event_trigger", "x.oid::int8"),
     _part("pg_policy", "x.oid::int8"),
     _part("pg_constraint", "x.oid::int8"),
     _part("pg_inherits", "(x.inhrelid::int8 << 32) | x.inhparent::int8"),

@@ -93,6 +93,11 @@
 [as builder] BEGIN ;; SAVEPOINT a ;; CREATE VIEW w AS SELECT holder AS n FROM cards ;; SELECT n FROM w ;; ROLLBACK TO a ;; CREATE VIEW w AS SELECT number AS n FROM cards ;; SELECT n FROM w
 [as builder] CREATE VIEW w AS SELECT number AS n FROM cards; SELECT n FROM w
 [as builder] [simple] BEGIN; CREATE TABLE stolen (n text); INSERT INTO stolen SELECT number FROM cards; COMMIT ;; SELECT n FROM stolen
+--: Code of administrators that runs at every change, and rows under row security
+[as builder] COMMENT ON COLUMN notes.title IS 'x'
+[as builder] COMMENT ON TABLE cards IS 'x'
+[as builder] CREATE TABLE up (id int, open boolean, label text, secret text) PARTITION BY LIST (open) ;; ALTER TABLE up ATTACH PARTITION vault DEFAULT ;; SELECT label FROM up
+[as builder] CREATE TABLE low () INHERITS (vault) ;; SELECT * FROM low
 --: What stays refused, whatever policy says
 [as builder] ALTER TABLE people OWNER TO postgres
 [as builder] ALTER TABLE vault DISABLE ROW LEVEL SECURITY ;; SELECT label FROM vault
