@@ -33,6 +33,13 @@ _COLUMNS = {
     "_timestamptz": ("", "'{}'::timestamptz[]"), "bigint": ("big", "2"), "_numeric": ("", "'{1}'::numeric[]"),
 }  # fmt: skip
 
+_PLAIN = [column for name, (column, _) in _COLUMNS.items() if column and not name.startswith(("_", "any"))]
+#: Where any type will do, every one is tried.
+_ANY = {
+    key: [*_PLAIN, "tags", "years", "p", "p.home", "ROW(p.raw, p.doc)", "ARRAY[raw]"]
+    for key in ("any", "anyelement", "anynonarray", "anycompatible", "record")
+}
+
 _FUNCTIONS = """
 SELECT p.proname, p.prokind, p.proretset, array(SELECT t.typname FROM unnest(p.proargtypes) WITH ORDINALITY a(oid, n) JOIN pg_type t ON t.oid = a.oid ORDER BY n)::text[],
   p.provariadic <> 0 FROM pg_proc p LEFT JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
@@ -56,6 +63,9 @@ def _arguments(types: list[str]) -> Iterator[list[str]]:
     if len(masked) > 1 or len(both) > 1:
         for chosen in masked:
             yield [column if number == chosen else constant for number, (column, constant) in enumerate(both)]
+    for number, name in enumerate(types):
+        for column in _ANY.get(name, ()):
+            yield [column if other == number else constant for other, (_, constant) in enumerate(both)]
 
 
 def texts(connection: psycopg.Connection[Any]) -> Iterator[str]:

@@ -73,7 +73,7 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
             a.risks += 1
             a.influence(values[number].sources, Clause.MAY_FAIL, False, at)
     if any(f.name in _MAKES_JSONB for f in found.candidates):
-        unread = frozenset().union(*(_unread_json(a, value) for value in values))
+        unread = frozenset().union(*(unread_json(a, value) for value in values))
         if unread:
             a.risks += 1
             a.influence(unread, Clause.MAY_FAIL, False, at)
@@ -90,17 +90,17 @@ def judge(a: Analysis, found: Resolved, what: str, values: Sequence[Value], at: 
 _MAKES_JSONB = frozenset({"to_jsonb", "jsonb_agg", "jsonb_agg_strict", "jsonb_build_array"})
 
 
-def _unread_json(a: Analysis, value: Value, depth: int = 8) -> Sources:
+def unread_json(a: Analysis, value: Value, depth: int = 8) -> Sources:
     """The columns of type json in a value that is made into jsonb."""
     if not value.sources or depth < 0:
         return value.sources
     if value.row is not None:
-        return frozenset().union(*(_unread_json(a, field.value, depth - 1) for field in value.row))
+        return frozenset().union(*(unread_json(a, field.value, depth - 1) for field in value.row))
     type_ = a.types.element(value.type) or a.types.base(value.type)
     relation = a.catalog.relations.get(a.types.relation(type_))
     if relation is not None:
         inside = [value._replace(type=column.type_oid) for column in relation.columns]
-        return frozenset().union(*(_unread_json(a, one, depth - 1) for one in inside))
+        return frozenset().union(*(unread_json(a, one, depth - 1) for one in inside))
     return value.sources if type_ in (0, JSON, RECORD) else NONE
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
-from sallyport.sql.calls import type_oid
+from sallyport.sql.calls import type_oid, unread_json
+from sallyport.sql.catalog import ColumnId
 from sallyport.sql.conversions import converts_to_json
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Clause
@@ -84,6 +85,10 @@ def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[
     a.check("JsonReturning", returning, _RETURNING)
     a.check("JsonFormat", returning.get("format", {}), _FORMAT)
     type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
+    unread = frozenset[ColumnId]().union(*(unread_json(a, value) for value in values if type_ == JSONB))
+    if unread:
+        a.risks += 1
+        a.influence(unread, Clause.MAY_FAIL)
     if type_ not in (TEXT, JSON, JSONB):
         fails(a, values, -1)
         _check_type(a, type_)

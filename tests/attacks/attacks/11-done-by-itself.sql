@@ -148,3 +148,9 @@ UPDATE notes SET title = ROW('a', 1)::sticker ;; SELECT title FROM notes
 PREPARE q (text) AS SELECT $1 ;; EXECUTE q (ROW('a', 1)::sticker)
 PREPARE q (sticker) AS SELECT upper($1) ;; EXECUTE q ('(a,1)')
 SELECT id FROM stuck LIMIT (SELECT 1) OFFSET 0
+[since 16] SELECT JSON_OBJECT('k': raw RETURNING jsonb) FROM people
+[since 16] SELECT JSON_ARRAY(id, raw RETURNING jsonb), JSON_ARRAYAGG(raw RETURNING jsonb) FROM people GROUP BY id
+[since 16] SELECT JSON_OBJECTAGG(name: raw RETURNING jsonb) FROM people
+[since 16] SELECT JSON_ARRAY(SELECT raw FROM people RETURNING jsonb)
+[since 16] SELECT JSON_OBJECT('k': ROW(raw, id) RETURNING jsonb) FROM people
+SELECT count(DISTINCT ROW(id, feeling)), array_agg(DISTINCT ROW(salary, raw::text)) FROM people
