@@ -406,7 +406,9 @@ class View:
         named = {access.relation for access in facts.accesses if not access.indirect}
         order = [*sorted(named), *sorted(self._relations(facts) - named)]
         known = (relations[oid] for oid in order[:RELATIONS] if oid in relations)
-        return tuple(f"{relation.schema}.{relation.name}" for relation in known)
+        new = (f"{one.schema}.{one.name}" for one in facts.namings if one.schema and one.name)
+        names = [f"{relation.schema}.{relation.name}" for relation in known]
+        return tuple(dict.fromkeys([*names, *new]))[:RELATIONS]
 
     def _scrub(self, facts: StatementFacts) -> bool:
         if not self.has_masks:
@@ -470,8 +472,8 @@ AFTER_SEARCH_PATH = refuse(
 AFTER_DDL = refuse(
     "SP1102",
     "the catalog was changed earlier in this transaction",
-    "Until that change is committed the gateway cannot see what names mean.",
-    "Commit the DDL first, then run this statement in a new transaction.",
+    "This statement came with the change, before the gateway could see what names mean after it.",
+    "Send this statement when the answer to the change is there.",
 )
 
 

@@ -248,6 +248,25 @@ def test_others_see_a_change_when_it_is_committed(gateway: Gateway) -> None:
         assert one.execute("SELECT id FROM fresh", prepare=False).fetchall() == [(1,)]
 
 
+def test_a_catalog_that_cannot_be_read_fails_the_transaction(gateway: Gateway) -> None:
+    """Somebody holds what a view reads: the statement after a change is refused when waiting has been enough."""
+    server = gateway.targets["shop"]
+    with psycopg.connect(server.superuser_dsn) as holder, connect(gateway, "dana-dba") as db:
+        run(db, "BEGIN", "CREATE TABLE waiting (id int)")
+        holder.execute("LOCK TABLE people IN ACCESS EXCLUSIVE MODE")
+        assert code(db, "INSERT INTO waiting VALUES (1)") == "SP1102"
+        holder.rollback()
+        assert code(db, "SELECT 1") == "25P02"
+        run(
+            db,
+            "ROLLBACK",
+            "BEGIN",
+            "CREATE TABLE waiting (id int)",
+            "INSERT INTO waiting VALUES (1)",
+            "ROLLBACK",
+        )
+
+
 def test_what_event_triggers_say_is_withheld(gateway: Gateway) -> None:
     """Administrators' code that runs at every change of the schema may quote anything."""
     with connect(gateway, "dana-dba") as db:

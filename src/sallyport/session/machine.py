@@ -314,6 +314,9 @@ class Session:
                 return None
         if self._waits_for_catalog(known):
             return None
+        if self.catalog_unknown and self.ddl_open and known.refused >= 0:
+            self.catalog_unknown = False
+            return ScriptVerdict(sql, (), 0, CATALOG_UNKNOWN)
         if known.refused >= 0 and self.own is None and self._is_stale(known, sql):
             self.block(RefreshCatalog())
             return None
@@ -351,8 +354,8 @@ class Session:
         if self.path_dirty and (self.entries or self.transaction_status != b"E"):
             return AFTER_SEARCH_PATH
         if self.ddl_open and self.catalog_stale:
-            self.catalog_unknown = False
-            return AFTER_DDL
+            unknown, self.catalog_unknown = self.catalog_unknown, False
+            return CATALOG_UNKNOWN if unknown else AFTER_DDL
         if self.catalog_stale and not self.entries and may_wait:
             if self.catalog_unknown:
                 self.catalog_unknown = False
