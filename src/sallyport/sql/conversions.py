@@ -42,6 +42,8 @@ def converts(
         return
     for cast in casts:
         if (assignment or cast.context == "i") and _applies(a.types, cast, value.type, target):
+            if not value.type and value.sources and not _made_of(a, value, cast.source):
+                continue
             if value.parameter and not value.type:
                 _declared(a, cast, value.parameter, taken)
             else:
@@ -122,6 +124,12 @@ def _holds(a: Analysis, type_: int, wanted: int, depth: int = 8) -> bool:
     relation = a.catalog.relations.get(a.types.relation(type_))
     columns = relation.columns if relation is not None else ()
     return any(_holds(a, column.type_oid, wanted, depth - 1) for column in columns)
+
+
+def _made_of(a: Analysis, value: Value, type_: int) -> bool:
+    """Whether one of the columns that a value is computed from holds values of this type."""
+    columns = [a.catalog.column(source) for source in value.sources]
+    return any(column is None or _holds(a, column.type_oid, type_) for column in columns)
 
 
 def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:

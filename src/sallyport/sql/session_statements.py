@@ -7,6 +7,7 @@ from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts
 from sallyport.sql.facts import Clause, Dependence, Effect, EffectKind, OutputColumn, SettingChange
 from sallyport.sql.from_items import RANGE_VAR
+from sallyport.sql.functions import FIRST_USER_OID
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
@@ -155,7 +156,8 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
 
 def _declared(a: Analysis, types: list[int], at: int) -> None:
     """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`; or be converted."""
-    if not a.cast_parameters.isdisjoint(enumerate(types, 1)):
+    made = {cast.target for cast in a.names.made_casts if cast.target >= FIRST_USER_OID}
+    if not a.cast_parameters.isdisjoint(enumerate(types, 1)) or not made.isdisjoint(types):
         a.unknown(
             "SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at
         )
@@ -171,7 +173,8 @@ def _execute(a: Analysis, node: Node, at: int) -> None:
     for value in values:
         # a subquery is not allowed here by PostgreSQL; if one came, what it read would steer the statement
         a.influence(value.sources, Clause.WHERE)
-        converts(a, value, 0, at, assignment=True)
+        if not value.constant or value.type >= FIRST_USER_OID:  # PREPARE takes no parameter that a constant would be made into
+            converts(a, value, 0, at, assignment=True)
     a.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
 
 

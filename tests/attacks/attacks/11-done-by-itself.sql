@@ -154,3 +154,4 @@ SELECT id FROM stuck LIMIT (SELECT 1) OFFSET 0
 [since 16] SELECT JSON_ARRAY(SELECT raw FROM people RETURNING jsonb)
 [since 16] SELECT JSON_OBJECT('k': ROW(raw, id) RETURNING jsonb) FROM people
 SELECT count(DISTINCT ROW(id, feeling)), array_agg(DISTINCT ROW(salary, raw::text)) FROM people
+PREPARE q (sticker) AS SELECT ($1).label ;; EXECUTE q (7)
