@@ -282,3 +282,14 @@ def test_a_hurried_judge_gives_no_other_verdict(view: View, catalog: CatalogSnap
         soon, late = view.judge_soon(sql), other.judge(sql)
         assert soon is not None
         assert told(replace(soon, sql=b"")) == told(replace(late, sql=b""))
+
+
+def test_explain_execute_is_bounded_as_well(view: View) -> None:
+    """It is judged while the session waits: whatever was prepared, a little and then no more."""
+    found = view.explained(b"explain execute p", b"select id from users where name = $1", frozenset())
+    assert not isinstance(found, Refusal)
+    assert found.refusal is None
+    for name in ("recursion in recursion", "a target list", "or"):
+        refused = view.explained(b"explain execute p", BOMBS[name].encode(), frozenset())
+        assert isinstance(refused, Refusal)
+        assert refused.code.id == "SP1105"

@@ -304,9 +304,9 @@ class View:
             return Verdict(facts, sql, internal_refusal(), Outcome.DENY)
 
     def explained(self, sql: bytes, prepared: bytes, void: frozenset[int]) -> Verdict | Refusal:
-        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``."""
+        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once, so not of what takes long."""
         try:
-            facts = explained(sql, prepared, self.catalog, replace(self.context, void=void))
+            facts = explained(sql, prepared, self.catalog, replace(self.hurried, void=void))
         except RefusedError as error:
             return error.refusal
         except Exception as error:

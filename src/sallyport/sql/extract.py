@@ -82,8 +82,8 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
 
     Raises RefusedError, also where the two texts are not that.
     """
-    outer, _ = parse_counted(sql, context.max_length)
-    inner, _ = parse_counted(prepared, context.max_length)
+    outer, tokens = parse_counted(sql, context.max_length)
+    inner, more = parse_counted(prepared, context.max_length)
     if (
         len(outer) != 1
         or len(inner) != 1
@@ -94,7 +94,8 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
     node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
-    return analyze_statement(found, context, Work(), node, outer[0].start, outer[0].end)
+    work = Work.hurried() if context.hurried else Work(tokens + more)
+    return analyze_statement(found, context, work, node, outer[0].start, outer[0].end)
 
 
 def trusted_bodies(catalog: CatalogSnapshot, trusts: Callable[[Function], bool]) -> frozenset[int]:
