@@ -232,6 +232,12 @@ def test_prepared_statements_are_judged_again_in_a_transaction(gateway: Gateway)
     with connect(gateway, "dana-dba") as db:
         sql = "SELECT id, name FROM folk WHERE id = %s"
         assert db.execute(sql, [1], prepare=True).fetchone() == (1, "Ada")
+        run(db, "BEGIN", "CREATE TABLE beside (id int)")
+        assert db.execute(sql, [2], prepare=True).fetchone() == (
+            2,
+            "Bo",
+        )  # Bind alone: the text was sent before
+        run(db, "ROLLBACK")
         run(db, "BEGIN", "DROP VIEW folk", "CREATE VIEW folk AS SELECT id, 'none' AS name FROM people")
         assert db.execute(sql, [1], prepare=False).fetchone() == (1, "none")
         run(db, "ROLLBACK")

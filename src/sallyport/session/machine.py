@@ -354,6 +354,9 @@ class Session:
         if self.path_dirty and (self.entries or self.transaction_status != b"E"):
             return AFTER_SEARCH_PATH
         if self.ddl_open and self.catalog_stale:
+            if may_wait and not self.entries and self.transaction_status == b"T" and not self.catalog_unknown:
+                self.block(RefreshCatalog(own=True))
+                return BLOCK
             unknown, self.catalog_unknown = self.catalog_unknown, False
             return CATALOG_UNKNOWN if unknown else AFTER_DDL
         if self.catalog_stale and not self.entries and may_wait:
