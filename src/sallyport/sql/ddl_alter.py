@@ -48,7 +48,7 @@ from sallyport.sql.types import VARCHAR
 
 on = STATEMENTS.on
 
-_COMMAND = fields("subtype def behavior missing_ok name num recurse")
+_COMMAND = fields("subtype def behavior missing_ok name newowner num recurse")
 _NEW_TYPE = fields("typeName raw_default collClause")
 _PARTITION = fields("name bound concurrent")
 _ALTER_CONSTRAINT = fields(
