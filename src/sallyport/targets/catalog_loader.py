@@ -306,21 +306,9 @@ def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
     return path, others
 
 
-def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
-    """Of pg_proc.proconfig: the search_path that it sets, and whether it sets anything else."""
-    path, others = None, False
-    for entry in json.loads(config) if config is not None else ():
-        name, _, value = entry.partition("=")
-        if name == "search_path":
-            path = split_search_path(value)
-        others = others or name != "search_path" or path is None
-    return path, others
-
-
 def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
     oid = _int(row[0])
     out_names, out_types = _outputs(row[13], row[14], row[15])
-    path, others = _configured(row[19])
     path, others = _configured(row[19])
     return Function(
         oid=oid,
