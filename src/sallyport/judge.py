@@ -163,10 +163,12 @@ class View:
     def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
         """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.
 
-        ``void``: numbers of the parameters that were declared to be of type void; see :attr:`Context.void`. Rare, so not cached.
+        ``void``: numbers of the parameters that were declared to be of type void; see :attr:`Context.void`. Rare, so not cached, and
+        always judged at once: long texts are refused.
         """
         if void:
-            return self._judge(sql, replace(self.context, void=void))
+            length = min(self.context.max_length, _SOON_BYTES)
+            return self._judge(sql, replace(self.context, void=void, max_length=length))
         known = self.cache.get(sql)
         if known is not None:
             return known
@@ -483,9 +485,7 @@ def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) ->
     Source: PostgreSQL, src/backend/catalog/namespace.c, recomputeNamespacePath. No temporary schema is ever included: creating
     temporary relations is refused.
     """
-    names = [catalog.role if name == "$user" else name for name in setting]
-    path = [name for name in names if name in catalog.schemas or name == "pg_catalog"]
-    unique = tuple(dict.fromkeys(path))
+    unique = catalog.usable_path(setting)
     return unique if "pg_catalog" in unique else ("pg_catalog", *unique)
 
 

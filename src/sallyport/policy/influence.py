@@ -249,12 +249,7 @@ def _changes_nothing(path: tuple[str, ...], catalog: CatalogSnapshot) -> bool:
     """
     if any(name != "$user" and name not in catalog.schemas for name in path):
         return False
-    return _existing(path, catalog) == _existing(catalog.default_search_path, catalog)
-
-
-def _existing(path: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:
-    names = (catalog.role if name == "$user" else name for name in path)
-    return tuple(dict.fromkeys(name for name in names if name in catalog.schemas))
+    return catalog.usable_path(path) == catalog.usable_path(catalog.default_search_path)
 
 
 def _check_search_path(change: SettingChange, policy: SubjectPolicy, position: int) -> Refusal | None:

@@ -199,9 +199,9 @@ class _Reaching:
         calls += [f"SELECT * FROM {quoted(r.schema)}.{quoted(r.name)}" for r in views]
         found: set[int] = set()
         for path in dict.fromkeys((self.catalog.default_search_path, *self.bound.policy.search_paths)):
-            schemas = (self.catalog.role if name == "$user" else name for name in path)
-            path = tuple(name for name in schemas if name in self.catalog.schemas)
-            context = Context(path, self.catalog.role, trusted_functions=self._trusts)
+            context = Context(
+                self.catalog.usable_path(path), self.catalog.role, trusted_functions=self._trusts
+            )
             for text in calls:
                 facts = self._facts(text, context)
                 if facts is not None and self._reaches(facts):

@@ -173,6 +173,8 @@ class CatalogSnapshot:
     event_triggers: bool = False
     #: names that relations had in earlier snapshots: statements judged by those may still be on their way
     retired: frozenset[str] = frozenset()
+    #: schemas that exist and that the role has no USAGE on
+    unusable: frozenset[str] = frozenset()
 
     @classmethod
     def make(
@@ -191,6 +193,7 @@ class CatalogSnapshot:
         casts: tuple[Cast, ...] = (),
         indexes: Mapping[tuple[str, str], int] = MappingProxyType({}),
         event_triggers: bool = False,
+        unusable: frozenset[str] = frozenset(),
     ) -> CatalogSnapshot:
         by_name: dict[str, list[Function]] = {}
         for function in functions:
@@ -222,7 +225,17 @@ class CatalogSnapshot:
             references={k: tuple(v) for k, v in references.items()},
             indexes=indexes,
             event_triggers=event_triggers,
+            unusable=unusable,
         )
+
+    def usable_path(self, setting: tuple[str, ...]) -> tuple[str, ...]:
+        """The schemas in which a search_path looks names up: ``"$user"`` replaced, without those that are missing, may not be used
+        by the role, or came before (namespace.c, recomputeNamespacePath). Where pg_catalog stands when it is not named, and temporary
+        schemas, are the caller's business.
+        """
+        names = (self.role if name == "$user" else name for name in setting)
+        found = (n for n in names if n == "pg_catalog" or (n in self.schemas and n not in self.unusable))
+        return tuple(dict.fromkeys(found))
 
     def following(self, before: CatalogSnapshot) -> CatalogSnapshot:
         """This snapshot, with the names that ``before`` knew and that are gone."""

@@ -139,8 +139,7 @@ def _names(a: Analysis, function: Function) -> Names | str:
     if function.path is not None:
         if session is None:
             return "it looks names up with another owner's rights"
-        path = tuple(a.context.role if name == "$user" else name for name in function.path)
-        pinned = session.pinned(tuple(name for name in path if name in a.catalog.schemas))
+        pinned = session.pinned(a.catalog.usable_path(function.path))
         return pinned.qualified() if function.body_bound else pinned
     if function.body_bound:
         return a.names.qualified()

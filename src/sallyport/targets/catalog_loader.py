@@ -124,6 +124,7 @@ def _snapshot(search_path: str, loaded: Mapping[str, list[Row]]) -> CatalogSnaps
         role=role,
         default_search_path=_path(search_path),
         schemas=frozenset(_text(row[0]) for row in loaded["schemas"]),
+        unusable=frozenset(_text(row[0]) for row in loaded["schemas"] if not _bool(row[1])),
         relations=_relations(loaded, members, on_relation),
         types=tuple(_type(row, members, on_domain) for row in loaded["types"]),
         functions=tuple(_function(row, members) for row in loaded["functions"]),

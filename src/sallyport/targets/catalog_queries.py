@@ -32,7 +32,11 @@ SERVER = """SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.
 
 _SHARED_SCHEMA = "n.nspname !~ '^pg_(temp|toast)'"
 
-SCHEMAS = f"SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE {_SHARED_SCHEMA} ORDER BY 1"
+#: Names are not looked up in schemas that the role may not use (namespace.c, recomputeNamespacePath).
+SCHEMAS = (
+    "SELECT n.nspname, pg_catalog.has_schema_privilege(n.oid, 'USAGE')"
+    f" FROM pg_catalog.pg_namespace n WHERE {_SHARED_SCHEMA} ORDER BY 1"
+)
 
 #: View text only where it is needed: relations of the system schemas are classified, not expanded.
 RELATIONS = f"""
@@ -211,6 +215,8 @@ _PARTS = (
     _part("pg_extension", "x.oid::int8"),
     _part("pg_depend", "x.objid::int8", "x.deptype = 'e'"),
     _part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8"),
+    # what the role may use comes from others too
+    _part("pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8"),
     # ALTER COLUMN changes these rows only; columns of system relations cannot be altered
     _part(
         "pg_attribute",
