@@ -202,7 +202,11 @@ _CHANGES = 8
 
 
 def _slow_to_scan(sql: bytes) -> bool:
-    return any(b"+" * 64 in run or sum(map(operator.ne, run, run[1:])) > _CHANGES for run in runs(sql, _RUN))
+    return any(
+        b"+" * 64 in part or sum(map(operator.ne, part, part[1:])) > _CHANGES
+        for run in runs(sql, _RUN)
+        for part in (run[:1024], run)  # the beginning mostly tells
+    )
 
 
 def _check_text(sql: bytes, max_length: int) -> None:
