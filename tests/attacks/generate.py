@@ -182,5 +182,9 @@ def queries(seed: int, count: int, major: int) -> Iterator[Case]:
             text = Grammar(dice, dice.choice([0.1, 0.25, 0.5])).statement()
         else:
             text = Shapes(dice, major, dice.choice([0, 0, 0.05, 0.2])).statement()
-        restless = {"restless": ""} if re.search(r"\bctid\b|random|reltuples|EXPLAIN.*pg_", text) else {}
+        restless = (
+            {"restless": ""}
+            if re.search(r"\bctid\b|random|reltuples|EXPLAIN.*(pg_|information_schema)", text)
+            else {}
+        )
         yield Case("generated", number, text, restless)

@@ -183,3 +183,12 @@ def test_changes_beside_the_gateway_are_seen(stage: Bench) -> None:
     finally:
         client.close()
         stage.databases.rebuild()
+
+
+def test_values_that_may_decide_are_still_not_shown(stage: Bench) -> None:
+    """``filter: allow`` lets masked values decide about rows and order: no row, message or write shows one."""
+    groups = ("03", "04", "05", "07", "11")
+    chosen = [case for case in cases.read("attacks", stage.server.major) if case.group.startswith(groups)]
+    attacks = Attacks(stage, ("simple",), 1)
+    found = [one for case in chosen if "as" not in case.options for one in attacks.run(case, "opener")[0]]
+    assert not [one for one in found if not one.residual], told(found)

@@ -259,8 +259,13 @@ def _cast(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("CollateClause", "arg collname")
 def _collate(a: Analysis, node: Node, scope: Scope) -> Value:
     value = a.expression(node["arg"], scope) if "arg" in node else CONSTANT
-    # a nondeterministic collation changes what = means, so what is collated is no longer bare
-    return value if value.constant else derived((value,), value.type)
+    # a nondeterministic collation changes what = means, so what is collated is no longer bare, nor what it is compared with constant
+    if value.constant and strings(node.get("collname", []))[-1:] in _DETERMINISTIC:
+        return value
+    return derived((value,), value.type)
+
+
+_DETERMINISTIC = (("C",), ("POSIX",), ("default",), ("ucs_basic",))
 
 
 @on("CaseExpr", "arg args defresult")

@@ -173,7 +173,9 @@ def _execute(a: Analysis, node: Node, at: int) -> None:
     for value in values:
         # a subquery is not allowed here by PostgreSQL; if one came, what it read would steer the statement
         a.influence(value.sources, Clause.WHERE)
-        if not value.constant or value.type >= FIRST_USER_OID:  # PREPARE takes no parameter that a constant would be made into
+        if (
+            not value.constant or value.type >= FIRST_USER_OID
+        ):  # PREPARE takes no parameter that a constant would be made into
             converts(a, value, 0, at, assignment=True)
     a.effects.append(Effect(EffectKind.EXECUTE, node.get("name", "")))
 

@@ -198,3 +198,22 @@ COPY (SELECT (who).ssn FROM kept) TO STDOUT
 [as builder] UPDATE kept SET who.name = 'x' RETURNING who
 [as builder] DELETE FROM kept RETURNING (who).ssn
 [as builder] CREATE TABLE stolen AS SELECT (who).ssn AS s FROM kept ;; SELECT s FROM stolen
+SELECT f_div(10, small) FROM people
+SELECT f_div(10, CASE WHEN flag THEN 0 ELSE 1 END) FROM people
+SELECT f_where(salary) FROM people
+SELECT f_where(500000000)
+SELECT f_top() ;; SELECT upper(f_top()) LIKE 'A%'
+SELECT c FROM f_tab(3)
+SELECT b FROM f_tab((SELECT small FROM people WHERE id = 1))
+SELECT t, row_to_json(t) FROM f_tab(3) t
+SELECT (f_tab(3)).c
+SELECT count(*) FROM f_tab(3) t WHERE t.c > 'm'
+SELECT f_one(p), f_two(p), p.f_two, f_one(ROW(p.*)::people) FROM people p
+SELECT id FROM people p WHERE f_two(p) > 'm'
+SELECT id FROM people p ORDER BY p.f_two
+SELECT f_plain(salary, 2000000000) FROM people
+SELECT f_plain(1, (SELECT small FROM people WHERE id = 1)), f_plain(id, 2147483647) FROM people WHERE flag
+SELECT x.c FROM people p, f_tab(p.small) x
+UPDATE notes SET title = f_two(p) FROM people p WHERE p.id = notes.id ;; SELECT title FROM notes
+INSERT INTO notes (title) SELECT f_top() ;; SELECT title FROM notes
+CREATE INDEX ON orders (f_plain(amount, id))

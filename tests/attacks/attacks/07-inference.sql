@@ -211,3 +211,21 @@ PREPARE s(int) AS SELECT 1 / $1 ;; EXECUTE s((SELECT small FROM people WHERE id 
 [since 17] SELECT jt.x FROM people p, JSON_TABLE(p.doc, '$.k' PASSING nextval('counter') AS y COLUMNS (x text PATH '$')) jt ;; SELECT last_value FROM counter
 SELECT x.v FROM people p LEFT JOIN XMLTABLE('/r' PASSING xmlelement(name r, p.ssn) COLUMNS v int PATH '.' DEFAULT 1 / (p.id - p.id)) x ON true
 SELECT home::text, (home).street || (1 / (id - id))::text FROM people
+--: Equality that is more than equality
+SELECT name FROM people WHERE email = 'x' COLLATE "und-x-icu"
+SELECT name FROM people WHERE (email COLLATE "C") = 'x'
+SELECT name FROM people WHERE email::varchar(1) = 'a'
+SELECT name FROM people WHERE email OPERATOR(pg_catalog.=) ANY (ARRAY['a', 'b'])
+SELECT name FROM people WHERE NOT email = ALL ('{a,b}')
+SELECT name FROM people WHERE (email = 'a') = (salary > 500000000)
+SELECT name FROM people WHERE email = (SELECT 'a') OR email = name
+SELECT name FROM people WHERE (email, salary) = ('a', 1) OR (email, 1) IN (('a', 1))
+SELECT name FROM people WHERE nullif(email, 'a') IS NULL
+SELECT name FROM people WHERE birth = 'infinity'::timestamptz OR moved = seen
+SELECT name FROM people WHERE rating = 'NaN' OR balance = rating
+SELECT name FROM people JOIN (VALUES ('a')) v(e) ON email = v.e
+SELECT name FROM people WHERE email = 'a' AND salary / (id - id) > 0
+SELECT count(*) FILTER (WHERE email = 'a'), max(id) FILTER (WHERE NOT (email = 'a')) FROM people
+SELECT name FROM people ORDER BY email = 'a', id
+SELECT count(*) FROM people GROUP BY email = 'a'
+SELECT name FROM people WHERE CASE email WHEN 'a' THEN true ELSE salary > 500000000 END
