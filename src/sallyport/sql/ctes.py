@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import partial
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.calls import unite
 from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Sources, Value, either, union
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Cte, Scope
 from sallyport.sql.setops import combined, settle_text
-from sallyport.sql.types import BOOL
+from sallyport.sql.types import BOOL, RECORD_ARRAY
 
 _WITH = fields("ctes recursive")
 _CTE = fields("ctename aliascolnames ctematerialized ctequery search_clause cycle_clause")
@@ -120,11 +121,11 @@ def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], scope
         marks = [
             a.expression(cycle[k], scope) for k in ("cycle_mark_value", "cycle_mark_default") if k in cycle
         ]
-        mark = either(marks[0], marks[1]) if len(marks) == 2 else Value(type=BOOL)
+        mark = either(marks[0], marks[1], unite(a, marks)) if len(marks) == 2 else Value(type=BOOL)
         columns = (
             *columns,
-            Field(cycle.get("cycle_mark_column", ""), Value(sources | mark.sources)),
-            Field(cycle.get("cycle_path_column", ""), Value(sources)),
+            Field(cycle.get("cycle_mark_column", ""), Value(sources | mark.sources, type=mark.type)),
+            Field(cycle.get("cycle_path_column", ""), Value(sources, type=RECORD_ARRAY)),
         )
     return columns
 

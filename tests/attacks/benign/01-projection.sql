@@ -31,7 +31,8 @@ SELECT o::text FROM orders o
 [masked everything] SELECT everything FROM v_whole WHERE id = 1
 [masked k] SELECT id, doc ->> 'k' AS k FROM people
 [masked q] SELECT name, ssn = 'x' AS q FROM people
-[masked j] SELECT to_jsonb(p) AS j FROM people p WHERE id = 2
+[masked j] SELECT row_to_json(p) AS j FROM people p WHERE id = 2
+[masked j] SELECT to_jsonb(c) AS j FROM cards c WHERE id = 2
 --: Expressions
 SELECT name::varchar, age::text, joined::timestamp FROM people
 SELECT 'x' || name || 'y' FROM people
