@@ -38,7 +38,10 @@ def kind(node: dict[str, Any]) -> str | None:
     value = next(key for key in body if key != "location")
     if value == "fval":
         text = body["fval"]["fval"]
-        return "numeric" if not text.isdigit() else "bigint" if len(text) < 19 else "huge"
+        if not text.removeprefix("-").isdigit():
+            return "numeric"
+        value = int(text)
+        return "ival" if -(2**31) <= value < 2**31 else "bigint" if -(2**63) <= value < 2**63 else "huge"
     return str(value)
 
 
@@ -156,7 +159,7 @@ def test_what_says_something_is_kept(sql: str) -> None:
 
 _CONSTANTS = re.split(
     " ",
-    "1 22 -3 4.5 -6.75 2147483647 2147483648 9223372036854775807 99999999999999999999 007 null NULL true False default $1 $23 "
+    "1 22 -3 4.5 -6.75 2147483647 2147483648 -2147483648 -2147483649 9223372036854775807 9223372036854775808 -9223372036854775808 99999999999999999999 007 null NULL true False default $1 $23 "
     "'a' '' 'it''s' 'a),(b' E'x' e'\\'' E'\\\\' '\\' $$d$$ $t$),($$t$ b'01' x'ff' n'n' U&'u' '2024-01-01'::date 1::int '3'::numeric(10,2) "
     "'{1,2}'::int[] 'x'::regclass 5::text::name 'y'::text||'z' 1e5 1_000 0x1F .5 '--' '/*' '*/' ';' date'2024-01-01' interval'1'day "
     "f('a') now() a a.b (1) (1,2) array[1,2,3,4] array['a','b','c'] (select+1) -a +1 - 1 'a'\n'b' E'a'\n'b' 'a'/*c*/ /*),(*/'x' "

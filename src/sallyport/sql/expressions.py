@@ -56,11 +56,27 @@ def _constant(a: Analysis, node: Node, scope: Scope) -> Value:
     return CONSTANT
 
 
+_BASES = {"0x": 16, "0o": 8, "0b": 2}
+
+
 def _number_type(text: str) -> int:
-    """The type of a number that is no int4; 0 where it is not told here."""
-    if not text.isdigit():
+    """The type of a number that PostgreSQL's scanner did not take for an int4 (make_const in parse_node.c).
+
+    A minus belongs to it, so -2147483648 is an int4. Integers may be written in other bases and with underscores.
+    """
+    digits = text.removeprefix("-").replace("_", "").lower()
+    if not digits.isascii():
         return NUMERIC
-    return INT8 if text.isascii() and len(text) < 19 else 0
+    base = _BASES.get(digits[:2], 10)
+    try:
+        value = int(digits if base == 10 else digits[2:], base)
+    except ValueError:
+        return NUMERIC
+    if text.startswith("-"):
+        value = -value
+    if -(2**31) <= value < 2**31:
+        return INT4
+    return INT8 if -(2**63) <= value < 2**63 else NUMERIC
 
 
 @on("ParamRef", "number")

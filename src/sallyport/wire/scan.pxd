@@ -48,7 +48,7 @@ cdef Py_ssize_t _token(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
 cdef bint _is(bytes sql, Py_ssize_t i, Py_ssize_t end, bytes word, Py_ssize_t length) noexcept
 
 @cython.locals(p=Py_ssize_t, length=Py_ssize_t)
-cdef Py_ssize_t _digits(bytes sql, Py_ssize_t i, Py_ssize_t end) except? -2
+cdef Py_ssize_t _digits(bytes sql, Py_ssize_t i, Py_ssize_t end, Py_ssize_t sign) except? -2
 
 @cython.locals(sign=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
 cdef Py_ssize_t _constant(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2

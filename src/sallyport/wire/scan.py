@@ -414,8 +414,11 @@ def _is(sql: bytes, i: int, end: int, word: bytes, length: int) -> bool:
     return True
 
 
-def _digits(sql: bytes, i: int, end: int) -> int:
-    """The kind of a number: as an integer constant, a bigint, a larger integer, or with a fraction; 0 when not plain."""
+def _digits(sql: bytes, i: int, end: int, sign: int) -> int:
+    """The kind of a number: as an integer constant, a bigint, a larger integer, or with a fraction; 0 when not plain.
+
+    ``sign``: 1 behind a minus, which belongs to the number unless a cast follows, so that the least integer is none of these kinds.
+    """
     p = i
     while p < end and 48 <= sql[p] <= 57:
         p += 1
@@ -429,9 +432,13 @@ def _digits(sql: bytes, i: int, end: int) -> int:
     length = end - i
     if length > 1 and sql[i] == 48:
         return 0
+    if sign and (sql[i:end] == b"2147483648" or sql[i:end] == b"9223372036854775808"):
+        return 0
     if length < 10 or (length == 10 and sql[i:end] <= b"2147483647"):
         return 105  # i
-    return 108 if length < 19 else 104  # l, h
+    if length < 19 or (length == 19 and sql[i:end] <= b"9223372036854775807"):
+        return 108  # l
+    return 104  # h
 
 
 def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
@@ -448,7 +455,7 @@ def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
     if kind == _STRING:
         what = 115  # s
     elif kind == _NUMBER:
-        what = _digits(sql, i, end)
+        what = _digits(sql, i, end, sign)
         if not what:
             return -1
         if sign:
