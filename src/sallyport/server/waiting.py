@@ -266,7 +266,7 @@ class Waiting:
     def _rules(self, held: HeldStatement) -> list[Rule]:
         """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
         names = _names(held)
-        policy = self._session.view.judge_.policy
+        policy = self._session.view.policy
         found = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
         return found if len(found) == len(names) else []
 

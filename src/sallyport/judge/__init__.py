@@ -1,0 +1,15 @@
+"""The one door: statement text -> facts -> decision -> mask plan -> :class:`Verdict`, and the cache of verdicts.
+
+A :class:`Judge` serves one target. It holds the current catalog snapshot and bound policy; ``generation`` moves whenever
+either changed. A :class:`View` is the judge as one kind of session sees it (a subject's rule set and masks, and a search_path):
+everything a verdict depends on besides the text is fixed in it, so that its cache is keyed by the exact text alone.
+Sessions that share subject rules and search_path share the view.
+
+Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected error is SP1804, logged.
+"""
+
+from sallyport.judge.judge import Judge
+from sallyport.judge.verdict import AFTER_DDL, AFTER_SEARCH_PATH, ScriptVerdict, Verdict
+from sallyport.judge.view import View
+
+__all__ = ["AFTER_DDL", "AFTER_SEARCH_PATH", "Judge", "ScriptVerdict", "Verdict", "View"]

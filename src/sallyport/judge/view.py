@@ -1,0 +1,268 @@
+"""The judge as one kind of session sees it, and its cache of verdicts."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from sallyport.core.errors import Refusal, RefusedError
+from sallyport.core.secret import Secret
+from sallyport.judge.statements import Statements
+from sallyport.judge.verdict import ScriptVerdict, Verdict, internal_refusal
+from sallyport.masking.plan import MaskPlan
+from sallyport.policy.allowance import Bounds
+from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.model import Policy
+from sallyport.sql import script, template
+from sallyport.sql.analysis import TooMuchWork
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
+from sallyport.sql.facts import OutputColumn
+from sallyport.sql.parse import Parsed, parse_counted
+from sallyport.wire.scan import outline
+
+log = structlog.get_logger("sallyport.judge")
+
+#: Bounds of one view's cache: entries and bytes of text. When either is passed the oldest half goes.
+_CACHE_ENTRIES = 4096
+_CACHE_BYTES = 16 << 20
+
+#: What :meth:`View.judge_soon` takes on: about 5 ms.
+_SOON_BYTES = 32_768
+_SOON_TOKENS = 500
+
+#: Seconds after which a thread that wants the interpreter gets it: while a text is judged on another thread, and otherwise.
+_SWITCH = 0.0005
+_USUAL_SWITCH = sys.getswitchinterval()
+
+_UNSEEN: Any = object()
+
+#: Upper bounds of the histogram of judging times (seconds).
+_TIMES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf)
+
+
+@dataclass(slots=True)
+class JudgeTimes:
+    """How long judging took that no cache answered. ``buckets``: upper bound -> count (not cumulative)."""
+
+    count: int = 0
+    seconds: float = 0.0
+    buckets: dict[float, int] = field(default_factory=dict)
+
+    def add(self, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+        bound = next(b for b in _TIMES if seconds <= b)
+        self.buckets[bound] = self.buckets.get(bound, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What every view of one policy over one catalog stands on. ``identifiers``: names that an error message may keep.
+    ``keys``: of hash masks, by name.
+    """
+
+    policy: Policy
+    catalog: CatalogSnapshot
+    keys: Mapping[str, Secret]
+    identifiers: frozenset[str]
+    max_statement_bytes: int
+    times: JudgeTimes
+
+
+class View:
+    """The judge for one rule set, one search_path, one policy and one catalog. Immutable but for its cache."""
+
+    def __init__(
+        self, grounds: Grounds, subject_policy: SubjectPolicy, search_path: tuple[str, ...], generation: int
+    ) -> None:
+        self.generation = generation
+        self.subject_policy = subject_policy
+        self.policy = grounds.policy
+        self.policy_version = grounds.policy.version
+        self.catalog = grounds.catalog
+        self.epoch = grounds.catalog.epoch
+        self.keys = grounds.keys
+        self.identifiers = grounds.identifiers
+        self.context = Context(
+            search_path=effective_search_path(search_path, self.catalog),
+            role=self.catalog.role,
+            max_length=grounds.max_statement_bytes,
+            trusted_functions=subject_policy.trusts_function,
+            opaque=trusted_bodies(self.catalog, subject_policy.trusts_function),
+        )
+        limits = subject_policy.limits
+        self.bounds = Bounds(
+            limits.rows or 0,
+            limits.bytes or 0,
+            limits.rows_per_session or 0,
+            limits.bytes_per_session or 0,
+            limits.rows_per_hour or 0,
+            limits.bytes_per_hour or 0,
+        )
+        self.hurried = replace(self.context, hurried=True)
+        self._statements = Statements(subject_policy, self.catalog)
+        self.has_masks = self._statements.has_masks
+        self._times = grounds.times
+        self.cache: dict[bytes, ScriptVerdict] = {}
+        self.templates: dict[bytes | None, ScriptVerdict | None] = {}
+        self._cache_bytes = 0
+
+    def judge(self, sql: bytes, void: frozenset[int] = frozenset()) -> ScriptVerdict:
+        """Judge a script; cached by exact text. Never raises: what goes wrong is a refusal.
+
+        ``void``: numbers of the parameters that were declared to be of type void; see :attr:`Context.void`. Rare, so not cached, and
+        always judged at once: long texts are refused.
+        """
+        if void:
+            length = min(self.context.max_length, _SOON_BYTES)
+            return self._judge(sql, replace(self.context, void=void, max_length=length))
+        known = self.cache.get(sql)
+        if known is not None:
+            return known
+        return self._fresh(sql, self.context)
+
+    def _fresh(self, sql: bytes, context: Context) -> ScriptVerdict:
+        """Raises TooMuchWork where the context is hurried."""
+        key = template.key(sql)
+        if key is not None:
+            shared = self._template(key, sql, context)
+            if shared is not None:
+                return shared
+        started = time.perf_counter()
+        verdict = self._judge_script(sql, context) or self._judge(sql, context)
+        verdict.seconds = time.perf_counter() - started
+        self._times.add(verdict.seconds)
+        self._remember(sql, verdict)
+        return verdict
+
+    def judge_elsewhere(self, sql: bytes) -> ScriptVerdict:
+        """:meth:`judge` for a thread beside the event loop's, which meanwhile gets the interpreter back ten times as soon as usual."""
+        sys.setswitchinterval(_SWITCH)
+        try:
+            return self.judge(sql)
+        finally:
+            sys.setswitchinterval(_USUAL_SWITCH)
+
+    def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
+        """The same where it is known, or takes some milliseconds at most; None otherwise, and it is to be judged on another thread."""
+        known = self.cache.get(sql)
+        if known is not None:
+            return known
+        if len(sql) > _SOON_BYTES or outline(sql, _SOON_TOKENS, False)[0] > _SOON_TOKENS:
+            return None
+        try:
+            return self._fresh(sql, self.hurried)
+        except TooMuchWork:
+            return None
+
+    def _template(self, key: bytes, sql: bytes, context: Context) -> ScriptVerdict | None:
+        """The verdict of ``sql``'s template, which is known by ``key``; None when it has none."""
+        shared: ScriptVerdict | None = self.templates.get(key, _UNSEEN)
+        if shared is _UNSEEN:
+            shared = self._judge_template(sql, context)
+            if len(self.templates) >= _CACHE_ENTRIES:
+                self.templates.clear()
+            self.templates[key] = shared
+        return shared
+
+    def _judge_template(self, sql: bytes, context: Context) -> ScriptVerdict | None:
+        """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
+        text = template.with_parameters(sql)
+        try:
+            parsed = parse_counted(text, context.max_length)
+            if template.is_positional([raw.node for raw in parsed[0]]):
+                return None
+        except RefusedError:
+            return None
+        started = time.perf_counter()
+        verdict = self._judge(text, context, parsed)
+        verdict.seconds = time.perf_counter() - started
+        self._times.add(verdict.seconds)
+        return verdict if verdict.plain else None
+
+    def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
+        if len(self.cache) >= _CACHE_ENTRIES or self._cache_bytes + len(sql) > _CACHE_BYTES:
+            for key in list(self.cache)[: max(1, len(self.cache) // 2)]:
+                del self.cache[key]
+                self._cache_bytes -= len(key)
+        self.cache[sql] = verdict
+        self._cache_bytes += len(sql)
+
+    def _judge(self, sql: bytes, context: Context, parsed: Parsed | None = None) -> ScriptVerdict:
+        try:
+            facts = analyze(sql, self.catalog, context, parsed)
+        except RefusedError as error:
+            if context.hurried and isinstance(error, TooMuchWork):
+                raise
+            return ScriptVerdict(sql, (), 0, error.refusal)
+        except Exception as error:
+            log.error("judge failed", error=type(error).__name__, exc_info=True)
+            return ScriptVerdict(sql, (), 0, internal_refusal())
+        return self._statements.script(sql, facts)
+
+    def _judge_script(self, sql: bytes, context: Context) -> ScriptVerdict | None:
+        """The verdict on a script in which statements repeat but for their literals: each of those is judged once.
+
+        None where nothing repeats, or something moves what names mean: then every statement has to be seen in its place.
+        """
+        repeated = script.repeated(sql)
+        known: dict[bytes, ScriptVerdict | None] = {}
+        for piece in repeated:
+            if piece.key not in known:
+                known[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
+        shared = [(piece, found) for piece in repeated if (found := known[piece.key]) is not None]
+        if not shared:
+            return None
+        rest = self._judge(script.without(sql, [piece for piece, _ in shared]), context)
+        if rest.refusal is not None:
+            return replace(rest, sql=sql)
+        if any(v.is_ddl or v.changes_search_path or v.changes_settings for v in rest.statements):
+            return None
+        verdicts = list(rest.statements)
+        until = verdicts[-1].facts.start if rest.refused >= 0 else len(sql)
+        verdicts += [_at(found.statements[0], sql, piece) for piece, found in shared if piece.start < until]
+        verdicts.sort(key=_start)
+        refused = len(verdicts) - 1 if rest.refused >= 0 else -1
+        return ScriptVerdict(sql, tuple(verdicts), refused, count=rest.count + len(shared))
+
+    def explained(self, sql: bytes, prepared: bytes, void: frozenset[int]) -> Verdict | Refusal:
+        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once, so not of what takes long."""
+        try:
+            facts = explained(sql, prepared, self.catalog, replace(self.hurried, void=void))
+        except RefusedError as error:
+            return error.refusal
+        except Exception as error:
+            log.error("judge failed", error=type(error).__name__, exc_info=True)
+            return internal_refusal()
+        return self._statements.statement(sql, sql.decode(), facts)
+
+    def plan(self, columns: tuple[OutputColumn, ...] | None) -> MaskPlan | None:
+        """The masks that rows with these columns get."""
+        return self._statements.plan(columns)
+
+
+def _start(verdict: Verdict) -> int:
+    return verdict.facts.start
+
+
+def _at(verdict: Verdict, sql: bytes, piece: script.Piece) -> Verdict:
+    """A verdict for every value of the literals, as that of the statement in this place."""
+    facts = replace(verdict.facts, start=piece.start, end=piece.end)
+    return replace(verdict, facts=facts, sql=sql[piece.start : piece.end])
+
+
+def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:
+    """Schema names in lookup order: ``$user`` expanded, missing schemas dropped, pg_catalog first unless listed.
+
+    Source: PostgreSQL, src/backend/catalog/namespace.c, recomputeNamespacePath. No temporary schema is ever included: creating
+    temporary relations is refused.
+    """
+    unique = catalog.usable_path(setting)
+    return unique if "pg_catalog" in unique else ("pg_catalog", *unique)
