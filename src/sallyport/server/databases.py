@@ -24,8 +24,8 @@ from sallyport.targets.roles import role_warnings
 
 log = structlog.get_logger("sallyport.databases")
 
-#: A fingerprint younger than this answers "has anything moved?" (seconds).
-_FRESH = 0.5
+#: Seconds between two looks at a catalog that nobody forces: names that are not there must not keep the target busy.
+_FRESH = 0.2
 _QUERY_SECONDS = 60.0
 #: Of the rows that are shown to a reviewer.
 _SAMPLE_BYTES = 1 << 20
@@ -69,10 +69,16 @@ class Database:
         return self.judge
 
     async def refresh(self, *, force: bool = False) -> bool:
-        """Take what changed. Whether anything did; False too when the target cannot be asked and there is a snapshot."""
+        """Take what changed until now. Whether anything did; False too when the target cannot be asked and there is a snapshot.
+
+        Without ``force`` the target is asked at intervals: who asks too soon after the last time waits, and all who wait share an answer.
+        """
+        asked = time.monotonic()
         async with self._lock:
-            if not force and time.monotonic() - self._checked < _FRESH:
-                return False
+            if not force:
+                if self._checked > asked:
+                    return False
+                await asyncio.sleep(max(0.0, self._checked + _FRESH - time.monotonic()))
             try:
                 moved = await self._refresh()
                 self.readable = True
@@ -89,8 +95,9 @@ class Database:
                 return False
 
     async def _refresh(self) -> bool:
+        checked = time.monotonic()
         mark = await fingerprint(self._client.query)
-        self._checked = time.monotonic()
+        self._checked = checked
         if self.judge is not None and mark == self._fingerprint:
             return False
         snapshot = await load_catalog(self._client.query)
