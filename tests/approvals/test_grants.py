@@ -9,6 +9,7 @@ import pytest
 from sallyport.approvals.fingerprint import fingerprint
 from sallyport.approvals.problems import DecisionError, Problem
 from sallyport.approvals.states import Binding, Grant, Status
+from sallyport.core.errors import RefusedError
 from tests.approvals.helpers import AGENT, BINDING, DANA, EVE, MALLORY, House, changed
 
 RULE = "changes wait"
@@ -177,3 +178,10 @@ def test_fingerprints() -> None:
         "SET statement_timeout = 2",
     ]
     assert len({fingerprint(sql) for sql in different}) == len(different)
+
+
+def test_a_text_of_any_length_has_no_fingerprint() -> None:
+    """It would be parsed while others wait; there are grants for rules, and approvals, for such statements."""
+    rows = ",".join(["(1)"] * 40_000)
+    with pytest.raises(RefusedError, match="SP1105"):
+        fingerprint(f"INSERT INTO t VALUES {rows}")

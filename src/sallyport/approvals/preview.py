@@ -11,6 +11,7 @@ come between. What cannot be computed is said with its reason; a server's messag
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -191,7 +192,8 @@ async def _plan(question: Question) -> str:
 
 
 async def _count(question: Question, preview: Preview) -> Preview:
-    count = count_of(question.sql)
+    # a long text is parsed more than once: not while everybody waits
+    count = await asyncio.to_thread(count_of, question.sql)
     if count.why:
         question.problems.append(f"the number of rows could not be counted: {count.why}")
         return preview

@@ -7,6 +7,7 @@ second lock as in a session. It runs as every preview does: in a read-only trans
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -47,10 +48,11 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
         return Sample(problem="it changes no rows that are there already")
     if request.status is not Status.PENDING:
         return Sample(problem="it is not pending any more")
-    found = sample_of(binding.sql, min(ROWS, view.bounds.rows or ROWS))
+    # a long text is parsed and judged: not while everybody waits
+    found = await asyncio.to_thread(sample_of, binding.sql, min(ROWS, view.bounds.rows or ROWS))
     if not found.sql:
         return Sample(problem=found.why)
-    script = view.judge(found.sql.encode())
+    script = await asyncio.to_thread(view.judge, found.sql.encode())
     verdict = script.statements[0] if len(script.statements) == 1 else None
     refusal = verdict.refusal if verdict is not None else script.refusal
     if verdict is None or not verdict.plain or refusal is not None:
