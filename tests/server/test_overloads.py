@@ -90,3 +90,35 @@ def test_numbers_have_the_servers_type(
             if (got != "read") if meant == "read" else ("SP1103" not in str(got)):
                 wrong.append((call, meant, got))
     assert wrong == []
+
+
+#: The type that reads and the one that does not, and what has the latter although a part of it has the former.
+OTHERS = [
+    ("integer", "numeric", "nullif(1, 1.5)"),
+    ("varchar", "text", "nullif('a'::varchar, 'b')"),
+    ("text", "integer", "nullif(NULL, 1)"),
+    ("integer[]", "numeric[]", "1.5 || '{1,2}'::int[]"),
+    ("integer[]", "numeric[]", "'{1,2}'::int[] || '{1.5}'::numeric[]"),
+    ("json", "jsonb", "json_object('a': '[1]'::jsonb)"),
+    ("json", "jsonb", "json_array('[1]'::jsonb)"),
+    ("json", "jsonb", "json_array(SELECT '[1]'::jsonb)"),
+    ("json", "jsonb", "(SELECT json_objectagg('a': '[1]'::jsonb))"),
+]
+
+
+@pytest.mark.parametrize(("read", "other", "value"), OTHERS)
+def test_what_is_computed_has_the_servers_type(
+    gateway: Gateway, postgres: Server, read: str, other: str, value: str
+) -> None:
+    name = f"public.takes_{OTHERS.index((read, other, value))}"  # which the gateway has not heard of
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
+        db.execute(f"CREATE FUNCTION {name}({read}) RETURNS text LANGUAGE sql AS $$ SELECT 'read'::text $$")
+        db.execute(
+            f"CREATE FUNCTION {name}({other}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'ran'; END $$"
+        )
+        try:
+            assert db.execute(f"SELECT {name}({value})").fetchone() == ("ran",)
+            with psycopg.connect(gateway.dsn()) as agent, pytest.raises(psycopg.Error, match="SP1103"):
+                agent.execute(f"SELECT {name}({value})")
+        finally:
+            db.execute(f"DROP FUNCTION {name}({read}), {name}({other})")

@@ -211,8 +211,21 @@ def _distinct(a: Analysis, node: Node, scope: Scope) -> Value:
 
 def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
     left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
-    operator(a, strings(node.get("name", [])), left, right, position(node))
-    return derived((left, right), TEXT if left.type == UNKNOWN_TYPE else left.type)
+    name = strings(node.get("name", []))
+    operator(a, name, left, right, position(node))
+    return derived((left, right), _as_operand(a, name, left.type, right.type))
+
+
+def _as_operand(a: Analysis, name: tuple[str, ...], left: int, right: int) -> int:
+    """The type of a left operand once it was converted for the operator, which is that of NULLIF; 0 where it cannot be told."""
+    wanted = {f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types}
+    if len(wanted) != 1:
+        return 0
+    type_ = wanted.pop()
+    converted = a.types.get(type_)
+    if converted is not None and converted.kind != "p":
+        return type_
+    return a.types.base(left) if left == right != UNKNOWN_TYPE else 0
 
 
 _KINDS = {

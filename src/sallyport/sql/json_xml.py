@@ -85,14 +85,31 @@ def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[
     a.check("JsonReturning", returning, _RETURNING)
     a.check("JsonFormat", returning.get("format", {}), _FORMAT)
     type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
-    unread = frozenset[ColumnId]().union(*(unread_json(a, value) for value in values if type_ == JSONB))
-    if unread:
-        a.risks += 1
-        a.influence(unread, Clause.MAY_FAIL)
+    if type_ == JSONB:
+        _reads_escapes(a, values)
     if type_ not in (TEXT, JSON, JSONB):
         fails(a, values, -1)
         _check_type(a, type_)
     return type_
+
+
+def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
+    """Likewise of what is built; without RETURNING it is jsonb where a value is (transformJsonConstructorOutput)."""
+    if node is not None:
+        return _output_type(a, node, JSON, values)
+    types = {value.type for value in values}
+    if JSONB in types or 0 in types:
+        _reads_escapes(a, values)
+        return JSONB if JSONB in types else 0
+    return JSON
+
+
+def _reads_escapes(a: Analysis, values: Iterable[Value]) -> None:
+    """json that becomes jsonb, whose escapes are read only then."""
+    unread = frozenset[ColumnId]().union(*(unread_json(a, value) for value in values))
+    if unread:
+        a.risks += 1
+        a.influence(unread, Clause.MAY_FAIL)
 
 
 def _check_type(a: Analysis, type_: int) -> None:
@@ -114,13 +131,13 @@ def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
 @on("JsonObjectConstructor", "exprs output absent_on_null unique")
 def _object(a: Analysis, node: Node, scope: Scope) -> Value:
     values = _pairs(a, node.get("exprs", []), scope)
-    return derived(values, _output_type(a, node.get("output"), JSON, values))
+    return derived(values, _built_type(a, node.get("output"), values))
 
 
 @on("JsonArrayConstructor", "exprs output absent_on_null")
 def _array(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [_value(a, item["JsonValueExpr"], scope) for item in node.get("exprs", [])]
-    return derived(values, _output_type(a, node.get("output"), JSON, values))
+    return derived(values, _built_type(a, node.get("output"), values))
 
 
 @on("JsonArrayQueryConstructor", "query output format absent_on_null")
@@ -129,7 +146,7 @@ def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
     converts_to_json(a, values, position(node))
     if node.get("format", {}).get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
         fails(a, values, -1)
-    return derived(values, _output_type(a, node.get("output"), JSON, values))
+    return derived(values, _built_type(a, node.get("output"), values))
 
 
 @on("JsonArrayAgg", "constructor arg absent_on_null")
@@ -153,7 +170,7 @@ def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Va
         a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
     if "over" in node:
         window(a, node["over"], scope)
-    return derived(values, _output_type(a, node.get("output"), JSON, values))
+    return derived(values, _built_type(a, node.get("output"), values))
 
 
 @on("JsonIsPredicate", "expr format item_type unique_keys")

@@ -23,7 +23,17 @@ from sallyport.sql.functions import (
 )
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.overloads import chosen
-from sallyport.sql.types import ANY, ARRAYS, ELEMENTS, JSON, POLYMORPHIC, TEXT, Types
+from sallyport.sql.types import (
+    ANY,
+    ARRAYS,
+    ELEMENTS,
+    INT2VECTOR,
+    JSON,
+    OIDVECTOR,
+    POLYMORPHIC,
+    TEXT,
+    Types,
+)
 
 #: Schemas whose functions are PostgreSQL's own; functions.py tells those that were added to them from those that came with it.
 SYSTEM = frozenset({"pg_catalog", "information_schema"})
@@ -306,13 +316,20 @@ class Names:
         return frozenset(number for types in wanted for number in self._converted(given, types))
 
     def _operator_result(self, operator: Operator, left: int | None, right: int) -> int:
+        """The type of what it gives; of polymorphic ones only arrays, whose elements may be converted to what both sides have in common."""
         if operator.result not in POLYMORPHIC:
             return operator.result
-        if operator.result in ARRAYS:
-            for wanted, given in ((operator.left, left or 0), (operator.right, right)):
-                if wanted in ARRAYS and given not in (0, UNKNOWN_TYPE):
-                    return given
-        return 0
+        if operator.result not in ARRAYS:
+            return 0
+        elements = []
+        for wanted, given in ((operator.left, left or 0), (operator.right, right)):
+            if wanted not in ARRAYS | ELEMENTS or given == UNKNOWN_TYPE:
+                continue
+            base = self.types.base(given)
+            if base in (0, INT2VECTOR, OIDVECTOR):
+                return 0
+            elements.append(self.types.element(base) if wanted in ARRAYS else given)
+        return self.types.array(self.types.common(elements)) if elements else 0
 
     # casts
 
