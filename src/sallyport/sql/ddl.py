@@ -2,7 +2,7 @@
 
 A change passes when three things are known of it: which relations and names it concerns (policy's ``relations`` are matched against the
 old name and the new), that masked data does not come to stand under a name that has no mask, and what expressions, defaults and checks
-in it compute and call. Tables are in :mod:`sallyport.sql.ddl_tables` and :mod:`sallyport.sql.ddl_alter`, views in
+in it compute and call. Tables are in :mod:`sallyport.sql.ddl_tables` and :mod:`sallyport.sql.ddl_alter`, new names in :mod:`sallyport.sql.ddl_names`, views in
 :mod:`sallyport.sql.ddl_views`, other objects in :mod:`sallyport.sql.ddl_objects`, and what stays refused, with what to do instead, in
 :mod:`sallyport.sql.ddl_refused`.
 """

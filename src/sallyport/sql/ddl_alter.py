@@ -1,29 +1,26 @@
-"""ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means, RENAME and SET SCHEMA.
+"""ALTER of relations: what each of PostgreSQL's subcommands (AlterTableType in parsenodes.h) means.
 
-A subcommand without an entry in :data:`ACTIONS` is refused. Renaming, moving and taking out of an inheritance tree change which masks and rules match:
-the relations as they are afterwards are in the facts (``after``), and policy compares.
+A subcommand without an entry in :data:`ACTIONS` is refused. RENAME and SET SCHEMA are in :mod:`sallyport.sql.ddl_names`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import cast_to, type_oid
 from sallyport.sql.catalog import Column, ColumnId, Relation
 from sallyport.sql.ddl import (
-    THINGS,
     changes_schema,
     concerned,
-    creation_schema,
     family,
     hidden,
     index_table,
     object_type,
     scope_of,
-    spots,
 )
+from sallyport.sql.ddl_names import becomes, named, now
 from sallyport.sql.ddl_refused import NOT_ALTERED
 from sallyport.sql.ddl_tables import (
     Table,
@@ -42,7 +39,6 @@ from sallyport.sql.lineage import Field, Value
 from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import expand
-from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Scope
 from sallyport.sql.types import VARCHAR
 
@@ -89,7 +85,7 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
     if objtype == "index":
         _alter_index(a, node)
         return
-    relation = _named(a, node["relation"])
+    relation = named(a, node["relation"])
     if relation is None:
         return
     change = _Change(a, relation, not node["relation"].get("inh"))
@@ -109,14 +105,6 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
             a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper()} {words(subtype)}", hint)
             continue
         action(change, body)
-
-
-def _named(a: Analysis, node: Node) -> Relation | None:
-    """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on as well."""
-    found = a.relation(node.get("schemaname", ""), node.get("relname", ""))
-    if found is not None and found.kind in THINGS:
-        a.kind = f"alter_{THINGS[found.kind]}"
-    return concerned(a, node)
 
 
 def words(subtype: str) -> str:
@@ -188,7 +176,7 @@ def _drop_column(change: _Change, body: Node) -> None:
     # partitions lose the column with their parent; a child may keep its own, which then is nobody's but its
     parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
     for part in parts:
-        _becomes(change.a, part, columns=tuple(c for c in _now(change.a, part).columns if c.name != name))
+        becomes(change.a, part, columns=tuple(c for c in now(change.a, part).columns if c.name != name))
 
 
 def _set_default(change: _Change, body: Node) -> None:
@@ -338,23 +326,15 @@ def _sequence(change: _Change, body: Node) -> None:
 # inheritance
 
 
-def _now(a: Analysis, relation: Relation) -> Relation:
-    return a.after.get(relation.oid, relation)
-
-
-def _becomes(a: Analysis, relation: Relation, **what: object) -> None:
-    a.after[relation.oid] = replace(_now(a, relation), **what)  # type: ignore[arg-type]
-
-
 def _under(a: Analysis, child: Relation, above: Relation) -> None:
-    _becomes(a, child, parents=(*_now(a, child).parents, above.oid))
-    _becomes(a, above, children=(*_now(a, above).children, child.oid))
+    becomes(a, child, parents=(*now(a, child).parents, above.oid))
+    becomes(a, above, children=(*now(a, above).children, child.oid))
     a.joins[(child.oid, above.oid)] = None
 
 
 def _apart(a: Analysis, child: Relation, above: Relation) -> None:
-    _becomes(a, child, parents=tuple(oid for oid in _now(a, child).parents if oid != above.oid))
-    _becomes(a, above, children=tuple(oid for oid in _now(a, above).children if oid != child.oid))
+    becomes(a, child, parents=tuple(oid for oid in now(a, child).parents if oid != above.oid))
+    becomes(a, above, children=tuple(oid for oid in now(a, above).children if oid != child.oid))
 
 
 def _inherit(change: _Change, body: Node) -> None:
@@ -438,135 +418,3 @@ _WHERE = {
     "AT_SetLogged": "rpS",
     "AT_SetUnLogged": "rpS",
 }
-
-
-@on("CompositeTypeStmt", "typevar coldeflist")
-def _create_composite(a: Analysis, node: Node, at: int) -> None:
-    changes_schema(a, "create_type")
-    target = node["typevar"]
-    a.check("RangeVar", target, RANGE_VAR)
-    a.name(a.kind, creation_schema(a, target.get("schemaname", "")), target.get("relname", ""))
-    for item in node.get("coldeflist", []):
-        column_type(a, item["ColumnDef"])
-
-
-# RENAME and SET SCHEMA
-
-_RENAMED_RELATIONS = frozenset({"table", "view", "materialized_view", "sequence", "foreign_table"})
-_RENAMED_PARTS = frozenset({"tabconstraint", "trigger", "rule"})
-_TYPES = frozenset({"type", "domain"})
-
-
-@on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")
-def _rename(a: Analysis, node: Node, at: int) -> None:
-    thing = object_type(node.get("renameType", ""))
-    changes_schema(a, "rename")
-    new = node.get("newname", "")
-    if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "know what RENAME CASCADE reaches", "Rename without CASCADE.")
-    if thing in _RENAMED_RELATIONS:
-        _rename_relation(a, node["relation"], new)
-    elif thing in ("column", "attribute"):
-        _rename_column(a, node["relation"], node.get("subname", ""), new)
-    elif thing in _RENAMED_PARTS:
-        _named(a, node["relation"])
-        a.also.update({f"alter_{thing}"} if thing != "tabconstraint" else ())
-    elif thing == "index":
-        _rename_index(a, node["relation"], new)
-    elif thing in _TYPES:
-        _rename_type(a, thing, strings(node["object"]["List"]["items"]), new, "")
-    elif thing == "domconstraint":
-        a.kind = "alter_domain"
-        for place in spots(a, strings(node["object"]["List"]["items"])):
-            a.name(a.kind, *place)
-    elif thing == "schema":
-        _rename_schema(a, node.get("subname", ""), new)
-    else:
-        a.kind = f"alter_{thing}"
-        a.name(a.kind)
-        a.unknown("SP1102", f"judge RENAME of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])
-    a.also.add("rename")
-
-
-def _rename_relation(a: Analysis, node: Node, new: str) -> None:
-    relation = _named(a, node)
-    if relation is not None:
-        a.name(a.kind, relation.schema, new)
-        _becomes(a, relation, name=new)
-
-
-def _rename_column(a: Analysis, node: Node, old: str, new: str) -> None:
-    relation = _named(a, node)
-    if relation is None:
-        return
-    if all(column.name != old for column in relation.columns):
-        Table(relation.schema, relation.name, scope_of(a, relation), relation).column(a, old)
-    for part in family(a, relation):
-        columns = tuple(replace(c, name=new) if c.name == old else c for c in part.columns)
-        if columns != part.columns:
-            _becomes(a, part, columns=columns)
-
-
-def _rename_index(a: Analysis, node: Node, new: str) -> None:
-    a.kind = "alter_index"
-    a.check("RangeVar", node, RANGE_VAR)
-    schema, name = node.get("schemaname", ""), node.get("relname", "")
-    relation = index_table(a, schema, name)
-    if relation is None:
-        a.missing_relation(schema, name, -1, "index")
-    elif relation.name == name and relation == a.relation(schema, name):
-        _rename_relation(a, node, new)  # ALTER INDEX renames tables as well
-    else:
-        a.access(relation.oid, a.kind)
-
-
-def _rename_type(a: Analysis, thing: str, names: tuple[str, ...], new: str, schema: str) -> None:
-    """A type's name is in no mask; a composite type that is a table's row has the table's name."""
-    a.kind = f"alter_{thing}"
-    found = a.names.types.named(names)
-    if found is None:
-        a.missing("SP1110", f'type "{".".join(names)}" does not exist')
-        return
-    relation = a.catalog.relations.get(found.relation)
-    if relation is not None and relation.kind != "c":
-        a.unknown("SP1102", f"rename {relation.qualified} as a type", "Rename it as what it is.")
-    elif relation is not None:
-        a.access(relation.oid, a.kind)
-        _becomes(a, relation, name=new or relation.name, schema=schema or relation.schema)
-    if found.schema in SYSTEM:
-        a.unknown("SP1102", f"allow changes of {found.schema}.{found.name}")
-    a.name(a.kind, found.schema, found.name)
-    a.name(a.kind, schema or found.schema, new or found.name)
-
-
-def _rename_schema(a: Analysis, old: str, new: str) -> None:
-    a.kind = "alter_schema"
-    if old not in a.catalog.schemas:
-        a.missing("SP1111", f'schema "{old}" does not exist')
-    if old in SYSTEM or new in SYSTEM or old.startswith("pg_") or new.startswith("pg_"):
-        a.unknown("SP1102", "allow changes of PostgreSQL's own schemas")
-    if any(function.schema == old for function in a.catalog.functions.values()):
-        a.unknown("SP1102", "know what the functions in this schema are trusted for", NOT_ALTERED["names"])
-    a.name(a.kind, old)
-    a.name(a.kind, new)
-    for relation in a.catalog.relations.values():
-        if relation.schema == old:
-            _becomes(a, relation, schema=new)
-
-
-@on("AlterObjectSchemaStmt", "objectType relation object newschema missing_ok")
-def _set_schema(a: Analysis, node: Node, at: int) -> None:
-    thing = object_type(node.get("objectType", ""))
-    changes_schema(a, f"alter_{thing}")
-    a.also.add("set_schema")
-    schema = creation_schema(a, node.get("newschema", ""))
-    if thing in _RENAMED_RELATIONS:
-        relation = _named(a, node["relation"])
-        if relation is not None:
-            a.name(a.kind, schema, relation.name)
-            _becomes(a, relation, schema=schema)
-    elif thing in _TYPES:
-        _rename_type(a, thing, strings(node["object"]["List"]["items"]), "", schema)
-    else:
-        a.name(a.kind)
-        a.unknown("SP1102", f"judge SET SCHEMA of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])

@@ -21,9 +21,9 @@ from sallyport.sql.ddl import (
     scope_of,
     spots,
 )
-from sallyport.sql.ddl_tables import sequence_options
+from sallyport.sql.ddl_tables import column_type, sequence_options
 from sallyport.sql.facts import Clause
-from sallyport.sql.from_items import make_item
+from sallyport.sql.from_items import RANGE_VAR, make_item
 from sallyport.sql.lineage import Field, Value
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
@@ -295,3 +295,13 @@ def _create_extension(a: Analysis, node: Node, at: int) -> None:
             a.unknown("SP1102", f"allow {option.upper()} of an extension", "Leave it out.")
         else:
             creation_schema(a, string(item["DefElem"].get("arg", {})))
+
+
+@on("CompositeTypeStmt", "typevar coldeflist")
+def _create_composite(a: Analysis, node: Node, at: int) -> None:
+    changes_schema(a, "create_type")
+    target = node["typevar"]
+    a.check("RangeVar", target, RANGE_VAR)
+    a.name(a.kind, creation_schema(a, target.get("schemaname", "")), target.get("relname", ""))
+    for item in node.get("coldeflist", []):
+        column_type(a, item["ColumnDef"])
