@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 from dataclasses import replace
@@ -293,3 +294,17 @@ def test_explain_execute_is_bounded_as_well(view: View) -> None:
         refused = view.explained(b"explain execute p", BOMBS[name].encode(), frozenset())
         assert isinstance(refused, Refusal)
         assert refused.code.id == "SP1105"
+
+
+def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
+    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
+    for number in range(5):
+        judge.update(catalog=replace(catalog, epoch=f"replaced {number}"))
+        view = judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
+        assert view.judge(b"SELECT upper(name) FROM users").refused < 0
+    del view
+    gc.collect()
+    kept = [
+        o.epoch for o in gc.get_objects() if isinstance(o, CatalogSnapshot) and o.epoch.startswith("replaced")
+    ]
+    assert kept == ["replaced 4"]

@@ -422,6 +422,7 @@ class ClientConnection(asyncio.Protocol):
             if catalog is not None:
                 session.see(catalog)
                 refreshed = True
+                self._gateway.collecting.replaced()
         elif database is not None:
             await database.refresh(force=command.force)
             refreshed = database.readable

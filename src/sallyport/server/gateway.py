@@ -7,7 +7,6 @@ one is logged and the old one stays.
 from __future__ import annotations
 
 import asyncio
-import gc
 import hmac
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -28,6 +27,7 @@ from sallyport.policy.load import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import CHANGED
 from sallyport.server.added import Added
+from sallyport.server.collecting import Collecting
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement
 from sallyport.session.machine import Counters
@@ -100,6 +100,7 @@ class Gateway:
         self.totals = Counters()  # of the sessions that have ended
         self.sessions_total = 0
         self.added = Added()
+        self.collecting = Collecting()
         self._per_subject: dict[tuple[str, str], int] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -144,9 +145,7 @@ class Gateway:
     async def _first_load(self, database: Database) -> None:
         try:
             await database.ready()
-            # Catalogs are large and live long: kept out of every later collection, which would stop all sessions for it.
-            gc.collect()
-            gc.freeze()
+            self.collecting.loaded()
         except RefusedError as error:
             log.warning(
                 "target is not ready", target=database.name, reason=error.refusal.detail or str(error)
@@ -175,6 +174,7 @@ class Gateway:
             if epoch and self._epochs.get(database.name) != epoch:
                 self.environment_moved(database)
                 self._epochs[database.name] = epoch
+                self.collecting.replaced()
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class ColumnId(NamedTuple):
@@ -175,6 +175,8 @@ class CatalogSnapshot:
     retired: frozenset[str] = frozenset()
     #: schemas that exist and that the role has no USAGE on
     unusable: frozenset[str] = frozenset()
+    #: what :mod:`sallyport.sql.resolve` made of this snapshot; gone with it
+    lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def make(

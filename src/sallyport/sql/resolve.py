@@ -6,7 +6,6 @@ restrictive answer holds. Answers are kept per snapshot and search_path, as noth
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -383,18 +382,16 @@ def _is_known_through(operator: Operator, function: Function) -> bool:
     return not function.extension or operator.extension == function.extension
 
 
-_KEPT = 16
-_kept: list[Names] = []
-_lock = threading.Lock()
+#: Look-up tables of one snapshot: sessions of different search_paths, subjects of different trusts.
+_KEPT = 64
 
 
 def names(catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int] = frozenset()) -> Names:
-    """The lookup tables for a snapshot (by identity) and search_path; a few are kept, the most recent first."""
-    for kept in _kept:
-        if kept.catalog is catalog and kept.asked == path and kept.opaque == opaque:
-            return kept
-    made = Names(catalog, path, opaque)
-    with _lock:
-        _kept.insert(0, made)
-        del _kept[_KEPT:]
-    return made
+    """The lookup tables for a snapshot and search_path; a few are kept, as long as the snapshot."""
+    found: Names | None = catalog.lookups.get((path, opaque))
+    if found is None:
+        found = Names(catalog, path, opaque)
+        if len(catalog.lookups) >= _KEPT:
+            catalog.lookups.clear()
+        catalog.lookups[path, opaque] = found
+    return found
