@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 #: PostgreSQL's NAMEDATALEN - 1: names of statements and portals are cut there, by bytes (hash tables with fixed-size keys).
 NAME_BYTES = 63
 
+_RUNS_STATEMENT = frozenset({EffectKind.EXECUTE, EffectKind.EXPLAIN})
 _ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 
 MUST_BE_ALONE = refuse(
@@ -38,6 +39,13 @@ MOVED_MEANWHILE = refuse(
     "policy or catalog changed while this portal was being opened",
     "It was judged under rules that no longer hold.",
     "Bind and execute it again.",
+)
+
+TWO_MEANINGS = refuse(
+    "SP1107",
+    "this name may mean two things",
+    "It was made anew in the same pipeline, by a message that is not answered yet; if that fails, the name means what it meant before.",
+    "Wait for the answer, then use the name.",
 )
 
 PATH_MOVED = refuse(
@@ -95,13 +103,13 @@ def _assume_one(session: Session, verdict: Verdict, effect: Effect) -> Assumed |
     kind = effect.kind
     if kind is EffectKind.PREPARE:
         prepared = Prepared(verdict.sql, verdict.inner, session.view, inner=True)
-        session.statements.assume(name, prepared)
+        session.statements.assume(name, prepared, session.step)
         return Assumed(kind, name, prepared)
     if kind is EffectKind.DECLARE:
         portal = Portal(
             Prepared(verdict.sql, verdict.inner, session.view, inner=True), verdict.inner, session.view, True
         )
-        session.portals.assume(name, portal)
+        session.portals.assume(name, portal, session.step)
         return Assumed(kind, name, portal)
     if kind is EffectKind.EXECUTE:
         return _execute(session, name)
@@ -110,19 +118,34 @@ def _assume_one(session: Session, verdict: Verdict, effect: Effect) -> Assumed |
     if kind is EffectKind.FETCH:
         return _fetch(session, name)
     if kind is EffectKind.DEALLOCATE:
-        session.statements.assume(name, None) if name else session.statements.assume_all_closed()
+        session.statements.assume(name, None, session.step) if name else session.statements.assume_all_closed(
+            session.step
+        )
     elif kind is EffectKind.CLOSE:
-        session.portals.assume(name, None) if name else session.portals.assume_all_closed()
+        session.portals.assume(name, None, session.step) if name else session.portals.assume_all_closed(
+            session.step
+        )
     elif kind is EffectKind.DISCARD and effect.name == "all":
-        session.statements.assume_all_closed()
-        session.portals.assume_all_closed()
+        session.statements.assume_all_closed(session.step)
+        session.portals.assume_all_closed(session.step)
     return None
+
+
+def doubtful(session: Session, verdict: Verdict) -> bool:
+    """Does the statement run something by a name of which it is not known yet what it means?"""
+    return any(
+        (effect.kind in _RUNS_STATEMENT and session.statements.doubtful(key(effect.name), session.step))
+        or (effect.kind is EffectKind.FETCH and session.portals.doubtful(key(effect.name), session.step))
+        for effect in verdict.effects
+    )
 
 
 def _execute(session: Session, name: bytes) -> Assumed | Refusal:
     prepared = session.statements.lookup(name)
     if prepared is None:
         return unknown_statement(name)
+    if session.statements.doubtful(name, session.step):
+        return TWO_MEANINGS
     verdict = current_verdict(session, prepared)
     if isinstance(verdict, Refusal):
         return verdict
@@ -149,6 +172,8 @@ def _fetch(session: Session, name: bytes) -> Assumed | Refusal:
     portal = session.portals.lookup(name)
     if portal is None:
         return unknown_portal(name)
+    if session.portals.doubtful(name, session.step):
+        return TWO_MEANINGS
     verdict = current_portal_verdict(session, portal)
     if isinstance(verdict, Refusal):
         return verdict

@@ -37,6 +37,8 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
     if script is None:
         return BLOCK
     verdict = script.statements[0] if script.statements else None
+    if verdict is not None and effects.doubtful(session, verdict) and session.waits_for_answers():
+        return BLOCK
     refusal: Refusal | None = None
     if holding.held_script(session, script) is not None:
         pass  # it may be prepared, described and bound; its Execute waits for a person
@@ -69,7 +71,7 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         if len(script.statements) < 2
         else None
     )
-    session.statements.assume(name, prepared)
+    session.statements.assume(name, prepared, session.step)
     session.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
     session.to_server += data[start:end]
     session.unsynced = True
@@ -89,17 +91,24 @@ def _refuse_parse(
 def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
     """Bind: the statement it names is looked up, and judged again when something moved since its Parse."""
     message = frontend.parse_bind(bytes(data[start + 5 : end]))
-    prepared = session.statements.lookup(effects.key(message.statement))
+    statement = effects.key(message.statement)
+    prepared = session.statements.lookup(statement)
     refusal: Refusal | None = None
     verdict: Verdict | None = None
     if prepared is None:
         refusal = effects.unknown_statement(message.statement)
+    elif session.statements.doubtful(statement, session.step):
+        if session.waits_for_answers():
+            return BLOCK
+        refusal = effects.TWO_MEANINGS
     else:
         current = effects.current_verdict(session, prepared)
         if isinstance(current, Refusal):
             refusal = current
         else:
             verdict = current
+            if verdict is not None and effects.doubtful(session, verdict) and session.waits_for_answers():
+                return BLOCK
             if session.special:
                 gate = session.gate(verdict)
                 if isinstance(gate, str):
@@ -115,9 +124,8 @@ def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str
         session.to_server += frontend.bind(b"", NOWHERE)
         return _skip(session)
     name = effects.key(message.portal)
-    statement = effects.key(message.statement)
     portal = Portal(prepared, verdict, session.view, False, message.params, message.param_formats, statement)
-    session.portals.assume(name, portal)
+    session.portals.assume(name, portal, session.step)
     session.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
     session.to_server += data[start:end]
     return None
@@ -171,10 +179,15 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     message = frontend.parse_execute(bytes(data[start + 5 : end]))
     name = effects.key(message.portal)
     portal = session.portals.lookup(name)
+    doubtful = portal is not None and session.portals.doubtful(name, session.step)
+    if doubtful and session.waits_for_answers():
+        return BLOCK
     session.unsynced = True
     _bound_queue(session)
     if portal is None:
         return _refuse_execute(session, b"", None, effects.unknown_portal(message.portal))
+    if doubtful:
+        return _refuse_execute(session, portal.prepared.script, portal.verdict, effects.TWO_MEANINGS, portal)
     no = holding.ruled_out(session)
     if no is not None:
         return _refuse_execute(session, portal.prepared.script, no[1], no[0], portal)
@@ -249,7 +262,7 @@ def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Re
         portal, verdict=current, view=session.view, asked=False, described=False, program=None, approved=False
     )
     session.portals.confirm(name, again)
-    session.portals.assume(name, again)
+    session.portals.assume(name, again, session.step)
     return again
 
 
@@ -273,9 +286,9 @@ def close(session: Session, data: bytes | bytearray, start: int, end: int) -> No
     message = frontend.parse_close(bytes(data[start + 5 : end]))
     name = effects.key(message.name)
     if message.kind == b"S":
-        session.statements.assume(name, None)
+        session.statements.assume(name, None, session.step)
     else:
-        session.portals.assume(name, None)
+        session.portals.assume(name, None, session.step)
     _bound_queue(session)
     entry = Entry(Expect.CLOSE, name=name)
     entry.value = message.kind.decode()
@@ -295,6 +308,7 @@ def sync(session: Session, data: bytes | bytearray, start: int, end: int) -> Non
     session.entries.append(Entry(Expect.SYNC))
     session.to_server += data[start:end]
     session.unsynced = session.executed = False
+    session.step += 1
     session.state = ClientState.READY
 
 

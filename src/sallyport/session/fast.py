@@ -59,6 +59,7 @@ def query(session: Session, data: bytes) -> bytes | None:
         masked=verdict.masked_columns,
     )
     session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
+    session.step += 1
     return data
 
 
@@ -73,6 +74,8 @@ def ask(session: Session, data: bytes) -> bytes | None:
         return None
     verdict = prepared.verdict
     if verdict is None or not verdict.plain or len(name) > 63:
+        return None
+    if session.statements.doubtful(name, session.step):
         return None
     number = session.number = session.number + 1
     session.counters.statements += 1
@@ -96,7 +99,8 @@ def ask(session: Session, data: bytes) -> bytes | None:
     entry.hidden = not described
     session.entries.append(entry)
     # The unnamed portal ends with this bundle: whoever wants to run it again has to bind it again.
-    session.portals.assume(b"", None)
+    session.portals.assume(b"", None, session.step)
+    session.step += 1
     if described or verdict.plan is None:
         return data
     return data[:bound] + _DESCRIBE_PORTAL + data[bound:]

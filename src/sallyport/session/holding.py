@@ -11,13 +11,14 @@ to send it alone: approving a part of something, or something that can be run ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import ScriptVerdict, Verdict
 from sallyport.policy.decision import Outcome
+from sallyport.session.statements import declared
 from sallyport.session.states import Expect
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         sql.decode("utf-8", "replace"),
         tuple(portal.params) if portal is not None else None,
         tuple(portal.formats) if portal is not None else (),
-        _declared(portal.prepared.declared) if portal is not None else (),
+        declared(portal.prepared.declared) if portal is not None else (),
         session.search_path,
         session.view.policy_version,
         session.view.epoch,
@@ -148,14 +149,6 @@ def left_waiting(session: Session, held: HeldStatement) -> None:
     protocol = "simple" if held.portal is None else "extended"
     sql = held.sql.encode() if held.portal is None else held.portal.prepared.script
     session.record(sql, held.verdict, held.verdict.refusal or _NO_APPROVAL, protocol, held.portal)
-
-
-def _declared(types: Sequence[int]) -> tuple[int, ...]:
-    """Without zeros at the end: a type that is not given, and one that the server shall infer, are the same."""
-    found = list(types)
-    while found and not found[-1]:
-        found.pop()
-    return tuple(found)
 
 
 def in_transaction(session: Session) -> bool:

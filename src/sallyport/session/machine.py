@@ -90,6 +90,9 @@ class Session:
         self.portals: Names[Portal] = Names()
         self.entries: deque[Entry] = deque()
         self.number = 0  # of the latest statement
+        self.step = (
+            0  # Syncs and scripts that were forwarded: what fails takes nothing of a later step with it
+        )
         self.unsynced = False  # extended-query messages were forwarded since the last Sync
         self.executed = False  # Execute was forwarded since the last Sync: a transaction is open
         self.path_touched = False  # search_path was changed: the end of the transaction may change it back
@@ -382,6 +385,13 @@ class Session:
     def block(self, command: Command) -> None:
         self._blocked = type(command).__name__
         self.commands.append(command)
+
+    def waits_for_answers(self) -> bool:
+        """Read nothing more until every answer is there (the caller returns BLOCK). False: they would not come before a Sync, or are there."""
+        if not self.entries or self.unsynced:
+            return False
+        self.drain()
+        return True
 
     def drain(self) -> None:
         """Read nothing more until every answer is there (the caller returns BLOCK)."""

@@ -27,6 +27,13 @@ _FUNCTION_CALL = refuse(
 
 def query(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
     """A Query message: judge the script, then forward it whole, cut it before the first refused statement, or wait."""
+    waits = _query(session, data, start, end)
+    if waits is None:
+        session.step += 1
+    return waits
+
+
+def _query(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
     try:
         sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
     except EncodingError as error:
@@ -61,6 +68,8 @@ def _query_in_full(
         if isinstance(gate, str):
             return gate
         held_refusal, script = gate, replace(script, refused=-1 if gate is None else 0)
+    if any(effects.doubtful(session, one) for one in script.statements) and session.waits_for_answers():
+        return "block"
     refused, refusal = script.refused, None
     assumed: dict[int, effects.Assumed] = {}
     for index, verdict in enumerate(script.statements):

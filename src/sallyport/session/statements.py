@@ -4,8 +4,11 @@ SQL-level PREPARE and protocol Parse share one namespace on the server, and so d
 
 Names are kept twice. ``confirmed`` follows the server's replies in order and is exact: it changes only when the server said that a
 creation or a close succeeded. ``assumed`` runs ahead of it with what the client pipelined, so that a Bind behind a Parse can be judged
-before the Parse was answered. What was assumed when a message was forwarded is compared with what is confirmed when its answer arrives;
-where they differ (a Parse that was skipped because of an earlier error, say) the session closes before a row passes under the wrong plan.
+before the Parse was answered. What fails in extended query takes everything up to Sync with it, and a failing script the rest of itself: inside
+such a *step* what was assumed can be relied on. In a later step a name that was created anew may still mean what it meant before (a Parse of a name
+that is taken, or one that was skipped): it is *doubtful*, and nothing runs by it until the answers are there. For what is left, what was assumed
+when a message was forwarded is compared with what is confirmed when its answer arrives; where they differ the session closes before a row passes
+under the wrong plan.
 """
 
 from __future__ import annotations
@@ -73,13 +76,20 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, Portal) and isinstance(other, Portal):
         return one.identity is other.identity
     if isinstance(one, Prepared) and isinstance(other, Prepared):
-        return (one.script, one.view, one.inner, one.void) == (
-            other.script,
-            other.view,
-            other.inner,
-            other.void,
-        )
+        return _meaning(one) == _meaning(other)
     return one is other
+
+
+def _meaning(one: Prepared) -> tuple[object, ...]:
+    return one.script, one.view, one.inner, one.void, declared(one.declared)
+
+
+def declared(types: Sequence[int]) -> tuple[int, ...]:
+    """Without zeros at the end: a type that is not given, and one that the server shall infer, are the same."""
+    found = list(types)
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
 
 
 T = TypeVar("T")
@@ -88,20 +98,34 @@ T = TypeVar("T")
 class Names(Generic[T]):
     """One namespace; see the module docstring."""
 
-    __slots__ = ("_assumed", "confirmed")
+    __slots__ = ("_assumed", "_before", "confirmed")
 
     def __init__(self) -> None:
         self.confirmed: dict[bytes, T] = {}
-        self._assumed: dict[bytes, T | None] = {}
+        self._assumed: dict[bytes, tuple[T | None, int]] = {}
+        self._before: dict[
+            bytes, list[T]
+        ] = {}  # what was assumed of a name earlier, and may be what it means
 
-    def assume(self, name: bytes, value: T | None) -> None:
-        """A creation (or, with None, a close) was forwarded."""
-        self._assumed[name] = value
+    def assume(self, name: bytes, value: T | None, step: int) -> None:
+        """A creation (or, with None, a close) was forwarded, in this step."""
+        earlier = self._assumed.get(name)
+        if earlier is not None and earlier[0] is not None:
+            self._before.setdefault(name, []).append(earlier[0])
+        self._assumed[name] = value, step
+
+    def doubtful(self, name: bytes, step: int) -> bool:
+        """Could the name mean something else than :meth:`lookup` says, for a message of this step: would that still be read if a creation failed?"""
+        value, since = self._assumed.get(name, (None, step))
+        if value is None or since == step:
+            return False
+        others = (self.confirmed.get(name), *self._before.get(name, ()))
+        return any(other is not None and not same(other, value) for other in others)
 
     def lookup(self, name: bytes) -> T | None:
         """What the name will mean when the server reads a message forwarded now, if all before it succeeds."""
         if name in self._assumed:
-            return self._assumed[name]
+            return self._assumed[name][0]
         return self.confirmed.get(name)
 
     def confirm(self, name: bytes, value: T | None) -> None:
@@ -115,6 +139,7 @@ class Names(Generic[T]):
         """Nothing is outstanding any more: only what was confirmed is true."""
         if self._assumed:
             self._assumed.clear()
+            self._before.clear()
 
     def clear(self) -> None:
         self.confirmed.clear()
@@ -124,6 +149,6 @@ class Names(Generic[T]):
         for name in [name for name, value in self.confirmed.items() if not which(value)]:
             del self.confirmed[name]
 
-    def assume_all_closed(self) -> None:
+    def assume_all_closed(self, step: int) -> None:
         for name in set(self.confirmed) | set(self._assumed):
-            self._assumed[name] = None
+            self.assume(name, None, step)
