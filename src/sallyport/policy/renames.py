@@ -86,9 +86,9 @@ def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
                 column, view = whole.catalog.column_name(source), f"{one.schema}.{one.relation}"
                 return refuse(
                     "SP1202",
-                    f"the masked column {column} would be read through {view}, a name that has meant something else",
+                    f"the masked column {column} would be read through {view}, a name that may have meant something else",
                     f"Statements that were judged a moment ago could still be on their way to {view}.",
-                    "Create the view under a name that no relation has or had.",
+                    "Create the view under a name that no relation has or had, without OR REPLACE.",
                 )
     return None
 

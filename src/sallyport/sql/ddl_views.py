@@ -2,7 +2,7 @@
 
 A view is read through its definition (:mod:`sallyport.sql.relation_items`), a materialised one as well, so making one moves nothing out of a
 mask. What it reads needs permission when it is made, because afterwards the view stands for it. Statements that were judged before the view was there,
-or by another definition, may run after it: unless its name is a new one, its columns must be masked by their own names where they were not before.
+or by another definition, may run after it: unless its name is a new one and stays so (no OR REPLACE), its columns must be masked by their own names where they were not before.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     if before is not None:
         a.access(before.oid, a.kind)
         _kept_rows(a, before)
-    _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before)
+    replaces = bool(node.get("replace"))
+    _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before, replaces)
 
 
 def _definition(a: Analysis, query: Node) -> StatementFacts:
@@ -59,10 +60,21 @@ def _names(aliases: list[Node], inner: StatementFacts) -> list[str]:
 
 
 def _expose(
-    a: Analysis, schema: str, name: str, names: list[str], inner: StatementFacts, before: Relation | None
+    a: Analysis,
+    schema: str,
+    name: str,
+    names: list[str],
+    inner: StatementFacts,
+    before: Relation | None,
+    replaces: bool = False,
 ) -> None:
-    """What statements on their way could read through this name that they were not judged for."""
-    is_known = name in a.catalog.retired or any(r.name == name for r in a.catalog.relations.values())
+    """What statements on their way could read through this name that they were not judged for.
+
+    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that name, and everybody be judged by that one.
+    """
+    is_known = (
+        replaces or name in a.catalog.retired or any(r.name == name for r in a.catalog.relations.values())
+    )
     if not is_known:
         return
     old = expand(a, before) if before is not None and before.kind == "v" else None
