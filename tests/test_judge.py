@@ -308,3 +308,17 @@ def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
         o.epoch for o in gc.get_objects() if isinstance(o, CatalogSnapshot) and o.epoch.startswith("replaced")
     ]
     assert kept == ["replaced 4"]
+
+
+def test_two_threads_may_make_room_in_the_cache_at_once(view: View) -> None:
+    class Emptied(dict[bytes, ScriptVerdict]):
+        """As another thread leaves it between the look at its keys and their removal."""
+
+        def __iter__(self) -> Any:
+            keys = list(super().__iter__())
+            self.pop(keys[0])
+            return iter(keys)
+
+    view.cache = Emptied({b"%d" % n: ScriptVerdict(b"", ()) for n in range(4096)})
+    assert view.judge(b"SELECT 1 -- one more").refused == -1
+    assert len(view.cache) < 2100

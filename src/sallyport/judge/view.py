@@ -190,8 +190,9 @@ class View:
     def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
         if len(self.cache) >= _CACHE_ENTRIES or self._cache_bytes + len(sql) > _CACHE_BYTES:
             for key in list(self.cache)[: max(1, len(self.cache) // 2)]:
-                del self.cache[key]
-                self._cache_bytes -= len(key)
+                # a long text that is judged on another thread may be remembered at the same time
+                if self.cache.pop(key, None) is not None:
+                    self._cache_bytes -= len(key)
         self.cache[sql] = verdict
         self._cache_bytes += len(sql)
 
