@@ -53,6 +53,8 @@ CHEATS = {
     "a literal where a column was": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE 7 = 7"),
     "one more": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7; UPDATE orders SET status = $1 WHERE id = 7"),
     "returning": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7 RETURNING *"),
+    "another overload": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id = 7.5"),
+    "a parameter declared as another type": replace(BINDING, types=(1043,)),
     "not SQL": replace(BINDING, sql="UPDATE orders SET"),
     **{f: changed(f) for f in ("target", "subject", "issuer", "policy_version", "epoch", "search_path", "role", "settings")},
 }  # fmt: skip
@@ -159,12 +161,14 @@ def test_fingerprints() -> None:
     same = [
         "DELETE FROM t WHERE a = 1 AND b = 'x' AND c IN (1, 2)",
         "delete from t where a = 2 and b='yy' and c in (3 , 4) -- z",
-        "/* x */ DELETE FROM T WHERE a = 1.5 AND b = $$z$$ AND c IN (9999999999, 0x1F)",
+        "/* x */ DELETE FROM T WHERE a = 1_5 AND b = $$z$$ AND c IN (-9, 0x1F)",
     ]
     assert len({fingerprint(sql) for sql in same}) == 1
     different = [
         "DELETE FROM t WHERE a = 1",
         "DELETE FROM t WHERE a = '1'",
+        "DELETE FROM t WHERE a = 9999999999",
+        "DELETE FROM t WHERE a = 1.5",
         "DELETE FROM t WHERE a = $1",
         "DELETE FROM t WHERE a = NULL",
         "DELETE FROM t WHERE a = true",
@@ -178,6 +182,10 @@ def test_fingerprints() -> None:
         "SET statement_timeout = 2",
     ]
     assert len({fingerprint(sql) for sql in different}) == len(different)
+    big = ["9999999999", "09_999_999_999", "0x2540BE3FF", "9223372036854775807"]
+    assert len({fingerprint(f"DELETE FROM t WHERE a = {one}") for one in big}) == 1
+    numeric = ["1.5", "9223372036854775808", "1e3", "0xFFFFFFFFFFFFFFFFFF"]
+    assert len({fingerprint(f"DELETE FROM t WHERE a = {one}") for one in numeric}) == 1
 
 
 def test_a_text_of_any_length_has_no_fingerprint() -> None:

@@ -1,13 +1,14 @@
 """The fingerprint of a statement: equal for statements that differ in nothing but constants, layout and comments.
 
-SHA-256 over PostgreSQL's own parse tree without positions. Strings and numbers of SELECT, INSERT, UPDATE, DELETE and MERGE are replaced
-by their kind; TRUE, FALSE and NULL, names, types, the length of lists and every other kind of statement count as written. A grant by
+SHA-256 over PostgreSQL's own parse tree without positions, and the declared types of the parameters. Strings and numbers of SELECT, INSERT,
+UPDATE, DELETE and MERGE are replaced by their type, for the type decides which function or operator of a name is called; TRUE, FALSE and NULL, names, types, the length of lists and every other kind of statement count as written. A grant by
 fingerprint therefore gives the statement *with any constants*: people who give one must read it so.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -26,12 +27,12 @@ _LONGEST: Final = 1 << 16
 _KINDS: Final = ("ival", "fval", "sval", "bsval")
 
 
-def fingerprint(sql: str) -> str:
-    """Hex digits. Raises RefusedError (SP1101, SP1105) when the text cannot be read, or is so long that others would wait for it."""
+def fingerprint(sql: str, types: Sequence[int] = ()) -> str:
+    """Hex digits. ``types``: as in Binding. Raises RefusedError (SP1101, SP1105) when the text cannot be read, or is so long that others would wait for it."""
     statements = parse(sql.encode(), _LONGEST)
     shapes = [shape(one.node, not _FREE.isdisjoint(one.node)) for one in statements]
     return hashlib.sha256(
-        b"sallyport fingerprint 1\0" + msgspec.json.encode(shapes, order="sorted")
+        b"sallyport fingerprint 2\0" + msgspec.json.encode([shapes, list(types)], order="sorted")
     ).hexdigest()
 
 
@@ -45,5 +46,15 @@ def shape(node: Any, free: bool) -> Any:
     if free and isinstance(constant, dict):
         kind = next((k for k in _KINDS if k in constant), None)
         if kind is not None:
-            return {"A_Const": kind if kind != "fval" else "ival"}
+            return {"A_Const": _number(constant[kind]) if kind == "fval" else kind}
     return {key: shape(value, free) for key, value in node.items() if key not in _POSITIONS}
+
+
+def _number(constant: Any) -> str:
+    """int8 or numeric: what the parser could not take for an int4 (make_const in parse_node.c)."""
+    text = str(constant.get("fval", "") if isinstance(constant, dict) else constant).replace("_", "")
+    try:
+        value = int(text, 0 if text[:2].lower() in ("0x", "0o", "0b") else 10)
+    except ValueError:
+        return "numeric"
+    return "int8" if -(1 << 63) <= value < 1 << 63 else "numeric"

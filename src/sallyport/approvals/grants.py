@@ -51,7 +51,7 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
     return Grant(
         id=new_id("gra"),
         scope=cast("Literal['statement', 'rule']", scope),
-        fingerprint=fingerprint(binding.sql) if scope == "statement" else "",
+        fingerprint=fingerprint(binding.sql, binding.types) if scope == "statement" else "",
         example=binding.sql,
         rule=request.rule,
         reviewers=request.may_decide,
@@ -82,7 +82,7 @@ def find(grants: Iterable[Grant], binding: Binding, now: float) -> Grant | None:
     if not mine:
         return None
     try:
-        print_ = fingerprint(binding.sql)
+        print_ = fingerprint(binding.sql, binding.types)
     except RefusedError:
         return None
     return next((g for g in mine if g.scope == "statement" and g.fingerprint == print_), None)

@@ -51,6 +51,8 @@ _PLANNED: Final = frozenset(
 _COUNTED: Final = frozenset({"insert", "update", "delete", "merge", "truncate"})
 #: Classes of errors whose text names objects and limits, never values (errcodes.txt).
 _QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
+#: The same once it has run: names may then come from data (``email::regclass``), and people who may not see them read this.
+_QUOTABLE_RUN: Final = ("53", "57", "25", "08")
 
 
 def preamble(search_path: Sequence[str], session: Sequence[tuple[str, str]] = ()) -> str:
@@ -85,12 +87,14 @@ class Question:
     arguments: list[str] | None = None
     problems: list[str] = field(default_factory=list)
 
-    async def ask(self, what: str, *statements: str) -> Sequence[Sequence[str | None]] | None:
-        """The rows, or None with the reason among the problems."""
+    async def ask(
+        self, what: str, *statements: str, ran: bool = False
+    ) -> Sequence[Sequence[str | None]] | None:
+        """The rows, or None with the reason among the problems. ``ran``: as in :func:`explain`."""
         try:
             return await self.query(self.message(*statements))
         except (SallyportError, OSError) as error:
-            self.problems.append(f"{what} could not be computed: {explain(error)}")
+            self.problems.append(f"{what} could not be computed: {explain(error, ran)}")
             return None
         finally:
             await self.let_go()
@@ -104,7 +108,7 @@ class Question:
 
     async def rows_of(self, what: str, sql: str, prefix: str = "") -> Sequence[Sequence[str | None]] | None:
         """Run ``prefix`` + statement, with the bind values when there are any."""
-        return await self.ask(what, *self.with_values(sql, prefix))
+        return await self.ask(what, *self.with_values(sql, prefix), ran=not prefix)
 
     def message(self, *statements: str) -> str:
         """One message that begins with :func:`preamble`. Raises SallyportError unless each of the statements is one."""
@@ -254,8 +258,8 @@ def _check(statements: Sequence[str]) -> None:
             raise SallyportError("it is not one statement")
 
 
-def explain(error: Exception) -> str:
-    """Why a question failed, without values: conditions about data give their name only."""
+def explain(error: Exception, ran: bool = False) -> str:
+    """Why a question failed, without values: conditions about data give their name only. ``ran``: something of the statement's own text ran."""
     sqlstate = str(getattr(error, "sqlstate", ""))
     if isinstance(error, RefusedError):
         return error.refusal.message
@@ -263,6 +267,6 @@ def explain(error: Exception) -> str:
         return f"it took longer than {STATEMENT_TIMEOUT / 1000:g} s"
     if sqlstate == "55P03":
         return "somebody holds a lock on it"
-    if not sqlstate or sqlstate[:2] in _QUOTABLE:
+    if not sqlstate or sqlstate[:2] in (_QUOTABLE_RUN if ran else _QUOTABLE):
         return plain(str(error), 300)
     return f"{condition_words(sqlstate)} ({sqlstate})"

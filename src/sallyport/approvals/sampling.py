@@ -65,7 +65,7 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
         description, data = await fetch(question.message(*question.with_values(found.sql)))
         return _masked(view, verdict, description, data)
     except (SallyportError, OSError) as error:
-        return Sample(problem=explain(error))
+        return Sample(problem=explain(error, ran=True))
     finally:
         await question.let_go()
 
