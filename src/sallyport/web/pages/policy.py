@@ -87,7 +87,7 @@ async def version(visit: Visit) -> Response:
         added=sum(line.kind == "added" for line in lines),
         removed=sum(line.kind == "removed" for line in lines),
         lines=one.text.splitlines(),
-        newest=(await run_in_threadpool(kept.recent, 1))[0],
+        versions=await run_in_threadpool(kept.recent, _VERSIONS),
     )
 
 
