@@ -258,6 +258,34 @@ def test_the_same_value_of_another_type(gateway: Gateway, dana: Desk, database: 
         dana.deny(noted([other.encode()]), "tidy up")
 
 
+@pytest.mark.parametrize("through", ["the gateway", "another way"])
+def test_a_view_that_was_replaced_just_before(
+    gateway: Gateway, dana: Desk, database: Server, through: str
+) -> None:
+    """However shortly before: an approved statement runs only after a look at the catalog."""
+    view, kept, gone = ("one_view", 161, 162) if through == "the gateway" else ("other_view", 163, 164)
+    with (
+        psycopg.connect(database.superuser_dsn, autocommit=True) as owner,
+        psycopg.connect(gateway.dsn(), autocommit=True) as agent,
+        psycopg.connect(gateway.dsn(), autocommit=True) as second,
+    ):
+        change = f"CREATE OR REPLACE VIEW public.{view} AS SELECT {{}} AS id"
+        owner.execute("GRANT CREATE ON SCHEMA public TO sallyport_agent")
+        second.execute(change.format(gone))  # type: ignore[arg-type]
+        owner.execute(f"ALTER VIEW public.{view} OWNER TO sallyport_agent")  # type: ignore[arg-type]
+        text = f"DELETE FROM later WHERE id IN (SELECT id FROM {view})"
+        asked = sent(agent, text)
+        dana.approve(asked)
+        replacing = second if through == "the gateway" else owner
+        replacing.execute(change.format(kept))  # type: ignore[arg-type]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP14"):
+            agent.execute(text)  # type: ignore[arg-type]
+        assert count(database, "later", f"id IN ({kept}, {gone})") == 2
+        assert dana.show(asked)["status"] == "voided"
+        owner.execute(f"DROP VIEW public.{view}")  # type: ignore[arg-type]
+        owner.execute("REVOKE CREATE ON SCHEMA public FROM sallyport_agent")
+
+
 def test_another_target(issuer: DevIssuer, database: Server) -> None:
     gateway = holding_gateway(issuer, database)
     gateway.targets = {"shop": database, "copy": database}

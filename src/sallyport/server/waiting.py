@@ -23,6 +23,7 @@ from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Rule
 from sallyport.server.databases import Database
 from sallyport.session.holding import HeldStatement, Ruling, left_waiting
+from sallyport.session.machine import CATALOG_UNKNOWN
 from sallyport.session.states import ClientState
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Waiting:
         self._transport = transport
         self._looking: asyncio.TimerHandle | None = None
         self._request = ""  # the id of what is waited for
+        self._letting = False  # it is approved, and about to run
         self._verdict: Verdict | None = None  # of the statement that waits
         self._held: HeldStatement | None = None  # that statement, until there is an answer
         self._noted = 0  # decisions that are in the recording
@@ -105,7 +107,8 @@ class Waiting:
         found = self._approvals.claim(binding, kind=kind, touches=touches)
         if found is not None:
             self._note(found)
-            self._answer(self._approved(found), found.id)
+            self._stop = self._approvals.watch(found.id, self._changed)
+            self._let_run(found)
             return
         first, *further = [
             Demand(rule.name, tuple(sorted(rule.reviewers.groups)), rule.reviewers.quorum)
@@ -179,14 +182,31 @@ class Waiting:
         if request.id != self._request:
             return
         self._note(request)
-        if request.status is Status.PENDING:
+        if request.status is Status.PENDING or (request.status is Status.APPROVED and self._letting):
             return
         if request.status is Status.APPROVED:
             who = ", ".join(plain(d.email or d.reviewer, 200) for d in request.decisions)
             self._session.say(f"approval {request.id}: approved by {who}")
-            self._answer(self._approved(request), request.id)
+            self._let_run(request)
         else:
             self._answer(self._no(refusal_of(request)))
+
+    def _let_run(self, request: Request) -> None:
+        """It runs once the catalog was looked at: what somebody made of a view or a function since it was judged voids the approval."""
+        self._request, self._letting = request.id, True
+        if self._reminder is not None:
+            self._reminder.cancel()
+        self._gateway.spawn(self._look_and_run(request), "let an approved statement run")
+
+    async def _look_and_run(self, request: Request) -> None:
+        await self._database.refresh(force=True)
+        if self._request != request.id:
+            return  # cancelled, gone, or void meanwhile
+        if self._database.readable:
+            self._answer(self._approved(request), request.id)
+            return
+        self._end(self._approvals.void, request.id, "the catalog could not be read before it ran")
+        self._answer(self._no(CATALOG_UNKNOWN))
 
     def _approved(self, request: Request) -> Ruling:
         def use(held: HeldStatement) -> Refusal | None:
@@ -226,7 +246,7 @@ class Waiting:
 
     def _release(self) -> str:
         request, self._request = self._request, ""
-        self._held = None
+        self._held, self._letting = None, False
         if self._stop is not None:
             self._stop()
             self._stop = None
