@@ -169,6 +169,7 @@ class Analysis:
         self.indirect = False  # inside such a definition: what is read is read by the view
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
         self.followed: set[int] = set()
+        self.not_followed: dict[int, str] = {}  # functions that were called here, and why their body was not walked
         self.cast_parameters: set[tuple[int, int]] = set()
         self.late_names = False
         self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
@@ -339,7 +340,7 @@ class Analysis:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
         self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
         if not self.context.trusted_functions(function):
-            reason = self.names.reasons.get(function.oid, "")
+            reason = self.not_followed.get(function.oid, "")
             self.unknown(
                 "SP1103",
                 f"know what function {function.schema}.{function.name} does" + (reason and f": {reason}"),

@@ -5,7 +5,7 @@ statement that calls it. What it reads is read by the caller, as PostgreSQL sees
 for it). That holds for SECURITY DEFINER as well: PostgreSQL then asks for the owner's permission, policy still for the caller's, and
 masks apply; to let a function give more than that, policy names it. Everything else, any body that does more than read, and any with
 something in it that is not understood, is not followed: :func:`followed` gives None, and the call is judged by the function's name, with
-the reason in :attr:`Names.reasons`.
+the reason in :attr:`Analysis.not_followed`.
 
 Bodies in BEGIN ATOMIC or RETURN form are bound to their objects, so their text is qualified. The text of other bodies means what the
 search_path says when it runs: that of the function's SET clause, else the session's. Facts say so (``late_names``), because what is open
@@ -66,7 +66,7 @@ def followed(
         return None
     answer = _body(a, function, node, values, at)
     if isinstance(answer, str):
-        a.names.reasons[function.oid] = answer
+        a.not_followed[function.oid] = answer
         return None
     body, function, arguments, given = answer
     _note(a, body, given, at)

@@ -78,7 +78,6 @@ class Names:
         self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
         self.partition_keys: dict[int, set[str]] = {}  # of relations, kept by sallyport.sql.constraints
         self.expanding: set[int] = set()  # relations whose columns are being found out
-        self.reasons: dict[int, str] = {}  # why a function's body was not followed
         self._qualified: Names | None = None
         self._owners: Names | None = None
         self._pinned: dict[tuple[str, ...], Names] = {}
@@ -92,7 +91,7 @@ class Names:
             return self
         if self._qualified is None:
             made = Names(self.catalog, (), self.opaque)
-            made.session, made.reasons = self.session, self.reasons
+            made.session = self.session
             self._qualified = made
         return self._qualified
 
@@ -112,7 +111,7 @@ class Names:
             return self.qualified()
         if self._owners is None:
             made = Names(self.catalog, (), self.opaque)
-            made.session, made.reasons = None, self.reasons
+            made.session = None
             self._owners = made
         return self._owners
 
@@ -121,7 +120,6 @@ class Names:
         found = self._pinned.get(path)
         if found is None:
             found = self._pinned[path] = Names(self.catalog, path, self.opaque)
-            found.reasons = self.reasons
         return found
 
     # functions
