@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import analyze
+from sallyport.sql.functions import FIRST_USER_OID
 from tests.sql.conftest import blocks
 from tests.sql.rendering import CONTEXT
 
@@ -16,8 +19,14 @@ def test_there_are_queries() -> None:
     assert len(QUERIES) > 120
 
 
+@pytest.fixture(scope="module")
+def ordinary(catalog: CatalogSnapshot) -> CatalogSnapshot:
+    """Without casts that users made to text and from integers: where such are, parameters that stand in two places are refused."""
+    return replace(catalog, casts=tuple(cast for cast in catalog.casts if cast.function < FIRST_USER_OID))
+
+
 @pytest.mark.parametrize(("label", "query"), QUERIES)
-def test_understood(label: str, query: str, catalog: CatalogSnapshot) -> None:
-    for facts in analyze(query.encode(), catalog, CONTEXT):
+def test_understood(label: str, query: str, ordinary: CatalogSnapshot) -> None:
+    for facts in analyze(query.encode(), ordinary, CONTEXT):
         assert facts.unknowns == ()
         assert facts.functions == ()
