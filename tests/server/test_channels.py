@@ -210,7 +210,9 @@ def place(issuer: DevIssuer, postgres: Server) -> Iterator[Place]:
             },
         }  # fmt: skip
         gateway = Gateway(issuer, {"shop": postgres}, policy=POLICY, extra=extra).start()
-        time.sleep(1)  # Slack signs whole seconds, and what was signed before the gateway started does not count
+        time.sleep(
+            1
+        )  # Slack signs whole seconds, and what was signed before the gateway started does not count
         stack.callback(gateway.stop)
         wait_for_console(f"http://{console}")
         yield Place(gateway, issuer, f"http://{console}", double, hooks, denials, mails)

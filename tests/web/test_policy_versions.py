@@ -30,7 +30,10 @@ def test_versions_are_listed_and_compared(browser: MakeBrowser) -> None:
     against = vera.get("/policy/versions/3?against=1").text
     assert '<span class="key added">1 added</span> <span class="key removed">0 removed</span>' in against
     assert "The first version that was kept" in vera.get("/policy/versions/1").text
-    assert '<option value="2">2: 1123456789abcdef</option><option value="1" selected>1: 0123456789abcdef</option>' in against
+    assert (
+        '<option value="2">2: 1123456789abcdef</option><option value="1" selected>1: 0123456789abcdef</option>'
+        in against
+    )
     assert "The same version" in vera.get("/policy/versions/1?against=1").text
 
 

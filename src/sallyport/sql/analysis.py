@@ -169,7 +169,9 @@ class Analysis:
         self.indirect = False  # inside such a definition: what is read is read by the view
         self.following: tuple[int, ...] = ()  # SQL functions whose bodies are being walked
         self.followed: set[int] = set()
-        self.not_followed: dict[int, str] = {}  # functions that were called here, and why their body was not walked
+        self.not_followed: dict[
+            int, str
+        ] = {}  # functions that were called here, and why their body was not walked
         self.cast_parameters: set[tuple[int, int]] = set()
         self.late_names = False
         self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
