@@ -150,7 +150,7 @@ def test_large_rows_are_not_fetched(gateway: Gateway, agent: Waiter, database: S
         db.execute("UPDATE people SET secret = repeat('x', 30000000) WHERE id = 50")
         try:
             id_ = agent.run("DELETE FROM people WHERE id > 49").id
-            assert "program limit exceeded" in look(gateway, id_)["problem"]
+            assert "too large" in look(gateway, id_)["problem"]
             agent.db.cancel()
             agent.end()
             id_ = agent.run("DELETE FROM people WHERE id < 3").id

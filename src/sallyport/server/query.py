@@ -15,7 +15,9 @@ _OVERHEAD = 64 << 10
 
 
 class QueryError(SallyportError):
-    """The target answered one of the gateway's own questions with an error."""
+    """One of the gateway's own questions has no answer. ``sqlstate``: of the target's error; "" where the gateway itself stopped asking, whose
+    words quote nothing.
+    """
 
     def __init__(self, message: str, sqlstate: str) -> None:
         super().__init__(message)
@@ -75,7 +77,7 @@ class QueryClient:
     def _data(self, data: bytes) -> None:
         self._input += data
         if self._most and len(self._input) + len(self._raw) > self._most + _OVERHEAD:
-            self._error = self._error or QueryError("the rows are too large to be shown", "54000")
+            self._error = self._error or QueryError("the rows are too large to be shown", "")
             self._drop()
             return
         spans, rest = split(self._input, 0, _MAX_MESSAGE, False)
