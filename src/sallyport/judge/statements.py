@@ -93,6 +93,7 @@ class Statements:
         moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
             s.name.lower() in ("search_path", "") for s in facts.settings
         )
+        changes_settings = _changes_settings(facts)
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
@@ -108,7 +109,7 @@ class Statements:
             decision=decision,
             effects=facts.effects,
             changes_search_path=moves_path,
-            changes_settings=_changes_settings(facts),
+            changes_settings=changes_settings,
             unreported_settings=_changes_unreported(facts),
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
@@ -119,7 +120,7 @@ class Statements:
             and not moves_path
             and not facts.setting_parameters
             and not facts.cast_parameters
-            and not _changes_settings(facts),
+            and not changes_settings,
         )
 
     def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:
