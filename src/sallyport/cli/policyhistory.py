@@ -20,6 +20,7 @@ _HELP = """List the policies that were in force, newest first; with VERSION, wha
 Example:
 
     sallyport policy history
+
     sallyport policy history 3fa1 --against 0
 
 VERSION is a number of the list, or the beginning of a version's hash; --against compares with another than the one before, 0 with the
