@@ -18,7 +18,7 @@ from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import classify
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
-from sallyport.sql.relation_items import relation_item
+from sallyport.sql.relation_items import expand, relation_item
 from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Item, Scope
 
@@ -380,3 +380,14 @@ def _vacuum(a: Analysis, node: Node, at: int) -> None:
         relation = a.named_relation(item["VacuumRelation"].get("relation", {}))
         if relation is not None:
             a.access(relation.oid, a.kind)
+
+
+def not_stored(a: Analysis, relation: Relation) -> None:
+    """A materialised view holds what its definition gave when it was refreshed: under another definition it would be read as something else."""
+    for other in a.catalog.relations.values():
+        if other.kind == "m" and any(x.relation == relation.oid for x in expand(a, other).accesses):
+            a.unknown(
+                "SP1102",
+                f"know what {other.qualified} holds once {relation.qualified} is another",
+                f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
+            )

@@ -17,6 +17,7 @@ from sallyport.sql.ddl import (
     family,
     hidden,
     index_table,
+    not_stored,
     object_type,
     scope_of,
 )
@@ -38,7 +39,6 @@ from sallyport.sql.from_items import RANGE_VAR, make_item
 from sallyport.sql.lineage import Field, Value
 from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.parse import Node
-from sallyport.sql.relation_items import expand
 from sallyport.sql.scope import Scope
 from sallyport.sql.types import VARCHAR
 
@@ -268,18 +268,7 @@ def _set_expression(change: _Change, body: Node) -> None:
     value = a.expression(body["def"], change.table.scope)
     if found is not None:
         a.flow(found[1], value.sources)
-        _not_stored(a, change.relation)
-
-
-def _not_stored(a: Analysis, relation: Relation) -> None:
-    """A materialised view holds what its definition gave when it was refreshed: under another definition it would be read as something else."""
-    for other in a.catalog.relations.values():
-        if other.kind == "m" and any(x.relation == relation.oid for x in expand(a, other).accesses):
-            a.unknown(
-                "SP1102",
-                f"know what {other.qualified} holds once {relation.qualified} is another",
-                f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
-            )
+        not_stored(a, change.relation)
 
 
 def _drop_expression(change: _Change, body: Node) -> None:
@@ -291,7 +280,7 @@ def _drop_expression(change: _Change, body: Node) -> None:
     value = item.column(body.get("name", ""))
     if value is not None:
         change.a.flow(found[1], value.sources - {found[1]})
-    _not_stored(change.a, change.relation)
+    not_stored(change.a, change.relation)
 
 
 def _identity(change: _Change, body: Node) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import Relation
-from sallyport.sql.ddl import changes_schema, concerned, new_relation
+from sallyport.sql.ddl import changes_schema, concerned, new_relation, not_stored
 from sallyport.sql.facts import Exposure, StatementFacts
 from sallyport.sql.nodes import strings
 from sallyport.sql.parse import Node
@@ -41,7 +41,7 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     before = a.relation(schema, name)
     if before is not None:
         a.access(before.oid, a.kind)
-        _kept_rows(a, before)
+        not_stored(a, before)
     replaces = bool(node.get("replace"))
     _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before, replaces)
 
@@ -86,17 +86,6 @@ def _expose(
     chosen = frozenset(influence.column for influence in inner.influences)
     decided = frozenset(influence.column for influence in old.influences) if old is not None else frozenset()
     a.exposures.append(Exposure(schema, name, "", chosen - decided))
-
-
-def _kept_rows(a: Analysis, view: Relation) -> None:
-    """A materialised view over this one holds what the old definition gave, and would be read by the new one."""
-    for other in a.catalog.relations.values():
-        if other.kind == "m" and any(x.relation == view.oid for x in expand(a, other).accesses):
-            a.unknown(
-                "SP1102",
-                f"know what {other.qualified} holds once {view.qualified} is another",
-                f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
-            )
 
 
 @on("CreateTableAsStmt", "query into objtype is_select_into if_not_exists")
