@@ -32,8 +32,7 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
         return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
-    void = void_parameters(message.param_types)
-    script = session.judge_script(message.sql, void)
+    script = session.judge_script(message.sql, void_parameters(message.param_types))
     if script is None:
         return BLOCK
     verdict = script.statements[0] if script.statements else None
@@ -65,7 +64,6 @@ def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> st
             verdict,
             session.view,
             types=message.param_types,
-            void=void,
             declared=message.param_types,
         )
         if len(script.statements) < 2

@@ -18,14 +18,13 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from sallyport.judge import Verdict, View
-
-_VOID = 2278
+from sallyport.sql.types import VOID
 
 
 def void_parameters(types: Sequence[int]) -> frozenset[int]:
     """Numbers of the parameters that Parse declares to be of type void: a function is called without them."""
     return (
-        frozenset(number for number, type_ in enumerate(types, 1) if type_ == _VOID) if types else frozenset()
+        frozenset(number for number, type_ in enumerate(types, 1) if type_ == VOID) if types else frozenset()
     )
 
 
@@ -34,8 +33,8 @@ class Prepared:
     """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the view moved.
 
     ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
-    Parse declared them (0: the server infers it) and, once it was asked, as the server described them. ``void``: numbers of those that
-    were declared as void. ``declared``: the types as Parse declared them, whatever was asked later.
+    Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
+    ``declared``: the types as Parse declared them, whatever was asked later.
     """
 
     script: bytes
@@ -43,12 +42,16 @@ class Prepared:
     view: View
     inner: bool = False
     types: tuple[int, ...] = ()
-    void: frozenset[int] = frozenset()
     text: str = ""
     declared: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         self.text = self.script.decode("utf-8", "replace")
+
+    @property
+    def void(self) -> frozenset[int]:
+        """As :func:`void_parameters`."""
+        return void_parameters(self.declared)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +84,7 @@ def same(one: object, other: object) -> bool:
 
 
 def _meaning(one: Prepared) -> tuple[object, ...]:
-    return one.script, one.view, one.inner, one.void, declared(one.declared)
+    return one.script, one.view, one.inner, declared(one.declared)
 
 
 def declared(types: Sequence[int]) -> tuple[int, ...]:
