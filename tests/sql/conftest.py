@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from sallyport.sql.catalog import CatalogSnapshot
+from tests.sql.rewrite.database import SCHEMA, RewritingDatabase, identity_masks
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
+
+__all__ = ["identity_masks"]
 
 CORPUS = Path(__file__).with_name("corpus")
 DATABASE = "sql_facts"
@@ -44,6 +48,25 @@ def facts_dsn(postgres: Server) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def catalog(facts_dsn: str) -> CatalogSnapshot:
     return catalog_of(facts_dsn)
+
+
+@pytest.fixture(scope="session")
+def rewriting_database(any_postgres: Server) -> Iterator[RewritingDatabase]:
+    """The database of :mod:`tests.sql.rewrite.database`, once for each version of PostgreSQL."""
+    name = "rewriting"
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
+        connection.execute(f"drop database if exists {name} with (force)".encode())
+        connection.execute(f"create database {name}".encode())
+        dsn = replace(any_postgres, database=name).superuser_dsn
+        try:
+            with psycopg.connect(dsn, autocommit=True) as inside:
+                inside.execute(SCHEMA.encode())
+                if inside.info.server_version >= 180000:
+                    # 18.6 takes ``ONLY parent`` and ``parent`` for one relation, and drops the rows of children
+                    inside.execute("set enable_self_join_elimination = off")
+                yield RewritingDatabase(inside, catalog_of(dsn))
+        finally:
+            connection.execute(f"drop database if exists {name} with (force)".encode())
 
 
 def statements(file: str) -> list[str]:

@@ -32,6 +32,8 @@ class Live:
     direct: psycopg.Connection[Any]
     agent: psycopg.Connection[Any]
     twin: psycopg.Connection[Any]
+    #: OIDs of the twin's own types, as binary values hold them, and those of the same types here
+    types: dict[bytes, bytes]
 
     def compare(self, sql: str, parameters: tuple[str, ...] = ()) -> list[Row]:
         """The rows of a statement that both answer alike, in text and in binary. AssertionError where they do not."""
@@ -66,6 +68,9 @@ class Live:
         databases, or AssertionError.
         """
         said, twin = _said(self.agent, sql), _said(self.twin, sql)
+        if self.types:
+            oids = re.compile(b"|".join(map(re.escape, self.types)))
+            twin = oids.sub(lambda match: self.types[match.group()], twin)
         assert _COLUMN.sub(b"", said) == _COLUMN.sub(b"", twin), sql
         return said
 
@@ -87,6 +92,14 @@ class _Answer(NamedTuple):
     def parts(self) -> list[bytes]:
         cells = [cell for row in self.rows for cell in row if cell is not None]
         return [self.error, self.copied, *cells, *[name for name, _, _ in self.columns if name]]
+
+
+def _types(connection: psycopg.Connection[Any]) -> dict[tuple[str, str], bytes]:
+    """The OIDs of the types that are not PostgreSQL's own, by name."""
+    found = connection.execute(
+        "select nspname, typname, t.oid from pg_type t join pg_namespace n on n.oid = typnamespace where t.oid >= 16384"
+    )
+    return {(schema, name): int(oid).to_bytes(4, "big") for schema, name, oid in found}
 
 
 def _said(connection: psycopg.Connection[Any], sql: str) -> bytes:
@@ -169,9 +182,16 @@ def live(
         try:
             with (
                 psycopg.connect(one.agent_dsn, autocommit=True) as direct,
+                psycopg.connect(two.agent_dsn, autocommit=True) as beside,
                 psycopg.connect(gateway.dsn(), autocommit=True) as agent,
                 psycopg.connect(gateway.dsn(target="twin"), autocommit=True) as twin,
             ):
-                yield Live(direct, agent, twin)
+                ours, theirs = _types(direct), _types(beside)
+                types = {
+                    theirs[name]: ours[name]
+                    for name in theirs
+                    if ours.get(name, theirs[name]) != theirs[name]
+                }
+                yield Live(direct, agent, twin, types)
         finally:
             gateway.stop()

@@ -55,9 +55,6 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
         lines.append(f"  after: {old.qualified} is {new.qualified}{''.join(', ' + w for w in what)}")
     for child, parent in facts.joins:
         lines.append(f"  rows of {catalog.relations[child].name} come under {catalog.relations[parent].name}")
-    for one in facts.exposures:
-        if one.sources:
-            lines.append(f"  exposes {columns(catalog, one.sources)} as {one.relation}.{one.name or 'rows'}")
     return lines
 
 
@@ -68,6 +65,7 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
         origin = f" as {column(catalog, out.origin)}" if out.origin is not None else ""
         lines.append(
             f'  column "{out.name}" {out.dependence.value} of {columns(catalog, out.sources)}{origin}'
+            + (" raw" if out.raw else "")
         )
     for access in facts.accesses:
         how = " indirectly" if access.indirect else ""
@@ -79,6 +77,12 @@ def render(facts: StatementFacts, catalog: CatalogSnapshot, indent: str = "") ->
             for i in facts.influences
         }
     )
+    if facts.mentioned:
+        lines.append(f"  mentions {columns(catalog, frozenset(id_ for id_, _ in facts.mentioned))}")
+    if facts.mentioned_in_views:
+        lines.append(f"  views mention {columns(catalog, facts.mentioned_in_views)}")
+    if facts.read_in_functions:
+        lines.append(f"  functions read {columns(catalog, facts.read_in_functions)}")
     lines += sorted(f"  flow {columns(catalog, f.sources)} -> {_target(catalog, f)}" for f in facts.flows)
     for use in facts.functions:
         lines.append(f"  calls {use.schema}.{use.name}")

@@ -169,7 +169,7 @@ def test_what_users_made_stays_unknown(catalog: CatalogSnapshot) -> None:
 
 def test_a_member_counts_only_as_shipped(catalog: CatalogSnapshot) -> None:
     (similarity,) = catalog.functions_by_name["similarity"]
-    assert is_known(similarity) and classify(similarity).safe and classify(similarity).may_fail
+    assert is_known(similarity) and classify(similarity).safe
     for change in (
         {"extension": ""},
         {"extension": "citext"},
@@ -179,16 +179,6 @@ def test_a_member_counts_only_as_shipped(catalog: CatalogSnapshot) -> None:
     ):
         changed = replace(similarity, **change)
         assert not is_known(changed) and not classify(changed).safe, change
-
-
-def test_only_total_functions_take_masked_columns_unseen(catalog: CatalogSnapshot) -> None:
-    assert not any(
-        i.clause.name == "MAY_FAIL" for i in _facts("select nick = 'a' from people", catalog).influences
-    )
-    assert any(
-        i.clause.name == "MAY_FAIL"
-        for i in _facts("select levenshtein(name, 'a') from people", catalog).influences
-    )
 
 
 def test_text_is_not_read_as_a_type_that_is_not_known(catalog: CatalogSnapshot) -> None:

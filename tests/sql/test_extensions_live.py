@@ -155,7 +155,7 @@ select id from people order by ssn <-> 'CANARY-111';
 select ssn <-> 'CANARY-111', word_similarity('CANARY-111', ssn), show_trgm(ssn), 'CANARY' <% ssn from people;
 select digest(ssn, 'md5'), hmac(ssn, 'k', 'md5'), crypt(ssn, '$1$x') from people;
 select encrypt(ssn::bytea, 'k', 'bf'), armor(ssn::bytea) from people;
-select pgp_sym_decrypt(pgp_sym_encrypt(ssn, 'pw'), 'pw'), pgp_sym_encrypt(ssn, 'p', 'compress-algo=0') from people;
+select pgp_sym_decrypt(pgp_sym_encrypt(ssn, 'pw'), 'pw'), length(pgp_sym_encrypt(ssn, 'p', 'compress-algo=0')) from people;
 select digest('a', ssn) from people;
 select uuid_generate_v5(uuid_ns_dns(), ssn) from people;
 select trail::text, subpath(trail, 1), ltree2text(trail), nlevel(trail), trail || 'x', lca(trail, 'CANARY.b') from people;
@@ -448,6 +448,14 @@ def test_masked_values_of_extension_types_are_null_or_redacted_in_both_formats(
         assert postgis.rows("select home, track from places where id = 1", result_format) == [[None, None]]
         assert vector.rows("select face, sparse from items where id = 1", result_format) == [[None, None]]
     assert contrib.rows("select bought, span from people order by id limit 1") == [[None, None]]
+    # and what is computed from them is computed from that
+    assert contrib.rows(
+        "select upper(email), ssn || '!', hidden -> 'k', trail || 'x' from people where id = 1"
+    ) == [[b"[REDACTED]", b"[redacted]!", None, None]]
+    assert contrib.rows("select count(*), count(email), count(distinct email), count(room) from people") == [
+        [b"2", b"2", b"1", b"0"]
+    ]
+    assert vector.rows("select avg(face), count(face), min(id) from items") == [[None, b"0", b"1"]]
 
 
 CONTRIB_WRITES = """
@@ -535,9 +543,3 @@ def test_every_mask_treats_citext_as_text_and_nothing_else(
         found = "select id from people where {} order by id"
         assert place.rows(found.format("email = 'CANARY-ada@x.org'")) == [[b"1"]]
         assert place.rows(found.format("nick = 'bob' and hidden = 'k=>CANARY-222'")) == [[b"2"]]
-        for condition in (
-            "email like 'c%'", "email > 'a'", "email ~ 'c'", "citext_cmp(email, 'm') < 0", "lower(email) = 'x'",
-            "hidden @> 'k=>CANARY-222'", "hidden ? 'k'", "hidden -> 'k' = 'x'", "trail <@ 'CANARY'", "room @> '(1)'",
-            "nick % 'ada'",
-        ):  # fmt: skip
-            assert place.refused(found.format(condition)) in ("SP1201", "SP1204"), condition

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import analyze
@@ -107,3 +106,30 @@ def test_trust_is_not_taken_over_from_another_subject(catalog: CatalogSnapshot) 
         (facts,) = analyze(b"select s from vf", catalog, context)
         assert [f.name for f in facts.functions] == called
         assert not facts.unknowns
+
+
+@pytest.mark.parametrize(
+    ("body", "sources"),
+    [
+        ("select u.ssn", {"users.ssn"}),
+        ("select rows_of.u.ssn", {"users.ssn"}),
+        ("select (u).ssn", {"users.ssn"}),
+        ("select upper(u.ssn) from fx.orders", {"users.ssn"}),
+        ("select max(u.name) from fx.orders o where o.id = u.id", {"users.name", "users.id", "orders.id"}),
+    ],
+)
+def test_fields_of_a_composite_parameter(facts_dsn: str, body: str, sources: set[str]) -> None:
+    with psycopg.connect(facts_dsn) as connection:
+        connection.execute(f"create function fx.rows_of(u fx.users) returns text language sql as '{body}'")  # type: ignore[arg-type]
+        connection.commit()
+        try:
+            catalog = catalog_of(facts_dsn)
+            (facts,) = analyze(b"select rows_of(t) from users t", catalog, CONTEXT)
+            columns = {c.name for c in facts.columns or ()}
+            touched = {catalog.column_name(c).removeprefix("fx.") for c in facts.touched}
+        finally:
+            connection.execute("drop function fx.rows_of")
+            connection.commit()
+    assert not facts.unknowns
+    assert columns == {"rows_of"}
+    assert sources <= touched

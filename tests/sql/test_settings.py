@@ -126,3 +126,66 @@ def test_a_parameter_may_only_stand_for_harmless_values() -> None:
         "x",
     ):
         assert not any_value_allowed(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shared_buffers",
+        "Work_Mem",
+        "max_connections",
+        "autovacuum_naptime",
+        "max_wal_size",
+        "log_min_duration_statement",
+        "server_version",
+        "default_statistics_target",
+        "effective_cache_size",
+        "wal_level",
+        "checkpoint_timeout",
+        "io_method",
+    ],
+)
+def test_what_tools_look_at_is_shown(name: str) -> None:
+    assert show_allowed(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data_directory",
+        "config_file",
+        "hba_file",
+        "ident_file",
+        "external_pid_file",
+        "ssl_key_file",
+        "ssl_cert_file",
+        "ssl_ca_file",
+        "ssl_passphrase_command",
+        "archive_command",
+        "restore_command",
+        "archive_library",
+        "archive_cleanup_command",
+        "recovery_end_command",
+        "primary_conninfo",
+        "primary_slot_name",
+        "listen_addresses",
+        "unix_socket_directories",
+        "port",
+        "krb_server_keyfile",
+        "shared_preload_libraries",
+        "session_preload_libraries",
+        "dynamic_library_path",
+        "log_directory",
+        "log_filename",
+        "log_line_prefix",
+        "synchronous_standby_names",
+        "cluster_name",
+        "password_encryption",
+        "event_source",
+        "temp_tablespaces",
+        "app.token",
+        "all",
+    ],
+)
+def test_what_may_tell_paths_addresses_or_secrets_is_not(name: str) -> None:
+    assert not show_allowed(name)

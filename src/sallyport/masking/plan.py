@@ -8,12 +8,12 @@ equal what was judged; else the caller gets a :class:`Mismatch` and withholds th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sallyport.core.secret import Secret
 from sallyport.masking.maskers import operation
-from sallyport.policy.decision import REDACT, ColumnMask, MaskSpec
+from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
 from sallyport.sql.catalog import ColumnId, Type
 from sallyport.sql.facts import Dependence, OutputColumn
 from sallyport.wire.backend import Field
@@ -22,18 +22,26 @@ from sallyport.wire.frames import RowProgram
 
 @dataclass(frozen=True, slots=True)
 class PlannedColumn:
-    """``spec`` None: passes as it is. ``origin``: what RowDescription must say, None for (0, 0)."""
+    """``spec`` None: passes as it is. ``origin``: what RowDescription must say, None for (0, 0).
+
+    ``free``: it may say anything but a masked column, since a subselect stands for the column's relation.
+    """
 
     spec: MaskSpec | None
     origin: ColumnId | None
     name: str
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MaskPlan:
-    """One entry per output column, in order. ``masked``: whether any of them is masked."""
+    """One entry per output column, in order. ``masked``: whether any of them is masked.
+
+    ``forbidden``: columns that no column without a mask may come from.
+    """
 
     columns: tuple[PlannedColumn, ...]
+    forbidden: frozenset[ColumnId] = frozenset()
     masked: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,21 +57,44 @@ class Mismatch:
     found: str
 
 
-def build_plan(columns: Sequence[OutputColumn], masks: Mapping[ColumnId, ColumnMask]) -> MaskPlan:
-    """The plan for these output columns. ``masks``: every masked column for this subject."""
-    return MaskPlan(
-        tuple(PlannedColumn(_spec(column, masks), column.origin, column.name) for column in columns)
-    )
+def build_plan(
+    columns: Sequence[OutputColumn],
+    masks: Mapping[ColumnId, ColumnMask],
+    replaced: frozenset[int] = frozenset(),
+) -> MaskPlan:
+    """The plan for these output columns. ``masks``: every masked column for this subject. ``replaced``: OIDs of relations in whose
+    place the text that is sent has subselects with the masks.
+    """
+    forbidden = frozenset(masks) if replaced else frozenset()
+    return MaskPlan(tuple(_planned(column, masks, replaced) for column in columns), forbidden)
 
 
-def _spec(column: OutputColumn, masks: Mapping[ColumnId, ColumnMask]) -> MaskSpec | None:
-    sources = column.sources if column.origin is None else column.sources | {column.origin}
+def column_spec(
+    sources: Iterable[ColumnId], dependence: Dependence, masks: Mapping[ColumnId, ColumnMask]
+) -> MaskSpec | None:
+    """The mask of a column with these sources; None for none. One computed from masked columns is redacted."""
     specs = {masks[source].spec for source in sources if source in masks}
     if not specs:
         return None
-    if column.dependence is Dependence.IDENTITY and len(specs) == 1:
+    if dependence is Dependence.IDENTITY and len(specs) == 1:
         return specs.pop()
     return REDACT
+
+
+def _planned(
+    column: OutputColumn, masks: Mapping[ColumnId, ColumnMask], replaced: frozenset[int]
+) -> PlannedColumn:
+    if replaced and not column.raw:
+        # what it is computed from was masked in the scan, but for columns that expressions may see
+        allowed = {c: m for c in column.sources if (m := masks.get(c)) and m.filter is Filter.ALLOW}
+        spec = column_spec(column.sources, column.dependence, allowed)
+        own = (
+            column.origin is not None and column.origin.relation in replaced
+        )  # a system column has no sources
+        free = own or any(source.relation in replaced for source in column.sources)
+        return PlannedColumn(spec, column.origin, column.name, free)
+    sources = column.sources if column.origin is None else column.sources | {column.origin}
+    return PlannedColumn(column_spec(sources, column.dependence, masks), column.origin, column.name)
 
 
 def compile_rows(
@@ -79,7 +110,10 @@ def compile_rows(
         return Mismatch(-1, f"{len(plan.columns)} columns", f"{len(fields)} columns")
     for i, (planned, found) in enumerate(zip(plan.columns, fields, strict=True)):
         expected = planned.origin or ColumnId(0, 0)
-        if (found.table_oid, found.column_number) != tuple(expected):
+        origin = ColumnId(found.table_oid, found.column_number)
+        if planned.spec is None and origin in plan.forbidden:
+            return Mismatch(i, "no masked column", f"{origin.relation}.{origin.attnum}")
+        if origin != expected and not planned.free:
             return Mismatch(
                 i, f"{expected.relation}.{expected.attnum}", f"{found.table_oid}.{found.column_number}"
             )

@@ -6,31 +6,39 @@ says: what is not understood is noted with :meth:`unknown`, and the walk goes on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from difflib import get_close_matches
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.close_names import closest
 from sallyport.sql.conversions import converts
 from sallyport.sql.facts import (
     Access,
     Clause,
+    Comparison,
     CopyFormat,
     Dependence,
     Effect,
     Exposure,
     Flow,
     FunctionUse,
+    Grouping,
     Influence,
     Naming,
     OutputColumn,
+    PlainShape,
+    RangeVariable,
+    RowReference,
+    SchemaReference,
     SettingChange,
     StatementFacts,
-    TypedParameter,
     Unknown,
 )
+from sallyport.sql.grouping import GroupingLevel
 from sallyport.sql.lineage import OPAQUE, Field, Sources, Value
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
@@ -43,8 +51,7 @@ def _trust_none(function: Function) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """Session state that changes what a statement means.
 
     search_path: effective schema names in order ("$user" replaced, missing schemas left out); pg_catalog is searched first unless named.
@@ -62,6 +69,12 @@ class Context:
     void: frozenset[int] = frozenset()
     #: Raise TooMuchWork soon: the caller has better things to do.
     hurried: bool = False
+    #: The parameters stand for literals (sallyport.sql.template).
+    template: bool = False
+    #: relations that a subselect may stand for: only of those it is asked whether a statement is plain, or relies on a primary key
+    masked: frozenset[int] = frozenset()
+    #: those of them of which comparisons with constants are noted
+    compared: frozenset[int] = frozenset()
 
 
 ExpressionHandler = Callable[["Analysis", Node, Scope], Value]
@@ -121,8 +134,6 @@ class Work:
             )
 
 
-#: Names that are looked through for one like a missing one.
-_COMPARED = 1000
 #: PostgreSQL's MaxTupleAttributeNumber: no query has more output columns.
 MAX_COLUMNS = 1664
 
@@ -158,9 +169,8 @@ class Analysis:
         self.also: set[str] = set()
         self.after: dict[int, Relation] = {}
         self.joins: dict[tuple[int, int], None] = {}
-        self.exposures: list[Exposure] = []
         self.occurrences: dict[int, int] = {}  # how often $n occurs
-        self._typed: dict[int, dict[TypedParameter, int]] = {}
+        self.exposures: list[Exposure] = []
         self.settings: list[SettingChange] = []
         self.effects: list[Effect] = []
         self.touched: set[ColumnId] = set()  # whatever an error could tell about
@@ -173,16 +183,41 @@ class Analysis:
             int, str
         ] = {}  # functions that were called here, and why their body was not walked
         self.cast_parameters: set[tuple[int, int]] = set()
+        self.declared_types: tuple[int, ...] = ()
         self.late_names = False
         self.parameters: tuple[Value, ...] | None = None  # inside such a body: what $1, $2, ... stand for
-        #: how much was met that may fail, has an effect, or is a subquery, whatever it is computed from
-        self.risks = 0
+        self.range_variables: dict[int, RangeVariable] = {}
+        self.levels = 0  # of queries with range variables, so far
+        self.locked: set[int] = set()  # positions of range variables
+        self.sampled: set[int] = set()  # those under TABLESAMPLE
+        self.schema_references: dict[int, SchemaReference] = {}
+        self.row_references: dict[int, RowReference] = {}
+        self.counter_calls: dict[int, None] = {}
+        self.starred: set[int] = set()
+        self.tells_text = False
+        self.distinguished: set[ColumnId] = set()
+        self.system_columns: set[ColumnId] = set()
+        self.positional: set[int] = set()
+        self.groupings: list[Grouping] = []
+        self.comparisons: dict[int, Comparison] = {}
+        self.ungrouped: GroupingLevel | None = None  # what collects references outside aggregates now
+        self.plain: PlainShape | None = None
+        self.explain_options: dict[str, bool] = {}
+        #: the clause of a write in which values of its target are read now
+        self.clause = Clause.RETURNING
+        self.equal: frozenset[int] = frozenset()  # see :func:`sallyport.sql.equality.compared_by_equality`
+        self.bare: Node | None = None  # the ColumnRef that is an entry of a select list by itself
+        self.returned: Node | None = None  # likewise, where the entry comes back from a write as it is
+        self.read_in_functions: set[ColumnId] = set()
+        self.mentioned_in_views: set[ColumnId] = set()
+        self.used_in_rows: set[ColumnId] = set()
         self.names_of: dict[int, str] = {}  # column name of a scalar subquery, by id of its node
         self._accesses: dict[tuple[int, str, bool], set[ColumnId]] = {}
         self._functions: dict[FunctionUse, None] = {}
         self._influences: dict[Influence, None] = {}
         self._flows: dict[Flow, None] = {}
         self._unknowns: dict[Unknown, None] = {}
+        self._mentioned: dict[ColumnId, int] = {}
 
     # walking
 
@@ -229,10 +264,17 @@ class Analysis:
         self._unknowns[Unknown(code, what, hint, position)] = None
         return OPAQUE
 
-    def missing(self, code: str, message: str, hint: str = "", position: int = -1) -> Value:
-        """A name that does not exist; ``message`` is what PostgreSQL says of it."""
+    def unsupported(self, message: str, hint: str, position: int) -> Value:
+        """A known form that no rule can allow; ``message`` is the whole message."""
+        self._unknowns[Unknown("SP1107", f"support it: {message}", hint, position, message)] = None
+        return OPAQUE
+
+    def missing(
+        self, code: str, message: str, hint: str = "", position: int = -1, relation: str = ""
+    ) -> Value:
+        """A name that does not exist; ``message`` is what PostgreSQL says of it. ``relation``: as in Unknown."""
         what = f"find it: {message}"
-        self._unknowns[Unknown(code, what, hint, position, message)] = None
+        self._unknowns[Unknown(code, what, hint, position, message, relation)] = None
         return OPAQUE
 
     def close(self, name: str, known: Iterable[str]) -> str:
@@ -240,8 +282,8 @@ class Analysis:
         if self.work.suggestions <= 0:
             return ""
         self.work.suggestions -= 1
-        found = get_close_matches(name, sorted(islice(known, _COMPARED)), 1, 0.7)
-        return f'Perhaps you meant "{found[0]}".' if found else ""
+        like = closest(name, known)
+        return f'Perhaps you meant "{like}".' if like else ""
 
     def missing_relation(self, schema: str, name: str, at: int, thing: str = "relation") -> Value:
         """A relation by name that is not there; ``thing``: what PostgreSQL calls it."""
@@ -255,7 +297,7 @@ class Analysis:
             )
             hint = self.close(name, near) or f"The search_path is {', '.join(self.names.path)}."
         shown = f"{schema}.{name}" if schema else name
-        return self.missing("SP1106", f'{thing} "{shown}" does not exist', hint, at)
+        return self.missing("SP1106", f'{thing} "{shown}" does not exist', hint, at, name)
 
     def repeat(self, unknown: Unknown) -> None:
         """An Unknown of something inside this statement."""
@@ -272,14 +314,59 @@ class Analysis:
     # what is found
 
     def read(self, value: Value, position: int = -1) -> Value:
-        """Note that a column is read. Every reference to a column passes through here."""
+        """Note that a column is read. Every reference to a column passes through here, or through :meth:`show`."""
+        if value.raw:
+            self.influence(value.sources, self.clause, position in self.equal, position)
+        return self.show(value, position)
+
+    def show(self, value: Value, position: int = -1) -> Value:
+        """Note that a column is read and comes back as it is."""
         if value.sources:
             self.seen.update(value.sources)
-        if value.risky:
-            self.risks += 1
         if value.denied:
             self.unknown("SP1104", value.denied, position=position)
         return value
+
+    def note_schema_reference(self, names: tuple[str, ...], item: Item, position: int) -> None:
+        """``names``: of the relation, as the reference has them."""
+        if len(names) > 1 and item.variable >= 0:
+            reference = SchemaReference(position, len(names), item.variable)
+            self.schema_references[position] = reference
+
+    def note_row_reference(self, parts: int, item: Item, position: int, star: bool = False) -> None:
+        """``parts``: names of the item that the reference has."""
+        for column in item.fields:
+            self.used_in_rows.update(column.value.sources)
+        if item.variable >= 0:
+            reference = RowReference(position, parts, item.variable, star, item.nullable)
+            self.row_references[position] = reference
+            if self.ungrouped is not None:
+                self.ungrouped.note_row(item.variable, position)
+                for column in item.fields:
+                    self.ungrouped.note(column.value, (column.name,), -1)
+
+    def mention(self, sources: Sources, position: int = -1) -> None:
+        """Note that columns are used other than as an entry of a select list by themselves."""
+        self.work.spend(len(sources) >> 4)
+        for column in sources:
+            first = self._mentioned.get(column, -1)
+            if first < 0 or 0 <= position < first:
+                self._mentioned[column] = position
+
+    def distinguish(self, columns: Iterable[Field]) -> None:
+        """Rows are told apart by these columns: DISTINCT, UNION, INTERSECT, EXCEPT."""
+        for column in columns:
+            self.distinguished.update(column.value.sources)
+
+    @contextmanager
+    def place(self, clause: Clause, equal: frozenset[int] = frozenset()) -> Iterator[None]:
+        """Walk a clause of a write. ``equal``: byte offsets of references that are only compared by ``=`` with constants."""
+        before = self.clause, self.equal
+        self.clause, self.equal = clause, equal
+        try:
+            yield
+        finally:
+            self.clause, self.equal = before
 
     def read_relation(self, relation: Relation) -> None:
         self.access(relation.oid, "select")
@@ -305,24 +392,9 @@ class Analysis:
         for column in sources:
             self._influences[Influence(column, clause, equality, position)] = None
 
-    def condition(self, value: Value, clause: Clause, position: int = -1) -> None:
+    def condition(self, value: Value, position: int = -1) -> None:
         """A boolean that decides about rows."""
         converts(self, value, BOOL, position, assignment=True)
-        self._decides(value, clause, position)
-
-    def _decides(self, value: Value, clause: Clause, position: int) -> None:
-        self.influence(value.sources - value.equality, clause, False, position)
-        self.influence(value.equality, clause, True, position)
-
-    def guarded(self, before: int, conditions: list[Value], clause: Clause, position: int = -1) -> None:
-        """``conditions`` decide whether what was walked since ``risks`` was ``before`` is computed at all: whether it fails, or has its
-        effect, tells about them. Those that were noted are taken out of the list: once is enough.
-        """
-        if self.risks > before:
-            for condition in conditions:
-                if condition.sources:
-                    self._decides(condition, clause, position)
-            conditions.clear()
 
     def flow(
         self,
@@ -359,7 +431,8 @@ class Analysis:
         if fields is not None:
             self.work.spend(sum([len(f.value.sources) for f in fields]) >> 4)
             self.columns = tuple(
-                OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin) for f in fields
+                OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin, f.value.raw)
+                for f in fields
             )
 
     def relation(self, schema: str, name: str) -> Relation | None:
@@ -381,27 +454,7 @@ class Analysis:
             self.missing_relation(schema, name, at)
         return found
 
-    def expect_type(self, number: int, types: frozenset[int], sources: Sources) -> None:
-        """``$number`` is compared with ``sources``: as one of ``types`` it converts none of them."""
-        uses = self._typed.setdefault(number, {})
-        one = TypedParameter(number, types, sources)
-        uses[one] = uses.get(one, 0) + 1
-
-    def _typed_parameters(self) -> tuple[TypedParameter, ...]:
-        """Where a parameter also stands elsewhere, that place may decide its type."""
-        found = []
-        for number, uses in self._typed.items():
-            common = frozenset.intersection(*(one.types for one in uses))
-            if sum(uses.values()) < self.occurrences.get(number, 0) or not common:
-                for one in uses:
-                    self.influence(one.sources, Clause.MAY_FAIL)
-            else:
-                sources: Sources = frozenset().union(*(one.sources for one in uses))
-                found.append(TypedParameter(number, common, sources))
-        return tuple(found)
-
     def facts(self, start: int, end: int) -> StatementFacts:
-        typed = self._typed_parameters()
         for number in sorted({one for one, _ in self.cast_parameters if self.occurrences.get(one, 0) > 1}):
             self.unknown(
                 "SP1103",
@@ -439,12 +492,39 @@ class Analysis:
             after=tuple(self.after.values()),
             joins=tuple(self.joins),
             exposures=tuple(self.exposures),
-            typed_parameters=typed,
             followed=frozenset(self.followed),
             cast_parameters=frozenset(self.cast_parameters),
+            declared_types=self.declared_types,
             late_names=self.late_names,
+            read=frozenset(self.seen),
+            system_columns=frozenset(self.system_columns),
+            range_variables=self._range_variables(),
+            row_references=tuple(self.row_references.values()),
+            counter_calls=tuple(self.counter_calls),
+            starred=frozenset(self.starred),
+            tells_text=self.tells_text,
+            distinguished=frozenset(self.distinguished),
+            schema_references=tuple(self.schema_references.values()),
+            groupings=tuple(self.groupings),
+            comparisons=tuple(
+                replace(one, repeated=any(self.occurrences.get(number, 0) > 1 for number in one.parameters))
+                for one in self.comparisons.values()
+            ),
+            positional=frozenset(self.positional),
+            plain=self.plain,
+            explain_options=tuple(self.explain_options.items()),
+            mentioned=tuple(self._mentioned.items()),
+            mentioned_in_views=frozenset(self.mentioned_in_views),
+            used_in_rows=frozenset(self.used_in_rows),
+            read_in_functions=frozenset(self.read_in_functions),
         )
+
+    def _range_variables(self) -> tuple[RangeVariable, ...]:
+        variables = self.range_variables.values()
+        if not self.locked:
+            return tuple(variables)
+        return tuple([replace(one, locked=True) if one.position in self.locked else one for one in variables])
 
 
 def opaque(value: Value) -> Value:
-    return value._replace(dependence=Dependence.OPAQUE, origin=None)
+    return replace(value, dependence=Dependence.OPAQUE, origin=None)

@@ -47,6 +47,7 @@ class Constraint:
     on_update: str = ""
     name: str = ""  # its own, or its index's
     expression: str = ""
+    primary: bool = False  # a primary key that is not deferrable
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class Relation:
     children: tuple[int, ...] = ()
     view_definition: str = ""  # pg_get_viewdef with an empty search_path: fully qualified
     security_invoker: bool = False
+    security_barrier: bool = False
     has_rules: bool = False  # rules other than a view's own _RETURN
     has_triggers: bool = False  # user triggers
     row_security: bool = False
+    readable: bool = True  # the role has SELECT on the whole of it
     row_type: int = 0  # pg_class.reltype
     extension: str = ""
     persistence: str = "p"
@@ -73,6 +76,8 @@ class Relation:
     constraints: tuple[Constraint, ...] = ()
     #: columns that decide in which partition a row is, those in expressions included
     partition_key: tuple[int, ...] = ()
+    #: of a sequence, the relation and attribute number of the column that owns it
+    owner: tuple[int, int] | None = None
 
     @property
     def qualified(self) -> str:
@@ -145,6 +150,9 @@ class Cast:
     context: str = "e"  # i implicit, a assignment, e explicit
 
 
+_RETIRED = object()
+
+
 @dataclass(frozen=True, slots=True)
 class CatalogSnapshot:
     """epoch changes whenever anything below changed (a content hash). server_version is e.g. 180004."""
@@ -175,7 +183,9 @@ class CatalogSnapshot:
     retired: frozenset[str] = frozenset()
     #: schemas that exist and that the role has no USAGE on
     unusable: frozenset[str] = frozenset()
-    #: what :mod:`sallyport.sql.resolve` made of this snapshot; gone with it
+    #: of the database, as the setting server_encoding names it
+    encoding: str = "UTF8"
+    #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -196,6 +206,7 @@ class CatalogSnapshot:
         indexes: Mapping[tuple[str, str], int] = MappingProxyType({}),
         event_triggers: bool = False,
         unusable: frozenset[str] = frozenset(),
+        encoding: str = "UTF8",
     ) -> CatalogSnapshot:
         by_name: dict[str, list[Function]] = {}
         for function in functions:
@@ -228,7 +239,52 @@ class CatalogSnapshot:
             indexes=indexes,
             event_triggers=event_triggers,
             unusable=unusable,
+            encoding=encoding,
         )
+
+    def with_relations(
+        self, relations: Mapping[int, Relation], changed: frozenset[int], **others: Any
+    ) -> CatalogSnapshot:
+        """This snapshot with other relations (all of them, by OID), of which only ``changed`` differ from its own; ``others``: fields that
+        are not derived from relations.
+        """
+        by_name, references = dict(self.relation_by_name), dict(self.references)
+        before, after = ([by[oid] for oid in changed if oid in by] for by in (self.relations, relations))
+        for relation in before:
+            by_name.pop((relation.schema, relation.name), None)
+        for relation in after:
+            by_name[relation.schema, relation.name] = relation
+        for oid in {c.referenced for r in (*before, *after) for c in r.constraints if c.kind == "f"}:
+            pointing = {source for source, _ in references.pop(oid, ())} | changed
+            keys = [
+                (source, key)
+                for source in sorted(pointing)
+                if source in relations
+                for key in relations[source].constraints
+                if key.kind == "f" and key.referenced == oid
+            ]
+            if keys:
+                references[oid] = tuple(keys)
+        return replace(
+            self,
+            relations=relations,
+            relation_by_name=by_name,
+            references=references,
+            retired=frozenset(),
+            **others,
+        )
+
+    def keep(self, key: Any, value: Any) -> None:
+        """Put something that was made of this snapshot into ``lookups``, unless it was retired."""
+        if _RETIRED not in self.lookups:
+            self.lookups[key] = value
+
+    def retire(self) -> None:
+        """Another one is in force. What was made of this one refers to it: it is forgotten, so that the snapshot goes with the last session
+        that uses it, and nobody has to search for it.
+        """
+        self.lookups.clear()
+        self.lookups[_RETIRED] = True
 
     def usable_path(self, setting: tuple[str, ...]) -> tuple[str, ...]:
         """The schemas in which a search_path looks names up: ``"$user"`` replaced, without those that are missing, may not be used

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import judge, result
 from sallyport.sql.conversions import converts, converts_arguments
-from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import ambiguous_column, missing_column, missing_field, missing_item
-from sallyport.sql.nodes import fields, position, string, tag_of
+from sallyport.sql.nodes import fields, position, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Ambiguous, Item, Scope
 from sallyport.sql.types import INT4, TEXT
@@ -20,20 +23,37 @@ _INDICES = fields("is_slice lidx uidx")
 @on("ColumnRef", "fields")
 def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
-    names = tuple([string(part) for part in parts])
+    names = strings(parts)
     at = position(node)
     a.work.spend(scope.breadth() >> 4)
-    if len(names) > 1 and "A_Star" in parts[-1]:
-        return _whole_row(a, names[:-1], scope, at)
     if not all(names):
+        if len(names) > 1 and "A_Star" in parts[-1]:
+            return _whole_row(a, names[:-1], scope, at)
         return a.unknown("SP1102", "understand * in this place", position=at)
     try:
-        found = _find(a, names, scope, at)
+        value, is_row = find(a, names, scope, at)
     except Ambiguous:
         return ambiguous_column(a, names, at)
-    if found is None:
+    if value is None:
         return missing_column(a, names, scope, at)
-    return a.read(found, at)
+    if is_row:
+        return a.read(value, at)
+    if value.origin is not None and value.origin.attnum < 0:  # of heap.c
+        a.system_columns.add(value.origin)
+    if a.ungrouped is not None:
+        a.ungrouped.note(value, names, at)
+    if node is not a.bare:
+        a.mention(value.sources, at)
+    return a.show(value, at) if node is a.returned else a.read(value, at)
+
+
+def named_column(a: Analysis, name: str, scope: Scope) -> Value:
+    """A column in a list of columns, of an index or a constraint: nothing is computed with it."""
+    try:
+        value = scope.local_column(name)
+    except Ambiguous:
+        return ambiguous_column(a, (name,), -1)
+    return a.show(value) if value is not None else missing_column(a, (name,), scope, -1)
 
 
 def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value:
@@ -44,23 +64,47 @@ def _whole_row(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Va
         item = None
     if item is None:
         return missing_item(a, names[-1], scope, at)
+    a.note_schema_reference(names, item, at)
+    a.note_row_reference(len(names), item, at, star=True)
     return a.read(whole(a, item), at)
 
 
-def _find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
+def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Value | None, bool]:
+    """What a reference stands for, and whether that is a whole row or computed from one. Raises Ambiguous."""
     if len(names) == 1:
-        found = scope.column(names[0])
-        if found is not None:
-            return found[0]
+        column = scope.column(names[0])
+        if column is not None:
+            return column[0], False
         item = scope.item(names[0])
-        return whole(a, item) if item is not None else None
+        if item is None:
+            return None, False
+        a.note_row_reference(1, item, at)
+        return whole(a, item), not item.scalar
     if len(names) > 4:
-        return None
+        return None, False
     item = item_named(a, names[:-1], scope)
     if item is None:
-        return None
+        return _parameter_field(a, names, scope, at), True
+    if len(names) > 2:
+        a.note_schema_reference(names[:-1], item, at)
     value = item.column(names[-1])
-    return value if value is not None else attribute(a, whole(a, item), names[-1], at)
+    if value is not None:
+        return value, False
+    a.note_row_reference(len(names) - 1, item, at)
+    return attribute(a, whole(a, item), names[-1], at), True
+
+
+def _parameter_field(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> Value | None:
+    """``parameter.field`` and ``function.parameter.field`` in an SQL function (sql_fn_post_column_ref in functions.c)."""
+    if a.parameters is None:
+        return None
+    while scope.parent is not None:
+        scope = scope.parent
+    parameters = scope.items[0] if len(scope.items) == 1 else None
+    if parameters is None or names[:-2] not in ((), (parameters.name,)):
+        return None
+    value = parameters.column(names[-2])
+    return None if value is None else attribute(a, value, names[-1], at)
 
 
 def whole(a: Analysis, item: Item) -> Value:
@@ -89,7 +133,7 @@ def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
     found = a.names.function((name,), (value.type,))
     if not found.found:
         return None
-    judge(a, found, f"function {name}", (value,), at)
+    judge(a, found, f"function {name}", at)
     converts_arguments(a, found.candidates, (value,), at)
     return result(found, (value,))
 
@@ -97,8 +141,10 @@ def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
 def field_of(a: Analysis, value: Value, name: str) -> Value | None:
     """A field of a row: exactly its own column where the row's shape is known, else everything the row is made of."""
     if value.row is not None:
-        found = [field.value for field in value.row if field.name == name]
-        return found[0] if len(found) == 1 else None
+        fields = [field.value for field in value.row if field.name == name]
+        if len(fields) != 1:
+            return None
+        return replace(fields[0], raw=True) if value.raw else fields[0]
     relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
     if relation is None:
         return None
@@ -125,10 +171,14 @@ def _indirection(a: Analysis, node: Node, scope: Scope) -> Value:
         if tag == "A_Indices":
             value = subscript(a, value, body, scope)
         elif tag == "String":
-            found = attribute(a, value, string(step), at)
-            if found is None:
+            part = field_of(a, value, string(step))
+            if part is not None:
+                a.mention(part.sources, at)
+            else:
+                part = attribute(a, value, string(step), at)
+            if part is None:
                 return missing_field(a, string(step), value, at, _base_name(node["arg"]))
-            value = a.read(found, at)
+            value = a.read(part, at)
         else:
             return a.unknown("SP1102", "understand .* in this place", position=at)
     return value
@@ -140,14 +190,9 @@ def _base_name(node: Node) -> str:
 
 
 def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
-    """``value[lower:upper]``; jsonb subscripts too. Of a container that is NULL the subscripts are never computed
-    (ExecInitSubscriptingRef).
-    """
+    """``value[lower:upper]``; jsonb subscripts too."""
     a.check("A_Indices", body, _INDICES)
-    before = a.risks
     bounds = [a.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
-    # of NULL no element is asked for: the subscripts are not computed
-    a.guarded(before, [value, *bounds], Clause.GUARD)
     type_ = value.type
     for bound in bounds:
         for wanted in (INT4, TEXT):  # of arrays, and of jsonb
@@ -157,14 +202,18 @@ def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
     return derived((value, *bounds), type_)
 
 
-def star(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
-    """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary expression."""
+def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple[Field, ...] | None:
+    """The fields that ``*``, ``t.*`` or ``(row).*`` stand for; None when ``node`` is an ordinary expression.
+
+    ``returned``: they come back from a write as they are.
+    """
     tag, body = tag_of(node)
     if tag == "ColumnRef":
         parts = body.get("fields", [])
         if not parts or "A_Star" not in parts[-1]:
             return None
-        return _column_star(a, tuple([string(part) for part in parts[:-1]]), scope, position(body))
+        names = strings(parts[:-1])
+        return _column_star(a, names, scope, position(body), a.show if returned else a.read)
     if tag == "A_Indirection":
         steps = body.get("indirection", [])
         if not steps or "A_Star" not in steps[-1]:
@@ -173,10 +222,12 @@ def star(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     return None
 
 
-def _column_star(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Field, ...]:
+def _column_star(
+    a: Analysis, names: tuple[str, ...], scope: Scope, at: int, note: Callable[[Value, int], Value]
+) -> tuple[Field, ...]:
     if not names:
-        visible = [f for item in scope.items if item.columns_visible for f in item.fields]
-        return tuple([Field(f.name, a.read(f.value, at)) for f in visible])
+        visible = [f for item in scope.items if item.columns_visible for f in item.expanded]
+        return _noted(a, visible, note, at)
     try:
         item = item_named(a, names, scope)
     except Ambiguous:
@@ -184,7 +235,18 @@ def _column_star(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> 
     if item is None:
         missing_item(a, names[-1], scope, at)
         return ()
-    return tuple([Field(f.name, a.read(f.value, at)) for f in item.fields])
+    a.note_schema_reference(names, item, at)
+    return _noted(a, item.expanded, note, at)
+
+
+def _noted(
+    a: Analysis, columns: Sequence[Field], note: Callable[[Value, int], Value], at: int
+) -> tuple[Field, ...]:
+    a.starred.update([f.value.origin.relation for f in columns if f.value.origin is not None])
+    if a.ungrouped is not None:
+        for column in columns:
+            a.ungrouped.note(column.value, (column.name,), -1)
+    return tuple([Field(f.name, note(f.value, at)) for f in columns])
 
 
 def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...]:
@@ -194,6 +256,9 @@ def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...
         else body["arg"]
     )
     value = a.expression(inner, scope)
+    if "ColumnRef" in inner:
+        # a range variable's own row: its columns have the names that its alias gives them (ExpandRowReference in parse_target.c)
+        a.row_references.pop(position(inner["ColumnRef"]), None)
     found = row_fields(a, value)
     if found is None:
         a.unknown("SP1102", "know the fields of this row", "Name the fields you need.", position(body))

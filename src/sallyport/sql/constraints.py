@@ -3,7 +3,7 @@ and what PostgreSQL computes whenever a row is written (generated columns, index
 
 Whether PostgreSQL accepts a row depends on values that the statement never names: an INSERT that a unique index refuses has found out that the
 value exists, an UPDATE that lets ``amount + secret`` overflow has found out something of ``secret``. Each such column is an influence of the
-statement. A foreign key with CASCADE or SET NULL changes rows of another relation: an indirect access.
+statement; whether an expression can fail at all is not asked. A foreign key with CASCADE or SET NULL changes rows of another relation: an indirect access.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ def _refused(a: Analysis, relation: Relation, column: Column, value: Value, at: 
             )
         elif reached and not value.bare and not a.types.is_small(column.type_oid):
             a.influence(value.sources, Clause.INDEX_SIZE, False, at)  # an index takes values up to a size
-    if any(column.attnum in c.failing for c in computed):
-        a.influence(value.sources, Clause.MAY_FAIL, False, at)
+    if any(column.attnum in c.columns for c in computed):
+        a.influence(value.sources, Clause.CHECK, False, at)
 
 
 def note_partition(a: Analysis, relation: Relation, at: int = -1) -> None:
@@ -147,10 +147,10 @@ def _computed(a: Analysis, write: _Write) -> None:
     """What is computed again because one column changes fails, or does not, by the others."""
     if write.action != "update":
         return
-    for one in write.computed:
-        if not write.changed.keys().isdisjoint(one.columns):
-            for column in one.failing - write.changed.keys():
-                _note(a, write.relation.oid, column, Clause.MAY_FAIL, False, write.at)
+    for computed in write.computed:
+        if not write.changed.keys().isdisjoint(computed.columns):
+            for column in sorted(computed.columns - write.changed.keys()):
+                _note(a, write.relation.oid, column, Clause.CHECK, False, write.at)
 
 
 def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:

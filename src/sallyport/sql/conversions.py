@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sallyport.sql.catalog import Cast, Function
-from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
 from sallyport.sql.types import COMPATIBLE, RECORD, Types
 
@@ -151,6 +150,3 @@ def _note(a: Analysis, cast: Cast, value: Value, at: int) -> None:
         a.unknown("SP1103", f"allow the conversion that is made here: it {found.reason}", position=at)
     for function in found.users:
         a.call(function, at)
-    if found.may_fail:
-        a.risks += 1
-        a.influence(value.sources, Clause.MAY_FAIL, False, at)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import Column, ColumnId, Relation
 from sallyport.sql.constraints import note_partition
@@ -49,8 +51,7 @@ def _copy_in(a: Analysis, node: Node) -> None:
     target.access(a, "insert", frozenset(ColumnId(target.relation.oid, c.attnum) for c in columns))
     if "whereClause" in node:
         # the condition is about the rows that come in; they have the table's columns
-        condition = a.expression(node["whereClause"], Scope(items=[target.item]))
-        a.condition(condition, Clause.COPY_WHERE)
+        a.condition(a.expression(node["whereClause"], Scope(items=[target.proposed])))
 
 
 def _copy_out(a: Analysis, node: Node) -> None:
@@ -151,6 +152,7 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
             a.unknown("SP1102", f"understand the EXPLAIN option {name.upper()}")
         else:
             given[name] = value
+    a.explain_options = given
     inner, facts = nested(a, node["query"])
     adopt(a, facts)
     a.kind = "explain"
@@ -159,10 +161,13 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
         # what that name stands for the session knows, and judges: sallyport.sql.extract.explained
         a.effects.extend(Effect(EffectKind.EXPLAIN, e.name) for e in facts.effects)
         return
-    a.inner = facts
+    a.inner = replace(facts, plain=None)  # what EXPLAIN tells depends on what its nodes hold
     if inner.kind not in ("select", "insert", "update", "delete", "merge", "create_table_as", "select_into"):
         a.unknown("SP1102", f"explain {inner.kind.replace('_', ' ').upper()}", "Explain the query itself.")
     if given.get("analyze"):
         a.effects.extend(effect for effect in a.inner.effects if effect.kind is EffectKind.DDL)
     if given.get("analyze") or given.get("costs", True):
-        a.influence(a.inner.touched, Clause.STATISTICS)
+        # the widths of what a write returns are those of the raw values
+        for column in facts.columns or ():
+            if column.raw:
+                a.influence(column.sources, Clause.RETURNING)

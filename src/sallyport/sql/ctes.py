@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.calls import unite
-from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import Field, Sources, Value, either, union
 from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Cte, Scope
 from sallyport.sql.setops import combined, settle_text
-from sallyport.sql.types import BOOL, RECORD_ARRAY
+from sallyport.sql.types import BOOL, RECORD, RECORD_ARRAY
 
 _WITH = fields("ctes recursive")
 _CTE = fields("ctename aliascolnames ctematerialized ctequery search_clause cycle_clause")
@@ -66,7 +67,7 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
             a.unknown("SP1102", f"understand the recursion of WITH query {cte.name}")
     cte.node = None
     if found is not None:
-        found = _search_and_cycle(a, body, found, cte.scope)
+        found = _search_and_cycle(a, body, found, cte)
     cte.fields = found
     return found
 
@@ -105,21 +106,28 @@ def _learn(a: Analysis, cte: Cte, body: Node, known: tuple[Field, ...], first: t
     """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
     start = _renamed(a, body, first) or ()
     columns = combined(a, start, known) if known else start
-    cte.fields = tuple(Field(f.name, f.value._replace(origin=None)) for f in columns)
+    fields = tuple(Field(f.name, replace(f.value, origin=None)) for f in columns)
+    cte.fields = _search_and_cycle(a, body, fields, cte)
 
 
-def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], scope: Scope) -> tuple[Field, ...]:
+def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], cte: Cte) -> tuple[Field, ...]:
+    """The columns with those that SEARCH and CYCLE add; the recursive term may name them too."""
+    before = len(columns)
     search, cycle = body.get("search_clause"), body.get("cycle_clause")
     if search is not None:
         a.check("CTESearchClause", search, _SEARCH)
         sources = _sources(columns, search.get("search_col_list", []))
-        columns = (*columns, Field(search.get("search_seq_column", ""), Value(sources)))
+        a.mention(sources)
+        type_ = RECORD if search.get("search_breadth_first") else RECORD_ARRAY
+        columns = (*columns, Field(search.get("search_seq_column", ""), Value(sources, type=type_)))
     if cycle is not None:
         a.check("CTECycleClause", cycle, _CYCLE)
         sources = _sources(columns, cycle.get("cycle_col_list", []))
-        a.influence(sources, Clause.WHERE)
+        a.mention(sources)
         marks = [
-            a.expression(cycle[k], scope) for k in ("cycle_mark_value", "cycle_mark_default") if k in cycle
+            a.expression(cycle[k], cte.scope)
+            for k in ("cycle_mark_value", "cycle_mark_default")
+            if k in cycle
         ]
         mark = either(marks[0], marks[1], unite(a, marks)) if len(marks) == 2 else Value(type=BOOL)
         columns = (
@@ -127,6 +135,7 @@ def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], scope
             Field(cycle.get("cycle_mark_column", ""), Value(sources | mark.sources, type=mark.type)),
             Field(cycle.get("cycle_path_column", ""), Value(sources, type=RECORD_ARRAY)),
         )
+    cte.added = len(columns) - before
     return columns
 
 

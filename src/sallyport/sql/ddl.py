@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.columns import named_column
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import classify
@@ -20,7 +21,7 @@ from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import expand, relation_item
 from sallyport.sql.resolve import SYSTEM
-from sallyport.sql.scope import Item, Scope
+from sallyport.sql.scope import Scope, raw_item
 
 on = STATEMENTS.on
 
@@ -40,7 +41,8 @@ THINGS = {
     "c": "type",
 }
 _TRIGGER = 2279  # pg_type.oid of the type trigger
-TEMPORARY = "Use WITH, or a permanent table."
+_TEMPORARY = "temporary tables, views and sequences are not supported through the gateway"
+_INSTEAD = "Use WITH in the statement that reads it: WITH t AS (SELECT ...) SELECT ... FROM t."
 _INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
 _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
 #: Index methods of extensions whose operator classes call functions of the extension only.
@@ -68,6 +70,7 @@ _CLASSES_OF = {
 
 def changes_schema(a: Analysis, kind: str) -> None:
     a.kind = kind
+    a.clause = Clause.CHECK  # what is computed from the columns of a relation that is there
     a.effects.append(Effect(EffectKind.DDL))
 
 
@@ -75,7 +78,7 @@ def creation_schema(a: Analysis, given: str, at: int = -1) -> str:
     """The schema in which something is made: as written, or the first of the search_path (RangeVarGetCreationNamespace)."""
     schema = given or next((s for s in a.context.search_path if s != "pg_catalog"), "")
     if schema.startswith("pg_temp"):
-        a.unknown("SP1102", "follow temporary tables", TEMPORARY, at)
+        a.unsupported(_TEMPORARY, _INSTEAD, at)
     elif schema in SYSTEM or schema.startswith("pg_"):
         a.unknown("SP1102", f"allow anything to be made in {schema}", "Use a schema of your own.", at)
     elif schema not in a.catalog.schemas:
@@ -89,9 +92,11 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
     at = node.get("location", -1)
     if node.get("catalogname", a.catalog.database) != a.catalog.database:
         a.unknown("SP1102", "reach other databases", position=at)
-    if node.get("relpersistence", "p") == "t":
-        a.unknown("SP1102", "follow temporary tables", TEMPORARY, at)
-    schema, name = creation_schema(a, node.get("schemaname", ""), at), node.get("relname", "")
+    temporary = node.get("relpersistence", "p") == "t"
+    given = node.get("schemaname", "") or ("pg_temp" if temporary else "")
+    schema, name = creation_schema(a, given, at), node.get("relname", "")
+    if temporary and not schema.startswith("pg_temp"):  # which PostgreSQL refuses
+        a.unsupported(_TEMPORARY, _INSTEAD, at)
     a.name(a.kind, schema, name)
     return schema, name
 
@@ -129,9 +134,8 @@ def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
 
 
 def scope_of(a: Analysis, relation: Relation) -> Scope:
-    """The relation's columns as a definition inside it sees them."""
-    item: Item = relation_item(a, relation)
-    return Scope(items=[item])
+    """The relation's columns as a definition inside it sees them: what is computed from them fails or not by raw values."""
+    return Scope(items=[raw_item(relation_item(a, relation))])
 
 
 def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
@@ -192,7 +196,7 @@ def _create_index(a: Analysis, node: Node, at: int) -> None:
     for item in node.get("indexIncludingParams", []):
         index_element(a, item["IndexElem"], scope, False)
     if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+        a.condition(a.expression(node["whereClause"], scope))
 
 
 def access_method(a: Analysis, name: str) -> None:
@@ -208,10 +212,9 @@ def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
     if "expr" in node:
         value = a.expression(node["expr"], scope)
     else:
-        reference = {"fields": [{"String": {"sval": node.get("name", "")}}], "location": -1}
-        value = a.expression({"ColumnRef": reference}, scope)
+        value = named_column(a, node.get("name", ""), scope)
     if unique:
-        a.influence(value.sources, Clause.DISTINCT)
+        a.influence(value.sources, Clause.UNIQUE)
 
 
 def operator_class(a: Analysis, names: Sequence[str]) -> None:

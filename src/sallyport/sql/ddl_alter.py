@@ -237,8 +237,8 @@ def _alter_type(change: _Change, body: Node) -> None:
         if not (column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])):
             modified = bool(node["typeName"].get("typmods"))
             cast_to(a, own, target, -1, modified)
-            if modified:
-                a.influence(own.sources, Clause.MAY_FAIL)  # assigning fails where an explicit cast truncates
+            if modified or not _keeps_bytes(a, column.type_oid, target):
+                a.influence(own.sources, Clause.CHECK)
         return
     value = a.expression(node["raw_default"], change.table.scope)
     cast_to(a, value, target, -1, bool(node["typeName"].get("typmods")))
@@ -253,6 +253,14 @@ def _is_plain_cast(node: Node, column: str, target: Node) -> bool:
     written = body.get("typeName", {})
     same = all(written.get(key) == target.get(key) for key in ("names", "typmods", "arrayBounds"))
     return same and strings(body["arg"]["ColumnRef"].get("fields", [])) == (column,)
+
+
+def _keeps_bytes(a: Analysis, source: int, target: int) -> bool:
+    """Whether the values stay as they are stored, so that nothing can fail."""
+    if source == target or a.types.base(source) == target:
+        return True
+    cast = a.types.cast(a.types.base(source), target)
+    return cast is not None and cast.method == "b"
 
 
 def _is_longer(column: Column, node: Node) -> bool:

@@ -115,7 +115,7 @@ def _domain_constraint(a: Analysis, node: Node, type_: int) -> None:
     if kind == "CONSTR_CHECK":
         value = Field("value", Value(type=type_))
         checked = a.expression(node["raw_expr"], Scope(items=[make_item("", (value,))]))
-        a.influence(checked.sources, Clause.MAY_FAIL)  # functions in it may read
+        a.influence(checked.sources, Clause.CHECK)  # functions in it may read
     elif kind == "CONSTR_DEFAULT":
         a.flow(None, a.expression(node["raw_expr"], Scope()).sources)
     elif kind not in ("CONSTR_NULL", "CONSTR_NOTNULL"):
@@ -152,7 +152,7 @@ def _look(a: Analysis, domain: Type) -> None:
     for relation in a.catalog.relations.values():
         for column in relation.columns:
             if _holds(a, column.type_oid, domain.oid, 0):
-                a.influence(frozenset((ColumnId(relation.oid, column.attnum),)), Clause.MAY_FAIL)
+                a.influence(frozenset((ColumnId(relation.oid, column.attnum),)), Clause.CHECK)
 
 
 def _holds(a: Analysis, type_: int, domain: int, depth: int) -> bool:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import operator, type_oid
 from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.columns import named_column
 from sallyport.sql.ddl import (
     access_method,
     changes_schema,
@@ -186,7 +187,7 @@ def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
         value = a.expression(node["raw_expr"], table.scope)
         a.flow(None, value.sources, into=(table.schema, table.name, column))
     elif kind == "CONSTR_CHECK":
-        a.influence(a.expression(node["raw_expr"], table.scope).sources, Clause.MAY_FAIL)
+        a.influence(a.expression(node["raw_expr"], table.scope).sources, Clause.CHECK)
     elif kind == "CONSTR_FOREIGN":
         _reference(a, node, table, column)
     elif kind in _UNIQUE:
@@ -226,13 +227,14 @@ def _exclusion(a: Analysis, node: Node, table: Table) -> None:
         element, names = item["List"]["items"]
         body = element["IndexElem"]
         index_element(a, body, table.scope, True)
-        expression = body.get("expr") or {
-            "ColumnRef": {"fields": [{"String": {"sval": body.get("name", "")}}], "location": -1}
-        }
-        value = a.expression(expression, table.scope)
+        value = (
+            a.expression(body["expr"], table.scope)
+            if "expr" in body
+            else named_column(a, body.get("name", ""), table.scope)
+        )
         operator(a, strings(names["List"]["items"]), value, value, -1)
     if "where_clause" in node:
-        a.condition(a.expression(node["where_clause"], table.scope), Clause.WHERE)
+        a.condition(a.expression(node["where_clause"], table.scope))
 
 
 def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
@@ -258,7 +260,7 @@ def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
     for number in sorted(numbers):
         id_ = frozenset((ColumnId(relation.oid, number),))
         a.seen.update(id_)
-        a.influence(id_, Clause.WHERE, True)
+        a.influence(id_, Clause.FOREIGN_KEY, True)
 
 
 # partitions

@@ -1,13 +1,14 @@
 """CREATE VIEW, CREATE MATERIALIZED VIEW, REFRESH, and CREATE TABLE AS.
 
 A view is read through its definition (:mod:`sallyport.sql.relation_items`), a materialised one as well, so making one moves nothing out of a
-mask. What it reads needs permission when it is made, because afterwards the view stands for it. Statements that were judged before the view was there,
-or by another definition, may run after it: unless its name is a new one and stays so (no OR REPLACE), its columns must be masked by their own names where they were not before.
+mask. What it reads needs permission when it is made, because afterwards the view stands for it. Statements that were judged before
+the view was there, or by another definition, may run after it: unless its name is a new one and stays so (no OR REPLACE), its columns
+must be masked by their own names where they were not before.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import Relation
@@ -31,8 +32,17 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
         if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
             a.unknown("SP1102", f"know the view option {item['DefElem'].get('defname', '')}")
     inner = _definition(a, node["query"])
-    # nothing is computed yet: what the definition filters by counts whenever the view is read
-    a.inner = replace(inner, influences=(), flows=())
+    # nothing is computed yet: what the definition does with columns counts whenever the view is read
+    a.inner = replace(
+        inner,
+        influences=(),
+        flows=(),
+        mentioned=(),
+        mentioned_in_views=frozenset(),
+        used_in_rows=frozenset(),
+        distinguished=frozenset(),
+        read_in_functions=frozenset(),
+    )
     for unknown in inner.unknowns:
         a.repeat(unknown)
     for use in inner.functions:
@@ -42,8 +52,7 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     if before is not None:
         a.access(before.oid, a.kind)
         not_stored(a, before)
-    replaces = bool(node.get("replace"))
-    _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before, replaces)
+    _expose(a, schema, name, _names(node.get("aliases", []), inner), inner, before, bool(node.get("replace")))
 
 
 def _definition(a: Analysis, query: Node) -> StatementFacts:
@@ -70,7 +79,7 @@ def _expose(
 ) -> None:
     """What statements on their way could read through this name that they were not judged for.
 
-    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that name, and everybody be judged by that one.
+    ``replaces``: OR REPLACE. While it waits for a lock another session may make a view of that name, and everybody be judged by that.
     """
     is_known = (
         replaces or name in a.catalog.retired or any(r.name == name for r in a.catalog.relations.values())
@@ -83,8 +92,8 @@ def _expose(
             old.fields[number].value.sources if old is not None and number < len(old.fields) else frozenset()
         )
         a.exposures.append(Exposure(schema, name, names[number], column.sources - known))
-    chosen = frozenset(influence.column for influence in inner.influences)
-    decided = frozenset(influence.column for influence in old.influences) if old is not None else frozenset()
+    chosen = frozenset(column for column, _ in inner.mentioned)
+    decided = old.mentioned if old is not None else frozenset()
     a.exposures.append(Exposure(schema, name, "", chosen - decided))
 
 
@@ -97,7 +106,7 @@ def _create_table_as(a: Analysis, node: Node, at: int) -> None:
 
 
 def _materialize(a: Analysis, node: Node, query: Node) -> None:
-    """The query runs, so what could fail in it or choose its rows counts now; its columns are masked as those of a view."""
+    """The query runs now; its columns are masked as those of a view."""
     schema, name = into_target(a, node, "create_materialized_view")
     a.inner = _definition(a, query)
     adopt(a, a.inner)

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from sallyport.sql.analysis import QUERIES, Analysis
 from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
-from sallyport.sql.columns import subscript
+from sallyport.sql.columns import named_column, subscript
 from sallyport.sql.constraints import note_partition, note_value, note_write
 from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
+from sallyport.sql.equality import compared_by_equality, note_comparisons
 from sallyport.sql.expressions import distinct_rows, spread
 from sallyport.sql.facts import Clause, Dependence
-from sallyport.sql.from_items import RANGE_VAR, aliased, from_clause, from_item, make_item
+from sallyport.sql.from_items import (
+    RANGE_VAR,
+    aliased,
+    from_clause,
+    from_item,
+    make_item,
+    note_range_variable,
+)
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.missing import missing_column_of
 from sallyport.sql.nodes import fields, position, tag_of
 from sallyport.sql.parse import Node
-from sallyport.sql.relation_items import relation_item
-from sallyport.sql.scope import Item, Scope
+from sallyport.sql.relation_items import expand, relation_item
+from sallyport.sql.scope import Item, Scope, raw_item
 from sallyport.sql.select import target_list
-from sallyport.sql.types import MODIFIED, RECORD
+from sallyport.sql.types import RECORD
 
 _RES_TARGET = fields("name val indirection")
 _RETURNING = fields("options exprs")
@@ -36,7 +45,10 @@ _WHEN = fields("matchKind commandType override condition targetList values")
 
 
 class Target:
-    """The relation that is written, as a namespace item."""
+    """The relation that is written, as a namespace item.
+
+    ``item``: of its rows as they are, whose values are raw. ``proposed``: of rows that do not exist yet.
+    """
 
     def __init__(self, a: Analysis, node: Node) -> None:
         a.check("RangeVar", node, RANGE_VAR)
@@ -46,9 +58,12 @@ class Target:
         self.written: dict[ColumnId, bool] = {}
         alias = node.get("alias")
         if self.relation is None:
-            self.item = aliased(a, make_item(node.get("relname", ""), ()), alias)
+            self.item = self.proposed = aliased(a, make_item(node.get("relname", ""), ()), alias)
             return
-        self.item = aliased(a, relation_item(a, self.relation, self.at), alias)
+        note_range_variable(a, node, self.relation.oid)
+        self.proposed = aliased(a, relation_item(a, self.relation, self.at), alias)
+        self.item = raw_item(self.proposed)
+        self.item.variable = self.at
         a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
         self._hidden(a, self.relation)
         if self.relation.has_rules:
@@ -93,6 +108,10 @@ class Target:
         a.access(self.relation.oid, action, columns)
         if action != "insert":
             note_partition(a, self.relation, self.at)
+            if self.relation.kind == "v":  # its definition chooses the rows
+                expansion = expand(a, self.relation)
+                decide = expansion.mentioned | expansion.read_in_functions
+                a.influence(decide, Clause.WHERE, False, self.at)
         if self.relation.kind != "v":
             self._note(a, self.relation.oid, action, columns)
             return
@@ -113,29 +132,32 @@ class Target:
     def assign(
         self, a: Analysis, name: str, value: Value, at: int, indirection: bool = False
     ) -> ColumnId | None:
-        """``column = value``: a flow, and a conversion that may fail."""
+        """``column = value``: a flow. ``indirection``: a part of the column."""
         found = self.column(a, name, at)
         if found is None:
             return None
         id_, type_, current = found
         if not indirection and value.type != type_ and value.type:
-            judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", (value,), at)
+            judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", at)
         if indirection or value.type in (0, RECORD):
             converts(a, value, 0 if indirection else type_, at, assignment=True)
-        if value.sources and (not value.type or indirection or type_ in MODIFIED):
-            a.influence(value.sources, Clause.MAY_FAIL, False, at)
-        if indirection:
+        if indirection and a.clause is Clause.SET:
             # whether a part can be set depends on what the whole is: its dimensions, its keys, a domain's check
-            a.influence(current.sources, Clause.MAY_FAIL, False, at)
+            a.influence(current.sources, Clause.SET, False, at)
         for target in {id_, *(s for s in current.sources if current.bare)}:
             a.flow(target, value.sources, at)
-            note_value(a, target, value._replace(dependence=Dependence.DERIVED) if indirection else value, at)
+            note_value(a, target, replace(value, dependence=Dependence.DERIVED) if indirection else value, at)
             self.written[target] = self.written.get(target, True) and not value.sources
         return id_
 
 
 def assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
     """SET lists; the columns that are assigned."""
+    with a.place(Clause.SET):
+        return _assignments(a, target, nodes, scope)
+
+
+def _assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
     written = set()
     sources: dict[int, list[Value]] = {}
     for node in nodes:
@@ -180,7 +202,10 @@ def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]
 
 
 def returning(a: Analysis, node: Node | None, target: Target, scope: Scope) -> tuple[Field, ...] | None:
-    """RETURNING with old and new (or the names given to them)."""
+    """RETURNING with old and new (or the names given to them).
+
+    At the top its plain columns come back as they are, for the gateway to mask; inside WITH the statement reads them.
+    """
     if node is None:
         return None
     a.check("ReturningClause", node, _RETURNING)
@@ -198,7 +223,9 @@ def returning(a: Analysis, node: Node | None, target: Target, scope: Scope) -> t
     ]
     if target.relation is not None:
         a.read_relation(target.relation)
-    return target_list(a, node.get("exprs", []), Scope(scope.parent, [*scope.items, *extra], scope.ctes))
+    inner = Scope(scope.parent, [*scope.items, *extra], scope.ctes)
+    with a.place(Clause.RETURNING):
+        return target_list(a, node.get("exprs", []), inner, returned=scope.parent is None)
 
 
 @QUERIES.on("InsertStmt", "relation cols selectStmt onConflictClause returningClause withClause override")
@@ -271,7 +298,7 @@ def _on_conflict(
     infer = node.get("infer")
     arbiters: frozenset[ColumnId] = frozenset()
     if infer is not None:
-        arbiters = _arbiters(a, infer, scope)
+        arbiters = _arbiters(a, infer, Scope(scope.parent, [target.proposed], scope.ctes))
     if not arbiters and target.relation is not None:
         # any unique index may decide: whatever is written is compared with what is there
         arbiters = written or frozenset(
@@ -286,7 +313,8 @@ def _on_conflict(
     changed = assignments(a, target, node.get("targetList", []), inner)
     target.access(a, "update", changed)
     if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], inner), Clause.ON_CONFLICT)
+        with a.place(Clause.ON_CONFLICT):
+            a.condition(a.expression(node["whereClause"], inner))
 
 
 def _excluded(target: Target, proposed: dict[str, Value], field: Field) -> Value:
@@ -303,7 +331,7 @@ def _excluded(target: Target, proposed: dict[str, Value], field: Field) -> Value
         given = derived(
             value for name, value in proposed.items() if not field.value.sources.isdisjoint(own.get(name, ()))
         )
-    return given._replace(origin=None, constant=False, type=field.value.type)
+    return replace(given, origin=None, constant=False, type=field.value.type)
 
 
 def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
@@ -313,9 +341,8 @@ def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
         body = element["IndexElem"]
         a.check("IndexElem", body, _INDEX_ELEMENT)
         if "name" in body:
-            value = a.expression(
-                {"ColumnRef": {"fields": [{"String": {"sval": body["name"]}}], "location": -1}}, scope
-            )
+            value = named_column(a, body["name"], scope)
+            a.mention(value.sources)
         else:
             value = a.expression(body["expr"], scope)
         found |= value.sources
@@ -338,6 +365,14 @@ def _selective(where: Node | None) -> bool:
     return False
 
 
+def _where(a: Analysis, node: Node, scope: Scope) -> None:
+    if "whereClause" in node:
+        where = node["whereClause"]
+        with a.place(Clause.WHERE, compared_by_equality(a, where, scope)):
+            a.condition(a.expression(where, scope))
+        note_comparisons(a, where, scope)
+
+
 @QUERIES.on("UpdateStmt", "relation targetList whereClause fromClause returningClause withClause")
 def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
@@ -347,8 +382,7 @@ def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     written = assignments(a, target, node.get("targetList", []), scope)
     target.access(a, "update", written)
     a.note_where(_selective(node.get("whereClause")))
-    if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+    _where(a, node, scope)
     return returning(a, node.get("returningClause"), target, scope)
 
 
@@ -360,8 +394,7 @@ def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     from_clause(a, node.get("usingClause", []), scope, (target.item,))
     target.access(a, "delete")
     a.note_where(_selective(node.get("whereClause")))
-    if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+    _where(a, node, scope)
     return returning(a, node.get("returningClause"), target, scope)
 
 
@@ -372,7 +405,8 @@ def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     target = Target(a, node["relation"])
     source = from_item(a, node["sourceRelation"], scope, [])
     both = Scope(scope.parent, [target.item, *source], scope.ctes)
-    a.condition(a.expression(node["joinCondition"], both), Clause.MERGE_CONDITION)
+    with a.place(Clause.MERGE_CONDITION):
+        a.condition(a.expression(node["joinCondition"], both))
     target.access(a, "merge")
     for item in node.get("mergeWhenClauses", []):
         _when(a, item["MergeWhenClause"], target, source, both)
@@ -389,7 +423,8 @@ def _when(a: Analysis, node: Node, target: Target, source: list[Item], both: Sco
     elif kind == "MERGE_WHEN_NOT_MATCHED_BY_SOURCE":
         scope = Scope(both.parent, [target.item], both.ctes)
     if "condition" in node:
-        a.condition(a.expression(node["condition"], scope), Clause.MERGE_CONDITION)
+        with a.place(Clause.MERGE_CONDITION):
+            a.condition(a.expression(node["condition"], scope))
     command = node.get("commandType")
     if command == "CMD_UPDATE":
         target.access(a, "update", assignments(a, target, node.get("targetList", []), scope))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
-from sallyport.sql.calls import EQUALS, cast, compared, operator, unite
+from sallyport.sql.calls import EQUALS, cast, operator, unite
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import star
 from sallyport.sql.conversions import converts
-from sallyport.sql.facts import Clause
 from sallyport.sql.lineage import (
     CONSTANT,
-    NONE,
     UNKNOWN_TYPE,
     Field,
-    Sources,
     Value,
     derived,
+    is_raw,
     union,
 )
 from sallyport.sql.nodes import position, strings, tag_of
@@ -125,9 +125,7 @@ def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:
     left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
     element = right.type if right.type in (0, UNKNOWN_TYPE) else a.types.element(right.type)
     value = operator(a, strings(node.get("name", [])), left, right, position(node), element)
-    if node["kind"] == "AEXPR_OP_ALL" or not (left.bare and right.constant):
-        value = value._replace(equality=NONE)
-    return value._replace(type=BOOL)
+    return replace(value, type=BOOL)
 
 
 def _in(a: Analysis, node: Node, scope: Scope) -> Value:
@@ -135,16 +133,10 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
     tag, body = tag_of(node["rexpr"])
     if tag != "List" or not body.keys() <= {"items"}:
         return a.not_understood(tag, body)
-    before = a.risks
     items = a.expressions(distinct_shapes(body.get("items", [])), scope)
     unite(a, [left, *items], position(node))
     name = strings(node.get("name", []))
-    a.guarded(before, [left, *items], Clause.GUARD, position(node))
-    values = [operator(a, name, left, item, position(node)) for item in items]
-    value = derived(values, BOOL)
-    if name == EQUALS and left.bare and all(item.constant for item in items):
-        return value._replace(equality=left.sources)
-    return value
+    return derived([operator(a, name, left, item, position(node)) for item in items], BOOL)
 
 
 def literal_shape(node: Node) -> str:
@@ -183,12 +175,10 @@ def distinct_rows(rows: list[Node]) -> list[Node]:
 
 def _between(a: Analysis, node: Node, scope: Scope) -> Value:
     left = a.expression(node["lexpr"], scope)
-    before = a.risks
     bounds = a.expressions(node["rexpr"]["List"].get("items", []), scope)
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
         return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
-    a.guarded(before, [left, *bounds], Clause.GUARD, position(node))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
         operator(a, (name,), left, bound, position(node))
@@ -206,7 +196,7 @@ def _distinct(a: Analysis, node: Node, scope: Scope) -> Value:
         a.expression(node["rexpr"], scope),
         position(node),
     )
-    return value._replace(equality=NONE, type=BOOL)
+    return replace(value, type=BOOL)
 
 
 def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
@@ -225,7 +215,7 @@ def _as_operand(a: Analysis, name: tuple[str, ...], left: int, right: int) -> in
     converted = a.types.get(type_)
     if converted is not None and converted.kind != "p":
         return type_
-    return a.types.base(left) if left == right != UNKNOWN_TYPE else 0
+    return a.types.base(left) if left != UNKNOWN_TYPE and right in (left, UNKNOWN_TYPE) else 0
 
 
 _KINDS = {
@@ -248,24 +238,10 @@ _KINDS = {
 
 @on("BoolExpr", "boolop args")
 def _boolean(a: Analysis, node: Node, scope: Scope) -> Value:
-    values, risky = [], []
-    for argument in node.get("args", []):
-        before = a.risks
-        values.append(a.expression(argument, scope))
-        converts(a, values[-1], BOOL, position(node), assignment=True)
-        risky.append(a.risks > before)
-    count = sum(risky)
-    if count and len(values) > 1:
-        # the planner may put them in any order
-        for number, operand in enumerate(values):
-            if operand.sources and count > risky[number]:
-                a.condition(operand, Clause.GUARD, position(node))
-    value = derived(values, BOOL)
-    if node.get("boolop") in ("AND_EXPR", "OR_EXPR"):
-        otherwise: Sources = frozenset().union(*(v.sources - v.equality for v in values))
-        equal: Sources = frozenset().union(*(v.equality for v in values))
-        return value._replace(equality=equal - otherwise)
-    return value
+    values = a.expressions(node.get("args", []), scope)
+    for value in values:
+        converts(a, value, BOOL, position(node), assignment=True)
+    return derived(values, BOOL)
 
 
 @on("NullTest", "arg nulltesttype argisrow")
@@ -288,7 +264,6 @@ def _cast(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("CollateClause", "arg collname")
 def _collate(a: Analysis, node: Node, scope: Scope) -> Value:
     value = a.expression(node["arg"], scope) if "arg" in node else CONSTANT
-    # a nondeterministic collation changes what = means, so what is collated is no longer bare, nor what it is compared with constant
     if value.constant and strings(node.get("collname", []))[-1:] in _DETERMINISTIC:
         return value
     return derived((value,), value.type)
@@ -301,30 +276,19 @@ _DETERMINISTIC = (("C",), ("POSIX",), ("default",), ("ucs_basic",))
 def _case(a: Analysis, node: Node, scope: Scope) -> Value:
     subject = a.expression(node["arg"], scope) if "arg" in node else None
     used: list[Value] = [] if subject is None else [subject]
-    tests: list[Value] = []  # so far: they decide whether the rest is computed
     results: list[Value] = []
-    at = position(node)
     for item in node.get("args", []):
         when = item["CaseWhen"]
         a.check("CaseWhen", when, _CASE_WHEN)
-        before = a.risks
         condition = a.expression(when["expr"], scope)
         used.append(condition)
         if subject is not None:
             condition = operator(a, EQUALS, subject, condition, position(when))
         converts(a, condition, BOOL, position(when), assignment=True)
-        a.guarded(before, tests, Clause.CASE, at)
-        tests.append(condition)
-        before = a.risks
         results.append(a.expression(when["result"], scope))
-        a.guarded(before, tests, Clause.CASE, at)
-    if "defresult" in node:
-        before = a.risks
-        results.append(a.expression(node["defresult"], scope))
-        a.guarded(before, tests, Clause.CASE, at)
-    before = a.risks
-    type_ = unite(a, results, at)
-    a.guarded(before, tests, Clause.CASE, at)
+    if "defresult" in node:  # its type comes first (transformCaseExpr in parse_expr.c)
+        results.insert(0, a.expression(node["defresult"], scope))
+    type_ = unite(a, results, position(node))
     return derived((*used, *results), type_)
 
 
@@ -333,39 +297,23 @@ _CASE_WHEN = frozenset({"expr", "result", "location"})
 
 @on("CoalesceExpr", "args")
 def _coalesce(a: Analysis, node: Node, scope: Scope) -> Value:
-    values: list[Value] = []
-    tests: list[Value] = []
-    for argument in node.get("args", []):
-        before = a.risks
-        value = a.expression(argument, scope)
-        a.guarded(before, tests, Clause.CASE, position(node))
-        tests.append(value)
-        values.append(value)
-    before = a.risks
-    type_ = unite(a, values, position(node))
-    a.guarded(before, tests[:-1], Clause.CASE, position(node))
-    return derived(values, type_)
+    values = a.expressions(node.get("args", []), scope)
+    return derived(values, unite(a, values, position(node)))
 
 
 @on("MinMaxExpr", "op args")
 def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
     values = a.expressions(node.get("args", []), scope)
-    type_ = unite(a, values, position(node))
-    compared(a, type_, values, position(node))
-    return derived(values, type_)
+    return derived(values, unite(a, values, position(node)))
 
 
 @on("RowExpr", "args row_format")
 def _row(a: Analysis, node: Node, scope: Scope) -> Value:
-    values: list[Value] = []
-    for item in node.get("args", []):
-        before = a.risks
-        found = [field.value for field in spread(a, item, scope)]
-        values.extend([v._replace(risky=True) for v in found] if a.risks > before else found)
-    row = tuple(Field(f"f{number}", value._replace(origin=None)) for number, value in enumerate(values, 1))
+    values = [field.value for item in node.get("args", []) for field in spread(a, item, scope)]
+    row = tuple(Field(f"f{number}", replace(value, origin=None)) for number, value in enumerate(values, 1))
     denied = next((v.denied for v in values if v.denied), "")
     constant = bool(values) and all(v.constant for v in values)
-    return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied)
+    return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied, raw=is_raw(values))
 
 
 def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
@@ -376,23 +324,12 @@ def spread(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
 
 @on("A_ArrayExpr", "elements list_start list_end")
 def _array(a: Analysis, node: Node, scope: Scope) -> Value:
-    nodes = node.get("elements", [])
-    values = a.expressions(nodes, scope)
+    values = a.expressions(node.get("elements", []), scope)
     element = unite(a, values, position(node)) if values else 0
-    for item, value in zip(nodes, values, strict=True):
-        if "A_ArrayExpr" not in item:
-            _dimensions(a, value, position(node))
     type_ = 0
     if element:
-        type_ = element if a.types.element(element) else a.types.array(element)
+        type_ = element if a.types.is_array(element) else a.types.array(element)
     return derived(values, type_, constant=all(v.constant for v in values))
-
-
-def _dimensions(a: Analysis, value: Value, at: int) -> None:
-    """Arrays are put into one array: their dimensions must be the same, and some must not be NULL."""
-    if value.sources and (not value.type or a.types.element(value.type)):
-        a.risks += 1
-        a.influence(value.sources, Clause.MAY_FAIL, False, at)
 
 
 _SQL_VALUES = {
@@ -446,10 +383,7 @@ def _merge_action(a: Analysis, node: Node, scope: Scope) -> Value:
 @on("SubLink", "subLinkType testexpr operName subselect")
 def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
     kind, at = node.get("subLinkType", ""), position(node)
-    before = a.risks
     columns = a.query(node["subselect"], Scope(scope)) or ()
-    inside = a.risks > before
-    a.risks += 1
     a.names_of[id(node)] = columns[0].name if columns else ""
     values = [column.value for column in columns]
     if kind == "EXISTS_SUBLINK":
@@ -457,28 +391,24 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
     if kind == "EXPR_SUBLINK" and len(values) == 1:
         return derived(values, values[0].type)
     if kind in ("EXPR_SUBLINK", "MULTIEXPR_SUBLINK") and values:
-        return Value(union(values), type=RECORD, row=tuple(columns))
+        return Value(union(values), type=RECORD, row=tuple(columns), raw=is_raw(values))
     if kind == "ARRAY_SUBLINK" and values:
         type_ = values[0].type
-        _dimensions(a, values[0], at)
         return derived(values, a.types.array(type_) if type_ and not a.types.element(type_) else 0)
     if kind in ("ANY_SUBLINK", "ALL_SUBLINK"):
         left = a.expression(node["testexpr"], scope)
         names = strings(node["operName"]) if "operName" in node else EQUALS
-        lefts = [f.value for f in left.row] if left.row and len(values) > 1 else [left]
+        is_row = left.row is not None and "RowExpr" in node["testexpr"]
+        lefts = [f.value for f in left.row or ()] if is_row else [left]
         if len(lefts) != len(values):
             return a.unknown("SP1102", "understand this comparison with a subquery", position=at)
         for one, other in zip(lefts, values, strict=True):
-            operator(a, names, one, other._replace(constant=False), at)
-        if inside:
-            # rows of the subquery are looked at until one decides
-            a.influence(union((left, *values)), Clause.GUARD, False, at)
+            operator(a, names, one, replace(other, constant=False), at)
         return derived((left, *values), BOOL)
     return a.unknown("SP1102", f"understand {kind} in this place", position=at)
 
 
-def order(a: Analysis, node: Node, value: Value, clause: Clause, at: int) -> None:
-    """Sorting by a value: its order tells about it. ``node``: the SortBy."""
+def order(a: Analysis, node: Node, value: Value, at: int) -> None:
+    """Sorting by a value. ``node``: the SortBy."""
     if node.get("sortby_dir") == "SORTBY_USING":
         operator(a, strings(node.get("useOp", [])), value, value, at)
-    a.influence(value.sources, clause, False, at)

@@ -34,55 +34,53 @@ _CONSTANTS = {
 }
 
 
-class Listed(NamedTuple):
-    """``kind`` as in functions.tsv; ``failing``: fails | total | -."""
-
-    kind: str
-    failing: str
-
-
 class _Tables(NamedTuple):
-    functions: dict[tuple[str, str], Listed]  # (extension, name or name(argument types))
-    prefixes: tuple[tuple[str, str, Listed], ...]  # refused: (extension, how the name begins, class)
+    """Classes are those of functions.tsv."""
+
+    functions: dict[tuple[str, str], str]  # (extension, name or name(argument types)) -> class
+    prefixes: tuple[tuple[str, str, str], ...]  # refused: (extension, how the name begins, class)
     types: frozenset[tuple[str, str]]
 
 
 @cache
 def _tables() -> _Tables:
-    functions: dict[tuple[str, str], Listed] = {}
-    prefixes: list[tuple[str, str, Listed]] = []
+    functions: dict[tuple[str, str], str] = {}
+    prefixes: list[tuple[str, str, str]] = []
     types: set[tuple[str, str]] = set()
     text = resources.files("sallyport.sql").joinpath("extensions.tsv").read_text(encoding="utf-8")
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
-        kind, failing, extension, names = line.split("\t")
+        kind, extension, names = line.split("\t")
         for name in names.split(" "):
             if kind == "type":
                 types.add((extension, name))
             elif name.endswith("*"):
-                prefixes.append((extension, name[:-1], Listed(kind, failing)))
+                prefixes.append((extension, name[:-1], kind))
             else:
-                functions[extension, name] = Listed(kind, failing)
-    if any(listed.kind == "safe" for _, _, listed in prefixes):
+                functions[extension, name] = kind
+    if any(kind == "safe" for _, _, kind in prefixes):
         raise ValueError("extensions.tsv: a safe function is named in full")
     return _Tables(functions, tuple(prefixes), frozenset(types))
 
 
-def listed(function: Function, arguments: Sequence[str]) -> Listed | None:
-    """How the data classes a function of an extension; None for every other function. ``arguments``: type names, "" if not built in."""
+def listed(function: Function, arguments: Sequence[str]) -> str | None:
+    """The class in the data of a function of an extension; None for every other function.
+
+    ``arguments``: type names, "" if not built in.
+    """
     extension, name = function.extension, function.name
     if not extension:
         return None
     tables = _tables()
-    for owner, start, answer in tables.prefixes:
+    for owner, start, kind in tables.prefixes:
         if owner == extension and name.startswith(start):
-            return answer  # refused, in whatever language
+            return kind  # refused, in whatever language
     signature = f"{name}({','.join(a or '?' for a in arguments)})"
-    found = tables.functions.get((extension, signature)) or tables.functions.get((extension, name))
-    if found is not None and found.kind == "safe" and not _is_as_shipped(function):
+    exact = tables.functions.get((extension, signature)) or tables.functions.get((extension, name))
+    if exact == "safe" and not _is_as_shipped(function):
         return None
-    return found
+    return exact
 
 
 def _is_as_shipped(function: Function) -> bool:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql import (
@@ -29,10 +30,13 @@ from sallyport.sql import (
 )
 from sallyport.sql.analysis import Context, Work
 from sallyport.sql.catalog import CatalogSnapshot, Function
+from sallyport.sql.depth import make_room
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
-from sallyport.sql.parse import Parsed, RawStatement, parse_counted, too_deep
+from sallyport.sql.parse import RawStatement, parse_counted, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
+
+make_room()
 
 __all__ = ["Context", "analyze", "explained", "trusted_bodies"]
 
@@ -56,17 +60,12 @@ HANDLERS = (
 )
 
 
-def analyze(
-    sql: bytes, catalog: CatalogSnapshot, context: Context, parsed: Parsed | None = None
-) -> tuple[StatementFacts, ...]:
-    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only.
-
-    ``parsed``: what :func:`parse_counted` made of it, where that is known already.
-    """
+def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
+    """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
     try:
-        return _script(*(parsed or parse_counted(sql, context.max_length)), found, context)
+        return _script(*parse_counted(sql, context.max_length), found, context)
     except RecursionError:
         raise too_deep() from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -6,8 +6,9 @@ is a refusal (promise 3: fail closed).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct
 
 from sallyport.sql.catalog import ColumnId, Relation
 
@@ -21,38 +22,29 @@ class Dependence(Enum):
 
 
 class Clause(Enum):
-    """Where a column influences a result without being output."""
+    """Where a raw value influences a statement: a mask cannot stand in its place there.
+
+    The first five are references to the target of a write; the rest is what PostgreSQL itself does with rows that are written.
+    """
 
     WHERE = "WHERE"
-    JOIN = "JOIN"
-    GROUP_BY = "GROUP BY"
-    HAVING = "HAVING"
-    ORDER_BY = "ORDER BY"
-    DISTINCT = "DISTINCT"
-    SET_OPERATION = "UNION/INTERSECT/EXCEPT"
-    CASE = "CASE/COALESCE"
-    FILTER = "FILTER"
-    WINDOW = "WINDOW"
-    LIMIT = "LIMIT/OFFSET"
-    ROW_COUNT = "set-returning function"
-    ON_CONFLICT = "ON CONFLICT"
-    MAY_FAIL = "an expression that can fail"  # an error, or its absence, would tell the value
+    SET = "SET"
     MERGE_CONDITION = "MERGE condition"
-    STATISTICS = "EXPLAIN costs and widths"
-    COPY_WHERE = "COPY ... WHERE"
+    ON_CONFLICT = "ON CONFLICT"
+    RETURNING = "RETURNING"
     UNIQUE = "a unique index"  # that a value is taken shows when a row is refused
     FOREIGN_KEY = "a foreign key"
-    CHECK = "a check constraint"
+    CHECK = "a check or computed value"  # constraints, generated columns, index expressions, conversions
     INDEX_SIZE = "the size of an index entry"  # which is bounded: a value that is too long is refused
-    GUARD = (
-        "a condition that decides whether something is computed"  # and so whether it fails or has an effect
-    )
     PARTITION = "the choice of a partition"
+    DEFINITION = "the definition of a materialized view"  # which REFRESH computes
 
 
-@dataclass(frozen=True, slots=True)
-class Influence:
-    """``equality``: the column is only compared by ``=``/IN with constants or parameters. ``position``: 0-based byte offset in the script, or -1."""
+class Influence(Struct, frozen=True):
+    """``equality``: the column is only compared by ``=``/IN with constants or parameters.
+
+    ``position``: 0-based byte offset in the script, or -1.
+    """
 
     column: ColumnId
     clause: Clause
@@ -60,22 +52,22 @@ class Influence:
     position: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class OutputColumn:
+class OutputColumn(Struct, frozen=True):
     """One column of the result (or of COPY data).
 
     ``origin`` is what RowDescription must say for it (table OID, attnum), or None for (0, 0): the second lock compares.
     ``sources`` holds base columns with views, CTEs and subqueries expanded, and the view's own column as well.
+    ``raw``: it comes from the target of a write (RETURNING), where no subselect can stand.
     """
 
     name: str
     sources: frozenset[ColumnId]
     dependence: Dependence
     origin: ColumnId | None = None
+    raw: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """``action`` is a policy action (select, insert, update, delete, merge, truncate, lock, ...). ``indirect``: reached through a view's definition."""
 
     relation: int
@@ -84,8 +76,7 @@ class Access:
     columns: frozenset[ColumnId] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionUse:
+class FunctionUse(Struct, frozen=True):
     """A call of a function that is not in pg_catalog; policy must name it. ``oid`` 0: not resolved to one overload."""
 
     schema: str
@@ -94,8 +85,7 @@ class FunctionUse:
     position: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     """Data written: ``sources`` end up in ``target`` (a column), or in one that does not exist yet (target None).
 
     ``into``: schema, relation and name of a column that does not exist yet, where they are known.
@@ -107,8 +97,7 @@ class Flow:
     into: tuple[str, str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Naming:
+class Naming(Struct, frozen=True):
     """An object, by name, that ``action`` concerns and that is no relation of the snapshot: a new table, a type, a new name.
 
     ``name`` "": the schema itself. ``schema`` "": an object that is in no schema.
@@ -119,8 +108,7 @@ class Naming:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SettingChange:
+class SettingChange(Struct, frozen=True):
     """SET / RESET / set_config. ``value`` None: RESET or DEFAULT. ``name`` '' with RESET ALL. ``local``: SET LOCAL."""
 
     name: str
@@ -129,11 +117,12 @@ class SettingChange:
     position: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'.
 
-    ``message``: the whole message where it is PostgreSQL's own ("" otherwise).
+    ``message``: the whole message where it is PostgreSQL's own, or the form is one that no rule can allow (``is_form``); "" otherwise.
+    ``relation``: of a missing relation, its name
+    without a schema.
     """
 
     code: str
@@ -141,10 +130,15 @@ class Unknown:
     hint: str = ""
     position: int = -1
     message: str = ""
+    relation: str = ""
+
+    @property
+    def is_form(self) -> bool:
+        """The form of the statement is not supported, whatever it is about."""
+        return self.code == "SP1107" and bool(self.message)
 
 
-@dataclass(frozen=True, slots=True)
-class Exposure:
+class Exposure(Struct, frozen=True):
     """A view gets a column (``name``) computed from ``sources``, or ("") rows chosen by them, where statements that were judged a moment ago
     may still mean another relation by the view's name.
     """
@@ -180,14 +174,12 @@ class EffectKind(Enum):
     NOTIFY = "notify"
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(Struct, frozen=True):
     kind: EffectKind
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CopyFormat:
+class CopyFormat(Struct, frozen=True):
     """Options of a COPY as the masker needs them. ``format``: text | csv | binary."""
 
     format: str = "text"
@@ -199,19 +191,104 @@ class CopyFormat:
     force_quote: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TypedParameter:
-    """``$number`` must be declared as one of ``types`` (pg_type OIDs) or not at all: as another type it would convert ``sources``, which
-    can fail.
+class RangeVariable(Struct, frozen=True):
+    """A relation by name in FROM, USING or as the target of a write (RangeVar in parsenodes.h).
+
+    ``position``: byte offset of its name in the script. ``relation``: pg_class.oid, 0 for a WITH query. ``name``: what it answers
+    to. ``path``: the relation's name as written, 1 to 3 parts. ``locked``: FOR UPDATE or the like may lock its rows.
+    ``level``: equal for those of one FROM clause.
     """
 
-    number: int
-    types: frozenset[int]
-    sources: frozenset[ColumnId]
+    position: int
+    relation: int
+    name: str
+    path: tuple[str, ...] = ()
+    has_alias: bool = False
+    has_column_aliases: bool = False
+    only: bool = False
+    sampled: bool = False
+    locked: bool = False
+    target: bool = False
+    level: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StatementFacts:
+class UngroupedColumn(Struct, frozen=True):
+    """A column of a range variable that stands outside aggregates and not in GROUP BY, as the primary key in it permits.
+
+    ``reference``: the names by which it can be referred to in this query. ``positions``: byte offsets of its references; -1 for one
+    that a ``*`` stands for.
+    """
+
+    column: ColumnId
+    variable: int
+    reference: tuple[str, ...]
+    positions: tuple[int, ...]
+
+
+class Grouping(Struct, frozen=True):
+    """A GROUP BY that holds the whole primary key of a relation. ``position``: byte offset of its first expression. ``rows``: of
+    references to whole rows that stand outside aggregates.
+    """
+
+    position: int
+    columns: tuple[UngroupedColumn, ...]
+    rows: frozenset[int] = frozenset()
+
+
+class Comparison(Struct, frozen=True):
+    """An AND-ed part of WHERE that compares a range variable's column with constants or parameters by ``=``, IN or ANY.
+
+    ``reference``: byte offset of the column's reference, which has ``parts`` names. ``tree``: the condition's parse tree as JSON,
+    without positions. The range variable's rows are in the result only where the condition is true. ``parameters``: numbers of those
+    that stand in it without a cast; ``array``: they are arrays of what the column is compared with; ``repeated``: one of them stands
+    elsewhere in the statement too, which may be what gives it its type.
+    """
+
+    column: ColumnId
+    variable: int
+    reference: int
+    parts: int
+    tree: bytes
+    parameters: frozenset[int] = frozenset()
+    array: bool = False
+    repeated: bool = False
+
+
+class SchemaReference(Struct, frozen=True):
+    """A reference that names a relation with its schema. ``parts``: how many names stand before the column's."""
+
+    position: int
+    parts: int
+    variable: int
+
+
+class RowReference(Struct, frozen=True):
+    """A reference to the whole row of a range variable, as ``t`` or ``t.*`` where one value is wanted.
+
+    ``parts``: names of the range variable. ``star``: ``.*`` stands behind them. ``nullable``: an outer join may make the row NULL.
+    """
+
+    position: int
+    parts: int
+    variable: int
+    star: bool = False
+    nullable: bool = False
+
+
+class PlainShape(Struct, frozen=True):
+    """A SELECT over one relation and nothing that could store or order its rows: see :mod:`sallyport.sql.plain`.
+
+    ``outputs``: names of the columns in the select list, "*" for a star. ``names``: every other identifier in the statement.
+    ``order``: names of the columns in ORDER BY.
+    """
+
+    relation: int
+    outputs: tuple[str, ...]
+    names: frozenset[str]
+    order: tuple[str, ...] = ()
+
+
+class StatementFacts(Struct, frozen=True):
     """``kind`` is the policy action of the statement as a whole (select, update, explain, set, begin, ...).
 
     ``start``/``end``: byte offsets of the statement in the UTF-8 script. ``columns``: None when the statement returns no rows.
@@ -233,11 +310,9 @@ class StatementFacts:
     inner: StatementFacts | None = None
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed
-    touched: frozenset[ColumnId] = field(default=frozenset())
+    touched: frozenset[ColumnId] = frozenset()
     #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
     setting_parameters: frozenset[int] = frozenset()
-    #: parameters that stand beside columns which another type of parameter would convert, and so let fail
-    typed_parameters: tuple[TypedParameter, ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
     namings: tuple[Naming, ...] = ()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename
@@ -246,10 +321,49 @@ class StatementFacts:
     after: tuple[Relation, ...] = ()
     #: (relation, parent) whose rows can be read through the parent afterwards
     joins: tuple[tuple[int, int], ...] = ()
-    exposures: tuple[Exposure, ...] = ()
     #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by a cast that users made
     cast_parameters: frozenset[tuple[int, int]] = frozenset()
+    #: of PREPARE: the types (pg_type OIDs) that it gives its parameters, in order
+    declared_types: tuple[int, ...] = ()
+    exposures: tuple[Exposure, ...] = ()
     #: OIDs of functions that were judged by their body, those that such bodies call included
     followed: frozenset[int] = frozenset()
     #: one of them is text whose names PostgreSQL looks up when it runs
     late_names: bool = False
+    #: every column that an expression reads
+    read: frozenset[ColumnId] = frozenset()
+    #: system columns that are named, as (relation, negative attribute number)
+    system_columns: frozenset[ColumnId] = frozenset()
+    range_variables: tuple[RangeVariable, ...] = ()
+    schema_references: tuple[SchemaReference, ...] = ()
+    row_references: tuple[RowReference, ...] = ()
+    #: byte offsets of calls of functions that give counters of a relation (sallyport.sql.system_views)
+    counter_calls: tuple[int, ...] = ()
+    #: columns by which rows are told apart: DISTINCT, UNION, INTERSECT, EXCEPT
+    distinguished: frozenset[ColumnId] = frozenset()
+    #: it calls current_query()
+    tells_text: bool = False
+    #: relations all of whose columns a ``*`` stands for
+    starred: frozenset[int] = frozenset()
+    groupings: tuple[Grouping, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    #: relations whose columns are renamed by position
+    positional: frozenset[int] = frozenset()
+    plain: PlainShape | None = None
+    #: options of EXPLAIN that are on or off by name
+    explain_options: tuple[tuple[str, bool], ...] = ()
+    #: columns that are used other than as an entry of a select list by themselves or in a whole row, each with the byte
+    #: offset of its first mention (-1: not known). Lineage is followed; what definitions of views mention is not in it.
+    mentioned: tuple[tuple[ColumnId, int], ...] = ()
+    #: likewise inside the definitions of the views that are read or written, in their conditions as in their outputs
+    mentioned_in_views: frozenset[ColumnId] = frozenset()
+    #: columns of rows that are referred to as a whole
+    used_in_rows: frozenset[ColumnId] = frozenset()
+    #: columns that are read inside the bodies of ``followed`` functions
+    read_in_functions: frozenset[ColumnId] = frozenset()
+
+    @property
+    def computed_with(self) -> frozenset[ColumnId]:
+        """Columns whose values decide or enter expressions, those in views that are read included."""
+        mentioned = frozenset(column for column, _ in self.mentioned)
+        return mentioned | self.mentioned_in_views | self.distinguished | self.used_in_rows

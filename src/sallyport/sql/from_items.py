@@ -6,20 +6,20 @@ last item of that list stands for the whole of it, as PostgreSQL's nsitem does.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
 from sallyport.sql.calls import EQUALS, operator, type_oid, unite
 from sallyport.sql.constraints import note_partition
 from sallyport.sql.ctes import cte_fields
-from sallyport.sql.facts import Clause
+from sallyport.sql.facts import RangeVariable
 from sallyport.sql.function_calls import call, concrete, function_name
-from sallyport.sql.lineage import OPAQUE, Field, Value, either, union
+from sallyport.sql.lineage import OPAQUE, Field, Value, either, is_raw, union
 from sallyport.sql.names_of import figure
 from sallyport.sql.nodes import fields, position, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import relation_item
-from sallyport.sql.scope import Ambiguous, Item, Scope, index_fields
+from sallyport.sql.scope import Ambiguous, Item, Scope
 from sallyport.sql.setops import settle_text
 from sallyport.sql.types import INT8, RECORD
 
@@ -49,7 +49,7 @@ def from_item(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[I
 
 
 def make_item(name: str, columns: tuple[Field, ...], row_type: int = 0) -> Item:
-    return Item(name, columns, index_fields(columns), row_type=row_type, visible=bool(name))
+    return Item(name, columns, row_type=row_type, visible=bool(name))
 
 
 def settled(columns: tuple[Field, ...] | None) -> tuple[Field, ...]:
@@ -71,15 +71,39 @@ def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
             f'table "{node.get("aliasname", "")}" has {len(columns)} columns available but {len(new)} columns specified',
         )
     if new:
+        a.positional.update(source.relation for f in columns for source in f.value.sources)
         columns = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
     name = node.get("aliasname", "")
-    index = index_fields(columns) if new else item.index
-    return replace(item, name=name, fields=columns, index=index, schema="", visible=bool(name))
+    positions = None if new else item.positions
+    return replace(item, name=name, fields=columns, positions=positions, schema="", visible=bool(name))
 
 
 def outside(scope: Scope, left: list[Item]) -> Scope:
     """What a FROM item sees of the level it stands in: the CTEs, and ``left`` where lateral."""
     return Scope(scope.parent, list(left), scope.ctes)
+
+
+def note_range_variable(a: Analysis, node: Node, relation: int, scope: Scope | None = None) -> None:
+    """``node``: a RangeVar; ``relation``: what it was resolved to, 0 for a WITH query. ``scope``: of its FROM; None for the target of a
+    write.
+    """
+    if scope is not None and not scope.level:
+        a.levels += 1
+        scope.level = a.levels
+    alias = node.get("alias", {})
+    at = position(node)
+    a.range_variables[at] = RangeVariable(
+        at,
+        relation,
+        alias.get("aliasname", node.get("relname", "")),
+        tuple([node[key] for key in ("catalogname", "schemaname", "relname") if key in node]),
+        bool(alias),
+        "colnames" in alias,
+        not node.get("inh"),
+        at in a.sampled,
+        target=scope is None,
+        level=scope.level if scope is not None else 0,
+    )
 
 
 @on("RangeVar", "catalogname schemaname relname inh relpersistence alias")
@@ -88,16 +112,27 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
     if "schemaname" not in node:
         cte = scope.cte(name)
         if cte is not None:
+            note_range_variable(a, node, 0, scope)
             columns = cte_fields(a, cte)
             if columns is None:
                 a.unknown("SP1102", f"read WITH query {name}, which returns no rows", position=position(node))
-            return [aliased(a, make_item(name, columns or (), RECORD), node.get("alias"))]
+            item = aliased(a, make_item(name, columns or (), RECORD), node.get("alias"))
+            if cte.added and scope.ctes.get(name) is not cte:
+                # of SEARCH and CYCLE, in queries below the one with the WITH (addRangeTblEntryForCTE in parse_relation.c)
+                last = len(item.fields)
+                item = replace(item, unexpanded=frozenset(range(last - cte.added, last)))
+            return [item]
     relation = a.named_relation(node)
     if relation is None:
         return [aliased(a, make_item(name, ()), node.get("alias"))]
+    note_range_variable(a, node, relation.oid, scope)
     a.read_relation(relation)
     note_partition(a, relation, position(node))
-    return [aliased(a, relation_item(a, relation, position(node)), node.get("alias"))]
+    item = relation_item(a, relation, position(node))
+    item.variable = position(node)
+    if scope.grouping is not None and (a.views or relation.oid in a.context.masked):
+        item.fields = scope.grouping.tagged(relation, item.fields, item.variable)
+    return [aliased(a, item, node.get("alias"))]
 
 
 @on("RangeSubselect", "lateral subquery alias")
@@ -114,8 +149,8 @@ def _table_sample(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> li
     if method[-1:] not in (("bernoulli",), ("system",)) or method[:-1] not in ((), ("pg_catalog",)):
         a.unknown("SP1103", f"know the sampling method {'.'.join(method)}", position=at)
     arguments = [*node.get("args", []), *([node["repeatable"]] if "repeatable" in node else [])]
-    inner = outside(scope, left)
-    a.influence(union(a.expressions(arguments, inner)), Clause.LIMIT, False, at)
+    a.expressions(arguments, outside(scope, left))
+    a.sampled.add(position(node["relation"].get("RangeVar", {})))
     return from_item(a, node["relation"], scope, left)
 
 
@@ -135,8 +170,8 @@ def _range_function(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> 
         name, scalar = name or label, single and len(calls) == 1
         columns.extend(found)
     if node.get("ordinality"):
-        sources = union(f.value for f in columns)
-        columns.append(Field("ordinality", Value(sources, type=INT8)))
+        values = [f.value for f in columns]
+        columns.append(Field("ordinality", Value(union(values), type=INT8, raw=is_raw(values))))
         scalar = False
     item = make_item(name, tuple(columns))
     item.scalar = scalar
@@ -168,15 +203,13 @@ def _function_columns(
         label = figure(a, node)
         return (
             label,
-            (Field(label, a.expression(node, scope)._replace(constant=False, literal=None, origin=None)),),
+            (Field(label, replace(a.expression(node, scope), constant=False, literal=None, origin=None)),),
             True,
         )
     a.check(tag, body, EXPRESSIONS.table[tag][1])
-    value, found = call(a, body, scope, in_from=True)
-    if not found.followed:  # its body says what decides about rows
-        a.influence(value.sources, Clause.ROW_COUNT, False, position(body))
+    value, found = call(a, body, scope)
     rows = value.row if found.followed else None
-    value = value._replace(constant=False, literal=None, origin=None)
+    value = replace(value, constant=False, literal=None, origin=None)
     label = function_name(a, body)[-1]
     if definitions:
         return label, _defined(a, definitions, value), False
@@ -189,7 +222,7 @@ def _function_columns(
             return (
                 label,
                 tuple(
-                    Field(n, value._replace(type=concrete(t), row=None))
+                    Field(n, replace(value, type=concrete(t), row=None))
                     for n, t in zip(names, types, strict=True)
                 ),
                 False,
@@ -204,7 +237,7 @@ def _function_columns(
     if relation is not None:
         return (
             label,
-            tuple(Field(c.name, value._replace(type=c.type_oid, row=None)) for c in relation.columns),
+            tuple(Field(c.name, replace(value, type=c.type_oid, row=None)) for c in relation.columns),
             False,
         )
     return label, (Field(label, value),), True
@@ -215,7 +248,7 @@ def _defined(a: Analysis, definitions: list[Node], value: Value) -> tuple[Field,
     for item in definitions:
         body = item["ColumnDef"]
         a.check("ColumnDef", body, _COLUMN_DEF)
-        columns.append(Field(body.get("colname", ""), value._replace(type=type_oid(a, body["typeName"]))))
+        columns.append(Field(body.get("colname", ""), replace(value, type=type_oid(a, body["typeName"]))))
     return tuple(columns)
 
 
@@ -225,21 +258,41 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
     one = from_item(a, node["larg"], scope, left)
     other = from_item(a, node["rarg"], scope, [*left, *one])
     first, second = one[-1], other[-1]
+    if kind in ("JOIN_RIGHT", "JOIN_FULL"):
+        one = [item.made_nullable() for item in one]
+    if kind in ("JOIN_LEFT", "JOIN_FULL"):
+        other = [item.made_nullable() for item in other]
     a.work.spend((len(first.fields) + len(second.fields)) >> 4)
     names = strings(node.get("usingClause", []))
     if node.get("isNatural"):
         names = tuple(f.name for f in first.fields if f.name in second.index)
+        origins = [f.value.origin for f in (*first.fields, *second.fields)]
+        a.starred.update([origin.relation for origin in origins if origin is not None])
     merged = _merge(a, kind, names, first, second)
     if "quals" in node:
         condition = a.expression(node["quals"], Scope(scope.parent, [*one, *other], scope.ctes))
-        a.condition(condition, Clause.JOIN)
-    rest = [f for item in (first, second) for f in item.fields if f.name not in names]
-    result = aliased(a, make_item("", (*merged, *rest)), node.get("alias"))
+        a.condition(condition)
+    result = aliased(a, _joined(first, second, names, merged), node.get("alias"))
     children = [] if "alias" in node else [item.shown(item.visible, False) for item in (*one, *other)]
     if "join_using_alias" in node:
         using = aliased(a, make_item("", merged), node["join_using_alias"])
         children.append(using.shown(True, False))
     return [*children, result]
+
+
+def _joined(first: Item, second: Item, names: tuple[str, ...], merged: tuple[Field, ...]) -> Item:
+    """Both sides as one item, with ``merged`` in the place of the columns that are called ``names``."""
+    if not (names or first.unexpanded or second.unexpanded):
+        return make_item("", (*first.fields, *second.fields))
+    rest = [
+        (f, number in item.unexpanded)
+        for item in (first, second)
+        for number, f in enumerate(item.fields)
+        if f.name not in names
+    ]
+    joined = make_item("", (*merged, *[f for f, _ in rest]))
+    joined.unexpanded = frozenset([n for n, (_, hidden) in enumerate(rest, len(merged)) if hidden])
+    return joined
 
 
 def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: Item) -> tuple[Field, ...]:
@@ -252,7 +305,8 @@ def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: 
             value = OPAQUE
         else:
             operator(a, EQUALS, left, right, -1)
-            a.influence(a.read(left).sources | a.read(right).sources, Clause.JOIN)
+            for side in (left, right):
+                a.mention(a.read(side).sources)
             value = _merged(a, kind, left, right)
         columns.append(Field(name, value))
     return tuple(columns)
@@ -282,4 +336,6 @@ def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:
         chosen = right if right_fits else None
     else:
         chosen = None
-    return value._replace(origin=chosen.origin if chosen is not None else None)
+    if chosen is None:
+        return value
+    return replace(value, origin=chosen.origin, variable=chosen.variable)

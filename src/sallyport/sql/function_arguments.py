@@ -101,7 +101,6 @@ def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
     facts = inner.facts(-1, -1)
     if facts.unknowns or facts.functions or facts.accesses or facts.settings or facts.followed:
         return "a default of its arguments is computed by something that is not followed"
-    a.risks += inner.risks
     return tuple(values)
 
 

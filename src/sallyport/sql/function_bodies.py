@@ -1,6 +1,6 @@
 """Calls of SQL functions that users made, where the body is one SELECT that can be followed.
 
-A function with LANGUAGE sql is read like a subquery with parameters: what its body reads, filters by and may fail over counts for the
+A function with LANGUAGE sql is read like a subquery with parameters: what its body reads counts for the
 statement that calls it. What it reads is read by the caller, as PostgreSQL sees it too (there is no view whose permission would stand
 for it). That holds for SECURITY DEFINER as well: PostgreSQL then asks for the owner's permission, policy still for the caller's, and
 masks apply; to let a function give more than that, policy names it. Everything else, any body that does more than read, and any with
@@ -19,17 +19,19 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
+
 from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.calls import cast_to
 from sallyport.sql.catalog import ColumnId, Function
-from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, StatementFacts
+from sallyport.sql.facts import Access, Dependence, FunctionUse, Influence, StatementFacts
 from sallyport.sql.function_arguments import converted, matched
 from sallyport.sql.functions import FIRST_USER_OID
-from sallyport.sql.lineage import Field, Sources, Value, union
+from sallyport.sql.lineage import Field, Sources, Value, derived, is_raw, union, worse
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.resolve import Names, Resolved
-from sallyport.sql.scope import Item, Scope, index_fields
+from sallyport.sql.scope import Item, Scope
 from sallyport.sql.types import RECORD
 
 _MAX_DEPTH = 16
@@ -47,18 +49,12 @@ class _Body(NamedTuple):
     calls: tuple[FunctionUse, ...]
     influences: tuple[Influence, ...]
     touched: Sources
-    risky: bool
     followed: frozenset[int]
     late_names: bool
 
 
-def followed(
-    a: Analysis, found: Resolved, node: Node, values: list[Value], before: int, at: int
-) -> Value | None:
-    """The value of the call ``node``, its effects noted; None when it cannot be followed.
-
-    ``values``: of its arguments. ``before``: the analysis's risks before they were walked.
-    """
+def followed(a: Analysis, found: Resolved, node: Node, values: list[Value], at: int) -> Value | None:
+    """The value of the call ``node``, its effects noted; None when it cannot be followed. ``values``: of its arguments."""
     if len(found.candidates) != 1 or found.users != found.candidates:
         return None
     function = found.candidates[0]
@@ -73,16 +69,11 @@ def followed(
     a.followed |= body.followed
     a.late_names = a.late_names or body.late_names
     everything = union(arguments) | union(values)
-    if a.risks > before:
-        # PostgreSQL may put the arguments into the body, and compute them where and when the body uses them
-        a.influence(everything | _filled(body.touched, given), Clause.GUARD, False, at)
-    if function.strict:
-        a.influence(everything, Clause.GUARD, False, at)
-    if function.returns_set:
-        a.influence(everything, Clause.ROW_COUNT, False, at)
     opaque = any(v.dependence is Dependence.OPAQUE for v in (*arguments, *values))
-    a.risks += body.risky
-    return _value(function, body, given, everything, opaque)
+    raw = is_raw((*arguments, *values))
+    return _value(
+        function, body, given, Value(everything, Dependence.OPAQUE if opaque else Dependence.DERIVED, raw=raw)
+    )
 
 
 def _is_sql(function: Function) -> bool:
@@ -159,6 +150,7 @@ def _note(a: Analysis, body: _Body, given: list[Sources], at: int) -> None:
         equality = influence.equality and influence.column.relation != _PARAMETERS
         a.influence(sources, influence.clause, equality, at)
     a.seen.update(_filled(body.touched, given))
+    a.read_in_functions.update(column for column in body.touched if column.relation != _PARAMETERS)
 
 
 def _filled(sources: Sources, given: list[Sources]) -> Sources:
@@ -167,24 +159,21 @@ def _filled(sources: Sources, given: list[Sources]) -> Sources:
     return plain.union(*(given[c.attnum - 1] for c in sources if c.relation == _PARAMETERS))
 
 
-def _value(function: Function, body: _Body, given: list[Sources], arguments: Sources, opaque: bool) -> Value:
+def _value(function: Function, body: _Body, given: list[Sources], arguments: Value) -> Value:
+    """``arguments``: all of them as one value."""
+
     def filled(value: Value) -> Value:
-        is_opaque = opaque or value.dependence is Dependence.OPAQUE
+        dependence = worse(arguments.dependence, value.dependence)
         return Value(
-            _filled(value.sources, given) | arguments,
-            Dependence.OPAQUE if is_opaque else Dependence.DERIVED,
+            _filled(value.sources, given) | arguments.sources,
+            Dependence.OPAQUE if dependence is Dependence.OPAQUE else Dependence.DERIVED,
             type=value.type,
-            risky=body.risky,
+            raw=arguments.raw,
         )
 
     columns = tuple(Field(f.name, filled(f.value)) for f in body.columns)
-    is_opaque = any(f.value.dependence is Dependence.OPAQUE for f in columns)
-    whole = Value(
-        union(f.value for f in columns) | arguments,
-        Dependence.OPAQUE if opaque or is_opaque else Dependence.DERIVED,
-        type=function.return_type,
-    )
-    return whole._replace(row=columns) if len(columns) > 1 else whole
+    whole = derived([arguments, *(f.value for f in columns)], function.return_type)
+    return replace(whole, row=columns) if len(columns) > 1 else whole
 
 
 def _walked(a: Analysis, function: Function, names: Names) -> _Body | str:
@@ -233,7 +222,6 @@ def _walk(a: Analysis, function: Function, names: Names) -> _Body | str:
         facts.functions,
         facts.influences,
         facts.touched,
-        bool(inner.risks or facts.accesses),
         facts.followed | {function.oid} if not function.security_definer else frozenset({function.oid}),
         late and function.path is None and not function.security_definer,
     )
@@ -308,7 +296,7 @@ def _parameter_scope(values: tuple[Value, ...], function: Function) -> Scope:
     named = tuple(Field(n, v) for n, v in zip(function.arg_names, values, strict=False) if n)
     if not named:
         return Scope()
-    return Scope(items=[Item(function.name, named, index_fields(named))])
+    return Scope(items=[Item(function.name, named)])
 
 
 def _returned(inner: Analysis, function: Function, columns: tuple[Field, ...]) -> tuple[Field, ...] | None:
@@ -329,6 +317,6 @@ def _returned(inner: Analysis, function: Function, columns: tuple[Field, ...]) -
     if not all(_is_concrete(inner, type_) for type_ in types):
         return None
     return tuple(
-        Field(name, cast_to(inner, column.value, type_, -1)._replace(type=type_))
+        Field(name, replace(cast_to(inner, column.value, type_, -1), type=type_))
         for name, type_, column in zip(names, types, columns, strict=True)
     )

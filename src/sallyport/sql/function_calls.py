@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
-from sallyport.sql.calls import cast_to, compared, judge, result
+from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.expressions import order
-from sallyport.sql.facts import Clause, Dependence, SettingChange
+from sallyport.sql.facts import Dependence, SettingChange
 from sallyport.sql.function_bodies import followed
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived, union
 from sallyport.sql.missing import missing_function
+from sallyport.sql.named_by_text import named_sequence, plain_bool, plain_text, serial_sequence
 from sallyport.sql.nodes import fields, position, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
 from sallyport.sql.scope import Scope
-from sallyport.sql.settings import any_value_allowed, show_allowed
-from sallyport.sql.types import POLYMORPHIC
-from sallyport.sql.void_parameters import check_inferred, given
+from sallyport.sql.settings import any_value_allowed, folded, show_allowed
+from sallyport.sql.system_views import COUNTER_FUNCTIONS
+from sallyport.sql.types import POLYMORPHIC, TEXT
+from sallyport.sql.void_parameters import check_inferred, given, repeated
 
 on = EXPRESSIONS.on
 CALL_FIELDS = (
@@ -40,20 +44,29 @@ def _call(a: Analysis, node: Node, scope: Scope) -> Value:
     return call(a, node, scope)[0]
 
 
-def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[Value, Resolved]:
-    """A call's value, and what it resolved to. ``in_from``: a function in FROM (its caller notes the row count)."""
+def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
+    """A call's value, and what it resolved to."""
     at = position(node)
     names = function_name(a, node)
     node = given(a, node)
     arguments = node.get("args", [])
-    before = a.risks
+    level = a.ungrouped
+    if level is not None and "over" not in node and names and names[-1] in a.names.aggregates:
+        # inside an aggregate of a sublink, references to the query around it are as ungrouped as outside
+        a.ungrouped = level.outer if level is scope.grouping else level
     values = a.expressions(arguments, scope)
     named = any("NamedArgExpr" in argument for argument in arguments)
     ordered = _aggregate_order(a, node, scope)
+    if "agg_filter" in node:
+        a.condition(a.expression(node["agg_filter"], scope), at)
+    a.ungrouped = level
     if node.get("agg_within_group"):
         values = [*values, *ordered]
     types = tuple([value.type for value in values])
     check_inferred(a, node, names, arguments, types)
+    if len(values) == 1 and not named and (type_ := _cast_without_effect(a, names, values[0])):
+        value = cast_to(a, values[0], type_, at)
+        return value, Resolved(True, result=value.type)
     found = a.names.function(names, types, named, node.get("func_variadic", False))
     if not found.found:
         other = _not_a_function(a, names, values, at)
@@ -61,29 +74,29 @@ def call(a: Analysis, node: Node, scope: Scope, in_from: bool = False) -> tuple[
             return other, Resolved(True, result=other.type)
         return missing_function(a, names, types, at), found
     if not node.keys() & _NOT_FOLLOWED:
-        inside = followed(a, found, node, values, before, at)
+        inside = followed(a, found, node, values, at)
         if inside is not None:
             return inside, found._replace(followed=True)
+    if names[-1] == "current_query":
+        a.tells_text = True
+    if names[-1] in COUNTER_FUNCTIONS:
+        a.counter_calls[at] = None
     special = _SPECIAL.get(names[-1])
     if special is not None and found.found and not found.users:
         special(a, found, values, at)
         found = found._replace(reason="")
     if found.reason and _locks_a_constant(found, values):
         found = found._replace(reason="")
-        a.risks += 1
-    judge(a, found, f"function {'.'.join(names)}", values, at)
+    judge(a, found, f"function {'.'.join(names)}", at)
     converts_arguments(a, found.candidates, values, at, in_order=not named)
     if "json" in names[-1]:
         converts_to_json(a, values, at)
-    if found.returns_set and not in_from:
-        a.influence(union(values), Clause.ROW_COUNT, False, at)
-    if node.get("agg_distinct"):
-        for value in values:
-            compared(a, value.type, (value,), at)
-    if "agg_filter" in node:
-        a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
     if "over" in node:
         window(a, node["over"], scope)
+    if names[-1] == "pg_get_serial_sequence" and not found.users:
+        text = serial_sequence(a, values)
+        if text is not None:
+            return Value(type=TEXT, constant=True, literal=text), found
     return _with_row(found, result(found, values)), found
 
 
@@ -102,8 +115,9 @@ def _with_row(found: Resolved, value: Value) -> Value:
     names, types = outs.pop()
     if len(names) < 2 or len(names) != len(types):
         return value
-    return value._replace(
-        row=tuple([Field(n, value._replace(type=concrete(t))) for n, t in zip(names, types, strict=True)])
+    return replace(
+        value,
+        row=tuple([Field(n, replace(value, type=concrete(t))) for n, t in zip(names, types, strict=True)]),
     )
 
 
@@ -123,9 +137,18 @@ def _aggregate_order(a: Analysis, node: Node, scope: Scope) -> list[Value]:
         body = item["SortBy"]
         a.check("SortBy", body, _SORT_BY)
         value = a.expression(body["node"], scope)
-        order(a, body, value, Clause.ORDER_BY, position(node))
+        order(a, body, value, position(node))
         values.append(value)
     return values
+
+
+def _cast_without_effect(a: Analysis, names: tuple[str, ...], value: Value) -> int:
+    """The type, where ``type(value)`` is a value of that type already and no function takes it (func_get_detail in parse_func.c)."""
+    type_ = a.types.named(names)
+    if type_ is None or type_.oid != value.type:
+        return 0
+    taking = a.catalog.functions_by_name.get(names[-1], ())
+    return 0 if any(f.arg_types == (value.type,) for f in taking) else value.type
 
 
 def _not_a_function(a: Analysis, names: tuple[str, ...], values: list[Value], at: int) -> Value | None:
@@ -135,6 +158,7 @@ def _not_a_function(a: Analysis, names: tuple[str, ...], values: list[Value], at
     if len(names) == 1:
         field = field_of(a, values[0], names[0])
         if field is not None:
+            a.mention(field.sources, at)
             return a.read(field, at)
     type_ = a.types.named(names)
     if type_ is None:
@@ -143,35 +167,29 @@ def _not_a_function(a: Analysis, names: tuple[str, ...], values: list[Value], at
 
 
 def window(a: Analysis, node: Node, scope: Scope) -> None:
-    """A window: how rows are put together and ordered decides what its functions see."""
+    """A window: how rows are put together and ordered."""
     a.check("WindowDef", node, _WINDOW)
     at = position(node)
     for item in node.get("partitionClause", []):
-        a.influence(a.expression(item, scope).sources, Clause.WINDOW, False, at)
+        a.expression(item, scope)
     for item in node.get("orderClause", []):
         body = item["SortBy"]
         a.check("SortBy", body, _SORT_BY)
-        order(a, body, a.expression(body["node"], scope), Clause.WINDOW, at)
+        order(a, body, a.expression(body["node"], scope), at)
     for key in ("startOffset", "endOffset"):
         if key in node:
-            a.influence(a.expression(node[key], scope).sources, Clause.WINDOW, False, at)
+            a.expression(node[key], scope)
 
 
 # functions that stand for something else
 
 
 def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
-    name, value, local = (
-        [v.literal if v.constant else None for v in values] if len(values) == 3 else (None,) * 3
-    )
-    if (
-        value is None
-        and name is not None
-        and len(values) == 3
-        and values[1].constant
-        and any_value_allowed(name)
-    ):
-        value = "$"  # a parameter, for a setting that may have any value
+    name = value = local = None
+    if len(values) == 3:
+        name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
+        if value is None and name is not None and values[1].constant and any_value_allowed(name):
+            value = "$"  # a parameter, for a setting that may have any value
     if name is None or value is None or local is None or not a.plain_select:
         a.unknown(
             "SP1102",
@@ -180,18 +198,17 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
             at,
         )
         return
-    is_local = local.strip().lower() in ("true", "t", "yes", "y", "on", "1")
-    a.settings.append(SettingChange(name.lower(), value, is_local, at))
+    a.settings.append(SettingChange(folded(name), value, local, at))
 
 
 def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
-    name = values[0].literal if values and values[0].constant else None
-    if values and values[0].parameter and not a.is_nested:
+    name = plain_text(values[0]) if values else None
+    if values and values[0].parameter and not a.is_nested and not repeated(a, values[0].parameter):
         a.setting_parameters.add(values[0].parameter)
         return
     if name is None and a.against_access_method and all(value.constant for value in values):
         return
-    if name is None or not show_allowed(name.lower()):
+    if name is None or not show_allowed(name):
         a.unknown(
             "SP1103",
             f"show the setting {name}" if name else "show a setting that is named at run time",
@@ -207,39 +224,11 @@ def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> Non
         return
     if not found.writes and not sets:
         return
-    text = values[0].literal if values and values[0].constant else None
-    relation = _relation_literal(a, text) if text is not None else None
+    relation = named_sequence(a, values[0]) if values else None
     if relation is None:
-        a.unknown("SP1102", "know which sequence is meant", "Name it with a constant.", at)
+        a.unknown("SP1102", "know which sequence is meant", "Name it with a plain constant.", at)
     else:
         a.access(relation, "update")
-
-
-def _relation_literal(a: Analysis, text: str) -> int | None:
-    """The OID of the sequence that a regclass literal names."""
-    parts: list[str] = []
-    rest = text.strip()
-    while rest:
-        if rest.startswith('"'):
-            end = rest.find('"', 1)
-            while end > 0 and rest[end + 1 : end + 2] == '"':
-                end = rest.find('"', end + 2)
-            if end < 0:
-                return None
-            parts.append(rest[1:end].replace('""', '"'))
-            rest = rest[end + 1 :]
-        else:
-            word, dot, tail = rest.partition(".")
-            parts.append(word.strip().lower())
-            rest = dot + tail
-        if rest.startswith(".") and len(rest) > 1:
-            rest = rest[1:]
-        elif rest:
-            return None
-    if not 1 <= len(parts) <= 2:
-        return None
-    found = a.relation(parts[0] if len(parts) == 2 else "", parts[-1])
-    return found.oid if found is not None and found.kind == "S" else None
 
 
 _SPECIAL = {

@@ -7,26 +7,23 @@ Promises: :func:`classify` answers for functions that PostgreSQL itself ships (s
 
 ``safe`` means: the call can neither run SQL text, read files, send data elsewhere, change settings or
 session state, read other people's data or collected statistics, lock, sleep, nor signal. It may still
-raise: ``may_fail`` is False only where no argument value at all can cause an error or a notice, so that
-neither can tell a value apart.
+raise.
 
 ``special`` marks functions that the caller may treat as what they stand for: ``current_setting`` (allowed for a
 constant name that :func:`sallyport.sql.settings.show_allowed` lists), ``set_config`` (judged as SET when name and
 value are constants) and ``constants`` (harmless when every argument is a constant or a parameter: advisory locks).
-
-Not covered by ``may_fail``: length coercion of a cast with a type modifier (``varchar(5)``), which the
-caller sees and this module does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from sallyport.sql.catalog import CatalogSnapshot, Function, Operator, Type
 from sallyport.sql.extensions import listed
+from sallyport.sql.system_views import follows_views
 
 #: Objects that users create have OIDs from here on (access/transam.h, FirstNormalObjectId).
 FIRST_USER_OID = 16384
@@ -76,7 +73,6 @@ class FunctionClass:
 
     safe: bool
     reason: str
-    may_fail: bool = True
     changes_settings: bool = False
     writes: bool = False
     special: str = ""  # "" | "current_setting" | "set_config" | "constants"
@@ -85,11 +81,12 @@ class FunctionClass:
 _NOT_BUILT_IN = FunctionClass(False, "is not built into PostgreSQL")
 _NOT_LISTED = FunctionClass(False, "is not classified by this version of the gateway")
 _INTERNAL = FunctionClass(False, _REASONS["internal"])
+_COUNTS = FunctionClass(True, "gives what the counting views show")
 
 
-def _class_of(kind: str, failing: str, name: str) -> FunctionClass:
+def _class_of(kind: str, name: str) -> FunctionClass:
     if kind == "safe":
-        return FunctionClass(True, "is safe", may_fail=failing != "total")
+        return FunctionClass(True, "is safe")
     if kind == "safe writes":
         return FunctionClass(True, "advances a sequence", writes=True)
     special = name if name in ("current_setting", "set_config") else ""
@@ -114,10 +111,10 @@ def type_names() -> dict[int, str]:
 @cache
 def _table() -> dict[tuple[str, tuple[str, ...]], FunctionClass]:
     table: dict[tuple[str, tuple[str, ...]], FunctionClass] = {}
-    for kind, failing, name, signatures in _rows("functions.tsv"):
+    for kind, name, signatures in _rows("functions.tsv"):
         for signature in signatures.split(";"):
             arguments = () if signature == "-" else tuple(signature.split(","))
-            table[name, arguments] = _class_of(kind, failing, name)
+            table[name, arguments] = _class_of(kind, name)
     return table
 
 
@@ -127,12 +124,12 @@ def _of_extension(function: Function) -> FunctionClass | None:
         return None
     names = type_names()
     arguments = tuple(names.get(oid, "") for oid in function.arg_types)
-    found = listed(function, arguments)
-    if found is None:
+    kind = listed(function, arguments)
+    if kind is None:
         return None
     if not _INTERNAL_TYPES.isdisjoint((*arguments, names.get(function.return_type, ""))):
         return _INTERNAL
-    return _class_of(found.kind, found.failing, "")
+    return _class_of(kind, "")
 
 
 def is_known(function: Function) -> bool:
@@ -154,6 +151,8 @@ def classify(function: Function) -> FunctionClass:
     if not _INTERNAL_TYPES.isdisjoint((*arguments, names.get(function.return_type, ""))):
         return _INTERNAL
     prefix = "" if function.schema == "pg_catalog" else "information_schema."
+    if not prefix and arguments == ("oid",) and follows_views(function.name):
+        return _COUNTS
     return _table().get((prefix + function.name, arguments), _NOT_LISTED)
 
 
@@ -167,9 +166,8 @@ def classify_operator(op: Operator, catalog: CatalogSnapshot) -> FunctionClass:
     return classify(function)
 
 
-_SAME = FunctionClass(True, "keeps the value", may_fail=False)
-_IO_OUT = FunctionClass(True, "is the type's text form", may_fail=False)
-_IO_FAILS = FunctionClass(True, "is read from or written as text", may_fail=True)
+_SAME = FunctionClass(True, "keeps the value")
+_THROUGH_TEXT = FunctionClass(True, "is read from or written as text")
 NO_CAST = FunctionClass(False, "is a conversion that the gateway does not know")
 
 
@@ -195,14 +193,14 @@ def _through_pg_cast(source: Type, target: Type, catalog: CatalogSnapshot) -> Fu
         if cast.method == "b":
             return _SAME
         if cast.method == "i":
-            return _IO_OUT if _is_string(target) and source.oid < FIRST_USER_OID else _IO_FAILS
+            return _THROUGH_TEXT
         function = catalog.functions.get(cast.function)
         return _NOT_BUILT_IN if function is None else classify(function)
     return None
 
 
 def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> FunctionClass:
-    """A domain's CHECK runs: it can always raise, and is unsafe when it calls functions that users made."""
+    """A domain's CHECK runs: it is unsafe when it calls functions that users made."""
     step: Type | None = domain
     while step is not None and step.kind == "d":
         known = [catalog.functions.get(oid) for oid in step.check_functions]
@@ -214,7 +212,7 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
     if step is None:
         return NO_CAST
     inner = classify_cast(source_oid, step.oid, catalog)
-    return FunctionClass(inner.safe, inner.reason, may_fail=True)
+    return FunctionClass(inner.safe, inner.reason)
 
 
 def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) -> FunctionClass:
@@ -237,83 +235,8 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
         return found
     if source.element and target.element and target.oid not in (22, 30):  # never int2vector, oidvector
         return classify_cast(source.element, target.element, catalog)
-    if _is_string(target):
-        return _IO_OUT if source.oid < FIRST_USER_OID or source.kind in "ecrm" else _IO_FAILS
-    if _is_string(source) and target.kind != "p":
-        return _IO_FAILS
+    if _is_string(target) or (_is_string(source) and target.kind != "p"):
+        return _THROUGH_TEXT
     if "c" in (source.kind, target.kind) and 2249 in (source.oid, target.oid):  # record <-> a row type
-        return _IO_FAILS
+        return _THROUGH_TEXT
     return NO_CAST
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _no_dangling_escape(pattern: str) -> bool:
-    r"""A LIKE pattern raises only when it ends in an odd run of ``\``."""
-    return (len(pattern) - len(pattern.rstrip("\\"))) % 2 == 0
-
-
-def _divides(text: str) -> bool:
-    """Neither 0 (division by zero) nor -1 (the smallest integer has no positive counterpart)."""
-    number = _number(text)
-    return number is not None and number == number and number not in (0, -1)
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_LIKE = _words(
-    """like notlike textlike textnlike texticlike texticnlike bpcharlike bpcharnlike bpchariclike
-    bpcharicnlike namelike namenlike nameiclike nameicnlike"""
-)
-_DIVISION = _words(
-    """int2div int4div int8div int24div int42div int28div int82div int48div int84div
-    int2mod int4mod int8mod mod"""
-)
-_DATE_FIELDS = _words(
-    """century day decade dow doy epoch isodow isoyear julian millennium month quarter week year"""
-)
-_TIME_FIELDS = _words("""hour microseconds millisecond milliseconds minute second seconds""")
-
-
-def _extract_is_total(function: Function, field: str) -> bool:
-    kind = type_names().get(function.arg_types[1], "")
-    if kind == "date":
-        return field in _DATE_FIELDS
-    return kind in ("timestamp", "timestamptz") and field in _DATE_FIELDS | _TIME_FIELDS
-
-
-def may_fail_with(function: Function, constants: Sequence[str | None]) -> bool:
-    """``may_fail`` when some arguments are known: their text where constant, None where not (or NULL).
-
-    A masked column may be the subject of ``LIKE 'a%'`` or ``encode(x, 'hex')``: with these constants no
-    value can make the call fail.
-    """
-    if not classify(function).may_fail:
-        return False
-    if not classify(function).safe or len(constants) != len(function.arg_types):
-        return True
-    if function.extension:
-        return True  # the names below are PostgreSQL's
-    name, last = function.name, constants[-1] if constants else None
-    if last is None:
-        first = constants[0] if constants else None
-        if name in ("extract", "date_part") and first is not None and len(constants) == 2:
-            return not _extract_is_total(function, first.strip().lower())
-        return True
-    if name in _LIKE:
-        return not _no_dangling_escape(last)
-    if name == "encode":
-        return last.lower() not in ("hex", "base64", "escape")
-    if name in ("substr", "substring", "split_part") and len(constants) == 3 and function.arg_types[2] == 23:
-        number = _number(last)
-        return number is None or (number == 0 if name == "split_part" else number < 0)
-    if name in _DIVISION:
-        return not _divides(last)
-    return True

@@ -1,37 +1,28 @@
 """SQL/JSON and XML expressions, JSON_TABLE and XMLTABLE.
 
-Each value is computed from everything it is given. Nearly all of them raise for some input, so columns in them may fail; only building
-JSON from values, and XML from text and numbers, cannot.
+Each value is computed from everything it is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, FROM_ITEMS, Analysis
-from sallyport.sql.calls import type_oid, unread_json
-from sallyport.sql.catalog import ColumnId
+from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts_to_json
 from sallyport.sql.expressions import order
-from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import aliased, make_item, outside
 from sallyport.sql.function_calls import window
-from sallyport.sql.lineage import Field, Value, derived, union
+from sallyport.sql.lineage import Field, Value, derived
 from sallyport.sql.nodes import fields, position
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Item, Scope
 from sallyport.sql.types import (
     BOOL,
-    BPCHAR,
-    INT2,
     INT4,
-    INT8,
     JSON,
     JSONB,
-    NAME,
-    NUMERIC,
     TEXT,
-    VARCHAR,
     XML,
 )
 
@@ -48,26 +39,16 @@ _AGGREGATE = fields("output agg_filter agg_order over")
 _SORT_BY = fields("node sortby_dir sortby_nulls useOp")
 _TABLE_COLUMN = fields("coltype name typeName pathspec format wrapper quotes columns on_empty on_error")
 _PATH = fields("string name name_location")
-#: Content that is written as it is, but for escapes (map_sql_value_to_xml_value in xml.c): never an error, unlike an infinite date.
-_ESCAPED = frozenset({TEXT, VARCHAR, BPCHAR, NAME, BOOL, INT2, INT4, INT8, NUMERIC})
 _XML_COLUMN = fields("colname typeName for_ordinality is_not_null colexpr coldefexpr")
 _NAMED = fields("name val")
 
 
-def fails(a: Analysis, values: Iterable[Value], at: int) -> None:
-    a.risks += 1
-    a.influence(union(values), Clause.MAY_FAIL, False, at)
-
-
 def _value(a: Analysis, node: Node, scope: Scope) -> Value:
-    """A JsonValueExpr: an expression, maybe FORMAT JSON (then it is read as JSON, which can fail)."""
+    """A JsonValueExpr: an expression, maybe FORMAT JSON."""
     a.check("JsonValueExpr", node, _VALUE)
     value = a.expression(node["raw_expr"], scope)
     converts_to_json(a, (value,), position(node))
-    form = node.get("format", {})
-    a.check("JsonFormat", form, _FORMAT)
-    if form.get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
-        fails(a, (value,), form.get("location", -1))
+    a.check("JsonFormat", node.get("format", {}), _FORMAT)
     return value
 
 
@@ -76,8 +57,8 @@ def _value_expression(a: Analysis, node: Node, scope: Scope) -> Value:
     return _value(a, node, scope)
 
 
-def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[Value]) -> int:
-    """RETURNING type; conversion to anything but text and JSON can fail."""
+def _output_type(a: Analysis, node: Node | None, default: int) -> int:
+    """RETURNING type."""
     if node is None:
         return default
     a.check("JsonOutput", node, _OUTPUT)
@@ -85,10 +66,7 @@ def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[
     a.check("JsonReturning", returning, _RETURNING)
     a.check("JsonFormat", returning.get("format", {}), _FORMAT)
     type_ = type_oid(a, node["typeName"]) if "typeName" in node else default
-    if type_ == JSONB:
-        _reads_escapes(a, values)
     if type_ not in (TEXT, JSON, JSONB):
-        fails(a, values, -1)
         _check_type(a, type_)
     return type_
 
@@ -96,20 +74,11 @@ def _output_type(a: Analysis, node: Node | None, default: int, values: Iterable[
 def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
     """Likewise of what is built; without RETURNING it is jsonb where a value is (transformJsonConstructorOutput)."""
     if node is not None:
-        return _output_type(a, node, JSON, values)
+        return _output_type(a, node, JSON)
     types = {value.type for value in values}
-    if JSONB in types or 0 in types:
-        _reads_escapes(a, values)
-        return JSONB if JSONB in types else 0
-    return JSON
-
-
-def _reads_escapes(a: Analysis, values: Iterable[Value]) -> None:
-    """json that becomes jsonb, whose escapes are read only then."""
-    unread = frozenset[ColumnId]().union(*(unread_json(a, value) for value in values))
-    if unread:
-        a.risks += 1
-        a.influence(unread, Clause.MAY_FAIL)
+    if JSONB in types:
+        return JSONB
+    return 0 if 0 in types else JSON
 
 
 def _check_type(a: Analysis, type_: int) -> None:
@@ -122,9 +91,7 @@ def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
     for item in nodes:
         body = item["JsonKeyValue"]
         a.check("JsonKeyValue", body, _KEY_VALUE)
-        key = a.expression(body["key"], scope)
-        fails(a, (key,), -1)  # a key must not be null
-        values += [key, _value(a, body["value"], scope)]
+        values += [a.expression(body["key"], scope), _value(a, body["value"], scope)]
     return values
 
 
@@ -144,8 +111,6 @@ def _array(a: Analysis, node: Node, scope: Scope) -> Value:
 def _array_query(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for field in a.query(node["query"], Scope(scope)) or ()]
     converts_to_json(a, values, position(node))
-    if node.get("format", {}).get("format_type", "JS_FORMAT_DEFAULT") != "JS_FORMAT_DEFAULT":
-        fails(a, values, -1)
     return derived(values, _built_type(a, node.get("output"), values))
 
 
@@ -165,9 +130,9 @@ def _aggregate(a: Analysis, node: Node, values: list[Value], scope: Scope) -> Va
     for item in node.get("agg_order", []):
         body = item["SortBy"]
         a.check("SortBy", body, _SORT_BY)
-        order(a, body, a.expression(body["node"], scope), Clause.ORDER_BY, at)
+        order(a, body, a.expression(body["node"], scope), at)
     if "agg_filter" in node:
-        a.condition(a.expression(node["agg_filter"], scope), Clause.FILTER, at)
+        a.condition(a.expression(node["agg_filter"], scope), at)
     if "over" in node:
         window(a, node["over"], scope)
     return derived(values, _built_type(a, node.get("output"), values))
@@ -182,21 +147,19 @@ def _is_json(a: Analysis, node: Node, scope: Scope) -> Value:
 def _scalar(a: Analysis, node: Node, scope: Scope) -> Value:
     value = a.expression(node["expr"], scope)
     converts_to_json(a, (value,), position(node))
-    return derived((value,), _output_type(a, node.get("output"), JSON, (value,)))
+    return derived((value,), _output_type(a, node.get("output"), JSON))
 
 
 @on("JsonParseExpr", "expr output unique_keys")
 def _parse(a: Analysis, node: Node, scope: Scope) -> Value:
     value = _value(a, node["expr"], scope)
-    fails(a, (value,), position(node))
-    return derived((value,), _output_type(a, node.get("output"), JSON, (value,)))
+    return derived((value,), _output_type(a, node.get("output"), JSON))
 
 
 @on("JsonSerializeExpr", "expr output")
 def _serialize(a: Analysis, node: Node, scope: Scope) -> Value:
     value = _value(a, node["expr"], scope)
-    fails(a, (value,), position(node))
-    return derived((value,), _output_type(a, node.get("output"), TEXT, (value,)))
+    return derived((value,), _output_type(a, node.get("output"), TEXT))
 
 
 def _behavior(a: Analysis, node: Node | None, scope: Scope) -> list[Value]:
@@ -227,21 +190,16 @@ def _function(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [_value(a, node["context_item"], scope), a.expression(node["pathspec"], scope)]
     values += _passing(a, node.get("passing", []), scope)
     values += [v for key in ("on_empty", "on_error") for v in _behavior(a, node.get(key), scope)]
-    fails(a, values, at)
-    return derived(values, _output_type(a, node.get("output"), _FUNCTIONS[op], values))
+    return derived(values, _output_type(a, node.get("output"), _FUNCTIONS[op]))
 
 
 @FROM_ITEMS.on("JsonTable", "context_item pathspec passing columns on_error alias lateral")
 def _json_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = outside(scope, left)
-    at = position(node)
     values = [_value(a, node["context_item"], inner), _path(a, node["pathspec"], inner)]
     values += _passing(a, node.get("passing", []), inner)
     values += _behavior(a, node.get("on_error"), inner)
-    sources = union(values)
-    fails(a, values, at)
-    a.influence(sources, Clause.ROW_COUNT, False, at)
-    columns = _json_columns(a, node.get("columns", []), inner, Value(sources))
+    columns = _json_columns(a, node.get("columns", []), inner, derived(values))
     return [aliased(a, make_item("json_table", tuple(columns)), node.get("alias"))]
 
 
@@ -271,16 +229,7 @@ def _json_columns(a: Analysis, nodes: list[Node], scope: Scope, document: Value)
 @on("XmlExpr", "op name named_args arg_names args xmloption indent")
 def _xml(a: Analysis, node: Node, scope: Scope) -> Value:
     content, named = a.expressions(node.get("args", []), scope), _named(a, node.get("named_args", []), scope)
-    op = node.get("op", "")
-    if op == "IS_XMLELEMENT":  # the named ones are attributes
-        failing = named + [value for value in content if value.type not in _ESCAPED]
-    elif op == "IS_XMLFOREST":
-        failing = [value for value in named if value.type not in _ESCAPED]
-    else:
-        failing = content + named
-    if failing:
-        fails(a, failing, position(node))
-    return derived((*content, *named), BOOL if op == "IS_DOCUMENT" else XML)
+    return derived((*content, *named), BOOL if node.get("op") == "IS_DOCUMENT" else XML)
 
 
 def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
@@ -295,14 +244,12 @@ def _named(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
 @on("XmlSerialize", "xmloption expr typeName indent")
 def _xml_serialize(a: Analysis, node: Node, scope: Scope) -> Value:
     value = a.expression(node["expr"], scope)
-    fails(a, (value,), position(node))
     return derived((value,), type_oid(a, node["typeName"]))
 
 
 @FROM_ITEMS.on("RangeTableFunc", "docexpr rowexpr namespaces columns alias lateral")
 def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     inner = outside(scope, left)
-    at = position(node)
     values = [a.expression(node["docexpr"], inner), a.expression(node["rowexpr"], inner)]
     values += _named(a, node.get("namespaces", []), inner)
     found: list[tuple[str, int]] = []
@@ -313,8 +260,6 @@ def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
         type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
         _check_type(a, type_)
         found.append((body.get("colname", ""), type_))
-    fails(a, values, at)
     whole = derived(values)
-    a.influence(whole.sources, Clause.ROW_COUNT, False, at)
-    columns = tuple(Field(name, whole._replace(type=type_)) for name, type_ in found)
+    columns = tuple(Field(name, replace(whole, type=type_)) for name, type_ in found)
     return [aliased(a, make_item("xmltable", columns), node.get("alias"))]

@@ -1,13 +1,15 @@
 """Where a value comes from: the algebra of sources, dependence and origin.
 
 :class:`Value` is what the analysis knows of one expression: the columns it is computed from, whether it still *is* one of them, what
-RowDescription must say of it, its type as far as it can be told, and, for rows, their fields. Everything is immutable.
+RowDescription must say of it, its type as far as it can be told, and, for rows, their fields. Everything is immutable, so nothing here can
+refer to itself and the garbage collector need not look at it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.facts import Dependence
@@ -15,16 +17,19 @@ from sallyport.sql.facts import Dependence
 Sources = frozenset[ColumnId]
 NONE: Sources = frozenset()
 
+#: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
+_IDENTITY, _DERIVED, _OPAQUE = Dependence.IDENTITY, Dependence.DERIVED, Dependence.OPAQUE
+
 #: pg_type.oid of the pseudo-type of an untyped literal. 0 stands for "a type that was not inferred".
 UNKNOWN_TYPE = 705
 
 
-class Value(NamedTuple):
+class Value(Struct, frozen=True, gc=False):
     """``row``: the fields, when this is a row of known shape. ``constant``: a literal or parameter, or made of such only.
 
     ``denied``: why the column must not be read at all ("" when it may). ``literal``: the text of a literal.
-    ``equality``: those of the sources that enter only by being compared with ``=`` or IN to constants.
-    ``parameter``: n for $n, also as text. ``risky``: a column of a query that is computed by something that may fail or has an effect; PostgreSQL may compute it where it is used.
+    ``parameter``: n for $n, also as text. ``raw``: read from the target of a write itself, for which no subselect can stand.
+    ``variable``: the position of the range variable that the column belongs to, where GROUP BY asks for it.
     """
 
     sources: Sources = NONE
@@ -35,17 +40,17 @@ class Value(NamedTuple):
     constant: bool = False
     denied: str = ""
     literal: str | None = None
-    equality: Sources = NONE
-    risky: bool = False
     parameter: int = 0
+    raw: bool = False
+    variable: int = -1
 
     @property
     def bare(self) -> bool:
         """Whether this is a plain column path."""
-        return self.dependence is Dependence.IDENTITY
+        return self.dependence is _IDENTITY
 
 
-class Field(NamedTuple):
+class Field(Struct, frozen=True, gc=False):
     name: str
     value: Value
 
@@ -56,19 +61,31 @@ OPAQUE = Value(dependence=Dependence.OPAQUE)
 
 def union(values: Iterable[Value]) -> Sources:
     """All sources of all values."""
-    filled = [value.sources for value in values if value.sources]
+    return _joined([value.sources for value in values if value.sources])
+
+
+def _joined(filled: list[Sources]) -> Sources:
     if not filled:
         return NONE
     return filled[0] if len(filled) == 1 else frozenset().union(*filled)
 
 
+def is_raw(values: Iterable[Value]) -> bool:
+    """Whether one of them was read from the target of a write."""
+    return any([value.raw for value in values])
+
+
 def derived(values: Iterable[Value], type_: int = 0, constant: bool = False) -> Value:
-    """A value computed from others; opaque when one of them is."""
-    values = tuple(values)
-    opaque = any(value.dependence is Dependence.OPAQUE for value in values)
-    return Value(
-        union(values), Dependence.OPAQUE if opaque else Dependence.DERIVED, None, type_, None, constant
-    )
+    """A value computed from others; opaque when one of them is, and raw when one of them is."""
+    dependence, raw = _DERIVED, False
+    filled = []
+    for value in values:
+        if value.sources:
+            filled.append(value.sources)
+        if value.dependence is _OPAQUE:
+            dependence = _OPAQUE
+        raw = raw or value.raw
+    return Value(_joined(filled), dependence, None, type_, None, constant, raw=raw)
 
 
 def worse(left: Dependence, right: Dependence) -> Dependence:
@@ -86,13 +103,13 @@ def either(left: Value, right: Value, type_: int = 0) -> Value:
     if dependence is Dependence.IDENTITY and left.sources != right.sources:
         # a literal beside a column is still computed from one column, but no longer that column's value
         dependence = Dependence.DERIVED
-    return Value(left.sources | right.sources, dependence, None, type_, risky=left.risky or right.risky)
+    return Value(left.sources | right.sources, dependence, None, type_, raw=left.raw or right.raw)
 
 
 def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = None) -> Value:
     """A whole row: depends on every field."""
     denied = next((f.value.denied for f in fields if f.value.denied), "")
-    risky = any([f.value.risky for f in fields])
+    raw = is_raw([f.value for f in fields])
     return Value(
-        union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied, risky=risky
+        union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied, raw=raw
     )

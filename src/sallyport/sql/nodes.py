@@ -53,7 +53,8 @@ def string(node: Node) -> str:
 
 
 def strings(items: list[Node]) -> tuple[str, ...]:
-    return tuple([string(item) for item in items])
+    """The texts of String nodes; "" for anything else."""
+    return tuple([item["String"].get("sval", "") if "String" in item else "" for item in items])
 
 
 def position(node: Node) -> int:

@@ -67,10 +67,6 @@ class RawStatement:
     end: int
 
 
-#: The statements of a text and how many tokens they have.
-Parsed = tuple[list[RawStatement], int]
-
-
 class _Error(ctypes.Structure):
     _fields_ = (
         ("message", ctypes.c_char_p),
@@ -105,6 +101,13 @@ def _load() -> ctypes.CDLL:
 
 
 _library = _load()
+
+
+def query_library() -> ctypes.CDLL:
+    """libpg_query, for other readers of SQL text in this package."""
+    return _library
+
+
 _decode: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 
 
@@ -245,7 +248,7 @@ def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
     return _statements(sql, sql)
 
 
-def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> Parsed:
+def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> tuple[list[RawStatement], int]:
     """The same for a verdict: smaller bounds, lists of constants shortened (see the module), and how many tokens were parsed."""
     _check_text(sql, max_length)
     tokens, plain, _ = outline(sql, MAX_TOKENS, True)

@@ -6,20 +6,29 @@ reads, calls and filters by counts for the statement that uses it. Definitions a
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError
 from sallyport.sql.analysis import Analysis, Context, Work
 from sallyport.sql.catalog import Column, ColumnId, Function, Relation
 from sallyport.sql.extensions import unreadable
-from sallyport.sql.facts import Access, Clause, Dependence, FunctionUse, Influence, Unknown
+from sallyport.sql.facts import (
+    Access,
+    Clause,
+    Dependence,
+    FunctionUse,
+    Influence,
+    StatementFacts,
+    Unknown,
+)
 from sallyport.sql.lineage import Field, Sources, Value, as_row
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.relations import classify_relation
-from sallyport.sql.resolve import SYSTEM
+from sallyport.sql.resolve import SYSTEM, Names
 from sallyport.sql.scope import Item, Scope, index_fields
-from sallyport.sql.types import MODIFIED
 
 _READABLE_KINDS = frozenset("rpvmfS")
 _SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
@@ -35,21 +44,20 @@ class Expansion(NamedTuple):
     influences: tuple[Influence, ...] = ()
     unknowns: tuple[Unknown, ...] = ()
     touched: Sources = frozenset()
-    risky: bool = False
     followed: frozenset[int] = frozenset()
     late_names: bool = False
+    mentioned: Sources = frozenset()
+    read_in_functions: Sources = frozenset()
 
 
 class Computed(NamedTuple):
     """Something that PostgreSQL computes whenever a row is written: a generated column, or an index's expressions and predicate.
 
-    By attribute number. ``target``: of the generated column, or 0. ``columns``: what it is computed from. ``failing``: those of them that
-    an error, or its absence, would tell about.
+    By attribute number. ``target``: of the generated column, or 0. ``columns``: what it is computed from.
     """
 
     target: int
     columns: frozenset[int]
-    failing: frozenset[int]
     same: bool = False  # an index over lower() or upper() of a column: equal when the column is, but for case
 
 
@@ -68,7 +76,7 @@ def _computations(a: Analysis, relation: Relation, target: int, text: str) -> li
     tree = _tree(_inside(a, relation), f"SELECT {text}") if text else None
     if tree is None:
         every = frozenset(column.attnum for column in relation.columns)
-        return [Computed(target, every, every)]
+        return [Computed(target, every)]
     entries = [entry["ResTarget"]["val"] for entry in tree["SelectStmt"]["targetList"]]
     return [_computation(a, relation, target, entry) for entry in entries]
 
@@ -76,16 +84,10 @@ def _computations(a: Analysis, relation: Relation, target: int, text: str) -> li
 def _computation(a: Analysis, relation: Relation, target: int, node: Node) -> Computed:
     inner = _inside(a, relation)
     fields = tuple(_plain(relation, column) for column in relation.columns)
-    row_type = relation.row_type
-    item = Item(relation.name, fields, index_fields(fields), relation.oid, relation.schema, row_type, True)
-    value = inner.expression(node, Scope(items=[item]))
-    facts = inner.facts(0, 0)
-    columns = frozenset(id_.attnum for id_ in facts.touched if id_.relation == relation.oid)
-    failing = frozenset(i.column.attnum for i in facts.influences if i.clause in _COMPUTED)
-    column = a.catalog.column(ColumnId(relation.oid, target)) if target else None
-    if facts.unknowns or (column is not None and _coerced(a, column, value)):
-        failing = columns
-    return Computed(target, columns, failing, not target and _is_case(node))
+    item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
+    inner.expression(node, Scope(items=[item]))
+    columns = frozenset(id_.attnum for id_ in inner.facts(0, 0).touched if id_.relation == relation.oid)
+    return Computed(target, columns, not target and _is_case(node))
 
 
 def _is_case(node: Node) -> bool:
@@ -96,13 +98,6 @@ def _is_case(node: Node) -> bool:
         return False
     argument = call["args"][0]
     return "ColumnRef" in argument.get("TypeCast", {}).get("arg", argument)
-
-
-def _coerced(a: Analysis, column: Column, value: Value) -> bool:
-    """Whether a generated column's value is converted to the column's type, which its text does not show, in a way that can fail."""
-    if column.not_null or (column.type_oid in MODIFIED and column.typmod != -1):
-        return True
-    return column.type_oid != value.type and a.names.cast(value.type, column.type_oid).may_fail
 
 
 def _trust_all(function: Function) -> bool:
@@ -119,20 +114,44 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     return Item(
         relation.name,
         expansion.fields,
-        expansion.by_name,
         relation.oid,
         relation.schema,
         relation.row_type,
         relation.kind in _SYSTEM_COLUMN_KINDS,
+        positions=expansion.by_name,
     )
 
 
+def relation_fields(names: Names, relation: Relation) -> tuple[Field, ...]:
+    """The columns of a relation with everything they come from; kept with ``names``."""
+    return expand(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), relation).fields
+
+
+def view_facts(names: Names, view: Relation) -> StatementFacts:
+    """The facts of a view's definition, positions in its text; kept with ``names``."""
+    found: StatementFacts | None = names.definitions.get(view.oid)
+    if found is None:
+        inner = _inside(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), view)
+        inner.indirect = False
+        tree = _tree(inner, view.view_definition) if view.view_definition else None
+        columns = inner.query(tree, Scope()) if tree is not None else None
+        if columns is None:
+            inner.unknown("SP1102", f"know the definition of view {view.qualified}")
+        inner.output(columns)
+        found = names.definitions[view.oid] = inner.facts(0, 0)
+    return found
+
+
 def note_definition(a: Analysis, relation: Relation) -> None:
-    """What computing a materialised view does, which reading it does not."""
-    _note(a, relation, _view(a, replace(relation, kind="v")), -1)
+    """What computing a materialised view does, which reading it does not: it computes with raw values."""
+    expansion = _view(a, dataclasses.replace(relation, kind="v"))
+    _note(a, relation, expansion, -1)
+    a.influence(expansion.mentioned | expansion.read_in_functions, Clause.DEFINITION)
 
 
 def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> None:
+    if not any(expansion[2:]):
+        return  # a table that computes nothing
     a.work.spend((len(expansion.calls) + len(expansion.unknowns)) // 2 + len(expansion.touched) // 64)
     a.work.spend(
         sum([len(access.columns) for access in expansion.accesses]) // 64 + len(expansion.accesses) // 2
@@ -149,7 +168,8 @@ def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> Non
         inside = "" if relation.schema in SYSTEM else f" (in {relation.qualified})"
         a.repeat(replace(unknown, what=unknown.what + inside, position=at))
     a.seen.update(expansion.touched)
-    a.risks += expansion.risky
+    a.mentioned_in_views.update(expansion.mentioned)
+    a.read_in_functions.update(expansion.read_in_functions)
     a.followed.update(expansion.followed)
     a.late_names = a.late_names or expansion.late_names
 
@@ -184,8 +204,12 @@ def _column(inner: Analysis, relation: Relation, column: Column) -> Field:
     if held is None:
         return field
     own = frozenset((ColumnId(relation.oid, column.attnum),))
-    value = field.value._replace(
-        sources=own | held.sources, dependence=Dependence.DERIVED, row=_rows_of(held, own), denied=held.denied
+    value = replace(
+        field.value,
+        sources=own | held.sources,
+        dependence=Dependence.DERIVED,
+        row=_rows_of(held, own),
+        denied=held.denied,
     )
     return Field(column.name, value)
 
@@ -195,7 +219,7 @@ def _held(inner: Analysis, type_: int) -> Value | None:
     element = inner.types.element(type_)
     if element:
         held = _held(inner, element)
-        return None if held is None else held._replace(row=None)
+        return None if held is None else replace(held, row=None)
     relation = inner.catalog.relations.get(inner.types.relation(type_))
     if relation is None:
         return None
@@ -268,9 +292,10 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
         facts.influences,
         facts.unknowns,
         facts.touched,
-        inner.risks > 0,
         facts.followed,
         facts.late_names,
+        facts.computed_with,
+        facts.read_in_functions,
     )
 
 
@@ -300,7 +325,6 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
                     column.type_oid,
                     row=_rows_of(under, frozenset((own,))),
                     denied=under.denied,
-                    risky=under.risky and relation.kind == "v",
                 ),
             )
         )
@@ -308,18 +332,13 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
     return expansion if relation.kind == "v" else _stored(expansion)
 
 
-#: Clauses that only matter where something is computed.
-_COMPUTED = frozenset({Clause.MAY_FAIL, Clause.CASE, Clause.GUARD})
-
-
 def _stored(expansion: Expansion) -> Expansion:
-    """A materialised view was computed when it was refreshed, with its owner's rights: reading it cannot fail."""
+    """A materialised view was computed when it was refreshed, with its owner's rights."""
     return expansion._replace(
         accesses=tuple(replace(access, indirect=True) for access in expansion.accesses),
-        influences=tuple(i for i in expansion.influences if i.clause not in _COMPUTED),
-        risky=False,
         followed=frozenset(),
         late_names=False,
+        read_in_functions=frozenset(),
     )
 
 
@@ -328,9 +347,7 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
     fields = tuple(_column(inner, relation, column) for column in relation.columns)
     if not any(column.generated for column in relation.columns):
         return Expansion(fields, index_fields(fields))
-    item = Item(
-        relation.name, fields, index_fields(fields), relation.oid, relation.schema, relation.row_type, True
-    )
+    item = Item(relation.name, fields, relation.oid, relation.schema, relation.row_type, True)
     scope = Scope(items=[item])
     computed = []
     for column, field in zip(relation.columns, fields, strict=True):
@@ -348,16 +365,17 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
         computed.append(
             Field(
                 field.name,
-                value._replace(
+                replace(
+                    value,
                     sources=value.sources | under.sources,
                     dependence=Dependence.DERIVED,
-                    risky=column.generated == "v" and inner.risks > 0,
                 )
                 if under.sources
                 else value,
             )
         )
-    # a generated column is computed when a row is written, or gives its stored value: reading it adds no influence of its own
-    expansion = _expansion(inner, tuple(computed))
-    virtual = any(column.generated == "v" for column in relation.columns)
-    return expansion if virtual else expansion._replace(influences=(), accesses=(), followed=frozenset())
+    # a generated column that is stored is computed when a row is written; what it is computed from nobody mentions
+    expansion = _expansion(inner, tuple(computed))._replace(mentioned=frozenset())
+    if any(column.generated == "v" for column in relation.columns):
+        return expansion
+    return expansion._replace(influences=(), accesses=(), followed=frozenset(), read_in_functions=frozenset())

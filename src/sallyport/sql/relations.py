@@ -6,9 +6,7 @@ statistics or other people's statements is not. A relation that is not listed, o
 system schema (OID from 16384 on), is not readable. Where only some columns are, ``columns`` is the
 allow-list; system columns (attnum < 0) are never in it.
 
-``special`` is "settings" for ``pg_settings``: its value columns are not in the allow-list because they
-would show every setting; a caller that proves that rows are limited to ``name = '<constant>'`` with
-:func:`sallyport.sql.settings.show_allowed` may read ``setting``.
+Some have a substitute (:mod:`sallyport.sql.system_views`): where statements are rewritten with it, all their columns are readable.
 """
 
 from __future__ import annotations
@@ -26,30 +24,38 @@ SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 
 @dataclass(frozen=True, slots=True)
 class RelationClass:
-    """``reason`` completes "the system relation ...". ``columns``: None when all of them are readable."""
+    """``reason`` completes "the system relation ...". ``columns``: None when all of them are readable.
+
+    ``substitute``: readable only through what :func:`sallyport.sql.system_views.substitute` puts in its place, where that gives something.
+    """
 
     readable: bool
     reason: str
     columns: frozenset[str] | None = None
-    special: str = ""  # "" | "settings"
+    substitute: bool = False
 
 
 _NOT_SYSTEM = RelationClass(False, "is not one that PostgreSQL ships")
 _NOT_LISTED = RelationClass(False, "is not classified by this version of the gateway")
+_SUBSTITUTED = RelationClass(True, "is readable through a substitute", substitute=True)
 
 
 @cache
-def _table() -> dict[str, RelationClass]:
+def _table() -> tuple[dict[str, RelationClass], frozenset[str]]:
+    """The classes by name, and the names of those that have a substitute."""
     table: dict[str, RelationClass] = {}
+    substituted: set[str] = set()
     text = resources.files("sallyport.sql").joinpath("relations.tsv").read_text(encoding="utf-8")
     for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
         name, access, reason, columns = line.split("\t")
+        if access.startswith("substitute:"):
+            access = access.removeprefix("substitute:")
+            substituted.add(name)
         some = None if access != "some" else frozenset(columns.split(","))
-        special = "settings" if name == "pg_catalog.pg_settings" else ""
-        table[name] = RelationClass(access != "no", reason, some, special)
-    return table
+        table[name] = RelationClass(access != "no", reason, some)
+    return table, frozenset(substituted)
 
 
 def classify_relation(relation: Relation) -> RelationClass:
@@ -58,4 +64,7 @@ def classify_relation(relation: Relation) -> RelationClass:
         return RelationClass(False, reason)
     if relation.schema not in SYSTEM_SCHEMAS or not 0 < relation.oid < FIRST_USER_OID:
         return _NOT_SYSTEM
-    return _table().get(relation.qualified, _NOT_LISTED)
+    table, substituted = _table()
+    if relation.qualified in substituted:
+        return _SUBSTITUTED
+    return table.get(relation.qualified, _NOT_LISTED)

@@ -6,7 +6,8 @@ restrictive answer holds. Answers are kept per snapshot and search_path, as noth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -22,13 +23,11 @@ from sallyport.sql.functions import (
 )
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.overloads import chosen
+from sallyport.sql.polymorphism import consistent, is_compatible, result_type
 from sallyport.sql.types import (
     ANY,
     ARRAYS,
-    ELEMENTS,
-    INT2VECTOR,
     JSON,
-    OIDVECTOR,
     POLYMORPHIC,
     TEXT,
     Types,
@@ -44,7 +43,6 @@ class Resolved(NamedTuple):
 
     found: bool
     reason: str = ""
-    may_fail: bool = False
     changes_settings: bool = False
     writes: bool = False
     result: int = 0
@@ -53,15 +51,16 @@ class Resolved(NamedTuple):
     users: tuple[Function, ...] = ()
     candidates: tuple[Function, ...] = ()
     followed: bool = False  # the call's value and effects are those of the function's body
-    #: positions of arguments that are converted first, by something that may fail
-    converted: frozenset[int] = frozenset()
+
+
+def _nobody() -> None:
+    return None
 
 
 class Names:
     """Everything that can be looked up by name in one snapshot under one search_path.
 
-    ``opaque``: functions that policy trusts although they have a body that could be followed. ``session``: the names that functions of
-    text see when they run under these; None where that cannot be told, inside a function with its owner's rights.
+    ``opaque``: functions that policy trusts although they have a body that could be followed.
     """
 
     def __init__(
@@ -70,10 +69,12 @@ class Names:
         self.catalog = catalog
         self.asked = path
         self.opaque = opaque
-        self.session: Names | None = self
+        #: None: these are the session's own; else those, or what refers to nothing any more
+        self._session: Callable[[], Names | None] | None = None
         self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.types = Types(catalog, self.path)
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
+        self.definitions: dict[int, Any] = {}  # facts of views, kept by the same
         self.computed: dict[int, Any] = {}  # what writing a row computes, kept by the same
         self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
         self.partition_keys: dict[int, set[str]] = {}  # of relations, kept by sallyport.sql.constraints
@@ -85,15 +86,28 @@ class Names:
         self._operators: dict[tuple[tuple[str, ...], int | None, int], Resolved] = {}
         self._cast_classes: dict[tuple[int, int], Resolved] = {}
 
+    @property
+    def session(self) -> Names | None:
+        """The names that functions of text see when they run under these; None where that cannot be told, inside a function with its
+        owner's rights.
+        """
+        return self if self._session is None else self._session()
+
     def qualified(self) -> Names:
         """The same snapshot with pg_catalog alone on the path, as definitions in the catalog are written."""
         if self.path == ("pg_catalog",):
             return self
         if self._qualified is None:
             made = Names(self.catalog, (), self.opaque)
-            made.session = self.session
+            # weak: names that refer to each other would have to be searched for when their snapshot was replaced
+            made._session = weakref.ref(self) if self._session is None else self._session
             self._qualified = made
         return self._qualified
+
+    @cached_property
+    def aggregates(self) -> frozenset[str]:
+        """Names that some aggregate function has."""
+        return frozenset(f.name for f in self.catalog.functions.values() if f.kind == "a")
 
     @cached_property
     def made_casts(self) -> tuple[Cast, ...]:
@@ -111,7 +125,7 @@ class Names:
             return self.qualified()
         if self._owners is None:
             made = Names(self.catalog, (), self.opaque)
-            made.session = None
+            made._session = _nobody
             self._owners = made
         return self._owners
 
@@ -149,7 +163,7 @@ class Names:
                 matching = [min(exact, key=lambda f: schemas.index(f.schema))]
         if len(matching) > 1 and not named and 0 not in types and not any(f.variadic for f in matching):
             matching = chosen(self.types, matching, types)
-        return self._judge(matching, given, types)
+        return self._judge(matching, given)
 
     def _accepts(self, function: Function, types: tuple[int, ...], variadic: bool) -> bool:
         wanted = function.arg_types
@@ -164,8 +178,8 @@ class Names:
             return False
         return all(map(self.types.could, types, wanted))
 
-    def _judge(self, candidates: list[Function], types: tuple[int, ...], real: tuple[int, ...]) -> Resolved:
-        """``types``: of the arguments, 0 where their position says nothing; ``real``: of the arguments, whatever their position."""
+    def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
+        """``types``: of the arguments, 0 where their position says nothing."""
         if not candidates:
             return Resolved(False)
         system = [f for f in candidates if is_known(f)]
@@ -176,7 +190,6 @@ class Names:
         return Resolved(
             True,
             reason,
-            bool(users) or any(c.may_fail for c in classes),
             any(c.changes_settings for c in classes),
             any(c.writes for c in classes),
             results.pop() if len(results) == 1 else 0,
@@ -184,59 +197,10 @@ class Names:
             frozenset(f.kind for f in candidates),
             users,
             tuple(candidates),
-            converted=frozenset(
-                number
-                for f in candidates
-                for wanted in self._orders(self._wanted(f, len(real)), types == real)
-                for number in self._converted(real, wanted)
-            ),
         )
 
-    def _wanted(self, function: Function, count: int) -> tuple[int, ...]:
-        """The types of the parameters that ``count`` arguments stand for."""
-        wanted = function.arg_types
-        if not function.variadic or not wanted:
-            return wanted
-        element = self.types.element(wanted[-1])
-        return wanted[:-1] + (element,) * max(0, count - len(wanted) + 1)
-
-    @staticmethod
-    def _orders(wanted: tuple[int, ...], known: bool) -> Iterator[tuple[int, ...]]:
-        """The parameters in the order of the arguments; in every rotation where arguments are named."""
-        yield wanted
-        for shift in range(1, 0 if known else len(wanted)):
-            yield wanted[shift:] + wanted[:shift]
-
-    def _converted(self, given: tuple[int, ...], wanted: tuple[int, ...]) -> Iterator[int]:
-        """Positions where an implicit conversion stands between argument and parameter, and may fail."""
-        for number, (source, target) in enumerate(zip(given, wanted, strict=False)):
-            if source != target and self.conversion_fails(source, target):
-                yield number
-
-    def conversion_fails(self, source: int, target: int) -> bool:
-        """Whether the implicit conversion from one type to another runs a function that may fail."""
-        found = self.types.converts(source, target)
-        function = self.catalog.functions.get(found.function) if found is not None else None
-        if found is None:
-            return False
-        return function is None or not is_known(function) or classify(function).may_fail
-
     def _result(self, function: Function, types: tuple[int, ...]) -> int:
-        result = function.return_type
-        if result not in POLYMORPHIC:
-            return result
-        for wanted, given in zip(function.arg_types, types, strict=False):
-            if given in (0, UNKNOWN_TYPE) or wanted not in (*ARRAYS, *ELEMENTS):
-                continue
-            if "compatible" in self._type_name(wanted) and len(types) > 1:
-                return 0
-            element = self.types.element(given) if wanted in ARRAYS else given
-            return self.types.array(element) if result in ARRAYS else (element if result in ELEMENTS else 0)
-        return 0
-
-    def _type_name(self, oid: int) -> str:
-        type_ = self.types.get(oid)
-        return type_.name if type_ is not None else "anycompatible"
+        return result_type(self.types, function.return_type, function.arg_types, types)
 
     # operators
 
@@ -265,6 +229,8 @@ class Names:
             exact = self._exact(matching, left, right)
         if exact:
             matching = [min(exact, key=lambda o: schemas.index(o.schema))]
+        elif left is not None and len(matching) > 1:
+            matching = self._consistent(matching, left, right)
         return self._judge_operators(matching, left, right)
 
     def _exact(self, candidates: list[Operator], left: int, right: int) -> list[Operator]:
@@ -283,6 +249,21 @@ class Names:
             found = [o for o in candidates if (o.left, o.right) == (base, base)]
         return found
 
+    def _consistent(self, candidates: list[Operator], left: int, right: int) -> list[Operator]:
+        """Those of whose polymorphic operands the types fit together; an untyped literal is the other side's where nothing else tells."""
+
+        def fitting(left: int, right: int) -> list[Operator]:
+            return [o for o in candidates if consistent(self.types, (o.left, o.right), (left, right))]
+
+        kept = fitting(left, right)
+        if len(kept) > 1 and (left == UNKNOWN_TYPE) != (right == UNKNOWN_TYPE):
+            # the last resort of func_select_candidate, which is reached where all candidates take any type
+            type_ = right if left == UNKNOWN_TYPE else left
+            if all(is_compatible(o.left) and is_compatible(o.right) for o in kept):
+                same = [o for o in fitting(type_, type_) if o in kept]
+                kept = same if len(same) == 1 else kept
+        return kept or candidates
+
     def _judge_operators(self, candidates: list[Operator], left: int | None, right: int) -> Resolved:
         if not candidates:
             return Resolved(False)
@@ -298,35 +279,18 @@ class Names:
         return Resolved(
             True,
             reason,
-            bool(users) or any(c.may_fail for c in classes),
             any(c.changes_settings for c in classes),
             any(c.writes for c in classes),
             results.pop() if len(results) == 1 else 0,
             users=users,
             candidates=functions,
-            converted=self._operands_converted(candidates, left, right),
         )
-
-    def _operands_converted(self, candidates: list[Operator], left: int | None, right: int) -> frozenset[int]:
-        given = (right,) if left is None else (left, right)
-        wanted = [(o.right,) if left is None else (o.left, o.right) for o in candidates]
-        return frozenset(number for types in wanted for number in self._converted(given, types))
 
     def _operator_result(self, operator: Operator, left: int | None, right: int) -> int:
         """The type of what it gives; of polymorphic ones only arrays, whose elements may be converted to what both sides have in common."""
-        if operator.result not in POLYMORPHIC:
-            return operator.result
-        if operator.result not in ARRAYS:
+        if operator.result in POLYMORPHIC and operator.result not in ARRAYS:
             return 0
-        elements = []
-        for wanted, given in ((operator.left, left or 0), (operator.right, right)):
-            if wanted not in ARRAYS | ELEMENTS or given == UNKNOWN_TYPE:
-                continue
-            base = self.types.base(given)
-            if base in (0, INT2VECTOR, OIDVECTOR):
-                return 0
-            elements.append(self.types.element(base) if wanted in ARRAYS else given)
-        return self.types.array(self.types.common(elements)) if elements else 0
+        return result_type(self.types, operator.result, (operator.left, operator.right), (left or 0, right))
 
     # casts
 
@@ -362,8 +326,7 @@ class Names:
         reason = reason or next((c.reason for c in listed if not c.safe), "")
         if users and all(c.safe for c in listed):
             reason = ""  # what is not PostgreSQL's own is reported as a call, and policy decides
-        failing = answer.may_fail or source == 0 or bool(users)
-        return Resolved(True, reason, failing, answer.changes_settings, answer.writes, target, users=users)
+        return Resolved(True, reason, answer.changes_settings, answer.writes, target, users=users)
 
     def _input_function(self, target: int) -> str:
         """Why text must not be read as this type: a base type of users' making has an input function of its own."""
@@ -391,5 +354,5 @@ def names(catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int
         found = Names(catalog, path, opaque)
         if len(catalog.lookups) >= _KEPT:
             catalog.lookups.clear()
-        catalog.lookups[path, opaque] = found
+        catalog.keep((path, opaque), found)
     return found

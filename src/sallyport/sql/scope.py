@@ -7,9 +7,12 @@ answers to its name and whether its columns answer unqualified are separate, as 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sallyport.sql.catalog import ColumnId
+from sallyport.sql.grouping import GroupingLevel
 from sallyport.sql.lineage import Field, Value, as_row
 from sallyport.sql.parse import Node
 
@@ -36,17 +39,16 @@ def index_fields(fields: tuple[Field, ...]) -> dict[str, int]:
     return index
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Struct):
     """One namespace item. ``relation``: OID of a table or view named directly (for system columns and schema.table), else 0.
 
     ``schema`` is set only when the relation has no alias. ``row_type``: type OID of its whole-row value, or 0. ``scalar``: a function
-    in FROM whose whole-row value is its only column.
+    in FROM whose whole-row value is its only column. ``variable``: the position of its range variable.
+    ``nullable``: an outer join may put NULLs in the place of its rows. ``unexpanded``: positions of fields that a star leaves out.
     """
 
     name: str
     fields: tuple[Field, ...]
-    index: dict[str, int]
     relation: int = 0
     schema: str = ""
     row_type: int = 0
@@ -54,6 +56,24 @@ class Item:
     visible: bool = True
     columns_visible: bool = True
     scalar: bool = False
+    variable: int = -1
+    nullable: bool = False
+    unexpanded: frozenset[int] = frozenset()
+    positions: dict[str, int] | None = None  # of fields by name, once somebody asked
+
+    @property
+    def index(self) -> dict[str, int]:
+        """Position by name; -1 where a name occurs twice."""
+        if self.positions is None:
+            self.positions = index_fields(self.fields)
+        return self.positions
+
+    @property
+    def expanded(self) -> tuple[Field, ...]:
+        """What a star stands for."""
+        if not self.unexpanded:
+            return self.fields
+        return tuple([f for number, f in enumerate(self.fields) if number not in self.unexpanded])
 
     def column(self, name: str) -> Value | None:
         number = self.index.get(name)
@@ -68,7 +88,7 @@ class Item:
 
     def whole(self) -> Value:
         if self.scalar:
-            return self.fields[0].value._replace(origin=None)
+            return replace(self.fields[0].value, origin=None)
         origin = ColumnId(self.relation, 0) if self.relation else None
         return as_row(self.fields, self.row_type, origin)
 
@@ -77,9 +97,17 @@ class Item:
             return self
         return replace(self, visible=visible, columns_visible=columns_visible)
 
+    def made_nullable(self) -> Item:
+        """The same on the side of an outer join that may be NULL."""
+        return replace(self, nullable=True)
 
-@dataclass(slots=True)
-class Cte:
+
+def raw_item(item: Item) -> Item:
+    """``item`` with values for which no subselect can stand."""
+    return replace(item, fields=tuple([Field(f.name, replace(f.value, raw=True)) for f in item.fields]))
+
+
+class Cte(Struct):
     """A WITH query. ``fields`` None: not known yet, or returns no rows. ``node``: its body until it was walked, in ``scope``."""
 
     name: str
@@ -89,16 +117,19 @@ class Cte:
     recursive: bool = False
     started: bool = False
     referenced: bool = False
+    added: int = 0  # how many of its last columns are those of SEARCH and CYCLE
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(Struct):
     """One query level. ``union_hook`` is told the columns of a UNION's left side before its right side is walked (recursion)."""
 
     parent: Scope | None = None
-    items: list[Item] = field(default_factory=list)
-    ctes: dict[str, Cte] = field(default_factory=dict)
+    items: list[Item] = []
+    ctes: dict[str, Cte] = {}
     union_hook: Callable[[tuple[Field, ...]], None] | None = None
+    level: int = 0  # a number of its own, once it has range variables
+    grouping: GroupingLevel | None = None
+    grouped: list[Value] = []
 
     def cte(self, name: str) -> Cte | None:
         scope: Scope | None = self

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from sallyport.sql.identifiers import quoted
+
 _SPACE: Final = " \t\n\r\f\v"
 _NAME: Final = re.compile(rf'"((?:[^"]|"")*)"|([^",{_SPACE}][^,{_SPACE}]*)')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII).fullmatch
@@ -52,4 +54,4 @@ def _fold(name: str) -> str:
 
 def format_search_path(path: tuple[str, ...]) -> str:
     """The setting's text for these names, quoted where PostgreSQL would: what :func:`split_search_path` reads back."""
-    return ", ".join(name if _PLAIN(name) else '"' + name.replace('"', '""') + '"' for name in path)
+    return ", ".join(name if _PLAIN(name) else quoted(name) for name in path)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from itertools import islice
 
+from msgspec.structs import replace
+
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.analysis import MAX_COLUMNS, QUERIES, Analysis
 from sallyport.sql.columns import star
 from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
+from sallyport.sql.equality import note_comparisons
 from sallyport.sql.expressions import distinct_rows, order, spread
-from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, from_clause
 from sallyport.sql.function_calls import window
-from sallyport.sql.lineage import NONE, Field, Value, union
+from sallyport.sql.grouping import GroupingLevel
+from sallyport.sql.lineage import Field, Value, is_raw, union
 from sallyport.sql.names_of import figure
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
 from sallyport.sql.setops import combined
-from sallyport.sql.settings_rows import shown_items
 from sallyport.sql.types import INT8
 
 SELECT_FIELDS = (
@@ -35,6 +38,8 @@ _LOCKING = fields("lockedRels strength waitPolicy")
 @QUERIES.on("SelectStmt", SELECT_FIELDS)
 def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     """The columns of a query; ``scope`` is its own, new level."""
+    if a.context.template:
+        _check_positions(node)
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
     op = node.get("op", "SETOP_NONE")
@@ -44,73 +49,120 @@ def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
         columns = _values(a, node, scope)
     else:
         columns = _plain(a, node, scope)
-    _sort(a, node.get("sortClause", []), columns, scope)
+    if scope.grouping is not None:
+        outer, a.ungrouped = a.ungrouped, scope.grouping
+        _sort(a, node.get("sortClause", []), columns, scope)
+        a.ungrouped = outer
+        _finish_grouping(a, node["groupClause"], scope.grouping, scope)
+    else:
+        _sort(a, node.get("sortClause", []), columns, scope)
     for key in ("limitOffset", "limitCount"):
         if key in node:
             value = a.expression(node[key], scope)
             converts(a, value, INT8, -1, assignment=True)
-            a.influence(value.sources, Clause.LIMIT)
     for item in node.get("lockingClause", []):
         _lock(a, item["LockingClause"], scope)
     return columns
 
 
+#: Clauses in which a number means an output column, and nodes that only group their entries, each with where it has them.
+_POSITIONAL = ("sortClause", "groupClause", "distinctClause")
+_GROUPS = {"GroupingSet": "content", "List": "items", "RowExpr": "args"}
+
+
+def _check_positions(node: Node) -> None:
+    """Raises RefusedError where a literal may have been such a number: a parameter there is a constant."""
+    entries = [entry for clause in _POSITIONAL for entry in node.get(clause, ())]
+    while entries:
+        tag, body = tag_of(entries.pop())
+        if tag == "ParamRef":
+            raise RefusedError(
+                refuse("SP1102", "a literal that may be the number of a column is no parameter")
+            )
+        if tag == "SortBy":
+            entries.append(body["node"])
+        elif tag in _GROUPS:
+            entries.extend(body.get(_GROUPS[tag], ()))
+
+
 def _plain(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
+    if "groupClause" in node:
+        scope.grouping = GroupingLevel(a.ungrouped)
+    before = len(a.range_variables)
     if "fromClause" in node:
         from_clause(a, node["fromClause"], scope)
-    shown = shown_items(a, node.get("whereClause"), scope)
-    columns = target_list(a, node.get("targetList", []), replace(scope, items=shown))
+    if "lockingClause" in node:
+        a.locked.update(islice(a.range_variables, before, None))
+    outer, a.ungrouped = a.ungrouped, scope.grouping or a.ungrouped
+    columns = target_list(a, node.get("targetList", []), scope)
     if "whereClause" in node:
-        a.condition(a.expression(node["whereClause"], scope), Clause.WHERE)
+        a.ungrouped = outer
+        a.condition(a.expression(node["whereClause"], scope))
+        note_comparisons(a, node["whereClause"], scope)
+        a.ungrouped = scope.grouping or outer
     for item in node.get("windowClause", []):
         window(a, item["WindowDef"], scope)
-    for item in node.get("groupClause", []):
-        _group(a, item, columns, scope)
+    if scope.grouping is not None:
+        a.ungrouped = outer
+        scope.grouped = [v for item in node["groupClause"] for v in _group(a, item, columns, scope)]
+        a.ungrouped = scope.grouping
     if "havingClause" in node:
-        a.condition(a.expression(node["havingClause"], scope), Clause.HAVING)
+        a.condition(a.expression(node["havingClause"], scope))
     for item in node.get("distinctClause", []):
         if item:
-            value = _sort_value(a, item, columns, scope)
-            a.influence(value.sources, Clause.DISTINCT)
+            _sort_value(a, item, columns, scope)
         else:
-            a.influence(union(f.value for f in columns), Clause.DISTINCT)
+            a.distinguish(columns)
+    a.ungrouped = outer
     return columns
 
 
-def target_list(a: Analysis, targets: list[Node], scope: Scope) -> tuple[Field, ...]:
-    """Output columns of a SELECT list or RETURNING, stars expanded and names given."""
+def _finish_grouping(a: Analysis, items: list[Node], level: GroupingLevel, scope: Scope) -> None:
+    """Every clause of the level was walked: what stands ungrouped is known."""
+    if any("GroupingSet" in item for item in items):
+        return  # the key is not in every grouping set, or the columns are in GROUP BY already
+    visible = {i.variable: (i.name, i.fields) for i in scope.items if i.variable >= 0 and i.visible}
+    constants = [item["A_Const"].get("ival", {}).get("ival", 0) for item in items if "A_Const" in item]
+    at = position(tag_of(items[0])[1])
+    grouping = level.grouping(scope.grouped, frozenset(constants), visible, at)
+    if grouping is not None:
+        a.groupings.append(grouping)
+
+
+def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool = False) -> tuple[Field, ...]:
+    """Output columns of a SELECT list or RETURNING, stars expanded and names given.
+
+    ``returned``: they come back from a write.
+    """
     columns: list[Field] = []
     for target in targets:
         body = target["ResTarget"]
         a.check("ResTarget", body, _RES_TARGET)
         value = body["val"]
-        before = a.risks
-        expanded = star(a, value, scope)
+        expanded = star(a, value, scope, returned)
         if expanded is not None:
-            columns.extend([Field(f.name, _output(f.value)) for f in expanded])
+            columns.extend(expanded)
             a.work.spend(len(expanded) * 3 // 2 + 1)
             if len(columns) > MAX_COLUMNS:
                 a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
                 break
             continue
-        found = a.expression(value, scope)
-        if a.risks > before:
-            found = found._replace(risky=True)
-        columns.append(Field(body.get("name") or figure(a, value), _output(found)))
+        a.bare = value.get("ColumnRef")
+        a.returned = a.bare if returned else None
+        if scope.grouping is not None:
+            scope.grouping.entry = len(columns) + 1
+        output = a.expression(value, scope)
+        columns.append(Field(body.get("name") or figure(a, value), output))
+    if scope.grouping is not None:
+        scope.grouping.entry = 0
     return tuple(columns)
-
-
-def _output(value: Value) -> Value:
-    return value._replace(equality=NONE) if value.equality else value
 
 
 def _values(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
     columns: tuple[Field, ...] | None = None
     for item in distinct_rows(node["valuesLists"]):
         values = [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
-        row = tuple(
-            [Field(f"column{n}", _output(value)._replace(origin=None)) for n, value in enumerate(values, 1)]
-        )
+        row = tuple([Field(f"column{n}", replace(value, origin=None)) for n, value in enumerate(values, 1)])
         columns = row if columns is None else combined(a, columns, row)
     return columns or ()
 
@@ -129,9 +181,9 @@ def _set_operation(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
         if step is node and scope.union_hook is not None:
             scope.union_hook(columns)
         columns = combined(a, columns, _branch(a, step["rarg"], Scope(scope)))
-        columns = tuple([Field(f.name, f.value._replace(origin=None)) for f in columns])
         if step.get("op") != "SETOP_UNION" or not step.get("all"):
-            a.influence(union(f.value for f in columns), Clause.SET_OPERATION)
+            a.distinguish(columns)
+        columns = tuple([Field(f.name, replace(f.value, origin=None)) for f in columns])
     return columns
 
 
@@ -147,7 +199,7 @@ def _sort(a: Analysis, items: list[Node], columns: tuple[Field, ...], scope: Sco
     for item in items:
         body = item["SortBy"]
         a.check("SortBy", body, _SORT_BY)
-        order(a, body, _sort_value(a, body["node"], columns, scope), Clause.ORDER_BY, position(body))
+        order(a, body, _sort_value(a, body["node"], columns, scope), position(body))
 
 
 def _sort_value(
@@ -159,12 +211,14 @@ def _sort_value(
         name = string(body["fields"][0])
         a.work.spend(len(columns) >> 4)
         if name and not (grouping and _is_input(scope, name)):
-            found = [f.value for f in columns if f.name == name]
-            if found:
-                return Value(union(found), found[0].dependence, type=found[0].type)
+            named = [f.value for f in columns if f.name == name]
+            if named:
+                a.mention(union(named), position(body))
+                return Value(union(named), named[0].dependence, type=named[0].type, raw=is_raw(named))
     if tag == "A_Const" and "ival" in body:
         number = int(body["ival"].get("ival", 0))
         if 1 <= number <= len(columns):
+            a.mention(columns[number - 1].value.sources, position(body))
             return columns[number - 1].value
         clause = "GROUP BY" if grouping else "ORDER BY"
         return a.missing("SP1113", f"{clause} position {number} is not in select list", "", position(body))
@@ -175,20 +229,16 @@ def _is_input(scope: Scope, name: str) -> bool:
     return any(item.columns_visible and name in item.index for item in scope.items)
 
 
-def _group(a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) -> None:
+def _group(a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) -> list[Value]:
+    """The values that an entry of GROUP BY stands for."""
     tag, body = tag_of(node)
     if tag == "GroupingSet":
         a.check(tag, body, _GROUPING_SET)
-        for item in body.get("content", []):
-            _group(a, item, columns, scope)
-        return
+        return [v for item in body.get("content", []) for v in _group(a, item, columns, scope)]
     if tag == "RowExpr":
-        for item in body.get("args", []):
-            _group(a, item, columns, scope)
-        return
+        return [v for item in body.get("args", []) for v in _group(a, item, columns, scope)]
     a.work.spend(len(scope.items) >> 4)
-    value = _sort_value(a, node, columns, scope, grouping=True)
-    a.influence(value.sources, Clause.GROUP_BY, False, body.get("location", -1))
+    return [_sort_value(a, node, columns, scope, grouping=True)]
 
 
 def _lock(a: Analysis, node: Node, scope: Scope) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts
-from sallyport.sql.facts import Clause, Dependence, Effect, EffectKind, OutputColumn, SettingChange
+from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, SettingChange
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import FIRST_USER_OID
+from sallyport.sql.identifiers import quoted
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
@@ -93,7 +96,7 @@ def _set(a: Analysis, node: Node, at: int) -> None:
             a.unknown("SP1102", f"understand the value for {name}", position=at)
         values = [text for text in texts if text is not None]
         # SET keeps each name of a list apart; search_path is quoted again so that it can be read back
-        joined = ", ".join(map(_quoted, values)) if name.lower() == "search_path" else ", ".join(values)
+        joined = ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
         a.settings.append(SettingChange(name.lower(), joined, local, at))
     elif kind in ("VAR_SET_DEFAULT", "VAR_RESET"):
         a.kind = "set" if kind == "VAR_SET_DEFAULT" else "reset"
@@ -111,10 +114,6 @@ def _set(a: Analysis, node: Node, at: int) -> None:
         a.unknown("SP1102", f"understand SET {name}", position=at)
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 @on("VariableShowStmt", "name")
 def _show(a: Analysis, node: Node, at: int) -> None:
     name = node.get("name", "").lower()
@@ -125,7 +124,12 @@ def _show(a: Analysis, node: Node, at: int) -> None:
             OutputColumn(n, frozenset(), Dependence.DERIVED) for n in ("name", "setting", "description")
         )
     if not show_allowed(name):
-        a.unknown("SP1103", f"show the setting {name}", "Ask for one setting at a time by its name.")
+        hint = (
+            "Ask for one setting at a time by its name."
+            if name == "all"
+            else "Settings that may hold paths, addresses, commands, credentials or values of users' own are not shown."
+        )
+        a.unknown("SP1103", f"show the setting {name}", hint)
 
 
 @on("DiscardStmt", "target")
@@ -151,19 +155,17 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
     adopt(a, a.inner)
     a.kind = "prepare"
     a.effects.append(Effect(EffectKind.PREPARE, node.get("name", "")))
-    _declared(a, [type_oid(a, item["TypeName"]) for item in node.get("argtypes", [])], at)
+    a.declared_types = tuple(type_oid(a, item["TypeName"]) for item in node.get("argtypes", []))
+    _declared(a, a.declared_types, at)
 
 
-def _declared(a: Analysis, types: list[int], at: int) -> None:
-    """The types that PREPARE gives its parameters, where they would convert a column: see :class:`TypedParameter`; or be converted."""
+def _declared(a: Analysis, types: tuple[int, ...], at: int) -> None:
+    """The types that PREPARE gives its parameters, where a cast of users' making would convert them."""
     made = {cast.target for cast in a.names.made_casts if cast.target >= FIRST_USER_OID}
     if not a.cast_parameters.isdisjoint(enumerate(types, 1)) or not made.isdisjoint(types):
         a.unknown(
             "SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at
         )
-    for one in a.inner.typed_parameters if a.inner is not None else ():
-        if one.number <= len(types) and types[one.number - 1] not in one.types:
-            a.influence(one.sources, Clause.MAY_FAIL, False, at)
 
 
 @on("ExecuteStmt", "name params")
@@ -171,8 +173,6 @@ def _execute(a: Analysis, node: Node, at: int) -> None:
     a.kind = "execute"
     values = a.expressions(node.get("params", []), Scope())
     for value in values:
-        # a subquery is not allowed here by PostgreSQL; if one came, what it read would steer the statement
-        a.influence(value.sources, Clause.WHERE)
         if (
             not value.constant or value.type >= FIRST_USER_OID
         ):  # PREPARE takes no parameter that a constant would be made into
@@ -186,10 +186,16 @@ def _deallocate(a: Analysis, node: Node, at: int) -> None:
     a.effects.append(Effect(EffectKind.DEALLOCATE, node.get("name", "")))
 
 
+#: CURSOR_OPT_SCROLL and CURSOR_OPT_HOLD (parsenodes.h): such a cursor keeps the rows that it read.
+_STORES_ROWS = 0x0002 | 0x0020
+
+
 @on("DeclareCursorStmt", "portalname options query")
 def _declare(a: Analysis, node: Node, at: int) -> None:
     inner, a.inner = nested(a, node["query"])
     adopt(a, a.inner)
+    if node.get("options", 0) & _STORES_ROWS:
+        a.inner = replace(a.inner, plain=None)
     if inner.actions or inner.kind != "select":
         a.unknown("SP1102", "allow a cursor over anything but a query")
     a.kind = "declare"

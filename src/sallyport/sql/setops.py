@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.calls import unite
 from sallyport.sql.facts import Dependence
@@ -11,14 +13,16 @@ from sallyport.sql.types import TEXT
 
 def settle_text(value: Value) -> Value:
     """As seen from outside a query: an untyped literal has become text, nothing is a constant any more, and a field of a row is
-    an expression (FieldSelect), no longer the column it was.
+    an expression (FieldSelect), no longer the column it was. It is no column of a range variable either.
     """
+    if value.variable >= 0:
+        value = replace(value, variable=-1)
     if value.row is not None:
-        row = tuple([Field(f.name, f.value._replace(origin=None)) for f in value.row])
-        return value._replace(constant=False, row=row)
+        row = tuple([Field(f.name, replace(f.value, origin=None)) for f in value.row])
+        return replace(value, constant=False, row=row)
     if value.constant:
         type_ = TEXT if value.type == UNKNOWN_TYPE else value.type
-        return value._replace(constant=False, literal=None, type=type_)
+        return replace(value, constant=False, literal=None, type=type_)
     return value
 
 
@@ -38,7 +42,7 @@ def _combine(a: Analysis, left: Value, right: Value) -> Value:
     else:
         value = either(left, right, unite(a, (left, right)))
         if value.dependence is Dependence.IDENTITY:
-            value = value._replace(dependence=Dependence.DERIVED)  # one side is converted
+            value = replace(value, dependence=Dependence.DERIVED)  # one side is converted
     if left.type == UNKNOWN_TYPE == right.type:
-        value = value._replace(type=UNKNOWN_TYPE)
+        value = replace(value, type=UNKNOWN_TYPE)
     return value

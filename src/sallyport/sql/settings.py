@@ -26,6 +26,9 @@ STARTUP: dict[str, str] = {
     "DateStyle": "ISO",
 }
 
+#: Sent as well where the subject has masks. Memoize nodes are keyed by raw values, and the order of an index-only scan is that of them.
+MASKED_STARTUP: dict[str, str] = {"enable_memoize": "off", "enable_indexonlyscan": "off"}
+
 Kind = Literal["allowed", "pinned", "search_path", "denied"]
 
 
@@ -67,6 +70,48 @@ _PLAIN = _words(
 _TIMEOUTS = _words(
     """statement_timeout lock_timeout transaction_timeout idle_in_transaction_session_timeout
     idle_session_timeout"""
+)
+#: What the server is and how much it may use: planner, memory, vacuum, write-ahead log, limits of connections, what is logged.
+#: Not shown: files and directories, addresses, commands, preloaded libraries, names of certificates and of standby servers, how
+#: passwords are kept, connection strings, and switches for developers.
+_TUNING = _words(
+    """archive_mode archive_timeout array_nulls authentication_timeout autovacuum autovacuum_analyze_scale_factor autovacuum_analyze_threshold
+    autovacuum_freeze_max_age autovacuum_max_workers autovacuum_multixact_freeze_max_age autovacuum_naptime
+    autovacuum_vacuum_cost_delay autovacuum_vacuum_cost_limit autovacuum_vacuum_insert_scale_factor
+    autovacuum_vacuum_insert_threshold autovacuum_vacuum_max_threshold autovacuum_vacuum_scale_factor
+    autovacuum_vacuum_threshold autovacuum_work_mem autovacuum_worker_slots backend_flush_after backslash_quote bgwriter_delay
+    bgwriter_flush_after bgwriter_lru_maxpages bgwriter_lru_multiplier checkpoint_completion_target checkpoint_flush_after
+    checkpoint_timeout checkpoint_warning client_connection_check_interval commit_delay commit_siblings commit_timestamp_buffers
+    compute_query_id deadlock_timeout debug_assertions default_statistics_target dynamic_shared_memory_type effective_io_concurrency
+    file_copy_method file_extend_method fsync full_page_writes geqo_seed gin_fuzzy_search_limit gin_pending_list_limit
+    hash_mem_multiplier hot_standby hot_standby_feedback huge_page_size huge_pages huge_pages_status icu_validation_level
+    idle_replication_slot_timeout io_combine_limit io_max_combine_limit io_max_concurrency io_method io_workers jit_expressions
+    jit_tuple_deforming lo_compat_privileges log_autovacuum_min_duration log_checkpoints log_connections log_disconnections
+    log_duration log_error_verbosity log_executor_stats log_hostname log_lock_failures log_lock_waits
+    log_min_duration_sample log_min_duration_statement log_min_error_statement log_min_messages log_parameter_max_length
+    log_parameter_max_length_on_error log_parser_stats log_planner_stats log_recovery_conflict_waits log_replication_commands
+    log_rotation_age log_rotation_size log_startup_progress_interval log_statement log_statement_sample_rate log_statement_stats
+    log_temp_files log_timezone log_transaction_sample_rate log_truncate_on_rotation logging_collector
+    logical_decoding_work_mem maintenance_io_concurrency maintenance_work_mem max_active_replication_origins
+    max_files_per_process max_locks_per_transaction max_logical_replication_workers max_notify_queue_pages
+    max_parallel_apply_workers_per_subscription max_parallel_maintenance_workers max_parallel_workers max_pred_locks_per_page
+    max_pred_locks_per_relation max_pred_locks_per_transaction max_prepared_transactions max_replication_slots
+    max_slot_wal_keep_size max_stack_depth max_standby_archive_delay max_standby_streaming_delay
+    max_sync_workers_per_subscription max_wal_senders max_wal_size max_worker_processes min_dynamic_shared_memory min_wal_size
+    multixact_member_buffers multixact_offset_buffers notify_buffers num_os_semaphores old_snapshot_threshold
+    recovery_min_apply_delay recovery_prefetch reserved_connections restart_after_crash serializable_buffers shared_buffers
+    shared_memory_size shared_memory_size_in_huge_pages shared_memory_type ssl_library ssl_max_protocol_version
+    ssl_min_protocol_version stats_fetch_consistency subtransaction_buffers summarize_wal superuser_reserved_connections
+    sync_replication_slots tcp_keepalives_count tcp_keepalives_idle tcp_keepalives_interval tcp_user_timeout temp_buffers
+    temp_file_limit timezone_abbreviations track_activities track_activity_query_size track_commit_timestamp
+    track_cost_delay_timing track_counts track_functions track_io_timing track_wal_io_timing transaction_buffers
+    transform_null_equals update_process_title vacuum_buffer_usage_limit vacuum_cost_delay vacuum_cost_limit
+    vacuum_cost_page_dirty vacuum_cost_page_hit vacuum_cost_page_miss vacuum_defer_cleanup_age vacuum_failsafe_age
+    vacuum_freeze_min_age vacuum_freeze_table_age vacuum_max_eager_freeze_failure_rate vacuum_multixact_failsafe_age
+    vacuum_multixact_freeze_min_age vacuum_multixact_freeze_table_age vacuum_truncate wal_buffers wal_compression
+    wal_decode_buffer_size wal_init_zero wal_keep_size wal_level wal_log_hints wal_receiver_status_interval
+    wal_receiver_timeout wal_recycle wal_retrieve_retry_interval wal_segment_size wal_sender_timeout wal_skip_threshold
+    wal_summary_keep_time wal_sync_method wal_writer_delay wal_writer_flush_after"""
 )
 _SHOWN = _words(
     """block_size client_encoding data_checksums datestyle default_text_search_config in_hot_standby
@@ -193,24 +238,24 @@ _REPORTED = frozenset(name.lower() for name in REPORTED)
 
 def changes_meaning(name: str) -> bool:
     """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, or all settings ("")?"""
-    key = _fold(name)
+    key = folded(name)
     return not key or key in _REPORTED or key in UNREPORTED
 
 
 def is_unreported(name: str) -> bool:
     """Of those, one whose value the server does not report; all settings ("") among them."""
-    key = _fold(name)
+    key = folded(name)
     return not key or key in UNREPORTED
 
 
-def _fold(name: str) -> str:
+def folded(name: str) -> str:
     """Lower case of ASCII letters only, as guc_name_compare does; other characters stay and match nothing."""
     return "".join(c.lower() if c.isascii() else c for c in name)
 
 
 def classify_setting(name: str, value: str | None) -> SettingClass:
     """May a session SET ``name`` to the constant ``value`` (None: RESET or DEFAULT)?"""
-    key = _fold(name)
+    key = folded(name)
     if key == "search_path":
         return _SEARCH_PATH
     rule = _RULES.get(key)
@@ -223,11 +268,21 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
 
 def any_value_allowed(name: str) -> bool:
     """Is every value of ``name`` allowed? Then a parameter may stand for it (``set_config('jit', $1, false)``)."""
-    key = _fold(name)
+    key = folded(name)
     return key in _PLAIN or key in _PLANNER
 
 
 def show_allowed(name: str) -> bool:
     """May a session see ``name`` with SHOW or ``current_setting``? ``ALL`` and custom settings: no."""
-    key = _fold(name)
-    return key in _PLAIN or key in _PLANNER or key in _TIMEOUTS or key in _SHOWN
+    key = folded(name)
+    return key in _ALL_SHOWN
+
+
+_ALL_SHOWN = _PLAIN | _PLANNER | _TIMEOUTS | _SHOWN | _TUNING
+#: Settings that PostgreSQL does not write in small letters.
+_SPELLED = {"datestyle": "DateStyle", "intervalstyle": "IntervalStyle", "timezone": "TimeZone"}
+
+
+def shown_names() -> tuple[str, ...]:
+    """The settings that :func:`show_allowed` permits, as pg_settings spells them."""
+    return tuple(sorted(_SPELLED.get(name, name) for name in _ALL_SHOWN))

@@ -10,6 +10,7 @@ from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.lineage import Field
 from sallyport.sql.nodes import fields, strings, tag_of
 from sallyport.sql.parse import Node
+from sallyport.sql.plain import plain_shape
 from sallyport.sql.resolve import Names
 from sallyport.sql.scope import Scope
 from sallyport.sql.setops import settle_text
@@ -64,6 +65,8 @@ def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
         )
         return
     columns = a.query(node, Scope())
+    if not a.context.masked.isdisjoint([one.relation for one in a.range_variables.values()]):
+        a.plain = plain_shape(tag, body, a.range_variables)
     if columns is not None:
         a.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
     a.kind = kind(a, _OF_QUERY.get(tag, ""))
@@ -116,8 +119,6 @@ def adopt(a: Analysis, facts: StatementFacts) -> None:
         a.repeat(unknown)
     for flow in facts.flows:
         a.flow(flow.target, flow.sources, flow.position, flow.into)
-    for one in facts.typed_parameters:
-        a.expect_type(one.number, one.types, one.sources)
     a.cast_parameters |= facts.cast_parameters
     a.touched.update(facts.touched)
 

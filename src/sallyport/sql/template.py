@@ -15,8 +15,11 @@ Source: PostgreSQL documentation, section 4.1 "Lexical Structure"; src/backend/p
 from __future__ import annotations
 
 import re
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 
+from sallyport.sql.rewrite.cuts import Cut, Rewritten
+from sallyport.sql.tokens import Tokens
 from sallyport.wire.scan import literals
 
 #: Texts longer than this are judged as they are: long lists of values would make long keys.
@@ -25,53 +28,100 @@ MAX_BYTES = 2_000
 # Tokens of a text that `literals` found plain; whatever is between them stays.
 _TOKEN = re.compile(rb"""\"[^\"]*\"|'(?:[^']|'')*'|[A-Za-z_][A-Za-z0-9_]*|\d+(?:\.\d+)?""")
 
+_PARAMETER = re.compile(rb"\$(\d+)")
+
+#: A parameter in a condition that was moved or typed (sallyport.sql.rewrite.conditions).
+_CAST = re.compile(rb"\(\$(\d+)::")
+
 
 def key(sql: bytes) -> bytes | None:
-    """What stays the same when literals change, or None when the text is not plain enough. Injective but for the literals."""
+    """What stays the same when literals change, or None when the text is not plain enough. Injective but for the literals.
+
+    A number is ``$`` in it, a string ``'$``.
+    """
     return literals(sql, MAX_BYTES)
 
 
-def with_parameters(sql: bytes) -> bytes:
-    """The text with ``$1``, ``$2``, ... for its literals. Only for texts that have a :func:`key`."""
-    number = 0
-
-    def replace(match: re.Match[bytes]) -> bytes:
-        nonlocal number
-        found = match.group()
-        if found[:1].isalpha() or found[:1] in (b'"', b"_"):
-            return found
-        number += 1
-        return b"$%d" % number
-
-    return _TOKEN.sub(replace, sql)
+def with_parameters(key: bytes) -> bytes:
+    """The text with ``$1``, ``$2``, ... for its literals, from its :func:`key`."""
+    *parts, end = key.split(b"$")
+    return b"".join([b"%s$%d" % (part.removesuffix(b"'"), n) for n, part in enumerate(parts, 1)]) + end
 
 
-_POSITIONAL = ("sortClause", "groupClause", "distinctClause")
+def pieces(rewritten: Rewritten) -> tuple[bytes | int, ...]:
+    """What became of a text with parameters, in pieces: what stays, and the numbers of parameters (from 0)."""
+    parts: list[bytes | int] = []
+    text = b""
+    for part in _parts(rewritten):
+        if isinstance(part, int):
+            parts += [text, part]
+            text = b""
+        else:
+            text += part
+    return (*parts, text)
 
 
-def is_positional(node: Any) -> bool:
-    """Does a parse tree have a parameter right in ORDER BY, GROUP BY or DISTINCT ON? A number there means an output column."""
-    if isinstance(node, list):
-        return any(is_positional(item) for item in node)
-    if not isinstance(node, dict):
-        return False
-    for name in _POSITIONAL:
-        if any(_bare(item) for item in node.get(name) or ()):
-            return True
-    return any(is_positional(value) for value in node.values())
+def _parts(rewritten: Rewritten) -> Iterator[bytes | int]:
+    position = 0
+    for cut in rewritten.cuts:
+        yield from _parts_of_plain(rewritten.original[position : cut.start])
+        yield from _parts_of_cut(cut.text)
+        position = cut.end
+    yield from _parts_of_plain(rewritten.original[position:])
 
 
-def _bare(item: Any) -> bool:
-    if not isinstance(item, dict):
-        return False
-    if "ParamRef" in item:
-        return True
-    if "SortBy" in item:
-        return _bare(item["SortBy"].get("node"))
-    if "GroupingSet" in item:
-        return any(_bare(inner) for inner in item["GroupingSet"].get("content") or ())
-    if "List" in item:
-        return any(_bare(inner) for inner in item["List"].get("items") or ())
-    if "RowExpr" in item:
-        return any(_bare(inner) for inner in item["RowExpr"].get("args") or ())
-    return False
+def _parts_of_plain(text: bytes) -> Iterator[bytes | int]:
+    """Of a text with parameters, in which a dollar sign is nothing else."""
+    for number, part in enumerate(_PARAMETER.split(text)):
+        yield int(part) - 1 if number % 2 else part
+
+
+def _parts_of_cut(text: bytes) -> Iterator[bytes | int]:
+    """Of other text, in which dollar signs may stand in literals and names."""
+    position = 0
+    if b"$" in text:
+        tokens = Tokens(text)
+        for number, start in enumerate(tokens.starts):
+            if _PARAMETER.fullmatch(tokens.text(number)):
+                yield text[position:start]
+                yield int(tokens.text(number)[1:]) - 1
+                position = tokens.ends[number]
+    yield text[position:]
+
+
+def filled(parts: Iterable[bytes | int], sql: bytes) -> bytes:
+    """The pieces with the literals of ``sql`` in their places."""
+    values = _values(sql)
+    return b"".join([part if isinstance(part, bytes) else values[part] for part in parts])
+
+
+def converts_numbers(texts: Iterable[bytes], sql: bytes) -> bool:
+    """Whether ``texts``, made of :func:`with_parameters`, cast a parameter that is a number in ``sql``: 2.4 cast to integer is another."""
+    numbers = [int(number) for text in texts for number in _CAST.findall(text)]
+    values = _values(sql) if numbers else []
+    return any(values[number - 1][:1].isdigit() for number in numbers)
+
+
+def _values(sql: bytes) -> list[bytes]:
+    return [found for found in _TOKEN.findall(sql) if not _is_name(found)]
+
+
+def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:
+    """Cuts in the text that :func:`with_parameters` gives, as cuts in ``sql``."""
+    starts, shifts, values = [0], [0], []
+    shift = 0
+    for match in _TOKEN.finditer(sql):
+        if not _is_name(match.group()):
+            values.append(match.group())
+            shift += len(match.group()) - len(b"$%d" % len(values))
+            starts.append(match.end() - shift)
+            shifts.append(shift)
+
+    def moved(offset: int) -> int:
+        return offset + shifts[bisect_right(starts, offset) - 1]
+
+    return [Cut(moved(cut.start), moved(cut.end), filled(_parts_of_cut(cut.text), sql)) for cut in cuts]
+
+
+def _is_name(token: bytes) -> bool:
+    return token[:1].isalpha() or token[:1] in (b'"', b"_")

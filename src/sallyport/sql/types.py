@@ -32,7 +32,6 @@ ELEMENTS = frozenset({ANYELEMENT, ANYNONARRAY, ANYENUM, ANYCOMPATIBLE, ANYCOMPAT
 #: Polymorphic types that take values of different types, which become one.
 COMPATIBLE = frozenset({ANYCOMPATIBLE, ANYCOMPATIBLEARRAY, ANYCOMPATIBLENONARRAY, ANYCOMPATIBLERANGE})
 POLYMORPHIC = ARRAYS | ELEMENTS | {ANYRANGE, ANYMULTIRANGE, ANYCOMPATIBLERANGE, ANYCOMPATIBLEMULTIRANGE}
-STRINGS = frozenset({TEXT, VARCHAR, BPCHAR, NAME, UNKNOWN_TYPE, CSTRING})
 #: Types whose assignment or cast with a type modifier can fail or change the value.
 MODIFIED = frozenset({VARCHAR, BPCHAR, BIT, VARBIT, NUMERIC, TIMESTAMP, TIMESTAMPTZ, TIME, TIMETZ, 1186})
 
@@ -109,6 +108,11 @@ class Types:
         type_ = self._catalog.types.get(oid)
         return type_.element if type_ is not None else 0
 
+    def is_array(self, oid: int) -> bool:
+        """Whether this is an array type itself: no domain over one, and neither int2vector nor oidvector (type_is_array)."""
+        type_ = self._catalog.types.get(oid)
+        return type_ is not None and bool(type_.element) and oid not in (INT2VECTOR, OIDVECTOR)
+
     def array(self, oid: int) -> int:
         type_ = self._catalog.types.get(oid)
         return type_.array if type_ is not None else 0
@@ -126,20 +130,6 @@ class Types:
 
     def cast(self, source: int, target: int) -> Cast | None:
         return self._casts.get((source, target))
-
-    def converts(self, source: int, target: int) -> Cast | None:
-        """The cast that an implicit conversion between two types runs, element by element for arrays; None when it runs none."""
-        for _ in range(8):
-            source, target = self.base(source), self.base(target)
-            if source == target:
-                return None
-            found = self._casts.get((source, target))
-            if found is not None:
-                return found if found.context == "i" and found.function else None
-            source, target = self.element(source), self.element(target)
-            if not (source and target):
-                return None
-        return None
 
     def could(self, source: int, target: int) -> bool:
         """Whether an expression of type ``source`` could be passed where ``target`` is wanted, implicitly."""
@@ -167,6 +157,8 @@ class Types:
             return True
         if self.relation(source) or source == RECORD:
             return bool(wanted.relation)
+        if target in (INT2VECTOR, OIDVECTOR):
+            return False  # arrays are never converted to these (find_coercion_pathway)
         from_element, to_element = self.element(source), wanted.element
         return bool(from_element and to_element) and self.could(from_element, to_element)
 
@@ -208,7 +200,7 @@ class Types:
             forth, back = self._implicit(chosen, other), self._implicit(other, chosen)
             if forth and not back:
                 chosen = other
-            elif forth == back:
+            elif not forth and not back:
                 return 0
         return chosen
 

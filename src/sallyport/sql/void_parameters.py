@@ -35,7 +35,7 @@ def check_inferred(
     """Refuse a call that would mean something else if some of its parameters were void, unless that is as harmless."""
     if a.parameters is not None or node.get("agg_within_group"):
         return
-    places = [at for at, one in enumerate(arguments) if _number(one) and _repeated(a, _number(one))]
+    places = [at for at, one in enumerate(arguments) if _number(one) and repeated(a, _number(one))]
     if not places:
         return
     if len(places) > _MOST:
@@ -59,7 +59,7 @@ def _number(node: Node) -> int:
     return number
 
 
-def _repeated(a: Analysis, number: int) -> bool:
+def repeated(a: Analysis, number: int) -> bool:
     """Does the parameter stand in the statement more than once? Only another place could make it void."""
     if a.parameter_uses is None:
         a.parameter_uses = {}

@@ -159,4 +159,21 @@ select id from users order by 1 fetch first 3 rows with ties;
 select a from parent union all select b from child order by 1 limit 3 offset 1;
 select email::varchar(100), email::varchar(50), email::varchar, email::text, total::numeric(10,2), total::numeric(10), total::numeric, total::numeric(12,2) from users, orders;
 select c::char(3), c::char(4), c::bpchar, c::char from moods;
-select placed::timestamptz, placed::timestamptz(3), label::text, extra::varchar, extra::varchar(9) from orders, items
+select placed::timestamptz, placed::timestamptz(3), label::text, extra::varchar, extra::varchar(9) from orders, items;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3 and not is_cycle) cycle id set is_cycle using path select * from w;
+with recursive w as (select id from users union all select w.id + 1 from w where w.id < 3 and not w.is_cycle) cycle id set is_cycle using path select id, is_cycle, path from w;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3 and array_length(p, 1) < 5) cycle id set c to 'Y' default 'N' using p select * from w where c = 'N';
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3 and o is not null) search depth first by id set o select * from w order by o;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3 and o is not null) search breadth first by id set o select w.* from w;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3) cycle id set c using p select * from (select * from w) q;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3) cycle id set c using p select * from (select * from w join orders o on true) q;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3) cycle id set c using p select * from w join orders o on true;
+with recursive w as (select 1 as id union all select id + 1 from w where id < 3) cycle id set c using p select q.* from (select w from w) q;
+with recursive w(x) as (select 1 as id union all select v.y + 1 from w as v(y) where y < 3 and not c) cycle x set c using p select w.* from w;
+select row(row(row(1))) = any (select row(row(1))), row(row(1, 2)) in (select row(1, 2)), (1, 'a') in (select id, name from users);
+select x from unnest(array_remove(array[1, null], null)) x;
+select * from unnest(array[1] || array[2]) y;
+select u.id, t from users u cross join lateral unnest(u.tags || array[u.name]) t;
+select * from unnest(array_append(array[1], 2)) a, unnest(array_prepend(2, array[1.5])) b, unnest(array_cat(array[1], '{2}')) c, unnest(array_replace(array[1], 1, 2)) d;
+select * from unnest(nullif(array[1], array[2])) a, unnest(nullif('{1}'::int[], null)) b, unnest(array[1] || null) c, unnest('{1}' || array[2]) d;
+with recursive w as (select array[1] as path, 1 as id union all select path || array[id + 1], id + 1 from w where id < 3) select w.id, s from w cross join lateral unnest(w.path) s

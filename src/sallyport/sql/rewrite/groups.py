@@ -1,0 +1,129 @@
+"""GROUP BY that holds a primary key, over a subselect that has none: the other columns are added to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.facts import Grouping, UngroupedColumn
+from sallyport.sql.functions import FIRST_USER_OID
+from sallyport.sql.identifiers import quoted
+from sallyport.sql.rewrite.cuts import Cut
+from sallyport.sql.rewrite.ranges import cannot_rewrite, name_end, reference_end
+from sallyport.sql.tokens import Tokens
+
+#: Types of pg_catalog without a default operator class for = (pg_opclass): json, xml, pg_node_tree, point, lseg, path, box, polygon,
+#: line, circle, refcursor, txid_snapshot, pg_ndistinct, pg_dependencies, gtsvector, jsonpath, the summaries of BRIN, pg_mcv_list,
+#: pg_snapshot.
+_WITHOUT_EQUALITY = frozenset(
+    {
+        114,
+        142,
+        194,
+        600,
+        601,
+        602,
+        603,
+        604,
+        628,
+        718,
+        1790,
+        2970,
+        3361,
+        3402,
+        3642,
+        4072,
+        4600,
+        4601,
+        5017,
+        5038,
+    }
+)
+_KINDS_WITH_EQUALITY = frozenset({"b", "e", "r", "m"})
+
+
+def group_cuts(
+    tokens: Tokens,
+    grouping: Grouping,
+    rewritten: Mapping[int, str],
+    qualified: Mapping[int, int],
+    catalog: CatalogSnapshot,
+) -> list[Cut]:
+    """What makes ``grouping`` valid over subselects. ``rewritten``: what replaced range variables are called, by position.
+    ``qualified``: how many names stand before the column's in references that name the schema, by position.
+    """
+    names, cuts = [], []
+    for column in grouping.columns:
+        if column.variable not in rewritten:
+            continue
+        found = catalog.column(column.column)
+        if found is None or not _has_equality(found.type_oid, catalog):
+            if found is None or _is_array(found.type_oid, catalog):
+                raise cannot_rewrite(
+                    "An array whose elements have no equality operator stands beside GROUP BY.",
+                    "Leave it out.",
+                )
+            cuts += _wrapped(tokens, column, rewritten[column.variable], qualified)
+        else:
+            names.append(".".join(map(quoted, column.reference)))
+    if names:
+        at = _behind_group_by(tokens, grouping.position)
+        cuts.append(Cut(at, at, f" {', '.join(names)},".encode()))
+    return cuts
+
+
+def _has_equality(oid: int, catalog: CatalogSnapshot) -> bool:
+    """Whether values of a type can be grouped by; False where it is not known, as of rows."""
+    type_ = catalog.types.get(oid)
+    while type_ is not None and (type_.element or type_.kind == "d"):
+        type_ = catalog.types.get(type_.element or type_.base)
+    if type_ is None or type_.kind not in _KINDS_WITH_EQUALITY or type_.oid in _WITHOUT_EQUALITY:
+        return False
+    if type_.kind != "b" or type_.oid < FIRST_USER_OID:
+        return True
+    return any(o.left == o.right == type_.oid for o in catalog.operators_by_name.get("=", ()))
+
+
+def _is_array(oid: int, catalog: CatalogSnapshot) -> bool:
+    type_ = catalog.types.get(oid)
+    while type_ is not None and type_.kind == "d":
+        type_ = catalog.types.get(type_.base)
+    return type_ is None or type_.element != 0
+
+
+def _wrapped(tokens: Tokens, column: UngroupedColumn, alias: str, qualified: Mapping[int, int]) -> list[Cut]:
+    """Of a column that cannot be grouped by, any row of the group has the value."""
+    cuts = []
+    for position in column.positions:
+        first = tokens.at(position)
+        if first < 0:
+            raise cannot_rewrite(
+                "A column without an equality operator comes from * in a query with GROUP BY.",
+                "List the columns.",
+            )
+        last = reference_end(tokens, first)
+        text = tokens.sql[tokens.starts[first] : tokens.ends[last]]
+        if position in qualified:
+            relation_end = tokens.ends[name_end(tokens, first, qualified[position])]
+            text = quoted(alias).encode() + tokens.sql[relation_end : tokens.ends[last]]
+        # a sublink has the name of its column, as the reference had, also inside a cast
+        name = f" AS {quoted(column.reference[-1])})".encode()
+        made = b"(SELECT (pg_catalog.array_agg(" + text + b"))[1]" + name
+        cuts.append(Cut(tokens.starts[first], tokens.ends[last], made))
+    return cuts
+
+
+def _behind_group_by(tokens: Tokens, position: int) -> int:
+    """The byte behind ``GROUP BY [ALL | DISTINCT]`` of the clause whose first expression has this position (of its operator, where it
+    is an operation).
+    """
+    number = tokens.at(position)
+    depth = 0
+    while number > 0:
+        token = tokens.text(number)
+        depth += (token == b")") - (token == b"(")
+        if depth <= 0 and tokens.word(number) == b"by" and tokens.word(number - 1) == b"group":
+            number += tokens.word(number + 1) in (b"all", b"distinct")
+            return tokens.ends[number]
+        number -= 1
+    raise cannot_rewrite("GROUP BY is not where the parser says it is.")
