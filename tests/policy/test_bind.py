@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.policy.bind import SubjectPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
 from sallyport.policy.load import parse_policy
 from sallyport.policy.patterns import parse_pattern
-from tests.policy.shop import CATALOG, col
+from tests.policy.shop import CATALOG, col, oid
 
 NOW = 1_790_000_000.0
 
@@ -268,6 +270,54 @@ functions: ['app.nothing']
     )
 
 
+def test_permissions_of_masks_are_combined_by_and() -> None:
+    every = "filter: {equality: joins}, write_filter: masked, write: allow, copies: masked"
+    text = f"""
+  - {{columns: [public.customers.ssn, public.customers.name], with: redact, {every}}}
+  - {{columns: [public.customers.name], with: redact, filter: masked, write: allow}}
+"""
+    columns = masked(text)
+    ssn, name = columns["public.customers.ssn"], columns["public.customers.name"]
+    assert ssn.filter is Filter.EQUALITY_JOINS
+    assert (ssn.write_filter, ssn.write, ssn.copies) == (True, True, True)
+    assert name.filter is Filter.MASKED
+    assert (name.write_filter, name.write, name.copies) == (False, True, False)
+
+
+def test_notices_and_trusted_views() -> None:
+    view, table = CATALOG.relations[oid("public.customer_names")], CATALOG.relations[oid("public.customers")]
+    policy = policy_for("notices: false\nviews: {'public.*': trusted}\n")
+    assert not policy.notices
+    assert policy.trusts_view(view)
+    assert not policy.trusts_view(table)
+    assert not policy.trusts_view(replace(view, schema="pg_catalog"))
+    assert policy_for("rules: []\n").notices
+    assert not policy_for("views: {'public.customers': trusted}\n").trusts_view(view)
+
+
+def test_a_trusted_view_that_is_none_is_a_warning() -> None:
+    text = "version: 1\nviews: {'public.customer_names': trusted, 'public.customers': trusted}\n"
+    warnings = bind(parse_policy(text, "p"), CATALOG, "shop").warnings
+    assert warnings == ("views: public.customers matches no view in target shop",)
+
+
+def test_a_masked_partition_key_is_a_warning() -> None:
+    parent = replace(CATALOG.relations[oid("public.orders")], partition_key=(2,))
+    catalog = replace(CATALOG, relations={**CATALOG.relations, parent.oid: parent})
+    entry = "{{columns: [public.orders_2026.{}], with: redact, filter: masked{}}}"
+
+    def warnings(column: str, more: str = "") -> tuple[str, ...]:
+        text = f"version: 1\nmasks:\n  - {entry.format(column, more)}\n"
+        return bind(parse_policy(text, "p"), catalog, "shop").warnings
+
+    assert warnings("customer_id") == (
+        "mask (line 3): public.orders.customer_id is in the partition key of public.orders. Subjects with this mask "
+        "cannot read the table's rows, because the order of the partitions tells values",
+    )
+    assert warnings("note") == ()
+    assert warnings("customer_id", ", targets: [elsewhere]") == ()
+
+
 def test_what_is_classified_and_masked_for_whom() -> None:
     text = """version: 1
 tags: {pay: ["hr.payroll.amount", "hr.people.salary"], note: ["public.orders.note"]}
@@ -281,7 +331,7 @@ masks:
         "equality", ("pay",), (), "group a or b and agent claude", "subject root",
     ]  # fmt: skip
     assert masked["hr.people.salary", "null"] == [
-        "deny",
+        "masked",
         ("pay",),
         ("privacy",),
         "everybody",

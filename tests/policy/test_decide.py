@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.policy.bind import BoundPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import BoundPolicy
+from sallyport.policy.decide import traces
 from sallyport.policy.decision import Decision
 from sallyport.policy.load import load_policy, parse_policy
 from sallyport.sql.facts import (
@@ -136,8 +138,8 @@ def test_unevaluable_condition_is_said() -> None:
 
 def test_trace_has_every_rule_and_why() -> None:
     policy = BOUND.for_subject(subject("agents")[0], WEDNESDAY)
-    decision = policy.decide(facts("update where: update public.customers(name)"))
-    trace = {t.rule: t for t in (*decision.trace, *policy.standing.skipped)}
+    statement = facts("update where: update public.customers(name)")
+    trace = {t.rule: t for t in traces(policy.standing, statement)}
     assert trace.keys() == {r.name for r in POLICY.rules}
     assert trace["changes to customers wait"].matched
     assert trace["changes to customers wait"].why == "concerns update on public.customers"

@@ -26,7 +26,7 @@ def test_every_key(struct: type[msgspec.Struct]) -> None:
         assert re.search(rf"(`|\b){field.encode_name}(`|:)|`{field.encode_name}`", TEXT), field.encode_name
 
 
-@pytest.mark.parametrize("name", [*ACTIONS, *GROUPS, *PACKS, *_MASK_SHAPES])
+@pytest.mark.parametrize("name", [*sorted(ACTIONS), *GROUPS, *PACKS, *_MASK_SHAPES])
 def test_every_action_group_pack_and_mask(name: str) -> None:
     assert name in WORDS
 

@@ -1,4 +1,4 @@
-"""Masked columns must not steer results, errors or writes; settings and functions beside the rules."""
+"""Raw values must not steer writes; mentions, settings and functions beside the rules."""
 
 from __future__ import annotations
 
@@ -8,24 +8,39 @@ import pytest
 
 from sallyport.core.errors import CODES
 from sallyport.core.subject import Subject
-from sallyport.policy.bind import SubjectPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
 from sallyport.policy.influence import (
     character_position,
     check_flows,
     check_functions,
+    check_functions_read,
     check_influence,
+    check_mentions,
+    check_refresh,
     check_settings,
     check_unknowns,
+    check_writes,
 )
 from sallyport.policy.load import parse_policy
-from sallyport.sql.facts import Clause, Flow, FunctionUse, Influence, SettingChange, StatementFacts, Unknown
+from sallyport.sql.catalog import ColumnId
+from sallyport.sql.facts import (
+    Access,
+    Clause,
+    Flow,
+    FunctionUse,
+    Influence,
+    SettingChange,
+    StatementFacts,
+    Unknown,
+)
 from tests.policy.shop import CATALOG, col
 
 EMAIL, SSN, NAME = col("public.customers.email"), col("public.customers.ssn"), col("public.customers.name")
 
 
-def masks(filter_: Filter, spec: MaskSpec = REDACT) -> dict[object, ColumnMask]:
+def masks(filter_: Filter, spec: MaskSpec = REDACT) -> dict[ColumnId, ColumnMask]:
     return {EMAIL: ColumnMask(spec, filter_, origin="line 9: pii.email")}
 
 
@@ -37,17 +52,15 @@ def influence(clause: Clause, equality: bool = False, position: int = -1) -> Sta
     ("filter_", "clause", "equality", "code"),
     [
         (Filter.DENY, Clause.WHERE, True, "SP1201"),
-        (Filter.DENY, Clause.ORDER_BY, False, "SP1201"),
+        (Filter.DENY, Clause.RETURNING, False, "SP1201"),
         (Filter.EQUALITY, Clause.WHERE, True, None),
         (Filter.EQUALITY, Clause.WHERE, False, "SP1201"),
-        (Filter.EQUALITY, Clause.JOIN, False, "SP1201"),
-        (Filter.EQUALITY, Clause.GROUP_BY, False, "SP1201"),
-        (Filter.EQUALITY, Clause.STATISTICS, True, "SP1201"),
-        (Filter.EQUALITY, Clause.MAY_FAIL, True, "SP1204"),
+        (Filter.EQUALITY, Clause.SET, False, "SP1201"),
+        (Filter.EQUALITY, Clause.UNIQUE, True, None),
+        (Filter.EQUALITY, Clause.CHECK, False, "SP1201"),
         (Filter.ALLOW, Clause.WHERE, False, None),
-        (Filter.ALLOW, Clause.STATISTICS, False, None),
-        (Filter.ALLOW, Clause.MAY_FAIL, False, "SP1204"),
-        (Filter.DENY, Clause.MAY_FAIL, False, "SP1204"),
+        (Filter.ALLOW, Clause.CHECK, False, None),
+        (Filter.DENY, Clause.CHECK, False, "SP1201"),
     ],
 )
 def test_influence_table(filter_: Filter, clause: Clause, equality: bool, code: str | None) -> None:
@@ -61,7 +74,7 @@ def test_no_clause_passes_by_default(clause: Clause) -> None:
 
 
 def test_columns_without_mask_may_do_anything() -> None:
-    statement = StatementFacts("select", 0, 0, influences=(Influence(NAME, Clause.MAY_FAIL),))
+    statement = StatementFacts("select", 0, 0, influences=(Influence(NAME, Clause.CHECK),))
     assert check_influence(statement, masks(Filter.DENY), CATALOG, "") is None
 
 
@@ -71,7 +84,7 @@ def test_inner_statements_count() -> None:
 
 
 def test_the_refusal_names_column_clause_place_and_way_out() -> None:
-    sql = "SELECT 'é' FROM customers WHERE email > 'a'"
+    sql = "DELETE FROM customers WHERE 'é' < name AND email > 'a'"
     at = sql.encode().index(b"email")
     refusal = check_influence(influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql)
     assert refusal is not None
@@ -88,47 +101,138 @@ def test_the_refusal_names_column_clause_place_and_way_out() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("filter_", "code"), [(Filter.DENY, "SP1201"), (Filter.EQUALITY, None), (Filter.ALLOW, None)]
+)
+def test_with_filter_deny_a_column_is_only_selected_as_it_is(filter_: Filter, code: str | None) -> None:
+    sql = "EXPLAIN SELECT upper(email) FROM customers"
+    at = sql.index("email")
+    inner = StatementFacts("select", 0, 0, mentioned=((NAME, 3), (EMAIL, at)))
+    refusal = check_mentions(StatementFacts("explain", 0, 0, inner=inner), masks(filter_), CATALOG, sql)
+    assert (refusal.code.id if refusal else None) == code
+    if refusal is not None:
+        assert refusal.position == at + 1
+        assert refusal.message == "the masked column public.customers.email may only be selected as it is"
+
+
+@pytest.mark.parametrize("filter_", list(Filter))
+def test_a_function_does_not_read_masked_columns(filter_: Filter) -> None:
+    inner = StatementFacts("select", 0, 0, read_in_functions=frozenset({NAME, EMAIL}))
+    outer = StatementFacts("explain", 0, 0, inner=inner)
+    refusal = check_functions_read(outer, masks(filter_), CATALOG, "")
+    assert refusal is not None
+    assert refusal.code.id == "SP1103"
+    assert "public.customers.email" in refusal.message
+    assert check_functions_read(outer, {}, CATALOG, "") is None
+
+
 @pytest.mark.parametrize(("offset", "position"), [(-1, 0), (0, 1), (2, 2), (99, 3)])
 def test_positions_are_characters_from_one(offset: int, position: int) -> None:
     assert character_position("éa", offset) == position
 
 
+TOTAL = col("public.orders.total")
+
+
 @pytest.mark.parametrize(
-    ("source_spec", "target", "target_spec", "target_filter", "allowed"),
+    ("filter_", "copies", "target", "target_mask", "allowed"),
     [
-        (REDACT, None, None, None, False),  # CREATE TABLE AS
-        (REDACT, NAME, None, None, False),  # another column, not masked
-        (REDACT, EMAIL, None, None, True),  # SET email = lower(email), redacted
-        (
-            MaskSpec("partial", keep_last=4),
-            EMAIL,
-            None,
-            None,
-            False,
-        ),  # SET ssn = reverse(ssn) shows the other end
-        (MaskSpec("hash", key="default"), EMAIL, None, None, False),
-        (MaskSpec("email"), SSN, REDACT, Filter.DENY, True),
-        (MaskSpec("email"), SSN, MaskSpec("null"), Filter.DENY, True),
-        (MaskSpec("email"), SSN, MaskSpec("constant", value="x"), Filter.EQUALITY, False),
-        (MaskSpec("email"), SSN, MaskSpec("email"), Filter.DENY, False),
+        (Filter.MASKED, False, None, None, False),  # CREATE TABLE AS
+        (Filter.MASKED, False, TOTAL, None, False),
+        (Filter.MASKED, False, EMAIL, None, False),  # SET email = lower(email) would store the mask
+        (Filter.MASKED, False, TOTAL, REDACT, False),
+        (Filter.MASKED, True, None, None, True),
+        (Filter.MASKED, True, TOTAL, None, True),
+        (Filter.EQUALITY, True, TOTAL, None, True),
+        (Filter.EQUALITY_JOINS, True, TOTAL, None, True),
+        (Filter.DENY, True, TOTAL, None, True),  # in a whole row it is the mask's value as well
+        (Filter.ALLOW, True, TOTAL, None, False),  # there it is the value itself
+        (Filter.ALLOW, True, None, None, False),
+        (Filter.MASKED, True, NAME, None, False),  # another column of the same rows
+        (Filter.MASKED, True, EMAIL, None, False),
+        (Filter.MASKED, True, TOTAL, REDACT, False),  # what the target's mask hides would be lost
+        (Filter.MASKED, True, TOTAL, MaskSpec("null"), False),
     ],
 )
 def test_flow_table(
-    source_spec: MaskSpec,
-    target: object,
-    target_spec: MaskSpec | None,
-    target_filter: Filter | None,
-    allowed: bool,
+    filter_: Filter, copies: bool, target: ColumnId | None, target_mask: MaskSpec | None, allowed: bool
 ) -> None:
-    known = masks(Filter.DENY, source_spec)
-    if target_spec is not None and target_filter is not None:
-        known[SSN] = ColumnMask(target_spec, target_filter)
-    statement = StatementFacts("update", 0, 0, flows=(Flow(target, frozenset({EMAIL})),))  # type: ignore[arg-type]
-    refusal = check_flows(statement, known, CATALOG)  # type: ignore[arg-type]
+    known = {EMAIL: ColumnMask(MaskSpec("email"), filter_, origin="line 9: pii.email", copies=copies)}
+    if target_mask is not None and target is not None:
+        known[target] = ColumnMask(target_mask)
+    statement = StatementFacts("update", 0, 0, flows=(Flow(target, frozenset({EMAIL})),))
+    refusal = check_flows(statement, known, CATALOG)
     assert (refusal is None) is allowed
     if refusal is not None:
         assert refusal.code.id == "SP1202"
         assert "public.customers.email" in refusal.message
+
+
+def test_every_source_of_a_flow_must_allow_copies() -> None:
+    known = {EMAIL: ColumnMask(REDACT, copies=True), SSN: ColumnMask(REDACT)}
+    for sources, allowed in (({EMAIL}, True), ({NAME, EMAIL}, True), ({EMAIL, SSN}, False)):
+        statement = StatementFacts("insert", 0, 0, flows=(Flow(TOTAL, frozenset(sources)),))
+        assert (check_flows(statement, known, CATALOG) is None) is allowed
+
+
+@pytest.mark.parametrize(
+    ("mask", "action", "column", "code"),
+    [
+        (ColumnMask(REDACT), "update", EMAIL, "SP1201"),
+        (ColumnMask(REDACT, Filter.DENY), "update", EMAIL, "SP1201"),
+        (ColumnMask(REDACT, Filter.EQUALITY), "update", EMAIL, "SP1201"),
+        (ColumnMask(REDACT, Filter.EQUALITY, write=True), "update", EMAIL, None),
+        (ColumnMask(REDACT, Filter.ALLOW), "update", EMAIL, None),
+        (ColumnMask(REDACT, write=True), "update", EMAIL, None),
+        (ColumnMask(REDACT), "update", NAME, None),
+        (ColumnMask(REDACT), "insert", EMAIL, None),  # a new row has no value that could be guessed
+        (ColumnMask(REDACT), "select", EMAIL, None),
+    ],
+)
+def test_changing_a_masked_column_is_a_guess(
+    mask: ColumnMask, action: str, column: ColumnId, code: str | None
+) -> None:
+    access = Access(EMAIL.relation, action, columns=frozenset({column}))
+    for statement in (
+        StatementFacts("update", 0, 0, accesses=(access,)),
+        StatementFacts("explain", 0, 0, inner=StatementFacts("update", 0, 0, accesses=(access,))),
+    ):
+        refusal = check_writes(statement, {EMAIL: mask}, CATALOG)
+        assert (refusal.code.id if refusal else None) == code
+
+
+@pytest.mark.parametrize(
+    ("filter_", "write_filter", "clause", "code"),
+    [
+        (Filter.MASKED, False, Clause.WHERE, "SP1201"),
+        (Filter.MASKED, True, Clause.WHERE, None),
+        (Filter.EQUALITY, True, Clause.WHERE, None),
+        (Filter.DENY, True, Clause.WHERE, "SP1201"),
+        (Filter.MASKED, True, Clause.SET, "SP1201"),
+        (Filter.MASKED, True, Clause.MERGE_CONDITION, "SP1201"),
+        (Filter.MASKED, True, Clause.ON_CONFLICT, "SP1201"),
+        (Filter.MASKED, True, Clause.RETURNING, "SP1201"),
+        (Filter.MASKED, True, Clause.UNIQUE, "SP1201"),
+    ],
+)
+def test_write_filter_is_about_where_alone(
+    filter_: Filter, write_filter: bool, clause: Clause, code: str | None
+) -> None:
+    known = {EMAIL: ColumnMask(REDACT, filter_, write_filter=write_filter)}
+    refusal = check_influence(influence(clause), known, CATALOG, "")
+    assert (refusal.code.id if refusal else None) == code
+
+
+@pytest.mark.parametrize("filter_", list(Filter))
+def test_a_materialized_view_is_not_refreshed_over_masked_columns(filter_: Filter) -> None:
+    known = {EMAIL: ColumnMask(REDACT, filter_)}
+    for kind, mentioned, code in (
+        ("refresh_materialized_view", ((NAME, -1), (EMAIL, -1)), "SP1201"),
+        ("refresh_materialized_view", ((NAME, -1),), None),
+        ("select", ((EMAIL, 3),), None),
+    ):
+        refusal = check_refresh(StatementFacts(kind, 0, 0, mentioned=mentioned), known, CATALOG)
+        assert (refusal.code.id if refusal else None) == code
 
 
 def test_flows_of_columns_without_mask_and_of_inner_statements() -> None:

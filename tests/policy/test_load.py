@@ -10,7 +10,8 @@ import pytest
 from sallyport.core.errors import ConfigError
 from sallyport.policy.actions import ACTIONS, GROUPS, canonical, expand, is_ddl
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
-from sallyport.policy.load import PACKS, PolicyFile, load_policy, parse_policy
+from sallyport.policy.file import PolicyFile
+from sallyport.policy.load import PACKS, load_policy, parse_policy
 from sallyport.policy.model import Limits
 
 #: The example of the documentation, word for word.
@@ -36,8 +37,8 @@ rules:
     deny: [truncate]
     message: Truncation is done by migrations only.
 masks:
-  - {tags: [pii.email], with: email, filter: equality, except: {groups: [privacy]}}
-  - {columns: ["public.customers.ssn"], with: {partial: {keep_last: 4}}}
+  - {tags: [pii.email], with: email, filter: masked, except: {groups: [privacy]}}
+  - {columns: ["public.customers.ssn"], with: {partial: {keep_last: 4}}, filter: deny}
 """
 
 
@@ -50,7 +51,7 @@ def test_the_example() -> None:
     assert own[1].reviewers.quorum == 1
     assert own[1].expires == 900.0
     assert own[1].line == 12
-    assert policy.masks[0].filter is Filter.EQUALITY
+    assert [entry.filter for entry in policy.masks] == [Filter.MASKED, Filter.DENY]
     assert policy.masks[1].spec == MaskSpec("partial", keep_last=4)
     assert policy.groups() == {"claude-postgres", "dba", "privacy"}
     assert policy.warnings == ("policy.yaml:4:3: no rule or mask uses the tag 'pii.national_id'",)
@@ -173,8 +174,38 @@ ERRORS = [
         mask("{columns: ['a.b.c'], with: redact, filter: some}"),
         3,
         "'some' is not known",
-        "allow, deny, equality",
+        "Known values: allow, deny, equality, equality: joins, masked",
     ),
+    (mask("{columns: ['a.b.c'], with: redact, filter: maskd}"), 3, "'maskd'", "Did you mean 'masked'?"),
+    (
+        mask("{columns: ['a.b.c'], with: redact, filter: {equality: join}}"),
+        3,
+        "masks[0].filter.equality: 'join' is not known",
+        "Did you mean 'joins'?",
+    ),
+    (mask("{columns: ['a.b.c'], with: redact, filter: null}"), 3, "but there is nothing", "masked"),
+    (mask("{columns: ['a.b.c'], with: redact, write: yes}"), 3, "masks[0].write: 'yes'", "allow, deny"),
+    (
+        mask("{columns: ['a.b.c'], with: redact, write_filter: allow}"),
+        3,
+        "masks[0].write_filter: 'allow' is not known",
+        "deny, masked",
+    ),
+    (
+        mask("{columns: ['a.b.c'], with: redact, copies: mask}"),
+        3,
+        "masks[0].copies: 'mask' is not known",
+        "Did you mean 'masked'?",
+    ),
+    ("version: 1\nnotices: no\n", 2, "true or false is expected here, not a text", ""),
+    (
+        "version: 1\nviews:\n  public.v: trust\n",
+        3,
+        "views.public.v: 'trust' is not known",
+        "Did you mean 'trusted'? Write, for example, 'views: {\"public.v\": trusted}'",
+    ),
+    ("version: 1\nviews:\n  v: trusted\n", 3, "'v' has 1 part, not 2", "public.customer_names"),
+    ("version: 1\nviews:\n  pg_catalog.pg_views: trusted\n", 3, "cannot be trusted", "Remove it"),
     (
         mask("{columns: ['a.b.c'], with: redact, except: {}}"),
         3,
@@ -239,6 +270,55 @@ def test_masks(text: str, spec: MaskSpec) -> None:
     assert parse_policy(mask("{columns: ['a.b.c'], with: " + text + "}"), "p").masks[0].spec == spec
 
 
+@pytest.mark.parametrize(
+    ("text", "filter_"),
+    [
+        ("masked", Filter.MASKED),
+        ("deny", Filter.DENY),
+        ("equality", Filter.EQUALITY),
+        ("{equality: joins}", Filter.EQUALITY_JOINS),
+        ("'equality: joins'", Filter.EQUALITY_JOINS),
+        ("allow", Filter.ALLOW),
+    ],
+)
+def test_filters(text: str, filter_: Filter) -> None:
+    policy = parse_policy(mask("{columns: ['a.b.c'], with: redact, filter: " + text + "}"), "p")
+    assert policy.masks[0].filter is filter_
+    assert [warning.partition(" in this version")[0] for warning in policy.warnings] == (
+        ["p:3:5: 'equality: joins' works as 'equality'"] if filter_ is Filter.EQUALITY_JOINS else []
+    )
+
+
+def test_a_mask_without_filter_is_masked_and_says_that_this_changed() -> None:
+    text = (
+        mask("{columns: ['a.b.c'], with: redact}") + "  - {columns: ['a.b.d'], with: redact, filter: deny}\n"
+    )
+    policy = parse_policy(text + "  - columns: ['a.b.e']\n    with: redact\n", "policy.yaml")
+    assert [entry.filter for entry in policy.masks] == [Filter.MASKED, Filter.DENY, Filter.MASKED]
+    assert [warning.partition(" this mask has no 'filter'")[0] for warning in policy.warnings] == [
+        "policy.yaml:3:5:",
+        "policy.yaml:5:5:",
+    ]
+    assert "Write 'filter: masked' or 'filter: deny'" in policy.warnings[0]
+
+
+def test_what_a_mask_permits_beside_its_filter() -> None:
+    text = "{columns: ['a.b.c'], with: redact, write_filter: masked, write: allow, copies: masked}"
+    entry = parse_policy(mask(text), "p").masks[0]
+    assert (entry.write_filter, entry.write, entry.copies) == (True, True, True)
+    entry = parse_policy(mask("{columns: ['a.b.c'], with: redact, write: deny}"), "p").masks[0]
+    assert (entry.write_filter, entry.write, entry.copies) == (False, False, False)
+
+
+def test_notices_and_trusted_views() -> None:
+    policy = parse_policy("version: 1\nnotices: false\nviews: {public.v: trusted, 'app.*': trusted}\n", "p")
+    assert not policy.notices
+    assert [pattern.text for pattern in policy.trusted_views] == ["public.v", "app.*"]
+    policy = parse_policy("version: 1\npacks: [read-only]\n", "p")
+    assert policy.notices
+    assert policy.trusted_views == ()
+
+
 def test_version_is_the_content() -> None:
     first = parse_policy(EXAMPLE, "a.yaml").version
     assert len(first) == 16
@@ -251,6 +331,7 @@ def test_packs_load(pack: str) -> None:
     policy = parse_policy(f"version: 1\npacks: [{pack}]\n", "p")
     assert policy.packs == (pack,)
     assert policy.rules or policy.masks
+    assert policy.warnings == ()
     assert all(r.pack == pack and r.effect is Outcome.DENY for r in policy.rules)
 
 

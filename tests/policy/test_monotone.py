@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sallyport.core.subject import Subject
 from sallyport.policy.actions import ACTIONS, expand
-from sallyport.policy.bind import bind, stricter_mask
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import stricter_mask
 from sallyport.policy.conditions import compile_condition
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec, Outcome
 from sallyport.policy.model import Policy, Rule
@@ -102,8 +104,8 @@ def test_touching_more_is_never_allowed_more(
     unconditional = [replace(rule, when=None) for rule in rule_list]
     # reading nothing is covered by any read rule, so compare statements that touch something already
     first = Access(more.relation, "select", False, frozenset())
-    small = replace(statement, kind="select", accesses=(first, *statement.accesses))
-    large = replace(small, accesses=(*small.accesses, more))
+    small = msgspec.structs.replace(statement, kind="select", accesses=(first, *statement.accesses))
+    large = msgspec.structs.replace(small, accesses=(*small.accesses, more))
     assert RANK[outcome(unconditional, large)] >= RANK[outcome(unconditional, small)]
 
 
@@ -113,6 +115,9 @@ masks = st.builds(
     ColumnMask,
     st.sampled_from([REDACT, MaskSpec("null"), MaskSpec("email"), MaskSpec("partial", keep_last=4)]),
     st.sampled_from(Filter),
+    write_filter=st.booleans(),
+    write=st.booleans(),
+    copies=st.booleans(),
 )
 
 
@@ -120,12 +125,16 @@ masks = st.builds(
 def test_combining_masks_is_commutative_associative_and_never_looser(
     a: ColumnMask, b: ColumnMask, c: ColumnMask
 ) -> None:
-    def core(mask: ColumnMask) -> tuple[MaskSpec, Filter]:
-        return mask.spec, mask.filter
+    def core(mask: ColumnMask) -> tuple[MaskSpec, Filter, tuple[bool, bool, bool]]:
+        return mask.spec, mask.filter, permissions(mask)
 
-    order = [Filter.DENY, Filter.EQUALITY, Filter.ALLOW]
+    def permissions(mask: ColumnMask) -> tuple[bool, bool, bool]:
+        return mask.write_filter, mask.write, mask.copies
+
+    order = [Filter.DENY, Filter.MASKED, Filter.EQUALITY, Filter.EQUALITY_JOINS, Filter.ALLOW]
     both = stricter_mask(a, b)
     assert core(both) == core(stricter_mask(b, a))
     assert core(stricter_mask(both, c)) == core(stricter_mask(a, stricter_mask(b, c)))
     assert order.index(both.filter) == min(order.index(a.filter), order.index(b.filter))
+    assert permissions(both) == tuple(x and y for x, y in zip(permissions(a), permissions(b), strict=True))
     assert both.spec == a.spec == b.spec or both.spec == REDACT

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.policy.bind import BoundPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.load import parse_policy
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog import CatalogSnapshot, Relation
@@ -37,6 +38,7 @@ rules:
     reviewers: {groups: [dba]}
   - {name: payroll is counted, subjects: {groups: [audit]}, deny: [delete], relations: ["hr.payroll"]}
   - {name: everyone reads the shop, subjects: {groups: [agents]}, allow: [read], relations: ["public.*"]}
+views: {"public.trusted_*": trusted}
 masks:
   - columns: ["public.customers.ssn", "public.customers.ssn2", "public.people.ssn"]
     with: redact

@@ -8,6 +8,7 @@ is never allowed, whatever the rules say; deny and hold rules on ``ddl`` do matc
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from sallyport.core.yamltext import suggest
 
@@ -86,6 +87,7 @@ _SAME = {
 }
 
 
+@lru_cache(512)
 def canonical(kind: str) -> str:
     """The action's spelling in this table, for a kind or action as facts or a policy write it."""
     name = kind.strip().lower().replace("_", "-").replace(" ", "-")

@@ -9,7 +9,7 @@ allowed by it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +18,17 @@ from sallyport.core.subject import Subject
 from sallyport.policy.actions import DDL, NO_RELATION, READ, SESSION, canonical, is_ddl
 from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
-from sallyport.policy.model import Rule
+from sallyport.policy.model import Rule, applies_to_target
 from sallyport.policy.needs import Need, chain, has_where, needs_of
 from sallyport.policy.patterns import is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 from sallyport.sql.relations import classify_relation
 
+#: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
+_ALLOW, _HOLD, _DENY = Outcome.ALLOW, Outcome.HOLD, Outcome.DENY
 _LISTED = 5  # how many things a message lists
+_REMEMBERED_RELATIONS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class BoundRule:
     """A rule with its patterns resolved. None: the rule does not restrict relations (columns).
 
     ``relations`` and ``columns`` are what the rule gives. ``reach_relations`` and ``reach_columns`` are what it
-    restricts: these, and what shares their rows by inheritance or partitioning, below and above.
+    restricts: these, and what shares their rows by inheritance or partitioning, below and above. ``column_relations``: those of
+    the latter columns.
     """
 
     rule: Rule
@@ -41,6 +45,15 @@ class BoundRule:
     columns: frozenset[ColumnId] | None
     reach_relations: frozenset[int] | None = None
     reach_columns: frozenset[ColumnId] | None = None
+    column_relations: frozenset[int] | None = None
+
+    def may_concern(self, relation: int) -> bool:
+        """False only where the rule surely says nothing of this relation (OID)."""
+        if self.relations is None and self.columns is None:
+            return True
+        return (self.reach_relations is not None and relation in self.reach_relations) or (
+            self.column_relations is not None and relation in self.column_relations
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,31 @@ class Standing:
     now: float
     rules: tuple[BoundRule, ...]
     closed: tuple[BoundRule, ...] = ()
-    skipped: tuple[RuleTrace, ...] = ()  # rules of the policy that are not for this subject or target
+    skipped: tuple[BoundRule, ...] = ()  # rules of the policy that are not for this subject or target
+    possible: list[str] = field(default_factory=list, repr=False, compare=False)
+    _by_relation: dict[int, tuple[BoundRule, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    def rules_for(self, need: Need) -> tuple[BoundRule, ...]:
+        """Those of ``rules`` that may concern it, in order. What is allowed of PostgreSQL's own relations does not go by names."""
+        relation = self.catalog.relations.get(need.relation)
+        if (
+            relation is None
+            or is_system_schema(relation.schema)
+            or (need.place is not None and need.place[0])
+        ):
+            return self.rules
+        rules = self._by_relation.get(relation.oid)
+        if rules is None:
+            rules = tuple([rule for rule in self.rules if rule.may_concern(relation.oid)])
+            if len(self._by_relation) > _REMEMBERED_RELATIONS:
+                self._by_relation.clear()
+            self._by_relation[relation.oid] = rules
+        return rules
+
+
+def traces(standing: Standing, facts: StatementFacts) -> tuple[RuleTrace, ...]:
+    """What each rule of the policy says of a statement and why, for explanations: first those that were considered."""
+    return _Deciding(standing, facts).traces()
 
 
 def decide(standing: Standing, facts: StatementFacts) -> Decision:
@@ -76,16 +113,15 @@ class _Deciding:
         self.needs = needs_of(self.facts)
 
     def decision(self) -> Decision:
-        restricting = {o: self._restricting(o) for o in (Outcome.DENY, Outcome.HOLD)}
-        uncovered = [need for need in self.needs if not self._covered(need, self.standing.rules)]
-        trace = self._trace()
-        if restricting[Outcome.DENY]:
-            return self._denied(*restricting[Outcome.DENY][0], trace)
+        denying, holding = self._restricting()
+        if denying:
+            return self._denied(*denying[0])
+        uncovered = [need for need in self.needs if not self._covered(need, self.standing.rules_for(need))]
         if uncovered:
-            return self._nothing_allows(uncovered, trace)
-        if restricting[Outcome.HOLD]:
-            return self._held(restricting[Outcome.HOLD], trace)
-        return Decision(Outcome.ALLOW, self._deciding_rule(), None, trace)
+            return self._nothing_allows(uncovered)
+        if holding:
+            return self._held(holding)
+        return Decision(_ALLOW, self._deciding_rule())
 
     # -- matching
     # ---------------------------------------------------------------------------------------------
@@ -102,37 +138,52 @@ class _Deciding:
             self._conditions[key] = condition.evaluate(self._variables)
         return self._conditions[key]
 
-    def _restricting(self, effect: Outcome) -> list[tuple[BoundRule, Need]]:
-        out = []
-        for bound in self.standing.rules:
-            if bound.rule.effect is effect:
-                need = self._restricts(bound)
-                if need is not None and self._condition(bound) is not False:
-                    out.append((bound, need))
-        return out
+    def _restricting(self) -> tuple[list[tuple[BoundRule, Need]], list[tuple[BoundRule, Need]]]:
+        """The deny rules that match, and the hold rules, each with a need that it restricts."""
+        denying: list[tuple[BoundRule, Need]] = []
+        holding: list[tuple[BoundRule, Need]] = []
+        for bound in self._rules():
+            effect = bound.rule.effect
+            if effect is _ALLOW:
+                continue
+            need = self._restricts(bound)
+            if need is not None and self._condition(bound) is not False:
+                (denying if effect is _DENY else holding).append((bound, need))
+        return denying, holding
+
+    def _rules(self) -> Iterable[BoundRule]:
+        """The rules in force that may concern some need, in order."""
+        if len(self.needs) == 1:
+            return self.standing.rules_for(self.needs[0])
+        concerned = {id(rule) for need in self.needs for rule in self.standing.rules_for(need)}
+        return (rule for rule in self.standing.rules if id(rule) in concerned)
 
     def _restricts(self, bound: BoundRule) -> Need | None:
-        return next((need for need in self.needs if restricts(bound, need, self.standing.catalog)), None)
+        catalog = self.standing.catalog
+        for need in self.needs:
+            if restricts(bound, need, catalog):
+                return need
+        return None
 
     def _covered(self, need: Need, rules: tuple[BoundRule, ...]) -> bool:
         if need.indirect:
             return True
         if need.action in SESSION:
-            return any(b.rule.effect is not Outcome.DENY for b in rules)
-        giving = [b for b in rules if b.rule.effect is not Outcome.DENY and self._condition(b) is True]
+            return any(b.rule.effect is not _DENY for b in rules)
+        giving = [b for b in rules if b.rule.effect is not _DENY and self._condition(b) is True]
         return covered(need, giving, self.standing.catalog)
 
     def _deciding_rule(self) -> str:
         for need in self.needs:
-            for bound in self.standing.rules:
-                if bound.rule.effect is Outcome.ALLOW and self._covered(need, (bound,)):
+            for bound in self.standing.rules_for(need):
+                if bound.rule.effect is _ALLOW and self._covered(need, (bound,)):
                     return bound.rule.name
         return ""
 
     # -- results
     # ----------------------------------------------------------------------------------------------
 
-    def _denied(self, bound: BoundRule, need: Need, trace: tuple[RuleTrace, ...]) -> Decision:
+    def _denied(self, bound: BoundRule, need: Need) -> Decision:
         rule, what = bound.rule, need.text(self.standing.catalog)
         refusal = refuse(
             "SP1002",
@@ -140,9 +191,9 @@ class _Deciding:
             f'Rule "{rule.name}" denies {what}{_because(self._condition(bound))}.',
             what_is_possible(self.standing),
         )
-        return Decision(Outcome.DENY, rule.name, refusal, trace)
+        return Decision(_DENY, rule.name, refusal)
 
-    def _held(self, found: list[tuple[BoundRule, Need]], trace: tuple[RuleTrace, ...]) -> Decision:
+    def _held(self, found: list[tuple[BoundRule, Need]]) -> Decision:
         """By every rule that matched: each of them says who must agree."""
         bound, need = found[0]
         rule, what = bound.rule, need.text(self.standing.catalog)
@@ -165,9 +216,9 @@ class _Deciding:
             what_is_possible(self.standing),
         )
         names = tuple(dict.fromkeys(one.rule.name for one, _ in found))
-        return Decision(Outcome.HOLD, rule.name, refusal, trace, names)
+        return Decision(_HOLD, rule.name, refusal, names)
 
-    def _nothing_allows(self, uncovered: list[Need], trace: tuple[RuleTrace, ...]) -> Decision:
+    def _nothing_allows(self, uncovered: list[Need]) -> Decision:
         standing = self.standing
         what = uncovered[0].text(standing.catalog)
         shut = next((b for b in standing.closed if self._covered(uncovered[0], (*standing.rules, b))), None)
@@ -179,7 +230,7 @@ class _Deciding:
                 f'Rule "{shut.rule.name}" allows it only in this window: {windows}.',
                 "Try again inside the window.",
             )
-            return Decision(Outcome.DENY, "", refusal, trace)
+            return Decision(_DENY, "", refusal)
         listed = _listed([self._uncovered_text(need) for need in uncovered])
         refusal = refuse(
             "SP1001",
@@ -187,33 +238,30 @@ class _Deciding:
             f"No rule of policy {standing.policy_version} for target {standing.target} allows {listed}.",
             what_is_possible(standing),
         )
-        return Decision(Outcome.DENY, "", refusal, trace)
+        return Decision(_DENY, "", refusal)
 
     def _uncovered_text(self, need: Need) -> str:
         """With the columns, when some column of the relation would have been allowed."""
         catalog, text = self.standing.catalog, need.text(self.standing.catalog)
-        missing = [
-            c for c in sorted(need.columns) if not self._covered(_column_need(need, c), self.standing.rules)
-        ]
+        rules = self.standing.rules_for(need)
+        missing = [c for c in sorted(need.columns) if not self._covered(_column_need(need, c), rules)]
         if not missing or len(missing) == len(need.columns):
             return text
         names = [catalog.column_name(c).rpartition(".")[2] for c in missing]
         return f"{text} (column {', '.join(names[:_LISTED])})"
 
-    def _trace(self) -> tuple[RuleTrace, ...]:
+    def traces(self) -> tuple[RuleTrace, ...]:
         out = []
         for bound in self.standing.rules:
             rule = bound.rule
-            if rule.effect is Outcome.ALLOW:
+            if rule.effect is _ALLOW:
                 matched = next(
                     (n for n in self.needs if not n.indirect and gives(bound, n, self.standing.catalog)), None
                 )
             else:
                 matched = self._restricts(bound)
             value = self._condition(bound) if matched is not None else True
-            hit = matched is not None and (
-                value is True or (value is None and rule.effect is not Outcome.ALLOW)
-            )
+            hit = matched is not None and (value is True or (value is None and rule.effect is not _ALLOW))
             out.append(RuleTrace(rule.name, rule.effect.value, hit, self._why(matched, value)))
         for bound in self.standing.closed:
             windows = "; ".join(str(w) for w in bound.rule.windows)
@@ -222,6 +270,10 @@ class _Deciding:
                     bound.rule.name, bound.rule.effect.value, False, f"outside its time window ({windows})"
                 )
             )
+        for bound in self.standing.skipped:
+            here = applies_to_target(bound.rule.targets, self.standing.target)
+            why = bound.rule.subjects.misses(self.standing.subject) if here else "is for other targets"
+            out.append(RuleTrace(bound.rule.name, bound.rule.effect.value, False, why))
         return tuple(out)
 
     def _why(self, matched: Need | None, value: bool | None) -> str:
@@ -287,7 +339,7 @@ def gives(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     if relation is None:
         return False
     if is_system_schema(relation.schema):
-        return bound.rule.effect is Outcome.ALLOW and need.action in READ and _readable(need, catalog)
+        return bound.rule.effect is _ALLOW and need.action in READ and _readable(need, catalog)
     if bound.relations is not None and need.relation not in bound.relations:
         return False
     return bound.columns is None or any(column.relation == need.relation for column in bound.columns)
@@ -299,7 +351,7 @@ def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
     """
     relation = catalog.relations[need.relation]
     class_ = classify_relation(relation)
-    if not class_.readable or class_.columns is None or class_.special:
+    if not class_.readable or class_.columns is None:
         return (
             class_.readable
         )  # for the special ones the extractor knows which columns, and says so as an unknown
@@ -342,9 +394,15 @@ def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...
 
 
 def what_is_possible(standing: Standing) -> str:
-    """A HINT: what the subject may do on this target, in the policy's own words."""
-    freely = [_offer(b.rule) for b in standing.rules if b.rule.effect is Outcome.ALLOW]
-    held = [_offer(b.rule) for b in standing.rules if b.rule.effect is Outcome.HOLD]
+    """A HINT: what the subject may do on this target, in the policy's own words. Worded once."""
+    if not standing.possible:
+        standing.possible.append(_what_is_possible(standing))
+    return standing.possible[0]
+
+
+def _what_is_possible(standing: Standing) -> str:
+    freely = [_offer(b.rule) for b in standing.rules if b.rule.effect is _ALLOW]
+    held = [_offer(b.rule) for b in standing.rules if b.rule.effect is _HOLD]
     parts = []
     if freely:
         parts.append(f"On {standing.target} you may: {_listed(freely, '; ')}.")

@@ -15,11 +15,39 @@ class Outcome(Enum):
 
 
 class Filter(Enum):
-    """May a masked column influence a result without being output?"""
+    """What conditions, groups, order, joins and functions see of a masked column.
 
+    MASKED: the mask's value. DENY: nothing; naming the column anywhere but in plain output is refused.
+    EQUALITY: the value in ``col = constant`` and ``col = ANY(array)``, the mask's value elsewhere.
+    EQUALITY_JOINS: besides, joins, GROUP BY and DISTINCT see which values are equal. ALLOW: the value.
+    """
+
+    MASKED = "masked"
     DENY = "deny"
     EQUALITY = "equality"
+    EQUALITY_JOINS = "equality: joins"
     ALLOW = "allow"
+
+    def is_as_strict_as(self, bound: Filter) -> bool:
+        """Whether this tells no more of the values than ``bound`` does."""
+        return _STRICTNESS[self] <= _STRICTNESS[bound]
+
+    def stricter(self, second: Filter) -> Filter:
+        """The one of both that tells less."""
+        return self if self.is_as_strict_as(second) else second
+
+
+#: The strictest first.
+_STRICTNESS = {
+    filter_: rank
+    for rank, filter_ in enumerate(
+        (Filter.DENY, Filter.MASKED, Filter.EQUALITY, Filter.EQUALITY_JOINS, Filter.ALLOW)
+    )
+}
+
+
+#: Those that let a condition compare the column with constants.
+EQUALITY = frozenset({Filter.EQUALITY, Filter.EQUALITY_JOINS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +73,20 @@ REDACT = MaskSpec("redact")
 
 @dataclass(frozen=True, slots=True)
 class ColumnMask:
-    """The mask of one column for one subject. ``origin``: the policy entry it comes from, for explanations."""
+    """The mask of one column for one subject. ``origin``: the policy entry it comes from, for explanations.
+
+    ``write_filter``: WHERE and SET of a write may choose rows by the mask's value (``write_filter: masked``).
+    ``write``: the column may be written, which tells whether a guess equals its value (``write: allow``).
+    ``copies``: the mask's value may be written to other relations (``copies: masked``).
+    """
 
     spec: MaskSpec
-    filter: Filter = Filter.DENY
+    filter: Filter = Filter.MASKED
     tags: tuple[str, ...] = ()
     origin: str = ""
+    write_filter: bool = False
+    write: bool = False
+    copies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +108,4 @@ class Decision:
     outcome: Outcome
     rule: str = ""
     refusal: Refusal | None = None
-    trace: tuple[RuleTrace, ...] = ()
     holds: tuple[str, ...] = ()

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sallyport.core.errors import Refusal
-from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.decide import traces
 from sallyport.policy.decision import ColumnMask, Decision, MaskSpec, Outcome, RuleTrace
 from sallyport.policy.needs import needs_of
 from sallyport.sql.facts import OutputColumn, StatementFacts
@@ -33,7 +34,9 @@ class ColumnExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """``needs``: every permission, as ``delete on public.orders``. ``rules``: considered first, then those
+    """``sent``: the text that the target gets, where masks are put into it; else "".
+
+    ``needs``: every permission, as ``delete on public.orders``. ``rules``: considered first, then those
     for others. ``rule``: the one that decided; "" when none did, or when the gateway itself refuses (``by_gateway``),
     whatever the rules say.
     """
@@ -47,6 +50,7 @@ class Explanation:
     policy_version: str
     sql: str = ""
     by_gateway: bool = False
+    sent: str = ""
 
 
 def explain(
@@ -56,6 +60,7 @@ def explain(
     refusal: Refusal | None,
     specs: Sequence[MaskSpec | None] = (),
     sql: str = "",
+    sent: str = "",
 ) -> Explanation:
     """Explain one statement. ``specs``: the mask plan of its output columns, or of those of the statement that it prepares or declares."""
     catalog = policy.standing.catalog
@@ -68,11 +73,12 @@ def explain(
         needs=tuple(
             need.text(catalog) + (" (through a view)" if need.indirect else "") for need in needs_of(facts)
         ),
-        rules=(*decision.trace, *policy.standing.skipped),
-        columns=tuple(_column(policy, c, s) for c, s in zip(columns, specs, strict=True)),
+        rules=traces(policy.standing, facts),
+        columns=tuple(_column(policy, c, s, bool(sent)) for c, s in zip(columns, specs, strict=True)),
         policy_version=policy.standing.policy_version,
         sql=sql,
         by_gateway=by_gateway,
+        sent=sent,
     )
 
 
@@ -83,7 +89,10 @@ def returned(facts: StatementFacts) -> tuple[OutputColumn, ...]:
     return facts.columns or ()
 
 
-def _column(policy: SubjectPolicy, column: OutputColumn, spec: MaskSpec | None) -> ColumnExplanation:
+def _column(
+    policy: SubjectPolicy, column: OutputColumn, spec: MaskSpec | None, rewritten: bool
+) -> ColumnExplanation:
+    """``rewritten``: what is computed is computed from the masks' values."""
     catalog = policy.standing.catalog
     sources = tuple(sorted(catalog.column_name(c) for c in column.sources if c.attnum > 0))
     kind = column.dependence.value
@@ -96,6 +105,11 @@ def _column(policy: SubjectPolicy, column: OutputColumn, spec: MaskSpec | None) 
     if kind == "identity" and mask is not None and len({m.spec for m in masked.values()}) == 1:
         return ColumnExplanation(
             column.name, sources, spec_text(spec), f"mask of {names}{_origin(mask)}", kind
+        )
+    if rewritten:
+        shown = ", ".join(dict.fromkeys(spec_text(m.spec) for m in masked.values()))
+        return ColumnExplanation(
+            column.name, sources, shown, f"computed from the masked values of {names}", kind
         )
     return ColumnExplanation(
         column.name, sources, spec_text(spec), f"computed from {names}, which is masked", kind

@@ -2,8 +2,9 @@
 rules.
 
 ``check_unknowns``: anything not understood is a refusal. ``check_functions``: functions outside pg_catalog
-need a line in policy. ``check_influence``: a masked column must not steer a result (SP1201) or an error
-(SP1204) unless its ``filter`` says so. ``check_flows``: masked data is not copied to where it would be read
+need a line in policy. ``check_influence``: a raw value must not steer a write (SP1201) unless its ``filter`` says
+so. ``check_mentions``: with ``filter: deny`` a column is only selected as it is (SP1201).
+``check_functions_read``: bodies of functions do not read masked columns (SP1103). ``check_flows``: masked data is not copied to where it would be read
 unmasked (SP1202). ``check_settings``: pinned settings and search_path (SP1301, SP1302). Each returns the
 first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as
 PostgreSQL's do.
@@ -14,20 +15,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.policy.bind import BoundPolicy, SubjectPolicy
-from sallyport.policy.decision import ColumnMask, Filter
+from sallyport.policy.bound import BoundPolicy, SubjectPolicy
+from sallyport.policy.decision import EQUALITY, ColumnMask, Filter
 from sallyport.policy.needs import chain
 from sallyport.policy.renames import is_hidden
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, StatementFacts, Unknown
 from sallyport.sql.search_path import split_search_path
-from sallyport.sql.settings import classify_setting
+from sallyport.sql.settings import MASKED_STARTUP, classify_setting
 
 _LISTED = 5
 _NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
-_VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
 _REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE})
-_STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 
 
 def character_position(sql: str | bytes, byte_offset: int) -> int:
@@ -61,6 +60,22 @@ def check_unknowns(facts: StatementFacts, sql: str | bytes = "") -> Refusal | No
     )
 
 
+def check_form(facts: StatementFacts, sql: str | bytes = "") -> Refusal | None:
+    """SP1107 for a form that no rule can allow."""
+    for level in chain(facts):
+        for unknown in level.unknowns:
+            if unknown.is_form:
+                at = character_position(sql, unknown.position)
+                return refuse(
+                    unknown.code,
+                    unknown.message,
+                    "No rule of the policy can allow this form.",
+                    unknown.hint,
+                    at,
+                )
+    return None
+
+
 def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes) -> Refusal | None:
     """Functions outside pg_catalog that policy does not name: what they do cannot be seen from outside."""
     for level in chain(facts):
@@ -81,7 +96,7 @@ def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | byt
 def check_influence(
     facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
 ) -> Refusal | None:
-    """SP1201 / SP1204 for the first masked column that may not influence the result the way it does."""
+    """SP1201 for the first masked column whose raw value may not influence the statement the way it does."""
     for level in chain(facts):
         for influence in level.influences:
             mask = masks.get(influence.column)
@@ -91,11 +106,11 @@ def check_influence(
 
 
 def _may_influence(influence: Influence, mask: ColumnMask) -> bool:
-    if influence.clause is Clause.MAY_FAIL:
-        return False  # the error's text, not only its presence, would tell the value
     if mask.filter is Filter.ALLOW:
         return True
-    return mask.filter is Filter.EQUALITY and influence.equality and influence.clause is not Clause.STATISTICS
+    if mask.write_filter and influence.clause is Clause.WHERE and mask.filter is not Filter.DENY:
+        return True  # the mask stands in the reference's place (sallyport.judge.rewriting)
+    return mask.filter in EQUALITY and influence.equality
 
 
 def _influence_refusal(
@@ -103,35 +118,115 @@ def _influence_refusal(
 ) -> Refusal:
     name, at = catalog.column_name(influence.column), character_position(sql, influence.position)
     why = f"{name} is masked ({mask.origin})" if mask.origin else f"{name} is masked"
-    if influence.clause is Clause.MAY_FAIL:
-        return refuse(
-            "SP1204",
-            f"an expression over the masked column {name} could fail and tell its value",
-            f"{why}; an error raised while computing with it, or its absence, would reveal what it holds.",
-            "Select the column itself (its mask applies); keep it out of casts, arithmetic and the like.",
-            at,
-        )
-    equality = mask.filter is Filter.EQUALITY
-    clause = influence.clause.value
-    detail = (
-        f"{why} with filter {mask.filter.value}: in {clause} it would show in which rows or values come back."
-    )
-    if influence.clause in _REFUSED_ROWS:
-        detail = f"{why} with filter {mask.filter.value}: whether the row is accepted would tell what values there are."
-        hint = (
-            "Leave out the columns of that constraint, or ask for a filter that lets the column be compared."
-        )
-    elif equality:
-        hint = f"Compare it only by = or IN with constants or parameters, like WHERE {_last(name)} = $1."
-    else:
-        hint = f"Leave {_last(name)} out of {clause}; use columns that are not masked there."
+    detail, hint = _influence_words(influence.clause, _last(name), mask)
     return refuse(
         "SP1201",
         f"the masked column {name} would influence the result in {influence.clause.value}",
-        detail,
+        f"{why} with filter {mask.filter.value}: {detail}",
         hint,
         at,
     )
+
+
+def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str, str]:
+    """How the raw value of ``column`` would show in a clause, and what to do instead."""
+    if clause in _REFUSED_ROWS:
+        return (
+            "whether the row is accepted would tell what values there are.",
+            "Leave out the columns of that constraint, or ask for a filter that lets the column be compared.",
+        )
+    if clause is Clause.PARTITION:
+        return (
+            "a table that is partitioned by it gives its rows partition by partition, which would tell values.",
+            "Use another table: who has this mask cannot read one that is partitioned by the column.",
+        )
+    detail = f"in {clause.value} it would decide which rows are written, or what is written or comes back."
+    if clause is Clause.WHERE and mask.filter in EQUALITY:
+        return detail, f"Compare it only by = or IN with constants or parameters, like WHERE {column} = $1."
+    if clause is Clause.WHERE and mask.filter is Filter.MASKED:
+        return detail, "Name the rows by their key, or ask for 'write_filter: masked' in its mask."
+    return detail, f"Leave {column} out of {clause.value}; use columns that are not masked there."
+
+
+def check_writes(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
+) -> Refusal | None:
+    """SP1201 for an UPDATE of a masked column: statistics, indexes and triggers tell whether it had the new value before."""
+    for level in chain(facts):
+        for access in level.accesses:
+            for column in sorted(access.columns) if access.action == "update" else ():
+                mask = masks.get(column)
+                if mask is None or mask.write or mask.filter is Filter.ALLOW:
+                    continue
+                name = catalog.column_name(column)
+                return refuse(
+                    "SP1201",
+                    f"the masked column {name} would be changed",
+                    f"{name} is masked ({mask.origin}): changing it to a guess would tell whether the guess was right.",
+                    f"Leave {_last(name)} out, or ask for 'write: allow' in its mask.",
+                )
+    return None
+
+
+def check_refresh(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
+) -> Refusal | None:
+    """SP1201 for REFRESH of a materialized view that computes with masked columns: it runs as it was written."""
+    if facts.kind != "refresh_materialized_view":
+        return None
+    for column, _ in facts.mentioned:
+        if column in masks:
+            name = catalog.column_name(column)
+            return refuse(
+                "SP1201",
+                f"the materialized view computes with the masked column {name}",
+                f"{name} is masked ({masks[column].origin}), and an error while the view is filled would tell its value.",
+                "Ask somebody who sees the column to refresh the view.",
+            )
+    return None
+
+
+def check_functions_read(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
+) -> Refusal | None:
+    """SP1103 where the body of a function that is called reads a masked column: no mask can stand in a body."""
+    for level in chain(facts):
+        for column in sorted(level.read_in_functions):
+            if column not in masks:
+                continue
+            name = catalog.column_name(column)
+            called = [catalog.functions[oid] for oid in sorted(level.followed) if oid in catalog.functions]
+            names = ", ".join(f"{function.schema}.{function.name}" for function in called[:_LISTED])
+            at = next((use.position for use in level.functions), -1)
+            return refuse(
+                "SP1103",
+                f"a function that is called here reads the masked column {name}",
+                f"{name} is masked ({masks[column].origin}), and inside a function it would be read as it is. "
+                f"Functions that are called: {names}.",
+                "Query the table directly, or ask for the function to be listed under 'functions' in the policy.",
+                character_position(sql, at),
+            )
+    return None
+
+
+def check_mentions(
+    facts: StatementFacts, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot, sql: str | bytes
+) -> Refusal | None:
+    """SP1201 for a column with ``filter: deny`` that is used other than in the plain output."""
+    for level in chain(facts):
+        for column, position in level.mentioned:
+            mask = masks.get(column)
+            if mask is None or mask.filter is not Filter.DENY:
+                continue
+            name = catalog.column_name(column)
+            return refuse(
+                "SP1201",
+                f"the masked column {name} may only be selected as it is",
+                f"{name} is masked ({mask.origin}) with filter deny: it is not used in conditions or expressions.",
+                f"Select {_last(name)} by itself, and leave it out of everything else.",
+                character_position(sql, position),
+            )
+    return None
 
 
 def _last(name: str) -> str:
@@ -151,29 +246,19 @@ def check_flows(
     for level in chain(facts):
         for flow in level.flows:
             for source in sorted(flow.sources):
-                if source not in masks or _stays_hidden(flow, source, masks, catalog):
+                if source not in masks or _may_copy(flow, source, masks):
                     continue
                 if flow.into is None or whole is None or not is_hidden(whole, source, flow.into):
                     return _flow_refusal(flow, source, masks, catalog, sql)
     return None
 
 
-def _stays_hidden(
-    flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask], catalog: CatalogSnapshot
-) -> bool:
-    """A mask that shows part of the value (partial, hash, date, ...) shows another part once the value is
-    rewritten (``SET ssn = reverse(ssn)``), so the target's mask must not depend on the value at all; nor
-    may it be easier to filter by.
-    """
-    target = masks.get(flow.target) if flow.target is not None else None
-    if flow.target is None or target is None or target.spec.kind not in _VALUE_INDEPENDENT:
+def _may_copy(flow: Flow, source: ColumnId, masks: Mapping[ColumnId, ColumnMask]) -> bool:
+    """With ``copies: masked`` a mask's values may be stored, but never over the values that a mask hides."""
+    mask = masks[source]
+    if not mask.copies or mask.filter is Filter.ALLOW:
         return False
-    relation = catalog.relations.get(flow.target.relation)
-    if relation is None or relation.kind == "v":
-        return False  # it would land in another relation's column, under another name
-    if target.filter is Filter.DENY:
-        return True
-    return flow.target == source and target.filter is Filter.ALLOW
+    return flow.target is None or (flow.target.relation != source.relation and flow.target not in masks)
 
 
 def _flow_refusal(
@@ -187,15 +272,17 @@ def _flow_refusal(
     to = ".".join(flow.into) if flow.into else "a new relation"
     if flow.target is not None:
         to = catalog.column_name(flow.target)
+    hint = f"Leave {_last(name)} out."
     if flow.target in masks:
-        why = f"The mask of {to} shows something of what is written there, or lets it be filtered by."
+        why = f"What {to} holds would be lost: a mask's value would take its place."
     else:
-        why = f"What is in {to} is not masked, so it could be read there."
+        why = "The policy does not let its mask's values be stored elsewhere."
+        hint = f"Leave {_last(name)} out, or ask for 'copies: masked' in its mask."
     return refuse(
         "SP1202",
         f"the masked column {name} would be copied to {to}",
         f"{name} is masked ({masks[source].origin}). {why}",
-        f"Write constants, parameters or columns that are not masked; leave {_last(name)} out.",
+        hint,
         character_position(sql, flow.position),
     )
 
@@ -216,6 +303,14 @@ def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | byte
                 "SP1301",
                 "the setting statement_timeout cannot be changed through the gateway",
                 f"Policy bounds every statement to {policy.limits.statement_timeout:g} seconds.",
+                "Leave it as it is.",
+                position,
+            )
+        if policy.masks and change.value is not None and change.name.lower() in MASKED_STARTUP:
+            return refuse(
+                "SP1301",
+                f"the setting {change.name} cannot be changed through the gateway",
+                "It is off for subjects with masks: such plans would tell masked values by their order.",
                 "Leave it as it is.",
                 position,
             )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import resources
@@ -18,12 +17,13 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sallyport.core.errors import ConfigError
+from sallyport.core.files import read_trusted
 from sallyport.core.yamltext import Document, YamlPath, decode_utf8, load_yaml, suggest
 from sallyport.policy import raw
 from sallyport.policy.actions import expand
 from sallyport.policy.conditions import compile_condition
-from sallyport.policy.decision import Filter, Outcome
-from sallyport.policy.maskspec import mask_spec
+from sallyport.policy.decision import Outcome
+from sallyport.policy.maskspec import filter_warnings, mask_filter, mask_spec
 from sallyport.policy.model import (
     DAYS,
     LimitEntry,
@@ -49,7 +49,7 @@ def load_policy(path: Path | str) -> Policy:
     """Read a policy file. Raises ConfigError."""
     path = Path(path)
     try:
-        content = path.read_bytes()
+        content = read_trusted(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: the policy cannot be read: {error.strerror}. Check the path and its permissions"
@@ -101,6 +101,8 @@ def _merged(parts: list[Policy], version: str, filename: str, packs: tuple[str, 
         search_paths=frozenset(s for p in parts for s in p.search_paths),
         limits=tuple(entry for p in parts for entry in p.limits),
         warnings=tuple(w for p in parts for w in p.warnings),
+        notices=all(p.notices for p in parts),
+        trusted_views=tuple(v for p in parts for v in p.trusted_views),
     )
 
 
@@ -135,7 +137,9 @@ class _Loader:
                 self._search_path(("search_paths", i), s) for i, s in enumerate(shape.search_paths)
             ),
             limits=self._limits(),
-            warnings=tuple(self._unused_tags()),
+            warnings=(*self._unused_tags(), *filter_warnings(self.document, shape.masks)),
+            notices=shape.notices,
+            trusted_views=tuple(self._view(name, word) for name, word in shape.views.items()),
         )
 
     # -- rules
@@ -268,7 +272,7 @@ class _Loader:
             )
         return Mask(
             spec=mask_spec(self.document, (*path, "with"), mask.with_),
-            filter=Filter(mask.filter),
+            filter=mask_filter(mask),
             columns=self._patterns((*path, "columns"), mask.columns, 3),
             tags=self._tags((*path, "tags"), mask.tags),
             subjects=self._subjects((*path, "subjects"), mask.subjects),
@@ -277,7 +281,21 @@ class _Loader:
             line=self.document.line(path),
             pack=self.pack,
             file=Path(self.document.filename).name,
+            write_filter=mask.write_filter == "masked",
+            write=mask.write == "allow",
+            copies=mask.copies == "masked",
         )
+
+    def _view(self, name: str, word: str) -> Pattern:
+        path = ("views", name)
+        if word != "trusted":
+            fix = f"{suggest(word, ['trusted'])}Write, for example, 'views: {{\"{name}\": trusted}}'"
+            raise self.document.error(path, f"{word!r} is not known", fix)
+        pattern = self._try(path, lambda: parse_pattern(name, 2, "public.customer_names"))
+        if is_system_schema(pattern.parts[0]):
+            fix = "Remove it; the gateway itself knows which system views are safe"
+            raise self.document.error(path, "system views cannot be trusted by policy", fix)
+        return pattern
 
     def _limits(self) -> tuple[LimitEntry, ...]:
         given = self.shape.limits
@@ -390,40 +408,3 @@ class _Loader:
 
 def _listed(value: str | list[str] | None) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else value
-
-
-class PolicyFile:
-    """The policy in force, from a file that may change. Raises ConfigError when the first load fails."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._lock = threading.Lock()
-        self._seen = self._mark()
-        self.current = load_policy(self.path)
-
-    def _mark(self) -> tuple[int, ...]:
-        """Changes whenever the file may have changed, and costs no reading."""
-        try:
-            found = self.path.stat()
-        except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
-
-    def changed(self) -> bool:
-        """Whether a :meth:`reload` has anything to look at."""
-        return self._mark() != self._seen
-
-    def reload(self) -> tuple[bool, str | None]:
-        """Load the file again. (True, None): a new policy is in force; (False, None): unchanged; (False,
-        text): invalid, old one kept.
-        """
-        with self._lock:
-            self._seen = self._mark()
-            try:
-                new = load_policy(self.path)
-            except ConfigError as error:
-                return False, str(error)
-            if new.version == self.current.version:
-                return False, None
-            self.current = new
-            return True, None

@@ -1,12 +1,15 @@
-"""``with:`` of a mask entry -> :class:`~sallyport.policy.decision.MaskSpec`."""
+"""A mask entry: ``with:`` -> :class:`~sallyport.policy.decision.MaskSpec`, ``filter:`` -> ``Filter``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
+
+import msgspec
 
 from sallyport.core.yamltext import Document, YamlPath, suggest
 from sallyport.policy import raw
-from sallyport.policy.decision import MaskSpec
+from sallyport.policy.decision import Filter, MaskSpec
 
 _MASK_SHAPES: dict[str, Any] = {
     "redact": None,
@@ -19,7 +22,36 @@ _MASK_SHAPES: dict[str, Any] = {
     "constant": raw.RawConstant,
 }
 
+_UNNAMED_FILTER = (
+    "this mask has no 'filter': conditions, groups and functions now see the mask's value (\"masked\"); "
+    'before, such columns could only be selected ("deny"). '
+    "Write 'filter: masked' or 'filter: deny' to say which you want"
+)
+
+_JOINS = (
+    "'equality: joins' works as 'equality' in this version: joins, groups and DISTINCT see the mask's value. "
+    "Where they must tell values apart, use 'with: hash', whose tokens are equal where values are"
+)
+
 _MASK_EXAMPLES = {"partial": "{keep_last: 4}", "bucket": "{size: 1000}", "constant": "{value: hidden}"}
+
+
+def mask_filter(mask: raw.RawMask) -> Filter:
+    """The filter of a mask entry; MASKED when it names none."""
+    if isinstance(mask.filter, raw.RawEquality):
+        return Filter.EQUALITY_JOINS
+    return Filter.MASKED if mask.filter is msgspec.UNSET else Filter(mask.filter)
+
+
+def filter_warnings(document: Document, masks: list[raw.RawMask]) -> Iterator[str]:
+    """A warning for each entry without ``filter``, whose meaning changed when MASKED became the default, and for each that asks for
+    joins, which see the mask's value for now.
+    """
+    for i, mask in enumerate(masks):
+        if mask.filter is msgspec.UNSET:
+            yield f"{document.place(('masks', i))}: {_UNNAMED_FILTER}"
+        elif mask_filter(mask) is Filter.EQUALITY_JOINS:
+            yield f"{document.place(('masks', i))}: {_JOINS}"
 
 
 def mask_spec(document: Document, path: YamlPath, given: str | dict[str, Any] | None) -> MaskSpec:

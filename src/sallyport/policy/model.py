@@ -137,10 +137,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """One entry of ``masks``. ``exempt``: subjects that see the real values (None: nobody)."""
+    """One entry of ``masks``. ``exempt``: subjects that see the real values (None: nobody). ``write_filter``,
+    ``write``, ``copies``: as in :class:`~sallyport.policy.decision.ColumnMask`.
+    """
 
     spec: MaskSpec
-    filter: Filter = Filter.DENY
+    filter: Filter = Filter.MASKED
     columns: tuple[Pattern, ...] = ()
     tags: tuple[str, ...] = ()
     subjects: SubjectMatch = SubjectMatch()
@@ -149,6 +151,9 @@ class Mask:
     line: int = 0
     pack: str = ""
     file: str = ""
+    write_filter: bool = False
+    write: bool = False
+    copies: bool = False
 
     @property
     def place(self) -> str:
@@ -205,7 +210,8 @@ class Policy:
     texts. ``text``: the file's.
 
     ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
-    (``$user`` kept as it is).
+    (``$user`` kept as it is). ``notices``: a client is told by a NOTICE when a statement saw masked values.
+    ``trusted_views``: views that are read as they are, though their bodies compute with masked columns.
     """
 
     version: str
@@ -219,6 +225,8 @@ class Policy:
     limits: tuple[LimitEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     text: str = ""
+    notices: bool = True
+    trusted_views: tuple[Pattern, ...] = ()
 
     def hash_keys(self) -> frozenset[str]:
         """Names of the secrets that ``hash`` masks need; the configuration must have each under

@@ -5,15 +5,15 @@ inner statements included.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from sallyport.policy.actions import SESSION, WRAPPERS, canonical
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view;
     needs no rule, but deny and hold see it. ``place``: schema and name of something that is no relation yet, or
     no relation at all (see :class:`sallyport.sql.facts.Naming`). ``also``: other names of the action.

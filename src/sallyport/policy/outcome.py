@@ -1,20 +1,26 @@
 """Everything a policy has to say about one statement, in the order in which it is said: one place for the judge and for ``explain``.
 
-A rule that denies speaks first, for it was written for this very statement; then what was not understood, functions and settings; then missing
+A form that no rule can allow is named before rules are: a rule would send its reader to the policy in vain. Then a rule that denies
+speaks first, for it was written for this very statement; then what was not understood, functions and settings; then missing
 permission and holds; last what masked columns would give away.
 """
 
 from __future__ import annotations
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.influence import (
     check_flows,
+    check_form,
     check_functions,
+    check_functions_read,
     check_influence,
+    check_mentions,
+    check_refresh,
     check_settings,
     check_unknowns,
+    check_writes,
 )
 from sallyport.policy.renames import check_names
 from sallyport.sql.facts import StatementFacts
@@ -23,6 +29,9 @@ from sallyport.sql.facts import StatementFacts
 def outcome_of(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> tuple[Decision, Refusal | None]:
     """The decision by rules, and what is refused in the end (None: it runs)."""
     decision = policy.decide(facts)
+    form = check_form(facts, sql)
+    if form is not None:
+        return decision, form
     if decision.outcome is Outcome.DENY and decision.rule and decision.refusal is not None:
         return decision, decision.refusal
     refusal = (
@@ -33,9 +42,14 @@ def outcome_of(policy: SubjectPolicy, facts: StatementFacts, sql: str) -> tuple[
     if refusal is None and decision.outcome is not Outcome.ALLOW:
         refusal = decision.refusal or _WITHOUT_REASON
     if refusal is None and policy.masks:
-        catalog = policy.standing.catalog
-        refusal = check_flows(facts, policy.masks, catalog, sql, policy.whole) or check_influence(
-            facts, policy.masks, catalog, sql
+        masks, catalog = policy.masks, policy.standing.catalog
+        refusal = (
+            check_flows(facts, masks, catalog, sql, policy.whole)
+            or check_influence(facts, masks, catalog, sql)
+            or check_writes(facts, masks, catalog)
+            or check_refresh(facts, masks, catalog)
+            or check_functions_read(facts, masks, catalog, sql)
+            or check_mentions(facts, masks, catalog, sql)
         )
     if refusal is None:
         refusal = check_names(facts, policy)

@@ -30,11 +30,16 @@ class Pattern:
 
     def matches(self, *names: str) -> bool:
         """Whether every part matches the name at its place. ``names`` begin with the schema."""
-        if len(names) != len(self.regexes):
+        return len(names) == len(self.regexes) and self._match(names)
+
+    def matches_relation(self, schema: str, name: str) -> bool:
+        """Whether the first two parts match; as :meth:`matches`, whatever stands behind them."""
+        return self._match((schema, name))
+
+    def _match(self, names: tuple[str, ...]) -> bool:
+        if is_system_schema(names[0]) and has_wildcard(self.parts[0]):
             return False
-        if is_system_schema(names[0]) and _has_wildcard(self.parts[0]):
-            return False
-        return all(regex.fullmatch(name) for regex, name in zip(self.regexes, names, strict=True))
+        return all(regex.fullmatch(name) for regex, name in zip(self.regexes, names, strict=False))
 
     def covers_schema(self, schema: str) -> bool:
         """Whether every relation of the schema matches."""
@@ -45,7 +50,7 @@ class Pattern:
         return bool(self.regexes[0].fullmatch(schema) and (not name or self.regexes[1].fullmatch(name)))
 
 
-def _has_wildcard(part: str) -> bool:
+def has_wildcard(part: str) -> bool:
     return "*" in part or "?" in part
 
 

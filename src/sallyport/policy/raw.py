@@ -47,11 +47,20 @@ class RawRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     window: RawWindow | list[RawWindow] | None = None
 
 
+class RawEquality(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    equality: Literal["joins"]
+
+
 class RawMask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     with_: str | dict[str, Any] | None = msgspec.field(name="with")
     tags: list[str] | None = None
     columns: list[str] | None = None
-    filter: Literal["deny", "equality", "allow"] = "deny"
+    filter: (
+        Literal["masked", "deny", "equality", "equality: joins", "allow"] | RawEquality | msgspec.UnsetType
+    ) = msgspec.UNSET
+    write_filter: Literal["deny", "masked"] = "deny"
+    write: Literal["deny", "allow"] = "deny"
+    copies: Literal["deny", "masked"] = "deny"
     except_: RawSubjects | None = msgspec.field(name="except", default=None)
     subjects: RawSubjects | None = None
     targets: list[str] | None = None
@@ -80,6 +89,8 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     functions: list[str] = []
     search_paths: list[str] = []
     limits: RawLimits | list[RawLimits] | None = None
+    notices: bool = True
+    views: dict[str, str] = {}
 
 
 class RawPartial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

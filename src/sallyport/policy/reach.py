@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sallyport.core.errors import RefusedError
 from sallyport.policy.actions import DDL
-from sallyport.policy.bind import BoundPolicy
+from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.decide import BoundRule, restricts
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import SubjectMatch, applies_to_target
@@ -21,6 +21,7 @@ from sallyport.policy.patterns import is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.extract import Context, analyze
 from sallyport.sql.facts import StatementFacts
+from sallyport.sql.identifiers import quoted
 from sallyport.sql.types import ARRAYS, ELEMENTS, TEXT, TEXT_ARRAY
 
 #: Actions whose permission may be for some columns only, and those that concern whole rows.
@@ -196,7 +197,7 @@ class _Reaching:
             return frozenset()
         calls = [call_of(f, self.catalog) for f in self.catalog.functions.values() if f.body]
         views = [r for oid in self.found if (r := self.catalog.relations[oid]).kind == "v"]
-        calls += [f"SELECT * FROM {quoted(r.schema)}.{quoted(r.name)}" for r in views]
+        calls += [f"SELECT * FROM {quoted(r.schema, r.name)}" for r in views]
         found: set[int] = set()
         for path in dict.fromkeys((self.catalog.default_search_path, *self.bound.policy.search_paths)):
             context = Context(
@@ -245,18 +246,13 @@ class _Reaching:
                 yield action
 
 
-def quoted(name: str) -> str:
-    """A name as a quoted identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def call_of(function: Function, catalog: CatalogSnapshot) -> str:
     """A statement that calls this very function, with NULL for every argument."""
     types = [catalog.types.get(_example(oid)) for oid in function.arg_types]
-    arguments = [f"NULL::{quoted(t.schema)}.{quoted(t.name)}" if t is not None else "NULL" for t in types]
+    arguments = [f"NULL::{quoted(t.schema, t.name)}" if t is not None else "NULL" for t in types]
     if function.variadic:
         arguments[-1] = "VARIADIC " + arguments[-1]
-    return f"SELECT * FROM {quoted(function.schema)}.{quoted(function.name)}({', '.join(arguments)})"
+    return f"SELECT * FROM {quoted(function.schema, function.name)}({', '.join(arguments)})"
 
 
 def _example(type_: int) -> int:

@@ -1,7 +1,8 @@
 """What changes of names do to masks and rules: both go by name, so whatever gets another one must not slip out of them.
 
 ``check_names`` asks for every subject, not only for the one who makes the change: a name is changed for all. SP1202: a column that somebody sees masked
-would stand where it is not. SP1205: a relation would leave a deny or hold rule, or come under an allow rule, because of its new name. Whoever wants the
+would stand where it is not. SP1205: a relation would leave a deny or hold rule, or come under an allow rule, because of its new name; or a view would be
+one that the policy trusts by name. Whoever wants the
 change writes the new name into the policy first; a pattern that matches nothing yet is a warning, not an error.
 """
 
@@ -12,29 +13,33 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.decision import Filter, Outcome
 from sallyport.policy.model import Mask, SubjectMatch, applies_to_target
 from sallyport.policy.needs import chain
+from sallyport.policy.target_warnings import is_trusted_view
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.facts import StatementFacts
 
 #: Masks that show the same for every value.
 VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
-_STRICTNESS = {Filter.DENY: 0, Filter.EQUALITY: 1, Filter.ALLOW: 2}
 _FIRST = "Write the new name into the policy first (it may match nothing yet), then send this again."
 
 
 def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
     """The first reason why a change of names may not be made, or None."""
     for level in chain(facts):
-        if not (level.after or level.joins or level.exposures):
+        if not (level.after or level.joins or level.exposures or level.namings):
             continue
         if policy.whole is None:
             return refuse("SP1205", "the policy as a whole is not at hand to judge a change of names")
         refusal = (
-            _exposed(level, policy.whole) or _joined(level, policy.whole) or _renamed(level, policy.whole)
+            _trusted(level, policy.whole)
+            or _exposed(level, policy.whole)
+            or _joined(level, policy.whole)
+            or _renamed(level, policy.whole)
         )
         if refusal is not None:
             return refusal
@@ -69,15 +74,36 @@ def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
     """Whether whoever has ``old`` sees no more through ``new``. ``rewritten``: the value is not the same, so what part of it shows matters."""
     if new.subjects not in (SubjectMatch(), old.subjects) or new.exempt not in (None, old.exempt):
         return False
-    if _STRICTNESS[new.filter] > _STRICTNESS[Filter.DENY if rewritten else old.filter]:
+    if rewritten:  # a mask that shows nothing shows nothing to conditions either; writing it tells
+        hides = new.filter.is_as_strict_as(Filter.MASKED) and not new.write
+        return hides and new.spec.kind in VALUE_INDEPENDENT
+    if not new.filter.is_as_strict_as(old.filter):
         return False
-    return new.spec.kind in VALUE_INDEPENDENT or (not rewritten and new.spec == old.spec)
+    if any(getattr(new, key) and not getattr(old, key) for key in ("write_filter", "write", "copies")):
+        return False
+    return new.spec.kind in VALUE_INDEPENDENT or new.spec == old.spec
 
 
-# views
+def _trusted(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+    """``views: trusted`` is for the bodies that somebody read: no statement may put another one under the name."""
+    made = [(n.schema, n.name) for n in facts.namings if n.action == "create_view" and n.name]
+    for relation in facts.after:
+        before = whole.catalog.relations.get(relation.oid)
+        if before is None or not is_trusted_view(before, whole.policy.trusted_views):
+            made += [(relation.schema, relation.name)] if relation.kind == "v" else []
+    for schema, name in made:
+        if any(pattern.matches(schema, name) for pattern in whole.policy.trusted_views):
+            return refuse(
+                "SP1205",
+                f"{schema}.{name} would be a view that the policy trusts by its name",
+                "The policy's key 'views' trusts what stands behind this name now, for everyone.",
+                "Choose a name that the policy does not trust, or take the name out of 'views' first.",
+            )
+    return None
 
 
 def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+    """A view under a name that is known may be read by statements that were judged by another definition."""
     for one in facts.exposures:
         for source in sorted(one.sources):
             into = (one.schema, one.relation, one.name)
@@ -136,7 +162,7 @@ def _renamed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
         return None
     relations = dict(whole.catalog.relations) | {relation.oid: relation for relation in facts.after}
     future = replace(whole.catalog, relations=MappingProxyType(relations))
-    bound = bind(whole.policy, future, whole.target)
+    bound = bind(whole.policy, future, whole.target, whole.catalog)
     return _masks_lost(whole, bound, future) or _rules_moved(whole, bound, relations)
 
 

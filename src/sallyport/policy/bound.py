@@ -1,0 +1,294 @@
+"""A policy as it is bound to a catalog snapshot (:mod:`sallyport.policy.bind`), and the part of it that is for one
+subject: which masks, which rules, which limits judge its statements.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+
+from sallyport.core.subject import Subject
+from sallyport.policy.decide import BoundRule, Standing, decide
+from sallyport.policy.decision import REDACT, ColumnMask, Decision, Outcome
+from sallyport.policy.model import Limits, Mask, Policy, SubjectMatch, applies_to_target
+from sallyport.policy.patterns import Pattern, is_system_schema
+from sallyport.policy.subject_masks import SubjectMasks
+from sallyport.policy.target_warnings import is_trusted_view
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.facts import StatementFacts
+
+_REMEMBERED_SUBJECTS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPolicy:
+    """What the policy says to one subject on one target, now.
+
+    key: two with the same key (and policy version and catalog epoch) decide every statement alike; for the
+    verdict cache. masks: for columns the subject may not see. may_connect: some allow or hold rule is for
+    this subject on this target. search_paths: values that SET search_path may take. valid_until: Unix
+    seconds; from then on ask again, because a window may have opened or closed, or a condition has ``now``.
+    notices: the client is told by a NOTICE when a statement saw masked values.
+    """
+
+    key: Hashable
+    masks: SubjectMasks
+    may_connect: bool
+    search_paths: frozenset[tuple[str, ...]]
+    limits: Limits
+    standing: Standing
+    functions: tuple[Pattern, ...] = ()
+    valid_until: float = math.inf
+    #: what the policy says of everybody: a name that changes, changes for all
+    whole: BoundPolicy | None = field(default=None, repr=False, compare=False)
+    notices: bool = True
+    trusted_views: tuple[Pattern, ...] = ()
+
+    def decide(self, facts: StatementFacts) -> Decision:
+        """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
+        :mod:`sallyport.policy.influence`).
+        """
+        return decide(self.standing, facts)
+
+    def trusts_function(self, function: Function) -> bool:
+        """Whether policy names this function as safe to call. System functions are never trusted here."""
+        return self.trusts_name(function.schema, function.name)
+
+    def trusts_name(self, schema: str, name: str) -> bool:
+        """As :meth:`trusts_function`, for every overload of a name."""
+        return not is_system_schema(schema) and any(p.matches(schema, name) for p in self.functions)
+
+    def trusts_view(self, relation: Relation) -> bool:
+        """Whether policy names this view as one to read as it is, though its body computes with masked columns.
+        Its columns keep their masks by lineage. False for everything that is not a view.
+        """
+        return is_trusted_view(relation, self.trusted_views)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundMask:
+    """``origins``: for each of the columns, what of the entry matched it."""
+
+    mask: Mask
+    columns: frozenset[ColumnId]
+    origins: Mapping[ColumnId, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    subject: Subject
+    since: float
+    policy: SubjectPolicy
+
+    def holds(self, subject: Subject, now: float) -> bool:
+        return self.subject is subject and self.since <= now < self.policy.valid_until
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    """The rules for some subjects. ``indexes``: of ``rules`` in the policy. ``skipped``: those for others. ``uses``: what their
+    conditions use.
+    """
+
+    indexes: tuple[int, ...]
+    rules: tuple[BoundRule, ...]
+    skipped: tuple[BoundRule, ...]
+    uses: frozenset[str]
+    has_windows: bool
+
+    @classmethod
+    def of(cls, rules: Sequence[BoundRule], selected: Sequence[bool]) -> _Selection:
+        chosen = tuple(compress(rules, selected))
+        return cls(
+            tuple(compress(range(len(rules)), selected)),
+            chosen,
+            tuple([bound for bound, mine in zip(rules, selected, strict=True) if not mine]),
+            frozenset[str]().union(*(b.rule.when.uses for b in chosen if b.rule.when is not None)),
+            any(b.rule.windows for b in chosen),
+        )
+
+
+@dataclass(slots=True)
+class BoundPolicy:
+    """A policy bound to one catalog snapshot and one target. ``addressed``: whom its rules are for, each once.
+    ``warnings``: patterns that match nothing there.
+    """
+
+    policy: Policy
+    catalog: CatalogSnapshot
+    target: str
+    rules: tuple[BoundRule, ...]
+    masks: tuple[BoundMask, ...]
+    addressed: tuple[SubjectMatch, ...]
+    column_tags: Mapping[ColumnId, tuple[str, ...]]
+    warnings: tuple[str, ...] = ()
+    _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
+    _selections: dict[tuple[bool, ...], _Selection] = field(default_factory=dict)
+    _combined: dict[tuple[int, ...], SubjectMasks] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        return self.policy.version
+
+    def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
+        """(``schema.relation.column``, mask, filter, tags, exempt groups, for whom, except for whom), once for each mask that names
+        the column; sorted.
+        """
+        out = []
+        for bound in self.masks:
+            mask = bound.mask
+            exempt = tuple(sorted(mask.exempt.groups)) if mask.exempt else ()
+            for column in bound.columns:
+                tags = self.column_tags.get(column, ())
+                name = self.catalog.column_name(column)
+                whom, but = mask.subjects.words(), mask.exempt.words() if mask.exempt else "nobody"
+                out.append((name, mask.spec.kind, mask.filter.value, tags, exempt, whom, but))
+        return sorted(out)
+
+    def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(``schema.relation.column``, tags) of columns that are classified and that no mask names; sorted."""
+        masked = {column for bound in self.masks for column in bound.columns}
+        tagged = self.column_tags.items()
+        return sorted((self.catalog.column_name(one), tags) for one, tags in tagged if one not in masked)
+
+    def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
+        """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
+        again.
+        """
+        known = self._remembered.get(id(subject))
+        if known is not None and known.holds(subject, now):
+            return known.policy
+        made = self._make(subject, now)
+        self._remembered[id(subject)] = _Remembered(subject, now, made)
+        while len(self._remembered) > _REMEMBERED_SUBJECTS:
+            self._remembered.popitem(last=False)
+        return made
+
+    def forget(self) -> None:
+        """It is not in force any more: what was made for subjects, which refers to this, is not kept."""
+        self._remembered.clear()
+        self._selections.clear()
+        self._combined.clear()
+
+    def _make(self, subject: Subject, now: float) -> SubjectPolicy:
+        selected = self._select(subject)
+        in_force = selected.indexes
+        closed: tuple[int, ...] = ()
+        if selected.has_windows:
+            is_open = [self._is_open(i, now) for i in selected.indexes]
+            closed = tuple([i for i, opened in zip(in_force, is_open, strict=True) if not opened])
+            in_force = tuple(compress(in_force, is_open))
+        masks = tuple([i for i, m in enumerate(self.masks) if self._mask_applies(m.mask, subject)])
+        limits = [i for i, e in enumerate(self.policy.limits) if self._limit_applies(i, subject)]
+        rules = tuple([self.rules[i] for i in in_force]) if closed else selected.rules
+        standing = Standing(
+            self.policy.version,
+            self.target,
+            self.catalog,
+            subject,
+            now,
+            rules,
+            tuple([self.rules[i] for i in closed]),
+            selected.skipped,
+        )
+        return SubjectPolicy(
+            key=(self.target, in_force, closed, masks, tuple(limits), _own_part(selected.uses, subject, now)),
+            masks=self.masks_of(masks),
+            may_connect=any(b.rule.effect is not Outcome.DENY for b in rules),
+            search_paths=self.policy.search_paths,
+            limits=self._limits(limits),
+            standing=standing,
+            functions=self.policy.functions,
+            valid_until=_valid_until(selected, now),
+            whole=self,
+            notices=self.policy.notices,
+            trusted_views=self.policy.trusted_views,
+        )
+
+    def _is_open(self, index: int, now: float) -> bool:
+        windows = self.rules[index].rule.windows
+        return not windows or any(window.contains(now) for window in windows)
+
+    def _select(self, subject: Subject) -> _Selection:
+        """The rules for this subject, whatever the time. Many rules are for the same few groups of subjects."""
+        key = tuple([match.matches(subject) for match in self.addressed])
+        selection = self._selections.get(key)
+        if selection is None:
+            addressed = dict(zip(self.addressed, key, strict=True))
+            mine = [
+                applies_to_target(bound.rule.targets, self.target) and addressed[bound.rule.subjects]
+                for bound in self.rules
+            ]
+            selection = self._selections[key] = _Selection.of(self.rules, mine)
+        return selection
+
+    def _mask_applies(self, mask: Mask, subject: Subject) -> bool:
+        if not applies_to_target(mask.targets, self.target) or not mask.subjects.matches(subject):
+            return False
+        return mask.exempt is None or not mask.exempt.matches(subject)
+
+    def _limit_applies(self, index: int, subject: Subject) -> bool:
+        entry = self.policy.limits[index]
+        return applies_to_target(entry.targets, self.target) and entry.subjects.matches(subject)
+
+    def _limits(self, indexes: list[int]) -> Limits:
+        limits = Limits()
+        for i in indexes:
+            limits = limits.stricter(self.policy.limits[i].limits)
+        return limits
+
+    def masks_of(self, indexes: tuple[int, ...]) -> SubjectMasks:
+        """The masks of whom these entries apply to, by column; made once."""
+        masks = self._combined.get(indexes)
+        if masks is None:
+            masks = self._combined[indexes] = self._combine(indexes)
+            masks.derive()
+        return masks
+
+    def _combine(self, indexes: tuple[int, ...]) -> SubjectMasks:
+        out = SubjectMasks()
+        for i in indexes:
+            bound = self.masks[i]
+            alike: dict[tuple[tuple[str, ...], str], ColumnMask] = {}
+            for column, origin in bound.origins.items():
+                tags = self.column_tags.get(column, ())
+                new = alike.get((tags, origin))
+                if new is None:
+                    new = alike[tags, origin] = _column_mask(bound.mask, tags, origin)
+                out[column] = stricter_mask(out[column], new) if column in out else new
+        return out
+
+
+def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:
+    """What else the decision depends on, because a condition uses it."""
+    person: Hashable = ()
+    if "subject" in uses:
+        claims = repr(sorted(subject.claims.items(), key=lambda item: item[0]))
+        person = (subject.id, subject.issuer, subject.agent, tuple(sorted(subject.groups)), claims)
+    return (person, int(now) if "now" in uses else 0)
+
+
+def _valid_until(selected: _Selection, now: float) -> float:
+    """Windows move on whole minutes (of any time zone), conditions on ``now`` see whole seconds."""
+    period = 1.0 if "now" in selected.uses else 60.0 if selected.has_windows else math.inf
+    return math.inf if period == math.inf else (now // period + 1) * period
+
+
+def _column_mask(mask: Mask, tags: tuple[str, ...], origin: str) -> ColumnMask:
+    return ColumnMask(mask.spec, mask.filter, tags, origin, mask.write_filter, mask.write, mask.copies)
+
+
+def stricter_mask(a: ColumnMask, b: ColumnMask) -> ColumnMask:
+    """Two masks on one column: the stricter of each permission; two different specs become ``redact``."""
+    return ColumnMask(
+        spec=a.spec if a.spec == b.spec else REDACT,
+        filter=a.filter.stricter(b.filter),
+        tags=tuple(dict.fromkeys((*a.tags, *b.tags))),
+        origin=a.origin if a.origin == b.origin else f"{a.origin}; {b.origin}",
+        write_filter=a.write_filter and b.write_filter,
+        write=a.write and b.write,
+        copies=a.copies and b.copies,
+    )

@@ -1,0 +1,163 @@
+"""Which relations and columns of a catalog snapshot a pattern means, found by name instead of by trying each.
+
+One index per snapshot, shared by every policy that is bound to it: a part without a wildcard is looked up, one with a
+wildcard is tried on the names that begin (or end) like it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+
+_WILDCARD = re.compile(r"[*?]")
+#: Of so few relations the columns are tried one by one.
+_FEW = 100
+
+
+class SortedNames:
+    """Distinct names, to find those that a pattern's part means."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    @cached_property
+    def _forwards(self) -> list[str]:
+        return sorted(self._names)
+
+    @cached_property
+    def _backwards(self) -> list[str]:
+        return sorted(name[::-1] for name in self._names)
+
+    def matching(self, part: str, regex: re.Pattern[str]) -> Iterable[str]:
+        """The names that ``regex``, made of the pattern's ``part``, matches."""
+        if not has_wildcard(part):
+            return (part,) if part in self._names else ()
+        if part == "*":
+            return self._names
+        texts = _WILDCARD.split(part)
+        begin, end = texts[0], texts[-1]
+        if len(begin) >= len(end):
+            names = _beginning(self._forwards, begin)
+        else:
+            names = [name[::-1] for name in _beginning(self._backwards, end[::-1])]
+        return [name for name in names if regex.fullmatch(name)]
+
+
+def _beginning(names: list[str], text: str) -> Sequence[str]:
+    if not text:
+        return names
+    first = last = bisect_left(names, text)
+    while last < len(names) and names[last].startswith(text):
+        last += 1
+    return names[first:last]
+
+
+_T = TypeVar("_T")
+
+
+def _changed(before: frozenset[_T], lost: Collection[_T], more: Collection[_T]) -> frozenset[_T]:
+    """``before`` itself where nothing is lost and nothing more."""
+    kept = before.difference(lost) if lost else before
+    return kept.union(more) if more else kept
+
+
+class NameIndex:
+    """The names of one catalog snapshot. What was looked up once is kept."""
+
+    def __init__(self, catalog: CatalogSnapshot) -> None:
+        self._catalog = catalog
+        self._relations: dict[tuple[str, ...], tuple[Pattern, frozenset[int]]] = {}
+        self._columns: dict[tuple[str, ...], tuple[Pattern, frozenset[ColumnId]]] = {}
+        self._in_schema: dict[str, dict[str, int]] = {}
+        for relation in catalog.relations.values():
+            self._in_schema.setdefault(relation.schema, {})[relation.name] = relation.oid
+        self._schemas = SortedNames(self._in_schema)
+        self._names = {schema: SortedNames(names) for schema, names in self._in_schema.items()}
+        #: relations that have a parent or child
+        self.related = frozenset(r.oid for r in catalog.relations.values() if r.parents or r.children)
+        self.partitioned = frozenset(r.oid for r in catalog.relations.values() if r.partition_key)
+
+    @classmethod
+    def of(cls, catalog: CatalogSnapshot, before: CatalogSnapshot | None = None) -> NameIndex:
+        """The index of this snapshot, made when it is first asked for. ``before``: one that shares most relations with it, whose answers
+        are taken over.
+        """
+        index: NameIndex | None = catalog.lookups.get(cls)
+        if index is None:
+            index = cls(catalog)
+            known: NameIndex | None = before.lookups.get(cls) if before is not None else None
+            if known is not None:
+                index._take_over(known)
+            catalog.keep(cls, index)
+        return index
+
+    def _take_over(self, before: NameIndex) -> None:
+        old, new = before._catalog.relations, self._catalog.relations
+        gone = frozenset(oid for oid, relation in old.items() if new.get(oid) is not relation)
+        come = [relation for oid, relation in new.items() if old.get(oid) is not relation]
+
+        def matching(pattern: Pattern) -> list[int]:
+            return [r.oid for r in come if pattern.matches_relation(r.schema, r.name)]
+
+        # lists: another thread may ask the old index meanwhile
+        for key, (pattern, oids) in list(before._relations.items()):
+            self._relations[key] = pattern, _changed(oids, oids & gone, matching(pattern))
+        for parts, (pattern, ids) in list(before._columns.items()):
+            lost = [id_ for id_ in ids if id_.relation in gone] if gone else []
+            more = list(self._columns_of(matching(pattern), pattern.regexes[2].fullmatch))
+            self._columns[parts] = pattern, _changed(ids, lost, more)
+
+    def relations(self, pattern: Pattern) -> frozenset[int]:
+        """OIDs of the relations that ``schema.relation``, the first two parts of the pattern, means."""
+        key = pattern.parts[:2]
+        answer = self._relations.get(key)
+        if answer is None:
+            answer = self._relations[key] = pattern, frozenset(self._search(pattern))
+        return answer[1]
+
+    def _search(self, pattern: Pattern) -> Iterator[int]:
+        (in_schema, in_name), regexes = pattern.parts[:2], pattern.regexes
+        for schema in self._schemas.matching(in_schema, regexes[0]):
+            if is_system_schema(schema) and has_wildcard(in_schema):
+                continue
+            named = self._in_schema[schema]
+            for name in self._names[schema].matching(in_name, regexes[1]):
+                yield named[name]
+
+    def columns(self, pattern: Pattern) -> frozenset[ColumnId]:
+        """The columns that ``schema.relation.column`` means."""
+        answer = self._columns.get(pattern.parts)
+        if answer is None:
+            answer = self._columns[pattern.parts] = pattern, frozenset(self._search_columns(pattern))
+        return answer[1]
+
+    def _search_columns(self, pattern: Pattern) -> Iterator[ColumnId]:
+        relations = self.relations(pattern)
+        if len(relations) < _FEW:
+            yield from self._columns_of(relations, pattern.regexes[2].fullmatch)
+            return
+        by_name, names = self._by_name
+        meant = frozenset(names.matching(pattern.parts[2], pattern.regexes[2]))
+        for name in meant:
+            yield from self._columns_of(relations.intersection(by_name[name]), name.__eq__)
+
+    def _columns_of(self, relations: Iterable[int], matches: Callable[[str], Any]) -> Iterator[ColumnId]:
+        for oid in relations:
+            for column in self._catalog.relations[oid].columns:
+                if matches(column.name):
+                    yield ColumnId(oid, column.attnum)
+
+    @cached_property
+    def _by_name(self) -> tuple[dict[str, list[int]], SortedNames]:
+        """OIDs of the relations that have a column of a name, and these names."""
+        by_name: dict[str, list[int]] = {}
+        for oid, relation in self._catalog.relations.items():
+            for column in relation.columns:
+                by_name.setdefault(column.name, []).append(oid)
+        return by_name, SortedNames(by_name)
