@@ -6,19 +6,22 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import zstandard
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import Block, RecordingReader, file_header
-from sallyport.audit.chain import block_hash, marks
+from sallyport.audit.blocks import Block, file_header
+from sallyport.audit.chain import block_hash
+from sallyport.audit.chunks import Chunk
 from sallyport.audit.ports import SessionRow, StatementText
+from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
 from sallyport.audit.verify import read_events
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
+from sallyport.session.ports import JudgedStatement, RecordedVerdict
 
 AGENT = Subject(
     "agent-7",
@@ -46,12 +49,37 @@ class ListIndex:
     def save(self, row: SessionRow) -> None:
         self.reports.append(SessionRow(**{name: getattr(row, name) for name in SessionRow.__slots__}))
 
+    def save_all(self, rows: Sequence[SessionRow]) -> None:
+        for row in rows:
+            self.save(row)
+
     def last(self, session_id: str) -> SessionRow:
         return [row for row in self.reports if row.id == session_id][-1]
 
 
 def begin(recorder: Recorder, session_id: str = "") -> SessionRecording:
     return recorder.open_session(session_id or new_id("s"), AGENT, "shop", "127.0.0.1:50000", "psql")
+
+
+def judged(
+    number: int,
+    sql: str,
+    *,
+    outcome: str,
+    binds: Sequence[bytes | None] | None = None,
+    bind_formats: Sequence[int] = (),
+    bind_types: tuple[int, ...] = (),
+    changes: bool = True,
+    **verdict: Any,
+) -> JudgedStatement:
+    """A statement as sessions hand it to their recorder."""
+    recorded = RecordedVerdict(outcome, **verdict)
+    return JudgedStatement(number, sql, recorded, binds, bind_formats, bind_types, changes)
+
+
+def chunk_of(events: Sequence[ev.RawEvent]) -> Chunk:
+    body = b"".join(map(ev.encode_event, events))
+    return Chunk(body, len(body), len(events), 0, 0, 0)
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
@@ -103,26 +131,21 @@ class Forger:
         self.path.write_bytes(self.header + b"".join(self.chunks))
 
     def events(self, number: int) -> list[bytes]:
-        return [bytes(raw) for raw in ev.split_batch(self.blocks[number].body)]
+        return [bytes(raw) for raw in self.blocks[number].split()]
 
-    def replace_events(
-        self, number: int, events: Sequence[bytes], *, new_marks: bool = False, new_hash: bool = False
-    ) -> None:
-        """Put other events into a block; optionally cover it up by computing marks and hash again."""
+    def replace_events(self, number: int, events: Sequence[bytes], *, new_hash: bool = False) -> None:
+        """Put other events into a block; optionally cover it up by computing the hash again."""
         block = self.blocks[number]
-        body = msgspec.msgpack.encode([msgspec.Raw(event) for event in events])
-        count = len(events) if new_marks else block.events
-        marks_ = marks(events) if new_marks else block.marks
+        body = b"".join(events)
         hash_ = block.hash
         if new_hash:
-            hash_ = block_hash(block.previous, block.sequence, count, block.first_event, marks_, body)
-        payload = zstandard.ZstdCompressor().compress(marks_ + body)
-        if len(payload) >= len(marks_) + len(body):
-            payload, flags = marks_ + body, 0
-        else:
-            flags = 1
+            hash_ = block_hash(block.previous, block.sequence, len(events), block.first_event, body)
+        payload = zstandard.ZstdCompressor().compress(body)
+        flags = 1
+        if len(payload) >= len(body):
+            payload, flags = body, 0
         head = struct.pack(
-            "<4sIIIQII32s", b"SPB1", flags, block.sequence, count, block.first_event,
-            len(marks_) + len(body), len(payload), block.previous,
+            "<4sIIIQII32s", b"SPB2", flags, block.sequence, len(events), block.first_event,
+            len(body), len(payload), block.previous,
         )  # fmt: skip
         self.chunks[number] = head + payload + hash_

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,14 +14,15 @@ from structlog.testing import capture_logs
 
 from sallyport.audit import events as ev
 from sallyport.audit import recorder as recorder_module
+from sallyport.audit import writing
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.verify import verify
-from tests.audit.helpers import ListIndex, begin, events_of, until
+from tests.audit.helpers import ListIndex, begin, events_of, judged, until
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "RETRY", 0.02)
+    monkeypatch.setattr(writing, "RETRY", 0.02)
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def test_what_cannot_be_written_fails_and_heals(tmp_path: Path, recorder: Record
         until(lambda: session.failed and other.failed and recorder.failed)
         late = begin(recorder)
         assert late.failed, "who comes while nothing can be recorded is failed from the start"
-        session.statement(1, "select 1", outcome="allow")
-        until(lambda: session.backlog > 512)
+        session.statement(judged(1, "select 1", outcome="allow"))
+        until(lambda: session.backlog > 200)
         assert session.failed
         obstacle.unlink()
         until(lambda: not session.failed and not other.failed and not late.failed)
@@ -72,8 +73,8 @@ def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(
     for number in range(600):  # nobody heeds the backlog
         session.reply(1, b"x" * 100_000)
         if number % 50 == 0:
-            until(lambda: session.backlog < 2 * recorder_module.DROP_AT)
-    until(lambda: session.backlog <= recorder_module.DROP_AT)
+            until(lambda: session.backlog < 2 * writing.DROP_AT)
+    until(lambda: session.backlog <= writing.DROP_AT)
     obstacle.unlink()
     until(lambda: not session.failed)
     session.end("done")
@@ -86,20 +87,67 @@ def test_memory_is_bounded_while_it_fails_and_the_loss_is_recorded(
     assert replies + gap.bytes == pytest.approx(60_000_000, rel=0.01)
 
 
-@pytest.mark.parametrize("damage", ["unlink", "truncate"])
-def test_a_file_that_vanishes_or_shrinks_under_the_writer_fails_its_session(
-    recorder: Recorder, damage: str
+def _unlink(path: Path) -> None:
+    path.unlink()
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, 60)
+
+
+def _replace(path: Path) -> None:
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.rename(path)
+
+
+@pytest.mark.parametrize("idle", [False, True])
+@pytest.mark.parametrize("damage", [_unlink, _truncate, _replace])
+def test_a_damaged_file_fails_its_own_session_only(
+    recorder: Recorder, damage: Callable[[Path], None], idle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recorder_module, "CHECK", 0.02)
+    lost: list[str] = []
+    recorder.on_lost = lost.append
     session, other = begin(recorder), begin(recorder)
     until(lambda: recorder.backlog == 0)
-    if damage == "unlink":
-        session.output.path.unlink()
-    else:
-        os.truncate(session.output.path, 60)
-    session.note("test", "into nothing?")
+    with capture_logs() as logs:
+        damage(session.output.path)
+        if not idle:
+            session.note("test", "into nothing?")
+        until(lambda: session.failed and lost)
+    assert (lost, recorder.lost, recorder.failed) == ([session.row.id], 1, False)
+    assert [(log["log_level"], log["session"]) for log in logs] == [("error", session.row.id)]
+    session.note("test", "dropped")
+    session.end("terminated")
+    later = begin(recorder)
+    for sound in (other, later):
+        sound.note("test", "here")
+    until(lambda: recorder.backlog == 0)
+    assert not (other.failed or later.failed or recorder.failed)
+    index = recorder._index
+    assert isinstance(index, ListIndex)
+    until(lambda: index.last(session.row.id).status == "interrupted")
+    assert "while it was written" in index.last(session.row.id).reason
+    assert lost == [session.row.id]
+
+
+def test_a_file_that_cannot_be_opened_again_fails_its_own_session_only(recorder: Recorder) -> None:
+    """Any error of one file, while others can be written."""
+    session, other = begin(recorder), begin(recorder)
+    until(lambda: recorder.backlog == 0)
+    path = session.output.path
+    recorder._writer.appender.close(session.output)  # as when more sessions than descriptors are live
+    other_directory = path.with_name("a directory")
+    path.unlink()
+    other_directory.mkdir()
+    other_directory.rename(path)
+    session.output.identity, session.output.size = None, 1
+    session.note("test", "into a directory?")
     other.note("test", "here")
-    until(lambda: session.failed and not other.backlog)
-    assert not other.failed
+    until(lambda: recorder.lost == 1 and not other.backlog)
+    assert session.failed
+    assert not (other.failed or recorder.failed or begin(recorder).failed)
 
 
 def test_at_shutdown_what_could_not_be_written_is_interrupted(tmp_path: Path) -> None:
@@ -130,10 +178,10 @@ def test_a_bug_in_the_writer_fails_everything(tmp_path: Path, monkeypatch: pytes
 _FULL = """
 import os, signal, sys, time
 from pathlib import Path
-from sallyport.audit import recorder as module
+from sallyport.audit import recorder as module, writing
 from tests.audit.helpers import begin, until
 from sallyport.audit.verify import verify
-module.RETRY = 0.02
+writing.RETRY = 0.02
 recorder = module.Recorder(Path(sys.argv[1]), interval=0.005)
 recorder.start()
 session = begin(recorder)
@@ -207,9 +255,9 @@ def test_a_directory_that_may_not_be_written(tmp_path: Path) -> None:
     code = """
 import os, sys
 from pathlib import Path
-from sallyport.audit import recorder as module
+from sallyport.audit import recorder as module, writing
 from tests.audit.helpers import begin, until
-module.RETRY = 0.02
+writing.RETRY = 0.02
 data = Path(sys.argv[1])
 recorder = module.Recorder(data, interval=0.005)
 os.chmod(data, 0o500)

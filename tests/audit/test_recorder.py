@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import RecordingReader
-from sallyport.audit.recorder import BLOCK_BYTES, HIGH_WATER, Recorder
+from sallyport.audit.reader import RecordingReader
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.recording import PIECE
 from sallyport.audit.verify import verify
+from sallyport.audit.writing import HIGH_WATER
 from sallyport.core.clock import ManualClock
 from sallyport.session.ports import SessionRecorder
-from tests.audit.helpers import AGENT, ListIndex, begin, events_of, until
+from tests.audit.helpers import AGENT, ListIndex, begin, events_of, judged, until
 
 
 @pytest.fixture
@@ -34,14 +36,14 @@ def recorder(tmp_path: Path, index: ListIndex) -> Iterator[Recorder]:
 def test_every_call_becomes_an_event(recorder: Recorder) -> None:
     session = begin(recorder)
     port: SessionRecorder = session
-    port.statement(
+    port.statement(judged(
         1, "select $1", outcome="allow", rule="reads", policy_version="p1", epoch="e1", protocol="extended",
         binds=[b"x", None], bind_formats=[1], relations=("public.t",), masked=("public.t.c",),
-    )  # fmt: skip
+    ))  # fmt: skip
     port.reply(1, b"D....")
     port.copy_in(1, b"d....")
     port.complete(1, "SELECT 1", 1, "", 0.25)
-    port.statement(2, "drop table t", outcome="deny", code="SP1002")
+    port.statement(judged(2, "drop table t", outcome="deny", code="SP1002"))
     port.complete(2, "", 0, "42501", 0.0)
     port.note("cancel", "asked by the client")
     port.end("terminated")
@@ -91,7 +93,7 @@ def test_the_index_learns_of_a_session(recorder: Recorder, index: ListIndex) -> 
     session = begin(recorder)
     assert index.last(session.row.id).status == "live"
     for number in range(1, 6):
-        session.statement(number, "select 1", outcome="deny" if number == 3 else "allow")
+        session.statement(judged(number, "select 1", outcome="deny" if number == 3 else "allow"))
         session.complete(number, "SELECT 2", 2, "", 0.1)
     session.end("terminated")
     until(lambda: index.last(session.row.id).status == "ended")
@@ -132,7 +134,7 @@ def test_a_large_result_is_recorded_whole_in_bounded_blocks(recorder: Recorder) 
     assert sum(len(reply.data) for reply in replies) == total + (5 << 20)
     assert b"".join(reply.data for reply in replies[:3]) == pattern + pattern[1:] + pattern[2:]
     with RecordingReader(session.output.path) as reader:
-        assert max(len(block.raw or b"") for block in reader.blocks()) < 2 * BLOCK_BYTES
+        assert max(len(block.raw or b"") for block in reader.blocks()) < 2 * PIECE
 
 
 def test_a_buffer_that_changes_later_is_recorded_as_it_was(tmp_path: Path) -> None:
@@ -150,7 +152,7 @@ def test_a_buffer_that_changes_later_is_recorded_as_it_was(tmp_path: Path) -> No
 
 def test_text_that_is_not_unicode_is_kept_escaped(recorder: Recorder) -> None:
     session = begin(recorder)
-    session.statement(1, "select '\udcff'", outcome="deny")
+    session.statement(judged(1, "select '\udcff'", outcome="deny"))
     until(lambda: session.backlog == 0)
     assert not session.failed
     statement = events_of(session.output.path)[1]
@@ -162,7 +164,7 @@ def test_an_event_that_cannot_be_encoded_stops_its_session_only(recorder: Record
     broken, other = begin(recorder), begin(recorder)
     broken.complete(1, "SELECT", 1 << 80, "", 0.0)
     until(lambda: broken.failed)
-    other.statement(1, "select 1", outcome="allow")
+    other.statement(judged(1, "select 1", outcome="allow"))
     until(lambda: other.backlog == 0)
     assert broken.backlog == 0
     assert not other.failed
@@ -173,7 +175,7 @@ def test_what_is_appended_while_the_writer_takes_is_never_lost(recorder: Recorde
     sessions = [begin(recorder) for _ in range(20)]
     for number in range(1, 5001):
         session = sessions[number % 20]
-        session.statement(number, f"select {number}", outcome="allow")
+        session.statement(judged(number, f"select {number}", outcome="allow"))
         session.reply(number, b"x" * (number % 50))
         session.complete(number, "SELECT 1", 1, "", 0.0)
     for session in sessions:

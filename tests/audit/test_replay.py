@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sallyport.audit import events as ev
 from sallyport.audit import replay as rp
+from sallyport.wire.backend import notice_response
 from tests.audit.helpers import data_row, message, row_description
 
 DESCRIPTION = row_description(("id", 23, 1), ("email", 25, 0))
@@ -34,6 +35,20 @@ def seen(events: list[ev.Event]) -> list[object]:
 
 def test_a_result_whole() -> None:
     assert seen([ev.Reply(0.0, 1, RESULT)]) == SEEN
+
+
+def test_the_gateways_notice_of_masks_is_told_from_what_looks_like_it() -> None:
+    said = "[SP2001] computed with masked values of public.t.email (email)"
+    notice = notice_response("NOTICE", "00000", said, detail="different people", hint="by a key")
+    assert rp.mask_notice(notice_response("NOTICE", "00000", said)) == said  # of an older recording
+    assert rp.mask_notice(RESULT[:-14] + notice + RESULT[-14:]) == said
+    assert rp.mask_notice(DESCRIPTION + data_row(said.encode()) + message(b"C", b"SELECT 1\0")) == ""
+    raised = f"SNOTICE\0VNOTICE\0C00000\0M{said}\0Fpl_exec.c\0L3893\0Rexec_stmt_raise\0\0".encode()
+    assert rp.mask_notice(message(b"N", raised)) == ""
+    assert rp.mask_notice(message(b"N", raised) + notice.replace(b"email", b"phone")).endswith(
+        "phone (phone)"
+    )
+    assert rp.mask_notice(notice[:-1]) == rp.mask_notice(b"") == ""
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 20])

@@ -8,11 +8,12 @@ import pytest
 
 from sallyport.audit import events as ev
 from sallyport.audit import tail
-from sallyport.audit.archive import RecordingError, RecordingReader
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.tail import last_events
 from sallyport.operations.sessions import Sessions
-from tests.audit.helpers import AGENT, until
+from tests.audit.helpers import AGENT, judged, until
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recorder.start()
     session = recorder.open_session("s_long", AGENT, "shop", "127.0.0.1:1")
     for number in range(1, 301):
-        session.statement(number, f"select {number}", outcome="allow")
+        session.statement(judged(number, f"select {number}", outcome="allow"))
         session.answered(number, b"D" * 100, "SELECT 1", 1, 0.5)
         if number % 10 == 0:
             until(lambda: session.backlog == 0)

@@ -7,36 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.audit import events as ev
 from sallyport.audit import texts
 from sallyport.audit.ports import PART, WHOLE, SessionQuery, SessionRow, StatementText
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.texts import StatementTexts
-from tests.audit.helpers import ListIndex, begin, until
-
-
-def statement(
-    number: int, sql: str, outcome: str = "allow", relations: tuple[str, ...] = (), binds: object = None
-) -> ev.RawEvent:
-    return (ev.STATEMENT, 0.0, number, sql, outcome, "", "", "", "", "simple", binds, (), relations, ())
+from tests.audit.helpers import ListIndex, begin, judged, until
 
 
 def test_each_statement_once_and_in_one_line() -> None:
-    collected = StatementTexts()
-    found = collected.new(
-        [
-            statement(1, "select 1\n  from t", relations=("public.t",)),
-            (ev.REPLY, 0.0, 1, b"D: a value"),
-            statement(2, "select 1\n  from t", relations=("public.t",), binds=(b"secret",)),
-            statement(3, "select 1\n  from t", "deny", ("public.t",)),
-        ]
-    )
-    assert found == [
+    texts_ = StatementTexts()
+    assert texts_.add(1, "select 1\n  from t", "allow", ("public.t",))
+    assert texts_.add(2, "select 1\n  from t", "allow", ("public.t",))
+    assert texts_.add(3, "select 1\n  from t", "deny", ("public.t",))
+    assert texts_.take() == [
         StatementText(1, "allow", "select 1 from t", ("public.t",)),
         StatementText(3, "deny", "select 1 from t", ("public.t",)),
     ]
-    assert collected.new([statement(4, "select 1\n  from t", relations=("public.t",))]) == []
-    assert collected.whole
+    assert texts_.add(4, "select 1\n  from t", "allow", ("public.t",))
+    assert texts_.take() == []
+    assert texts_.whole
 
 
 @pytest.mark.parametrize(
@@ -45,20 +34,24 @@ def test_each_statement_once_and_in_one_line() -> None:
     ids=["long", "cut before it is one line"],
 )
 def test_what_is_cut_is_not_whole(sql: str) -> None:
-    collected = StatementTexts()
-    (found,) = collected.new([statement(1, sql)])
-    assert len(found.sql) <= texts.LONGEST
-    assert not collected.whole
+    chosen = StatementTexts()
+    assert chosen.add(1, sql, "allow", ())
+    (text,) = chosen.take()
+    assert len(text.sql) <= texts.LONGEST
+    assert not chosen.whole
 
 
 def test_a_session_is_bounded() -> None:
     many = StatementTexts()
-    assert len(many.new(statement(n, f"select {n}") for n in range(texts.TEXTS + 50))) == texts.TEXTS
+    going_on = [many.add(number, f"select {number}", "allow", ()) for number in range(texts.TEXTS + 50)]
+    assert going_on == [True] * texts.TEXTS + [False] * 50
+    assert len(many.take()) == texts.TEXTS
     assert not many.whole
     large = StatementTexts()
     each = "x" * texts.LONGEST
-    found = large.new(statement(n, f"{each[:-3]}{n:03}") for n in range(texts.TEXTS))
-    assert sum(len(one.sql) for one in found) <= texts.CHARACTERS + texts.LONGEST
+    for number in range(texts.TEXTS):
+        large.add(number, f"{each[:-3]}{number:03}", "allow", ())
+    assert sum(len(text.sql) for text in large.take()) <= texts.CHARACTERS + texts.LONGEST
     assert not large.whole
 
 
@@ -77,10 +70,10 @@ def recorder(tmp_path: Path, index: ListIndex) -> Iterator[Recorder]:
 
 def test_the_index_gets_texts_and_never_values(recorder: Recorder, index: ListIndex) -> None:
     session = begin(recorder)
-    session.statement(1, "select $1", outcome="allow", binds=[b"CANARY"], relations=("public.t",))
+    session.statement(judged(1, "select $1", outcome="allow", binds=[b"CANARY"], relations=("public.t",)))
     session.reply(1, b"CANARY")
     session.copy_in(1, b"CANARY")
-    session.statement(2, "select 2", outcome="hold")
+    session.statement(judged(2, "select 2", outcome="hold"))
     session.end("done")
     until(lambda: session.backlog == 0 and index.last(session.row.id).status == "ended")
     assert index.texts[session.row.id] == [
@@ -93,7 +86,7 @@ def test_the_index_gets_texts_and_never_values(recorder: Recorder, index: ListIn
 def test_a_session_that_does_not_fit_says_so(recorder: Recorder, index: ListIndex) -> None:
     session = begin(recorder)
     for number in range(texts.TEXTS + 1):
-        session.statement(number + 1, f"select {number}", outcome="allow")
+        session.statement(judged(number + 1, f"select {number}", outcome="allow"))
     until(lambda: session.backlog == 0 and index.last(session.row.id).searchable == PART)
     assert len(index.texts[session.row.id]) == texts.TEXTS
 
@@ -107,7 +100,7 @@ def test_an_index_that_takes_nothing_is_no_whole_one(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, index, interval=0.005)
     recorder.start()
     session = begin(recorder)
-    session.statement(1, "select 1", outcome="allow")
+    session.statement(judged(1, "select 1", outcome="allow"))
     until(lambda: index.last(session.row.id).searchable == PART)
     recorder.close()
 

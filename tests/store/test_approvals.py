@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sallyport.store import approvals as module
 from sallyport.store import database
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
-from tests.approvals.helpers import House
+from tests.approvals.helpers import BINDING, House
 
 
 def test_an_older_database_is_migrated(tmp_path: Path) -> None:
@@ -34,6 +35,34 @@ def test_an_older_database_is_migrated(tmp_path: Path) -> None:
         assert connection.execute(sa.text("SELECT count(*) FROM sessions")).scalar_one() == 1
     assert SqlApprovalStore(engine).open() == []
     engine.dispose()
+
+
+def test_a_request_from_before_masks_were_sent(tmp_path: Path) -> None:
+    """It is read, without the text that is sent, and so not used for a statement that has one."""
+    house = House.open(tmp_path)
+    request = house.approve(house.ask(mode="async"))
+    config = Config()
+    config.set_main_option("script_location", str(Path(database.__file__).parent / "migrations"))
+    house.close()
+    engine = sa.create_engine(f"sqlite:///{tmp_path / database.FILE}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+    engine.dispose()
+    house = House.open(tmp_path, house.clock)
+    (kept,) = house.store.open()
+    assert kept.binding == replace(request.binding, sent="") and kept.binding.executed_sql == BINDING.sql
+    refusal = house.service.use(request.id, BINDING)
+    assert refusal is not None and refusal.code.id == "SP1404"
+    house.close()
+
+
+def test_both_texts_are_kept(tmp_path: Path) -> None:
+    house = House.open(tmp_path)
+    binding = replace(BINDING, sent=f"{BINDING.sql} AND note = '[redacted]'")
+    request = house.ask(binding)
+    assert house.store.get(request.id) == request and request.binding.sent == binding.sent
+    house.close()
 
 
 def test_decisions_are_on_disk_and_requests_survive_the_process(tmp_path: Path) -> None:

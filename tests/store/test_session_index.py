@@ -12,12 +12,13 @@ from structlog.testing import capture_logs
 
 from sallyport.audit.ports import SessionIndex, SessionRow
 from sallyport.audit.recorder import Recorder
+from sallyport.audit.recovery import recover_interrupted
 from sallyport.audit.verify import verify
 from sallyport.store import writer as writer_module
 from sallyport.store.database import open_database, open_readonly
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import begin, until
+from tests.audit.helpers import begin, judged, until
 
 
 def row(id_: str, **changes: object) -> SessionRow:
@@ -99,16 +100,18 @@ def test_prefixes_are_literal(index: SqlSessionIndex, writer: Writer) -> None:
     assert index.ids_beginning("s%") == []
 
 
-def test_what_a_dead_gateway_left_is_interrupted(index: SqlSessionIndex, writer: Writer) -> None:
+def test_what_a_dead_gateway_left_is_interrupted(
+    index: SqlSessionIndex, writer: Writer, tmp_path: Path
+) -> None:
     index.save(row("s_1"))
     index.save(row("s_2", status="ended"))
     assert writer.flush()
-    assert index.mark_interrupted() == 1
+    assert recover_interrupted(tmp_path, index) == 1
     assert [(found.id, found.status) for found in index.recent()] == [
         ("s_2", "ended"),
         ("s_1", "interrupted"),
     ]
-    assert index.mark_interrupted() == 0
+    assert recover_interrupted(tmp_path, index) == 0
 
 
 def test_nothing_is_lost_while_the_database_cannot_be_written(
@@ -142,7 +145,7 @@ def test_the_recorder_reports_into_the_store(tmp_path: Path, index: SqlSessionIn
     recorder = Recorder(tmp_path, index, interval=0.005)
     recorder.start()
     session = begin(recorder)
-    session.statement(1, "select 1", outcome="allow")
+    session.statement(judged(1, "select 1", outcome="allow"))
     session.end("terminated")
     recorder.close()
     assert writer.flush()

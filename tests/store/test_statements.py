@@ -12,6 +12,7 @@ from alembic.config import Config
 from sqlalchemy import Engine
 
 from sallyport.audit.ports import ENDED, WHOLE, SessionQuery, StatementText
+from sallyport.audit.recovery import recover_interrupted
 from sallyport.policy.versions import PolicyVersion
 from sallyport.store import database, statements
 from sallyport.store.database import open_database
@@ -120,7 +121,7 @@ def test_rows_survive_and_the_dead_are_read_again(engine: Engine, writer: Writer
     assert writer.flush()
     again = open_database(tmp_path)
     later = SqlSessionIndex(again)
-    assert later.mark_interrupted() == 1
+    assert recover_interrupted(tmp_path, later) == 1
     assert later.get("s_1").searchable == "part"  # type: ignore[union-attr]
     assert later.matching(["s_1"], SessionQuery(text="orders"))["s_1"].number == 3
     again.dispose()

@@ -1,24 +1,29 @@
 """The events a recording is made of, and their encoding.
 
-An event is a msgpack array ``[tag, at, ...]``: ``tag`` names the kind, ``at`` is the gateway's monotonic
-clock in seconds. A recording's first event is :class:`Login`, which holds the wall clock (``started``) for
-the same instant, so the wall time of any event is ``login.started + (event.at - login.at)``.
+An event is a msgpack array ``[tag, at, ...]``: ``tag`` names the kind, ``at`` is the gateway's
+monotonic clock in seconds. A recording's first event is :class:`Login`, which holds the wall clock
+(``started``) for the same instant, so the wall time of any event is ``login.started + (event.at -
+login.at)``.
 
-The recorder appends plain tuples in this very order (a tuple and a struct of the same fields encode to the
-same bytes, and a tuple is cheaper to make); readers decode into the structs below. Fields are only ever
-added at the end, with defaults; a changed meaning needs a new tag.
+The recorder encodes plain tuples in this very order (a tuple and a struct of the same fields encode
+to the same bytes, and a tuple is cheaper to make), and writes the most frequent events by hand
+(:mod:`sallyport.audit.chunks`); readers decode into the structs below. Fields are only ever added
+at the end, with defaults; a changed meaning needs a new tag.
 
-Only what :func:`subject_fields` lists of a Subject is recorded: never its other claims, and never a token.
+Only what :func:`subject_fields` lists of a Subject is recorded: never its other claims, and never a
+token.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from sallyport.core.subject import Subject
+from sallyport.session.ports import RecordedVerdict
 
 LOGIN: Final = 1
 STATEMENT: Final = 2
@@ -29,6 +34,11 @@ NOTE: Final = 6
 END: Final = 7
 GAP: Final = 8
 ANSWERED: Final = 9
+RECOVERED: Final = 10
+ACTION: Final = 32
+
+#: Outcomes of an :class:`Action`.
+DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 
 class SubjectFields(msgspec.Struct, frozen=True):
@@ -70,7 +80,7 @@ class Login(msgspec.Struct, array_like=True, tag=LOGIN, frozen=True):
 
 
 class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
-    """A statement was judged. See :meth:`sallyport.session.ports.SessionRecorder.statement`."""
+    """A statement was judged. See :class:`sallyport.session.ports.JudgedStatement`."""
 
     at: float
     number: int
@@ -127,8 +137,8 @@ class End(msgspec.Struct, array_like=True, tag=END, frozen=True):
 
 
 class Gap(msgspec.Struct, array_like=True, tag=GAP, frozen=True):
-    """The recording could not be written for ``seconds``; ``events`` and ``bytes`` were lost here (0:
-    nothing was).
+    """The recording could not be written for ``seconds``; ``events`` and ``bytes`` were lost here
+    (0: nothing was).
     """
 
     at: float
@@ -139,7 +149,9 @@ class Gap(msgspec.Struct, array_like=True, tag=GAP, frozen=True):
 
 
 class Answered(msgspec.Struct, array_like=True, tag=ANSWERED, frozen=True):
-    """A Reply and the Complete right behind it, as one: most statements are answered in one buffer, without an error."""
+    """A Reply and the Complete right behind it, as one: most statements are answered in one buffer,
+    without an error.
+    """
 
     at: float
     number: int
@@ -149,37 +161,126 @@ class Answered(msgspec.Struct, array_like=True, tag=ANSWERED, frozen=True):
     seconds: float
 
 
-Event = Login | Statement | Reply | CopyIn | Complete | Note | End | Gap | Answered
-#: An event as the recorder holds it until it is encoded: ``(tag, at, ...)`` in the order of the struct's
-#: fields.
+class Recovered(msgspec.Struct, array_like=True, tag=RECOVERED, frozen=True):
+    """The Statement before this was added after a crash, from the journal (:mod:`sallyport.audit.completion`):
+    it may have run, and its outcome is not known.
+    """
+
+    at: float
+    number: int
+
+
+class Action(msgspec.Struct, array_like=True, tag=ACTION, frozen=True):
+    """Somebody did something in the console or over REST, or tried to. See
+    :mod:`sallyport.audit.actions`.
+
+    ``name``: the permission it needs, or ``sign-in``, ``sign-out``. ``channel``: web | rest |
+    slack. ``object``: id of what it was done to, "". ``outcome``: done | refused (not permitted) |
+    failed. ``reason``: why, when it was not done. ``details``: what was asked for.
+    """
+
+    at: float
+    number: int
+    name: str
+    subject: SubjectFields
+    address: str
+    channel: str
+    object: str
+    outcome: str
+    reason: str = ""
+    details: dict[str, str] = {}
+
+
+Event = Login | Statement | Reply | CopyIn | Complete | Note | End | Gap | Answered | Action | Recovered
+#: An event that is not encoded yet: ``(tag, at, ...)`` in the order of the struct's fields.
 RawEvent = tuple[Any, ...]
 
-_encoder = msgspec.msgpack.Encoder()
-_batch_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_encode = msgspec.msgpack.Encoder().encode
+_list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
+#: Fields of a Statement behind ``sql``.
+_TAIL_FIELDS = 11
+#: The head of a msgpack array whose length is a u32.
+_ARRAY = struct.Struct(">BI")
 
 
-def encode_batch(events: Sequence[RawEvent]) -> bytes:
-    """Encode events as one msgpack array.
-
-    Raises TypeError, OverflowError or ValueError for what msgpack cannot hold (a bug of the caller).
+def encode_event(event: RawEvent) -> bytes:
+    """Raises TypeError, OverflowError or ValueError for what msgpack cannot hold (a bug of the
+    caller).
     """
     try:
-        return _encoder.encode(events)
+        return _encode(event)
     except UnicodeEncodeError:
         # Text with lone surrogates (bytes that were not UTF-8): keep it, visibly escaped.
-        return _encoder.encode([tuple(map(_clean, event)) for event in events])
+        return _encode(tuple(map(_clean, event)))
 
 
 def _clean(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
-    return value
+    return clean(value) if isinstance(value, str) else value
 
 
-def split_batch(body: bytes) -> list[msgspec.Raw]:
-    """The encoded events of a batch, each as a slice of ``body``. Raises msgspec.DecodeError."""
-    return _batch_decoder.decode(body)
+def clean(text: str) -> str:
+    """Lone surrogates (bytes that were not UTF-8) visibly escaped: the rest could not be encoded
+    with them.
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class EncodedVerdict(NamedTuple):
+    """The fields of a Statement that its verdict fixes, encoded. ``rest``: all that follow ``sql``,
+    of a statement without bind values. Otherwise the bind values, their formats and, at the end,
+    the types of the parameters stand among them: see :func:`encode_statement_tail`.
+    """
+
+    rest: bytes
+    before_binds: bytes
+    after_formats: bytes
+    refused: bool
+
+
+def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
+    """For all statements with this verdict."""
+    before = _fields(
+        verdict.outcome, verdict.rule, verdict.code, verdict.policy_version, verdict.epoch, verdict.protocol
+    )
+    after = _fields(verdict.relations, verdict.masked)
+    rest = before + _fields(None, ()) + after + _fields(())
+    return EncodedVerdict(rest, before, after, verdict.outcome == "deny")
+
+
+def encode_statement_tail(
+    verdict: EncodedVerdict,
+    binds: Sequence[bytes | None] | None,
+    bind_formats: Sequence[int],
+    bind_types: Sequence[int],
+) -> bytes:
+    """The fields of a Statement behind ``sql``, encoded: what :meth:`ChunkWriter.append_statement`
+    takes.
+    """
+    if binds is None and not bind_formats and not bind_types:
+        return verdict.rest
+    values = _fields(binds, bind_formats)
+    return b"".join((verdict.before_binds, values, verdict.after_formats, _encode(bind_types)))
+
+
+def encode_statement(at: float, number: int, sql: str, tail: bytes) -> bytes:
+    """A Statement. ``tail``: of :func:`encode_statement_tail`."""
+    head = encode_event((STATEMENT, at, number, sql, *(None,) * _TAIL_FIELDS))
+    return head[: len(head) - _TAIL_FIELDS] + tail  # a None is one byte
+
+
+def _fields(*values: object) -> bytes:
+    return encode_event(values)[1:]  # without the array's head, which is one byte for up to 15
+
+
+def split_events(body: bytes, count: int) -> list[msgspec.Raw]:
+    """The ``count`` encoded events that stand back to back in ``body``. Raises msgspec.DecodeError."""
+    if count > len(body):
+        raise msgspec.DecodeError(f"{count} events do not fit into {len(body)} bytes")
+    try:
+        return _list_decoder.decode(_ARRAY.pack(0xDD, count) + body)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def spelled_out(event: Event) -> tuple[Event, ...]:
@@ -191,8 +292,11 @@ def spelled_out(event: Event) -> tuple[Event, ...]:
 
 
 def decode_event(raw: msgspec.Raw | bytes) -> Event:
-    """Raises msgspec.DecodeError (msgspec.ValidationError is one) when it is not an event this version
-    knows.
+    """Raises msgspec.DecodeError (msgspec.ValidationError is one) when it is not an event this
+    version knows.
     """
-    event: Event = _event_decoder.decode(raw)
+    try:
+        event: Event = _event_decoder.decode(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
     return event

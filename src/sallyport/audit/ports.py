@@ -9,13 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sallyport.core.errors import SallyportError
+
 LIVE = "live"
 ENDED = "ended"
 #: The gateway stopped before the session's end was written.
 INTERRUPTED = "interrupted"
+#: Kinds of recordings. What people do in the console and over REST has recordings of its own, whose ids begin with ``ACTIONS_PREFIX``.
+SESSION, ACTIONS = "session", "actions"
+ACTIONS_PREFIX = "act"
 #: Values of SessionRow.searchable: every statement of the session is in the index, or some may not be.
 WHOLE = "whole"
 PART = "part"
+
+
+class IndexUnreadableError(SallyportError):
+    """The index is there and cannot be read; the text says why and what to do."""
 
 
 @dataclass(slots=True)
@@ -23,7 +32,7 @@ class SessionRow:
     """One session as the index knows it. Times are Unix seconds; ``ended`` is None while it runs.
 
     ``bytes``: recorded bytes before compression. ``file``: path relative to the recordings directory (""
-    until the first write). ``last_hash``: hex SHA-256 of the newest block on disk ("" until then).
+    until the first write). ``last_hash``: hex hash of the newest block on disk ("" until then).
     ``status``: live | ended | interrupted. ``searchable``: whole | part | "" (nothing): what of its statements the
     index knows; the recording has them all.
     """
@@ -48,6 +57,15 @@ class SessionRow:
     last_hash: str = ""
     status: str = LIVE
     searchable: str = ""
+
+    @property
+    def kind(self) -> str:
+        return kind_of(self.id)
+
+
+def kind_of(recording_id: str) -> str:
+    """session | actions. The id is part of the hash chain, so a recording cannot change its kind."""
+    return ACTIONS if recording_id.startswith(f"{ACTIONS_PREFIX}_") else SESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +95,7 @@ class SessionQuery:
     ``since``, ``until``: Unix seconds of the session's start, the second excluded. ``refused``: with a refused statement.
     ``after``: (started, id) of the last row of the page before; rows come newest first.
     ``text``, ``relation``, ``verdict``: with one statement that has them all. ``text``: part of its SQL, whatever case and layout.
-    ``relation``: ``schema.relation`` or the relation's name alone. ``verdict``: allow | deny | hold.
+    ``relation``: ``schema.relation`` or the relation's name alone. ``verdict``: allow | deny | hold. ``kind``: session | actions.
     """
 
     subject: str = ""
@@ -91,6 +109,7 @@ class SessionQuery:
     text: str = ""
     relation: str = ""
     verdict: str = ""
+    kind: str = ""
 
     @property
     def by_statement(self) -> bool:
@@ -116,6 +135,7 @@ class SessionQuery:
             any(wanted in text.lower() for text in (row.subject, row.label, row.agent))
             and self.target in ("", row.target)
             and self.status in ("", row.status)
+            and self.kind in ("", row.kind)
             and (self.since is None or row.started >= self.since)
             and (self.until is None or row.started < self.until)
             and (not self.refused or row.refused > 0)
@@ -132,6 +152,10 @@ class SessionIndex(Protocol):
         """
         ...
 
+    def save_all(self, rows: Sequence[SessionRow]) -> None:
+        """As :meth:`save`, of many."""
+        ...
+
     def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
         """Keep these to find the session by. As :meth:`save`; False: they were not taken."""
         ...
@@ -141,6 +165,9 @@ class NoIndex:
     """An index that keeps nothing: recordings are then found by their file names."""
 
     def save(self, row: SessionRow) -> None:
+        return None
+
+    def save_all(self, rows: Sequence[SessionRow]) -> None:
         return None
 
     def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:

@@ -1,212 +1,200 @@
-"""The caller's side of recording: one object per session whose calls only append to a list.
+"""The caller's side of recording: one object per session, whose calls encode events into its chunk.
 
-:class:`SessionRecording` implements :class:`sallyport.session.ports.SessionRecorder`. Each call costs well
-under a microsecond, never blocks and never raises. All calls of one Recorder's sessions come from one thread
-(the event loop's); the writer thread of :mod:`sallyport.audit.recorder` takes from ``pending`` at the same
-time, which works because it only ever removes from the front what it has copied, and because each counter
-here is written by one side only.
+:class:`SessionRecording` implements :class:`sallyport.session.ports.SessionRecorder`. Calls cost
+about a microsecond, never block and never raise for what they are given. All calls of one
+Recorder's sessions come from one thread (the event loop's); the recorder's thread takes chunks at
+the same time, see :mod:`sallyport.audit.chunks`. Native code may append to ``chunks`` itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import Output
+from sallyport.audit.appender import Output
 from sallyport.audit.chain import Chain
+from sallyport.audit.chunks import ChunkWriter, Intake
+from sallyport.audit.journal import Journal
 from sallyport.audit.ports import SessionRow
+from sallyport.audit.recordingfile import RecordingFile
 from sallyport.audit.texts import StatementTexts
+from sallyport.session.ports import JudgedStatement, RecordedVerdict
 
-if TYPE_CHECKING:
-    from sallyport.audit.recorder import Recorder
-
-#: Replies from this size on count towards waking the writer early.
-_LARGE = 8192
 #: Replies larger than this are recorded in pieces.
-PIECE = 1 << 20
+PIECE: Final = 1 << 20
+#: Verdicts whose encoding is kept.
+_MAX_VERDICTS: Final = 4096
 
 
-def _pieces(event: ev.RawEvent) -> list[ev.RawEvent]:
-    if event[0] not in (ev.REPLY, ev.COPY_IN) or len(event[3]) <= PIECE:
-        return [event]
-    tag, at, number, data = event
-    view = memoryview(data)
-    return [(tag, at, number, view[start : start + PIECE]) for start in range(0, len(view), PIECE)]
+class VerdictEncodings:
+    """Of the verdicts that were recorded last, all sessions' together."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[RecordedVerdict, ev.EncodedVerdict] = {}
+
+    def of(self, verdict: RecordedVerdict) -> ev.EncodedVerdict:
+        encoded = self._encoded.get(verdict)
+        if encoded is None:
+            if len(self._encoded) >= _MAX_VERDICTS:
+                self._encoded.clear()
+            encoded = self._encoded[verdict] = ev.encode_verdict(verdict)
+        return encoded
 
 
 class SessionRecording:
     """Records one session; made by :meth:`sallyport.audit.recorder.Recorder.open_session`.
 
-    ``failed`` and ``backlog`` are what the port says. Attributes named ``w_...`` belong to the writer thread.
+    ``failed`` and ``backlog`` are what the port says. ``broken``: nothing of it is recorded any
+    more. ``problem``: why an event could not be encoded, "".
     """
 
     __slots__ = (
-        "_append",
-        "_now",
-        "_recorder",
-        "accepted",
-        "broken",
-        "chain",
-        "dirty",
-        "ending",
-        "failed",
-        "output",
-        "pending",
-        "refused",
-        "row",
-        "rows",
-        "statements",
-        "texts",
-        "w_batch",
-        "w_lost",
-        "w_reason",
-        "w_retry_at",
-        "w_since",
-        "written",
-    )
+        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "failed", "file", "intent",
+        "journal", "login", "problem", "row", "texts",
+    )  # fmt: skip
 
-    def __init__(self, recorder: Recorder, row: SessionRow, path: Path) -> None:
-        self._recorder = recorder
-        self._now = recorder.clock.monotonic
-        self.pending: list[ev.RawEvent] = []
-        self._append = self.pending.append
-        self.accepted = 0  # written by the caller only
-        self.written = 0  # written by the writer only
-        self.dirty = False
-        self.w_batch: list[ev.RawEvent] = []  # the writer's: taken and not yet on disk
-        self.w_lost: tuple[int, int] = (0, 0)
-        self.w_reason = ""
-        self.w_since: float | None = None  # of the outage, monotonic
-        self.w_retry_at = 0.0
-        self.broken = False
-        self.failed = recorder.failed
-        self.chain = Chain.start(row.id)
-        self.output = Output(path)
-        self.texts = StatementTexts()
-        self.ending: str | None = None
+    def __init__(
+        self,
+        row: SessionRow,
+        path: Path,
+        intake: Intake,
+        now: Callable[[], float],
+        encodings: VerdictEncodings,
+        journal: Journal | None = None,
+    ) -> None:
         self.row = row
-        self.statements = self.refused = self.rows = 0
+        self.file = RecordingFile(row, path)
+        self.chunks = ChunkWriter(intake)
+        self.texts = StatementTexts()
+        self._now = now
+        self._encodings = encodings
+        self._began = 0.0  # monotonic; of the login
+        self.actions = 0
+        self.ending: str | None = None
+        self.failed = self.broken = False
+        self.problem = ""
+        self.journal = journal
+        self.intent = 0  # ordinal of the newest statement that went to the journal
+        self.login = b""  # kept, encoded, for the journal
+
+    @property
+    def id(self) -> str:
+        return self.row.id
+
+    @property
+    def accepted(self) -> int:
+        """Bytes of events since the login."""
+        return self.chunks.accepted
+
+    @property
+    def written(self) -> int:
+        """Bytes of events that the writer is done with."""
+        return self.file.written
+
+    @property
+    def journal_failed(self) -> bool:
+        return self.journal is not None and self.journal.failed
 
     @property
     def backlog(self) -> int:
-        """Bytes accepted and not yet on disk (about: headers of events are estimated)."""
-        return self.accepted - self.written
+        """Bytes of events that were accepted and are not on disk."""
+        return self.chunks.accepted - self.file.written
+
+    @property
+    def output(self) -> Output:
+        return self.file.output
+
+    @property
+    def chain(self) -> Chain:
+        return self.file.chain
 
     def open(self, login: ev.RawEvent) -> None:
         """Begin with the login event."""
-        self._append(login)
-        self.accepted += 512
-        self._recorder.accepted += 512
-        self._recorder.notice(self)
+        self._began = login[1]
+        if self.journal is not None:
+            self.login = ev.encode_event(login)
+        self._add(login)
 
-    def take(self) -> list[ev.RawEvent]:
-        """For the writer: remove and return what is pending, replies in pieces that fit a block."""
-        pending = self.pending
-        count = len(pending)
-        taken = pending[:count]
-        del pending[:count]
-        if self.accepted - self.written > PIECE:
-            return [piece for event in taken for piece in _pieces(event)]
-        return taken
+    def statement(self, judged: JudgedStatement) -> None:
+        encoded = self._encodings.of(judged.verdict)
+        if self.chunks.indexing:
+            self.index_text(judged.number, judged.sql, judged.verdict)
+        try:
+            rest = ev.encode_statement_tail(encoded, judged.binds, judged.bind_formats, judged.bind_types)
+            sql, at = judged.sql, self._now()
+            try:
+                self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
+            except UnicodeEncodeError:
+                sql = ev.clean(sql)
+                self.chunks.append_statement(at, judged.number, sql, rest, encoded.refused)
+            if judged.changes and self.journal is not None and judged.verdict.outcome == "allow":
+                self.intent = self.journal.append(self, ev.encode_statement(at, judged.number, sql, rest))
+        except (TypeError, ValueError, OverflowError) as error:
+            self._break(error)
 
-    def statement(
-        self,
-        number: int,
-        sql: str,
-        *,
-        outcome: str,
-        rule: str = "",
-        code: str = "",
-        policy_version: str = "",
-        epoch: str = "",
-        protocol: str = "simple",
-        binds: Sequence[bytes | None] | None = None,
-        bind_formats: Sequence[int] = (),
-        relations: tuple[str, ...] = (),
-        masked: tuple[str, ...] = (),
-        bind_types: tuple[int, ...] = (),
-    ) -> None:
-        size = len(sql) + 128 + 32 * (len(relations) + len(masked))
-        if binds is not None:
-            binds = tuple(binds)
-            size += sum([len(value) for value in binds if value is not None])
-            bind_formats = tuple(bind_formats)
-        self._append(
-            (
-                ev.STATEMENT, self._now(), number, sql, outcome, rule, code, policy_version, epoch, protocol,
-                binds, bind_formats, relations, masked, bind_types,
-            )
-        )  # fmt: skip
-        self.statements += 1
-        if outcome == "deny":
-            self.refused += 1
-        self.accepted += size
-        self._recorder.accepted += size
-        if not self.dirty:
-            self._recorder.notice(self)
+    def index_text(self, number: int, sql: str, verdict: RecordedVerdict) -> None:
+        """Let the session be found by this statement. To be called before it is recorded, and only
+        while ``chunks.indexing``: once a bound was passed there is no need any more.
+        """
+        if not self.texts.add(number, sql, verdict.outcome, verdict.relations):
+            self.chunks.indexing = False
 
     def reply(self, number: int, data: bytes) -> None:
-        if type(data) is not bytes:
-            data = bytes(data)
-        self._append((ev.REPLY, self._now(), number, data))
-        size = len(data) + 32
-        self.accepted += size
-        self._recorder.accepted += size
-        if size > _LARGE:
-            self._recorder.notice_large()
-        if not self.dirty:
-            self._recorder.notice(self)
+        self._add_data(ev.REPLY, number, data)
 
     def copy_in(self, number: int, data: bytes) -> None:
-        if type(data) is not bytes:
-            data = bytes(data)
-        self._append((ev.COPY_IN, self._now(), number, data))
-        size = len(data) + 32
-        self.accepted += size
-        self._recorder.accepted += size
-        if size > _LARGE:
-            self._recorder.notice_large()
-        if not self.dirty:
-            self._recorder.notice(self)
+        self._add_data(ev.COPY_IN, number, data)
 
     def complete(self, number: int, tag: str, rows: int, sqlstate: str, seconds: float) -> None:
-        self._append((ev.COMPLETE, self._now(), number, tag, rows, sqlstate, seconds))
-        self.rows += rows
-        self.accepted += 64
-        self._recorder.accepted += 64
-        if not self.dirty:
-            self._recorder.notice(self)
+        self._add((ev.COMPLETE, self._now(), number, tag, rows, sqlstate, seconds), rows=rows)
 
     def answered(self, number: int, data: bytes, tag: str, rows: int, seconds: float) -> None:
-        self._append((ev.ANSWERED, self._now(), number, data, tag, rows, seconds))
-        self.rows += rows
-        size = len(data) + 96
-        self.accepted += size
-        self._recorder.accepted += size
-        if size > _LARGE:
-            self._recorder.notice_large()
-        if not self.dirty:
-            self._recorder.notice(self)
+        try:
+            self.chunks.append_answered(self._now(), number, data, tag, rows, seconds)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._break(error)
+
+    def action(self, action: ev.RawEvent) -> None:
+        """What somebody did, in a recording of actions: an :class:`~sallyport.audit.events.Action`
+        without tag, time and number.
+        """
+        self.actions += 1
+        event = (ev.ACTION, self._now(), self.actions, *action)
+        self._add(event, statements=1, refused=int(event[8] == ev.REFUSED))
 
     def note(self, kind: str, text: str) -> None:
-        self._append((ev.NOTE, self._now(), kind, text))
-        size = len(text) + 64
-        self.accepted += size
-        self._recorder.accepted += size
-        if not self.dirty:
-            self._recorder.notice(self)
+        self._add((ev.NOTE, self._now(), kind, text))
 
     def end(self, reason: str) -> None:
-        """Calling it again does nothing."""
+        """Calling it again does nothing; what comes after it is not recorded."""
         if self.ending is not None:
             return
-        self._append((ev.END, self._now(), reason))
-        self.row.ended = self._recorder.clock.now()
+        at = self._now()
+        self.row.ended = self.row.started + (at - self._began)
         self.row.reason = reason
         self.ending = reason
-        self.accepted += 64
-        self._recorder.accepted += 64
-        if not self.dirty:
-            self._recorder.notice(self)
+        self._add((ev.END, at, reason))
+
+    def _add(self, event: ev.RawEvent, *, statements: int = 0, refused: int = 0, rows: int = 0) -> None:
+        try:
+            self.chunks.append(ev.encode_event(event), statements, refused, rows)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._break(error)
+
+    def _add_data(self, tag: int, number: int, data: bytes) -> None:
+        if type(data) is not bytes:
+            data = bytes(data)
+        at, size = self._now(), len(data)
+        try:
+            for start in range(0, size or 1, PIECE):
+                self.chunks.append_data(tag, at, number, data, start, min(PIECE, size - start))
+        except (TypeError, ValueError, OverflowError) as error:
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """An event cannot be encoded, which is a bug of the caller: the session is stopped."""
+        self.failed = True
+        self.problem = str(error) or type(error).__name__
+        self.chunks.announce()

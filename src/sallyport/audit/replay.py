@@ -11,6 +11,7 @@ spread over several Reply events. One longer than ``LONGEST`` is counted, not sh
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -20,8 +21,16 @@ from typing import Final, TypeVar
 from sallyport.audit import events as ev
 from sallyport.audit.display import show_parameters, show_value
 
+#: What became of a statement that only the journal had.
+RECOVERED: Final = "was recovered from the journal after a crash: it may have run, its outcome is not known"
 #: Bytes of one message that are still decoded.
 LONGEST: Final = 16 << 20
+#: The gateway's own NOTICE about masks (SP2001), whole; older recordings have it without DETAIL and
+#: HINT. One of the server's names the place in its source behind them (F, L, R).
+_MASKS: Final = re.compile(
+    rb"N(.{4})(SNOTICE\0VNOTICE\0C00000\0M(\[SP2001\][^\0]*)\0(?:D[^\0]*\0)?(?:H[^\0]*\0)?\0)",
+    re.DOTALL,
+)
 #: Result descriptions remembered per session, for statements that are executed again without Describe.
 _REMEMBERED: Final = 500
 
@@ -156,6 +165,15 @@ class _Player:
                 yield Finished(at, event)
             case ev.Login():
                 yield Opened(at, event)
+            case ev.Action():
+                who = event.subject.email or event.subject.id or "nobody"
+                text = f"{event.name} {event.object}".strip()
+                why = f": {event.reason}" if event.reason else ""
+                yield Remark(
+                    at, "action", f"{who} ({event.channel}, {event.address}) {text}, {event.outcome}{why}"
+                )
+            case ev.Recovered():
+                yield Remark(at, "recovered", f"statement {event.number} {RECOVERED}")
             case ev.Note():
                 yield Remark(at, event.kind, event.text)
             case ev.Gap():
@@ -247,6 +265,18 @@ class _Stream:
                 yield chr(data[at]), view[at + 5 : end]
             at = min(end, len(data))
         self.buffer = data[at:]
+
+
+def mask_notice(data: bytes) -> str:
+    """What recorded reply bytes say of masks that an expression saw, or "". Found without decoding the messages before it; of a reply so
+    large that it was recorded in pieces, one that two pieces share is not.
+    """
+    if b"[SP2001]" not in data:
+        return ""
+    for match in _MASKS.finditer(data):
+        if int.from_bytes(match[1], "big") == len(match[2]) + 4:
+            return _text(match[3])
+    return ""
 
 
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:

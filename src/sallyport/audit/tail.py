@@ -14,8 +14,9 @@ from typing import Final
 import msgspec
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import Block, RecordingError, RecordingReader
-from sallyport.audit.chain import genesis
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.blocks import Block
+from sallyport.audit.reader import RecordingReader
 
 #: Bytes of blocks that are read at most, before compression.
 MOST: Final = 64 << 20
@@ -29,7 +30,7 @@ def last_events(
     There may be more statements than that, or fewer when they are spread over more than ``most`` bytes. Raises RecordingError.
     """
     with RecordingReader(path) as reader:
-        if reader.genesis != genesis(session_id):
+        if not reader.belongs_to(session_id):
             raise RecordingError(f"{path} does not belong to session {session_id!r}")
         starts = array("Q", reader.starts())
         if not starts:
@@ -60,7 +61,7 @@ def _block(reader: RecordingReader, offset: int) -> Block:
 def _events(block: Block) -> Iterator[ev.Event]:
     """Without what a page of statements does not show: replies would take memory for nothing."""
     try:
-        for raw in ev.split_batch(block.body):
+        for raw in block.split():
             for event in ev.spelled_out(ev.decode_event(raw)):
                 if not isinstance(event, ev.Reply | ev.CopyIn):
                     yield event

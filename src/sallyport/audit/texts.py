@@ -1,16 +1,16 @@
-"""What of a session's statements goes to the index, so that people find the session by text and relation: few, short, each once.
+"""What of a session's statements goes to the index, so that people find the session by text and
+relation: few, short, each once.
 
-The recording has every statement as it was sent; the index has texts in one line, of the first statement with this text, verdict and
-relations. Bounds of one session: ``TEXTS`` texts of ``LONGEST`` characters, ``CHARACTERS`` altogether. What goes past them is in the
-recording only, and ``whole`` says so. Bind values and results never reach the index.
+The recording has every statement as it was sent; the index has texts in one line, of the first
+statement with this text, verdict and relations. Bounds of one session: ``TEXTS`` texts of
+``LONGEST`` characters, ``CHARACTERS`` altogether. What goes past them is in the recording only, and
+``whole`` says so. Bind values and results never reach the index.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
-from sallyport.audit import events as ev
 from sallyport.audit.ports import StatementText, one_line
 
 TEXTS: Final = 1000
@@ -18,32 +18,51 @@ LONGEST: Final = 4000
 CHARACTERS: Final = 1 << 20
 
 
-class StatementTexts:
-    """Of one session; used by the recorder's thread alone. ``whole``: nothing was left out."""
+class _Chosen(NamedTuple):
+    number: int
+    sql: str
+    outcome: str
+    relations: tuple[str, ...]
 
-    __slots__ = ("_characters", "_seen", "whole")
+
+class StatementTexts:
+    """Of one session. One thread adds, which is cheap; another one may take. ``whole``: nothing was
+    left out.
+    """
+
+    __slots__ = ("_characters", "_chosen", "_seen", "whole")
 
     def __init__(self) -> None:
         self.whole = True
         self._seen: set[int] = set()
         self._characters = 0
+        self._chosen: list[_Chosen] = []
 
-    def new(self, events: Iterable[ev.RawEvent]) -> list[StatementText]:
-        """Those among the recorded events that were not seen before. Nothing once a bound was passed: the recording is read then."""
-        found: list[StatementText] = []
-        for event in events:
-            if event[0] != ev.STATEMENT:
-                continue
-            sql, outcome, relations = event[3], event[4], event[12]
-            key = hash((sql, outcome, relations))
-            if key in self._seen:
-                continue
-            if len(self._seen) >= TEXTS or self._characters >= CHARACTERS:
+    def add(self, number: int, sql: str, outcome: str, relations: tuple[str, ...]) -> bool:
+        """Choose the statement unless there was one like it. False once a bound was passed: there
+        is no need to add more, the recording is read then.
+        """
+        key = hash((sql, outcome, relations))
+        if key in self._seen:
+            return True
+        if len(self._seen) >= TEXTS or self._characters >= CHARACTERS:
+            self.whole = False
+            self._seen.clear()
+            self._characters = CHARACTERS
+            return False
+        self._seen.add(key)
+        self._characters += min(len(sql), LONGEST)
+        self._chosen.append(_Chosen(number, sql, outcome, relations))
+        return True
+
+    def take(self) -> list[StatementText]:
+        """Those that were chosen since the last call."""
+        count = len(self._chosen)
+        texts = []
+        for chosen in self._chosen[:count]:
+            text = one_line(chosen.sql[: 4 * LONGEST])
+            if len(text) > LONGEST or len(chosen.sql) > 4 * LONGEST:
                 self.whole = False
-                return found
-            text = one_line(sql[: 4 * LONGEST])
-            self.whole = self.whole and len(text) <= LONGEST and len(sql) <= 4 * LONGEST
-            self._seen.add(key)
-            self._characters += min(len(text), LONGEST)
-            found.append(StatementText(event[2], outcome, text[:LONGEST], relations))
-        return found
+            texts.append(StatementText(chosen.number, chosen.outcome, text[:LONGEST], chosen.relations))
+        del self._chosen[:count]
+        return texts

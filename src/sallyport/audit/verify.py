@@ -1,9 +1,10 @@
 """Is a recording what the gateway wrote? Streams a file once and says what was done to it, and where.
 
 :func:`verify` recomputes every block's hash and follows the chain. It finds edits, deletions, insertions and
-reorderings of events and of blocks, a recording that was renamed, a torn tail, and, given what the index
-remembers, a tail cut at a block's edge and a file that was rewritten as a whole. Block and event numbers
-count from 0, over the whole file.
+reorderings of blocks, changes inside a block, a recording that was renamed, a torn tail, and, given what the
+index remembers, a tail cut at a block's edge, a file that was rewritten as a whole, and an index row that says
+something else than the events. Block numbers count from 0. Whatever bytes the file holds, the answer is a
+:class:`Verification`.
 
 :func:`read_events` yields a recording's events for reading, checked the same way; it stops at the first
 thing that is wrong and tells what it was.
@@ -11,7 +12,6 @@ thing that is wrong and tells what it was.
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,9 +21,11 @@ from typing import Final
 import msgspec
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import Block, RecordingError, RecordingReader
-from sallyport.audit.chain import genesis, marks
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.blocks import Block, genesis
 from sallyport.audit.ports import ENDED, LIVE, SessionRow
+from sallyport.audit.reader import RecordingReader
+from sallyport.audit.summary import Summary, row_of_login
 
 EDIT: Final = "edit"
 DELETION: Final = "deletion"
@@ -32,24 +34,24 @@ REORDERING: Final = "reordering"
 TRUNCATED: Final = "truncated tail"
 REPLACED: Final = "rewritten"
 UNREADABLE: Final = "unreadable"
+INDEX: Final = "index differs"
+#: Seconds by which the times of index and recording may differ; earlier versions took them from two clocks.
+_TOLERANCE: Final = 2.0
 #: Problems reported for one recording; the rest is counted.
 _LIMIT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``kind``: one of the constants above. ``block``, ``event``: where, or None when that cannot be told."""
+    """``kind``: one of the constants above. ``block``: where, or None when that cannot be told."""
 
     kind: str
     text: str
     block: int | None = None
-    event: int | None = None
 
     def __str__(self) -> str:
-        place = "" if self.block is None else f"block {self.block}"
-        if self.event is not None:
-            place += f", event {self.event}"
-        return f"{place}: {self.kind}: {self.text}" if place else f"{self.kind}: {self.text}"
+        text = f"{self.kind}: {self.text}"
+        return text if self.block is None else f"block {self.block}: {text}"
 
 
 @dataclass(slots=True)
@@ -76,26 +78,36 @@ def verify(path: Path, row: SessionRow | None = None) -> Verification:
     """
     with RecordingReader(path) as reader:
         result = Verification(row.id if row is not None else path.stem, path)
-        state = _State(reader, result)
-        for block in reader.blocks():
-            state.see(block)
-        state.finish(row)
+        state = _State(reader, result, row)
+        try:
+            for block in reader.blocks():
+                state.see(block)
+        except OSError as error:
+            state.report(UNREADABLE, f"cannot be read on: {error.strerror}", result.blocks)
+        except MemoryError:
+            state.report(UNREADABLE, "claims a size for which there is no memory", result.blocks)
+        else:
+            state.finish()
     return result
 
 
 class _State:
-    def __init__(self, reader: RecordingReader, result: Verification) -> None:
-        self.reader, self.result = reader, result
-        self.previous = genesis(result.session)
+    def __init__(self, reader: RecordingReader, result: Verification, row: SessionRow | None) -> None:
+        self.reader, self.result, self.row = reader, result, row
+        self.remembered = _remembered(row)
+        self.summary = Summary()
+        #: Counts and bytes up to the block that the index remembers.
+        self.counted: tuple[int, ...] = ()
+        self.previous = genesis(result.session, reader.version)
         self.sequences: list[int] = []
         self.hashes: set[bytes] = set()
         self.last: Block | None = None
-        if reader.session_id != result.session or reader.genesis != self.previous:
+        if not reader.belongs_to(result.session):
             self.report(REPLACED, f"the file says that it belongs to session {reader.session_id!r}")
 
-    def report(self, kind: str, text: str, block: int | None = None, event: int | None = None) -> None:
+    def report(self, kind: str, text: str, block: int | None = None) -> None:
         if len(self.result.problems) < _LIMIT:
-            self.result.problems.append(Problem(kind, text, block, event))
+            self.result.problems.append(Problem(kind, text, block))
         elif len(self.result.problems) == _LIMIT:
             self.result.problems.append(Problem(kind, "and more; only the first are listed"))
 
@@ -108,19 +120,30 @@ class _State:
             # Its numbers are not to be trusted either: it counts as the one that should stand here.
             self.sequences.append(expected)
             problem = _diagnose(block, expected)
-            self.report(problem.kind, problem.text, problem.block, problem.event)
+            self.report(problem.kind, problem.text, problem.block)
         else:
             self.sequences.append(block.sequence)
             if block.previous != self.previous and block.sequence == expected:
                 self.report(
                     EDIT, "does not continue the block before it: one of the two was replaced", expected
                 )
+            self._count(block, expected)
         self.previous = block.hash
         self.last = block
 
-    def finish(self, row: SessionRow | None) -> None:
+    def _count(self, block: Block, number: int) -> None:
+        try:
+            self.summary.add_block(block)
+        except msgspec.DecodeError:
+            self.report(UNREADABLE, "holds an event that this version of Sallyport does not know", number)
+        if block.hash == self.remembered:
+            self.counted = (*self.summary.counts.as_tuple(), self.summary.bytes)
+
+    def finish(self) -> None:
+        """What only the whole file shows."""
         self._order()
-        ended = self.last is not None and isinstance(_last_event(self.last), ev.End)
+        row = self.row
+        ended = self.summary.end is not None
         torn, damaged = self.reader.torn, self.reader.damaged
         next_block = len(self.sequences)
         if damaged is not None:
@@ -132,26 +155,32 @@ class _State:
             else:
                 self.report(TRUNCATED, where, next_block)
         elif row is not None:
-            self._compare(row, ended)
+            self._compare_hash(row, ended)
         if not ended and torn is None and (row is None or row.status != LIVE):
             if row is not None and row.status == ENDED:
                 self.report(TRUNCATED, "the session ended, but the recording has no end event", next_block)
             else:
                 self.result.notes.append("no end event: the gateway stopped before the session was over")
+        if self.summary.recovered:
+            self.result.notes.append(
+                f"statements recovered from the journal, outcome not known: {self.summary.recovered}"
+            )
+        if row is not None and self.result.ok:
+            for text in differences(row, self.summary, self.counted):
+                self.report(INDEX, text)
 
-    def _compare(self, row: SessionRow, ended: bool) -> None:
-        """The index may lag behind the file (it is written in batches), so its hash need not be the
-        newest.
-        """
+    def _compare_hash(self, row: SessionRow, ended: bool) -> None:
+        """The index may lag behind the file of a live session (it is written in batches)."""
         if not row.last_hash:
+            if row.status != LIVE and self.sequences:
+                self.report(INSERTION, "the index remembers no block of this recording")
             return
-        known = bytes.fromhex(row.last_hash)
-        if known not in self.hashes:
+        if self.remembered not in self.hashes:
             self.report(
                 REPLACED if ended else TRUNCATED,
-                f"the block that the index remembers as newest ({row.last_hash[:16]}…) is not in the file",
+                f"the block that the index remembers as newest ({str(row.last_hash)[:16]}…) is not in the file",
             )
-        elif row.status == ENDED and known != self.previous:
+        elif row.status != LIVE and self.remembered != self.previous:
             self.report(INSERTION, "blocks follow the one that the index remembers as the last")
 
     def _order(self) -> None:
@@ -172,40 +201,53 @@ class _State:
                 self.report(REORDERING, f"stands behind block {before}", after)
 
 
-def _last_event(block: Block) -> ev.Event | None:
+def _remembered(row: SessionRow | None) -> bytes:
+    """The hash that the index remembers; b"" when there is none, or it cannot be one."""
     try:
-        raws = ev.split_batch(block.body)
-        return ev.decode_event(raws[-1]) if raws else None
-    except msgspec.DecodeError:
-        return None
+        return bytes.fromhex(row.last_hash) if row is not None else b""
+    except (TypeError, ValueError):
+        return b""
+
+
+def differences(row: SessionRow, summary: Summary, counted: tuple[int, ...]) -> Iterator[str]:
+    """What the index says otherwise than the recording does. ``counted``: statements, refused ones, rows and
+    bytes up to the block that the index remembers; () when it was not seen.
+    """
+    login = summary.login
+    if login is None:
+        return
+    described = row_of_login(login, row.file)
+    for name in ("subject", "issuer", "groups", "agent", "label", "target", "client", "application"):
+        if getattr(row, name) != getattr(described, name):
+            yield _says(name, getattr(row, name), getattr(described, name))
+    if not _close(row.started, login.started):
+        yield _says("start", row.started, login.started)
+    if summary.end is not None and row.status == ENDED:
+        ended = summary.wall_time(summary.end.at, login)
+        if not _close(row.ended, ended):
+            yield _says("end", row.ended, ended)
+        if row.reason != summary.end.reason:
+            yield _says("reason", row.reason, summary.end.reason)
+    if counted and not summary.lost_events:  # earlier versions counted what was lost, too
+        names = ("statements", "refused", "rows", "bytes")
+        for name, count in zip(names, counted, strict=True):
+            if getattr(row, name) != count:
+                yield _says(name, getattr(row, name), count)
+
+
+def _close(indexed: object, recorded: float) -> bool:
+    return isinstance(indexed, int | float) and abs(indexed - recorded) <= _TOLERANCE
+
+
+def _says(name: str, indexed: object, recorded: object) -> str:
+    return f"{name}: the index says {indexed!r}, the recording {recorded!r}"
 
 
 def _diagnose(block: Block, number: int) -> Problem:
-    """A block's content does not match its hash: tell by the marks what was done to which event."""
+    """A block's content does not match its hash."""
     if block.raw is None:
         return Problem(EDIT, "its content cannot be decompressed", number)
-    try:
-        raws = ev.split_batch(block.body)
-    except msgspec.DecodeError:
-        return Problem(EDIT, "its content is not a list of events", number)
-    stored = [value for (value,) in struct.iter_unpack("<I", block.marks)]
-    found = [value for (value,) in struct.iter_unpack("<I", marks(raws))]
-    if stored == found:
-        return Problem(EDIT, "its hash does not match its content (which event cannot be told)", number)
-    index = next((i for i, (a, b) in enumerate(zip(stored, found, strict=False)) if a != b), None)
-    if index is None:
-        index = min(len(stored), len(found))
-    event = block.first_event + index
-    if Counter(stored) == Counter(found):
-        return Problem(REORDERING, "events were put in another order, beginning here", number, event)
-    if len(found) < len(stored):
-        count = len(stored) - len(found)
-        return Problem(
-            DELETION, f"{count} event{'s'[: count > 1]} removed, the first one here", number, event
-        )
-    if len(found) > len(stored):
-        return Problem(INSERTION, "an event was added", number, event)
-    return Problem(EDIT, "the event was changed", number, event)
+    return Problem(EDIT, "its content or its header was changed", number)
 
 
 def read_events(
@@ -218,10 +260,10 @@ def read_events(
     """
     tell = on_problem or (lambda problem: None)
     with RecordingReader(path) as reader:
-        wanted = session_id if session_id is not None else path.stem
-        previous = genesis(wanted)
-        if reader.genesis != previous:
-            raise RecordingError(f"{path} belongs to session {reader.session_id!r}, not to {wanted!r}")
+        expected = session_id if session_id is not None else path.stem
+        previous = reader.genesis
+        if not reader.belongs_to(expected):
+            raise RecordingError(f"{path} belongs to session {reader.session_id!r}, not to {expected!r}")
         count = 0
         for number, block in enumerate(reader.blocks()):
             if block.computed_hash() != block.hash:
@@ -232,7 +274,7 @@ def read_events(
                 return
             previous = block.hash
             try:
-                for raw in ev.split_batch(block.body):
+                for raw in block.split():
                     yield from ev.spelled_out(ev.decode_event(raw))
             except msgspec.DecodeError:
                 tell(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 
 import msgspec
 
@@ -41,3 +42,48 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def network_of(host: str) -> str:
+    """What a peer's address counts under where there is a bound per address: itself, or its /64 network in IPv6."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))
+
+
+class Networks:
+    """Addresses and networks (CIDR) of proxies that are believed. ValueError for what is neither."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._networks = [ipaddress.ip_network(text, strict=False) for text in texts]
+
+    def __contains__(self, host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+
+def forwarded_address(peer: str, values: Iterable[str], proxies: Networks) -> str:
+    """Who a request comes from. ``values``: of its forwarding header, each a list, the nearest last.
+
+    Only what believed proxies wrote counts: from the right, up to the first address that is none of them.
+    """
+    address = peer
+    names = [name.strip() for value in values for name in value.split(",")]
+    while address in proxies and names:
+        name = names.pop().strip("[]")
+        try:
+            address = str(ipaddress.ip_address(name))
+        except ValueError:
+            break
+    return address

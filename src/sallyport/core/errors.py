@@ -48,8 +48,8 @@ CODES: dict[str, Code] = _codes(
     ("SP1201", "42501", "a masked column would influence the result"),
     ("SP1202", "42501", "masked data would be copied to where it is not masked"),
     ("SP1203", "42501", "the result does not match what was judged"),
-    ("SP1204", "42501", "an expression over a masked column could fail and tell its value"),
     ("SP1205", "42501", "a change of names would change what rules mean"),
+    ("SP1206", "0A000", "the masks cannot be applied inside this statement"),
     # 13xx: session state
     ("SP1301", "42501", "this setting is pinned by the gateway"),
     ("SP1302", "42501", "this search_path is not listed by policy"),
@@ -69,16 +69,22 @@ CODES: dict[str, Code] = _codes(
     ("SP1601", "28P01", "login failed"),
     ("SP1602", "28000", "passwords are not accepted without TLS"),
     ("SP1603", "3D000", "no such target"),
-    ("SP1604", "08001", "the target database cannot be reached"),
+    ("SP1604", "08001", "no connection to the target database"),
     ("SP1605", "53300", "too many sessions"),
     ("SP1606", "57P05", "login took too long"),
+    ("SP1607", "28P01", "too many failed logins"),
+    ("SP1608", "28000", "the subject or agent is locked"),
     # 17xx: limits
     ("SP1701", "54000", "a limit was exceeded"),
+    ("SP1702", "54000", "a row is too long to be masked"),
+    ("SP1703", "54000", "too many prepared statements"),
     # 18xx: the gateway itself
     ("SP1801", "58030", "the recording cannot be written"),
     ("SP1802", "08006", "the target database connection was lost"),
     ("SP1803", "57P01", "the gateway is shutting down"),
     ("SP1804", "XX000", "the gateway failed while judging this statement"),
+    ("SP1805", "57014", "the statement was canceled before it ran"),
+    ("SP1806", "57P03", "the gateway's state was lost"),
 )
 
 #: Said of names: the catalog may have moved since the gateway read it.

@@ -20,6 +20,7 @@ import msgspec
 import yaml
 
 from sallyport.core.errors import ConfigError
+from sallyport.core.files import read_trusted
 
 T = TypeVar("T")
 YamlPath = tuple[str | int, ...]
@@ -163,7 +164,7 @@ def read_yaml(path: Path) -> Document:
     YAML.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_trusted(path)
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read: {error.strerror}. Check the path and its permissions"

@@ -197,6 +197,7 @@ def _values(request: Request) -> dict[str, Any]:
         "rules": list(binding.rules),
         "settings": [list(pair) for pair in binding.settings],
         "types": list(binding.types),
+        "sent": binding.sent,
         "further": msgspec.to_builtins(request.further),
     }
 
@@ -217,6 +218,7 @@ def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
         rules=tuple(row.rules),
         settings=tuple((name, value) for name, value in row.settings),
         types=tuple(row.types),
+        sent=row.sent,
     )
     return Request(
         id=row.id,

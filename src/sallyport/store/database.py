@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from sqlalchemy.exc import DatabaseError
 from sallyport.core.errors import SallyportError
 
 #: The newest migration; a test compares it with the scripts.
-HEAD: Final = "0005"
+HEAD: Final = "0007"
 FILE: Final = "sallyport.db"
 
 
@@ -45,6 +46,9 @@ def open_database(data_dir: Path) -> Engine:
     try:
         with _locked(data_dir), engine.connect() as connection:
             _migrate(connection, path)
+            damage = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+        if damage != "ok":
+            raise StoreError(f"{path} is damaged: {damage}")
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(f"cannot use {path}: {error.orig}") from error
@@ -52,6 +56,18 @@ def open_database(data_dir: Path) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def set_aside(data: Path) -> Path:
+    """Rename the database and its log, so that a new one can be made. Raises StoreError."""
+    name = f"{FILE}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    try:
+        for suffix in ("-wal", "-shm", ""):
+            if (data / f"{FILE}{suffix}").exists():
+                os.rename(data / f"{FILE}{suffix}", data / f"{name}{suffix}")
+    except OSError as error:
+        raise StoreError(f"cannot rename {data / FILE}: {error.strerror}") from None
+    return data / name
 
 
 def open_readonly(data_dir: Path) -> Engine:
@@ -73,7 +89,9 @@ def open_readonly(data_dir: Path) -> Engine:
             found = _revision(connection)
     except DatabaseError as error:
         engine.dispose()
-        raise StoreError(f"cannot read {path}: {error.orig}") from error
+        raise StoreError(
+            f"cannot read {path}: {error.orig}. If it is damaged, stop the gateway and run 'sallyport audit reindex'"
+        ) from error
     if found != HEAD:
         engine.dispose()
         raise StoreError(

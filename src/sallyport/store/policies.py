@@ -30,9 +30,11 @@ class SqlPolicyVersions:
         last = self._one(_newest.limit(1))
         self._last = last.version if last is not None else ""
 
-    def keep(self, version: PolicyVersion) -> None:
-        """Queue it, unless it is the version that was kept last. Returns at once, never raises."""
-        if self._writer is None or version.version == self._last:
+    def keep(self, version: PolicyVersion, *, again: bool = False) -> None:
+        """Queue it, unless it is the version that was kept last (``again``: also then). Returns at once,
+        never raises.
+        """
+        if self._writer is None or (version.version == self._last and not again):
             return
         self._last = version.version
         values = asdict(version)

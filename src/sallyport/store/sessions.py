@@ -4,12 +4,24 @@ sessions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from sqlalchemy import Engine, Row, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
 
-from sallyport.audit.ports import INTERRUPTED, LIVE, PART, SessionQuery, SessionRow, StatementText
+from sallyport.audit.ports import (
+    ACTIONS,
+    ACTIONS_PREFIX,
+    INTERRUPTED,
+    LIVE,
+    IndexUnreadableError,
+    SessionQuery,
+    SessionRow,
+    StatementText,
+)
+from sallyport.audit.recovery import ONLY_MARKED
 from sallyport.store.statements import StatementIndex
 from sallyport.store.tables import sessions
 from sallyport.store.writer import Writer
@@ -29,6 +41,18 @@ class SqlSessionIndex:
         self._writer = writer
         self._statements = StatementIndex(engine, writer)
 
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Raises IndexUnreadableError for a damaged database, or values that cannot be read."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except (DatabaseError, ValueError, TypeError) as error:
+            raise IndexUnreadableError(
+                f"the index cannot be read: {getattr(error, 'orig', error)}. "
+                "If it stays so, stop the gateway and run 'sallyport audit reindex'"
+            ) from error
+
     def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
         """Queue what the session is found by. Never blocks, never raises; False: not taken."""
         return self._statements.add(session_id, found)
@@ -42,24 +66,49 @@ class SqlSessionIndex:
         if self._writer is not None:
             self._writer.put(_upsert, row.id, _values(row))
 
-    def mark_interrupted(self) -> int:
-        """At start, before any session: what is still live was left by a gateway that died. How many there
-        were.
-        """
+    def save_all(self, rows: Sequence[SessionRow]) -> None:
+        """As :meth:`save`, of many."""
+        if self._writer is not None:
+            self._writer.put_all(_upsert, {row.id: _values(row) for row in rows})
+
+    def unfinished(self) -> list[SessionRow]:
+        """At start: what a gateway that died left behind, and what an older version only marked."""
+        c = sessions.c
+        query = select(sessions).where(
+            or_(c.status == LIVE, and_(c.status == INTERRUPTED, c.reason == ONLY_MARKED))
+        )
+        with self._reading() as connection:
+            return [_row(row) for row in connection.execute(query)]
+
+    def newest_start(self) -> float:
+        """When the session that began last did, in Unix seconds; 0.0 when there is none."""
+        with self._reading() as connection:
+            return float(connection.execute(select(func.max(sessions.c.started))).scalar() or 0.0)
+
+    def unknown(self, ids: Sequence[str]) -> list[str]:
+        """Which of these sessions have no row."""
+        known: set[str] = set()
+        with self._reading() as connection:
+            for start in range(0, len(ids), 500):
+                query = select(sessions.c.id).where(sessions.c.id.in_(ids[start : start + 500]))
+                known.update(connection.execute(query).scalars())
+        return [id_ for id_ in ids if id_ not in known]
+
+    def restore(self, rows: Sequence[tuple[SessionRow, Sequence[StatementText]]]) -> None:
+        """Write rows and their statements at once, not through the writer."""
         with self._engine.begin() as connection:
-            result = connection.execute(
-                update(sessions)
-                .where(sessions.c.status == LIVE)
-                .values(
-                    status=INTERRUPTED,
-                    reason="the gateway stopped without ending the session",
-                    searchable=PART,  # the last of what was recorded may not have come here
-                )
-            )
-            return result.rowcount
+            for row, statements in rows:
+                connection.execute(_upsert, _values(row))
+                self._statements.insert(connection, row.id, statements)
 
     def recent(
-        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+        self,
+        *,
+        limit: int | None = 50,
+        status: str = "",
+        subject: str = "",
+        target: str = "",
+        kind: str = "",
     ) -> list[SessionRow]:
         """Newest first; "" means any, limit None means all."""
         query = select(sessions).order_by(sessions.c.started.desc(), sessions.c.id.desc())
@@ -70,9 +119,11 @@ class SqlSessionIndex:
         ):
             if wanted:
                 query = query.where(column == wanted)
+        if kind:
+            query = query.where(_of_kind(kind))
         if limit is not None:
             query = query.limit(limit)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_row(found) for found in connection.execute(query)]
 
     def search(self, wanted: SessionQuery) -> list[SessionRow]:
@@ -91,6 +142,8 @@ class SqlSessionIndex:
         for column, value in ((c.target, wanted.target), (c.status, wanted.status)):
             if value:
                 query = query.where(column == value)
+        if wanted.kind:
+            query = query.where(_of_kind(wanted.kind))
         if wanted.since is not None:
             query = query.where(c.started >= wanted.since)
         if wanted.until is not None:
@@ -99,11 +152,11 @@ class SqlSessionIndex:
             query = query.where(c.refused > 0)
         if wanted.after is not None:
             query = query.where(tuple_(c.started, c.id) < wanted.after)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_row(found) for found in connection.execute(query)]
 
     def get(self, session_id: str) -> SessionRow | None:
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found = connection.execute(select(sessions).where(sessions.c.id == session_id)).first()
         return None if found is None else _row(found)
 
@@ -115,8 +168,14 @@ class SqlSessionIndex:
             .order_by(sessions.c.started.desc())
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [str(found) for found in connection.execute(query).scalars()]
+
+
+def _of_kind(kind: str) -> ColumnElement[bool]:
+    """As :func:`sallyport.audit.ports.kind_of`."""
+    actions = sessions.c.id.startswith(f"{ACTIONS_PREFIX}_", autoescape=True)
+    return actions if kind == ACTIONS else ~actions
 
 
 def _values(row: SessionRow) -> dict[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, or_, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 
 from sallyport.audit.ports import LIVE, SessionQuery, StatementText, folded, one_line
@@ -41,11 +41,15 @@ class StatementIndex:
         if writer is None or writer.queued(_insert) + len(found) > _WAITING:
             return False
         for one in found:
-            names = "".join(f"{folded(one_line(name))}\n" for name in one.relations)
-            row = {"session": session_id, "number": one.number, "outcome": one.outcome, "sql": one.sql}
-            writer.put(_insert, f"{session_id}/{one.number}", {**row, "relations": f"\n{names}"})
+            writer.put(_insert, f"{session_id}/{one.number}", _values(session_id, one))
         self._added += len(found)
         return True
+
+    def insert(self, connection: Connection, session_id: str, statements: Sequence[StatementText]) -> None:
+        """Write rows now, in the caller's transaction."""
+        if statements:
+            connection.execute(_insert, [_values(session_id, statement) for statement in statements])
+        self._added += len(statements)
 
     def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
         """Of these sessions, those with a statement like that: the first of each."""
@@ -92,6 +96,17 @@ class StatementIndex:
                 connection.execute(update(sessions).where(sessions.c.id.in_(some)).values(searchable=""))
                 connection.execute(delete(statements).where(c.session.in_(some)))
         return len(gone)
+
+
+def _values(session_id: str, statement: StatementText) -> dict[str, object]:
+    names = "".join(f"{folded(one_line(name))}\n" for name in statement.relations)
+    return {
+        "session": session_id,
+        "number": statement.number,
+        "outcome": statement.outcome,
+        "sql": statement.sql,
+        "relations": f"\n{names}",
+    }
 
 
 def _like(wanted: SessionQuery) -> ColumnElement[bool]:

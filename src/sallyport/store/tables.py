@@ -119,6 +119,7 @@ approvals = Table(
     Column("settings", JSON, nullable=False, server_default="[]"),
     Column("further", JSON, nullable=False, server_default="[]"),
     Column("types", JSON, nullable=False, server_default="[]"),
+    Column("sent", Text, nullable=False, server_default=""),
     Index("ix_approvals_status", "status"),
     Index("ix_approvals_created", "created"),
     Index("ix_approvals_digest", "digest"),
@@ -168,4 +169,23 @@ approval_grants = Table(
     Column("rules", JSON, nullable=False, server_default="[]"),
     Column("settings", JSON, nullable=False, server_default="[]"),
     Index("ix_approval_grants_expires_at", "expires_at"),
+)
+
+#: :class:`sallyport.identity.locks.Lock`.
+locks = Table(
+    "locks",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("by", Text, nullable=False),
+    Column("by_issuer", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("released_at", Float),
+    Column("released_by", Text, nullable=False),
+    Index("ix_locks_created", "created"),
 )

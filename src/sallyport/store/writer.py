@@ -48,8 +48,12 @@ class Writer:
 
     def put(self, statement: Insert, key: str, values: Values) -> None:
         """Queue a row for an (upserting) INSERT. Any thread; returns at once. ``key``: the row's identity."""
+        self.put_all(statement, {key: values})
+
+    def put_all(self, statement: Insert, rows: Mapping[str, Values]) -> None:
+        """As :meth:`put`, of rows by their keys."""
         with self._lock:
-            self._queue.setdefault(statement, {})[key] = values
+            self._queue.setdefault(statement, {}).update(rows)
         self._wake.set()
 
     def queued(self, statement: Insert) -> int:

@@ -1,0 +1,97 @@
+"""What people do in the console, over REST and in Slack, recorded as sessions are: a recording of its own kind, in the same hash chain.
+
+:class:`ActionLog` opens a recording with the first action and another one on each UTC day, named ``act_...``. An action says who did what
+to what, from where, and what came of it; never a token, a cookie or a row. :func:`actions_of` reads them back.
+
+For one thread (the event loop's), as everything that calls the recorder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from sallyport.audit import events as ev
+from sallyport.audit.ports import ACTIONS_PREFIX
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.recording import SessionRecording
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+
+#: Characters of one detail that are kept.
+LONGEST: Final = 20_000
+_DAY: Final = 86_400.0
+#: Who the login event of these recordings names.
+_GATEWAY: Final = Subject("sallyport", "", frozenset())
+_NOBODY: Final = Subject("", "", frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAction:
+    """An action and when: Unix seconds. ``recording``: the id of the recording that has it."""
+
+    recording: str
+    time: float
+    action: ev.Action
+
+
+class ActionLog:
+    """``failed``: what is done now could not be recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._recording: SessionRecording | None = None
+
+    @property
+    def failed(self) -> bool:
+        if self._recorder.failed:
+            return True
+        recording = self._recording
+        if recording is not None and recording.failed:
+            # Broken for good while the recorder works: the next action begins another recording.
+            recording.end("this recording failed; another one goes on")
+            self._recording = None
+        return False
+
+    def record(
+        self,
+        name: str,
+        subject: Subject | None,
+        address: str,
+        channel: str,
+        *,
+        object_id: str = "",
+        outcome: str = ev.DONE,
+        reason: str = "",
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        """``subject`` None: nobody whom a token names. ``details`` are bounded here, not cleaned: callers leave secrets out."""
+        kept = {key: _bounded(value) for key, value in (details or {}).items() if value}
+        who = ev.subject_fields(subject or _NOBODY)
+        reason = _bounded(reason)
+        self._current().action((name, who, address, channel, object_id[:200], outcome, reason, kept))
+
+    def _current(self) -> SessionRecording:
+        recording, now = self._recording, self._recorder.clock.now()
+        if recording is not None and now // _DAY != recording.row.started // _DAY:
+            recording.end("the day is over")
+            recording = None
+        if recording is None:
+            recording = self._recorder.open_session(new_id(ACTIONS_PREFIX), _GATEWAY, "", "")
+            self._recording = recording
+        return recording
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text)} characters)"
+
+
+def actions_of(recording: str, events: Iterable[ev.Event]) -> Iterator[RecordedAction]:
+    """The actions of a recording, in order, with the wall clock."""
+    began = started = 0.0
+    for event in events:
+        if isinstance(event, ev.Login):
+            began, started = event.at, event.started
+        elif isinstance(event, ev.Action):
+            yield RecordedAction(recording, started + event.at - began, event)

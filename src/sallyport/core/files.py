@@ -1,0 +1,68 @@
+"""Files that decide or prove something must not be in everybody's hands."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from sallyport.core.errors import ConfigError
+
+
+def read_trusted(path: Path) -> bytes:
+    """The content of a file that decides something. Raises OSError; ConfigError when every user of the machine
+    could have written it: the file is world-writable, or its directory is and is not sticky.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            _refuse_world_writable(path, status)
+        return file.read()
+
+
+def _refuse_world_writable(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigError(
+            f"{path}: every user of this machine can change this file (mode {stat.S_IMODE(status.st_mode):04o}). "
+            f"Run 'chmod o-w {path}', and check its content"
+        )
+    directory = path.resolve().parent
+    mode = directory.stat().st_mode
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise ConfigError(
+            f"{path}: every user of this machine can replace this file: its directory {directory} has mode "
+            f"{stat.S_IMODE(mode):04o}. Run 'chmod o-w {directory}', and check the file's content"
+        )
+
+
+def refuse_exposed(path: Path, what: str) -> None:
+    """Raises ConfigError when every user of the machine can read or change a private file."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(
+            f"{what}: every user of this machine can read {path} (mode {mode:04o}). "
+            f"Replace the key, then run 'chmod 600 {path}' (640 for a key that a group shares)"
+        )
+
+
+def close_to_others(path: Path) -> int | None:
+    """Take away what users outside of the owner and the group may do with a file or directory.
+
+    The mode it had, None when nothing had to be done. Raises ConfigError when that cannot be done.
+    """
+    try:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if not mode & stat.S_IRWXO:
+            return None
+        if mode & stat.S_ISVTX:
+            raise ConfigError(
+                f"{path} is shared by every user of this machine (mode {mode:04o}). "
+                "Set it to a directory that only the gateway uses"
+            )
+        path.chmod(mode & ~stat.S_IRWXO)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} is open to every user of this machine, and that cannot be changed: {error.strerror}. "
+            f"Run 'chmod o-rwx {path}' as its owner"
+        ) from None
+    return mode

@@ -1,0 +1,148 @@
+"""``sallyport audit reindex``: makes the index anew from the recordings, and keeps what can be read of the rest.
+
+Rows that agree with their recordings stay, and so do rows that show what was done to a recording (their last
+hash is the only witness). Rows that only say something else than a sound recording are made anew, as are
+those that are missing. Nothing of locks, approvals and policy versions is in the recordings: they are
+copied from a damaged database as far as it can be read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Engine, Table
+from sqlalchemy.exc import DatabaseError
+
+from sallyport.audit.archive import RecordingError, find_recordings, recording_path
+from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow, StatementText
+from sallyport.audit.recovery import Recovered, rebuild, recover
+from sallyport.audit.verify import INDEX, verify
+from sallyport.store.database import FILE, StoreError, open_database, set_aside
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.tables import metadata, sessions, statements
+
+_BATCH = 100
+
+
+@dataclass(slots=True)
+class Reindexed:
+    """``kept``, ``rebuilt``: sessions. ``unreadable``: files without a login event. ``suspicious``: sessions
+    whose recordings are not what the index remembers. ``set_aside``: the damaged database. ``lost``: tables of
+    which not everything could be copied from it.
+    """
+
+    kept: int = 0
+    rebuilt: int = 0
+    unreadable: list[Path] = field(default_factory=list)
+    suspicious: list[str] = field(default_factory=list)
+    set_aside: Path | None = None
+    lost: list[str] = field(default_factory=list)
+
+
+def reindex(data: Path, recordings: Path) -> tuple[Engine, Reindexed]:
+    """The caller holds the data directory's lock and disposes of the engine. Raises StoreError."""
+    result = Reindexed()
+    try:
+        engine = open_database(data)
+        rows = _rows(engine)
+    except (StoreError, IndexUnreadableError):
+        engine = _replace(data, result)
+        rows = _rows(engine)
+    batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
+    index = SqlSessionIndex(engine)
+    for recovered in _restored(recordings, rows, result):
+        batch.append((recovered.row, recovered.statements))
+        if len(batch) == _BATCH:
+            index.restore(batch)
+            batch.clear()
+    index.restore(batch)
+    return engine, result
+
+
+def _rows(engine: Engine) -> dict[str, SessionRow]:
+    return {row.id: row for row in SqlSessionIndex(engine).recent(limit=None)}
+
+
+def _restored(directory: Path, rows: dict[str, SessionRow], result: Reindexed) -> Iterator[Recovered]:
+    """The rows that are to be written."""
+    for id_, row in rows.items():
+        if row.status == LIVE:
+            result.rebuilt += 1
+            yield recover(directory, row)
+        elif (recovered := _corrected(directory, id_, row, result)) is not None:
+            result.rebuilt += 1
+            yield recovered
+        else:
+            result.kept += 1
+    for id_, path in find_recordings(directory).items():
+        if id_ in rows:
+            continue
+        recovered = rebuild(path, directory)
+        if recovered is None:
+            result.unreadable.append(path)
+            continue
+        result.rebuilt += 1
+        if recovered.problem:
+            result.suspicious.append(id_)
+        yield recovered
+
+
+def _corrected(directory: Path, id_: str, row: SessionRow, result: Reindexed) -> Recovered | None:
+    """The row anew, when it says something else than a sound recording; None: it stays as it is."""
+    try:
+        path = recording_path(directory, id_, row.file)
+        problems = verify(path, row).problems
+    except RecordingError:
+        if row.last_hash:
+            result.suspicious.append(id_)
+        return None
+    if not problems:
+        return None
+    result.suspicious.append(id_)
+    if any(problem.kind != INDEX for problem in problems):
+        return None
+    return rebuild(path, directory)
+
+
+def _replace(data: Path, result: Reindexed) -> Engine:
+    """Set a damaged database aside and copy what it still gives into a new one. Raises StoreError."""
+    path = data / FILE
+    result.set_aside = set_aside(data)
+    engine = open_database(data)
+    try:
+        damaged = sqlite3.connect(f"{result.set_aside.absolute().as_uri()}?mode=ro", uri=True)
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    try:
+        for table in metadata.sorted_tables:
+            if not _copy(damaged, engine, table) and table not in (sessions, statements):
+                result.lost.append(table.name)
+    finally:
+        damaged.close()
+    return engine
+
+
+def _copy(damaged: sqlite3.Connection, engine: Engine, table: Table) -> bool:
+    """Copy a table's rows, one by one, as far as they can be read. Whether that was all of them."""
+    names = [column.name for column in table.columns]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    complete = True
+    rows: list[tuple[object, ...]] = []
+    try:
+        for row in damaged.execute(f'SELECT {quoted} FROM "{table.name}"'):
+            rows.append(row)
+    except (sqlite3.Error, ValueError):
+        complete = False
+    marks = ", ".join("?" for _ in names)
+    with engine.begin() as connection:
+        for row in rows:
+            try:
+                connection.exec_driver_sql(
+                    f'INSERT OR IGNORE INTO "{table.name}" ({quoted}) VALUES ({marks})', row
+                )
+            except DatabaseError:
+                complete = False
+    return complete
