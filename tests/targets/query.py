@@ -41,4 +41,4 @@ def catalog_of(dsn: str) -> CatalogSnapshot:
 
 
 async def _load(query: Query) -> CatalogSnapshot:
-    return await load_catalog(query)
+    return (await load_catalog(query)).snapshot

@@ -60,14 +60,22 @@ def test_a_file_loses_one_newline(tmp_path: Path, content: bytes, secret: str) -
     assert fetch(secret_file(tmp_path, content)) == secret
 
 
-def test_a_readable_file_is_warned_about(tmp_path: Path) -> None:
+def test_a_file_that_its_group_can_read_is_warned_about(tmp_path: Path) -> None:
     with capture_logs() as logs:
         fetch(secret_file(tmp_path, CANARY.encode()))
     assert logs == []
     with capture_logs() as logs:
-        assert fetch(secret_file(tmp_path, CANARY.encode(), 0o644)) == CANARY
+        assert fetch(secret_file(tmp_path, CANARY.encode(), 0o640)) == CANARY
     assert [log["log_level"] for log in logs] == ["warning"]
     assert CANARY not in str(logs)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
+def test_a_file_in_everybodys_hands_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "everybody"
+    path.write_bytes(CANARY.encode())
+    path.chmod(mode)
+    assert "every user of this machine" in refused({"file": str(path)})
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -1,351 +1,378 @@
-"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.CatalogSnapshot`, over the gateway's own
-connection.
+"""Reads a target's catalog into a :class:`~sallyport.sql.catalog.CatalogSnapshot`, over the gateway's own connection: all of it once,
+and then what changed (:mod:`sallyport.targets.catalog_changes`).
 
-Promises: :func:`load_catalog` reads everything in one read-only snapshot with an empty search_path, so
-that the text of views and expressions is fully qualified; the epoch is a hash of all that was read, so
-two gateways agree on it. :func:`fingerprint` is one cheap query whose answer changes whenever something
-that is read here changed (a needless change is possible, a missed one is not). Take the fingerprint
-*before* loading: then a change that falls in between is seen at the next check.
+Promises: everything is read in one read-only transaction with an empty search_path, so that the text of views and expressions is fully
+qualified; the epoch is a hash of all that was read, so two gateways agree on it, however often either of them read it.
 
-Raises :class:`CatalogError` for a server that is not PostgreSQL 14 to 18 or an answer that makes no
-sense; what ``query`` raises passes through. The connection is left outside any transaction in every case.
+Raises :class:`CatalogError` for a server that is not PostgreSQL 14 to 18 or an answer that makes no sense; what ``query`` raises passes
+through. The connection is left outside any transaction in every case.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from sallyport.core.errors import SallyportError
-from sallyport.sql.catalog import (
-    Cast,
-    CatalogSnapshot,
-    Column,
-    Constraint,
-    Function,
-    Operator,
-    Relation,
-    Type,
-)
-from sallyport.sql.search_path import split_search_path
+import msgspec
+
+from sallyport.core.interpreter import compute_beside
+from sallyport.sql.catalog import Cast, CatalogSnapshot, Function, Relation, Type
 from sallyport.targets import catalog_queries as queries
+from sallyport.targets.catalog_changes import (
+    NOTHING,
+    WHOLE,
+    Changes,
+    KnownRows,
+    changed_rows,
+    changes_query,
+    counts_query,
+    known_rows,
+    oids,
+)
+from sallyport.targets.catalog_rows import (
+    CatalogError,
+    Row,
+    bool_of,
+    function_of,
+    hidden_functions,
+    int_of,
+    operator_of,
+    path_of,
+    relation_of,
+    text,
+    type_of,
+)
 
-Row = list[str | None]
 #: Runs one statement through the simple protocol; rows as text, None for NULL. Raises when the server does.
 Query = Callable[[str], Awaitable[list[Row]]]
 
 SUPPORTED = range(14, 19)
-_TRUE = frozenset({"true", "on", "yes", "1", "t", "y"})
 
-
-class CatalogError(SallyportError):
-    """The catalog cannot be read or understood; the text says what and why."""
-
-
-async def fingerprint(query: Query) -> str:
-    """32 hex digits that change when the catalog did. One query, some milliseconds."""
-    rows = await query(queries.FINGERPRINT)
-    if len(rows) != 1 or not rows[0] or not rows[0][0]:
-        raise CatalogError("the catalog fingerprint query gave no answer")
-    return rows[0][0]
-
-
-async def load_catalog(query: Query) -> CatalogSnapshot:
-    """Read the whole catalog as the role of this connection sees it (a fraction of a second)."""
-    search_path = _text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
-    server = await query(queries.SERVER)
-    _check_version(server[0])
-    try:
-        for statement in queries.PREPARE:
-            await query(statement)
-        loaded = {name: await query(sql) for name, sql in _QUERIES.items()}
-    except BaseException:
-        await query("ROLLBACK")
-        raise
-    await query("COMMIT")
-    # Tens of milliseconds of pure computing: other sessions go on meanwhile.
-    return await asyncio.to_thread(_snapshot, search_path, {"server": server, **loaded})
-
-
-async def load_inside(query: Query, default_search_path: tuple[str, ...]) -> CatalogSnapshot:
-    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was.
-
-    ``default_search_path``: that of new sessions, which cannot be asked for there. Raises what ``query`` raises and CatalogError.
-    """
-    server = await query(queries.SERVER)
-    _check_version(server[0])
-    try:
-        for statement in queries.INSIDE:
-            await query(statement)
-        loaded = {name: await query(sql) for name, sql in _QUERIES.items()}
-    finally:
-        for statement in queries.OUTSIDE:
-            await query(statement)
-    snapshot = await asyncio.to_thread(_snapshot, "", {"server": server, **loaded})
-    return replace(snapshot, default_search_path=default_search_path)
-
-
-_QUERIES = {
+#: Read whole each time: few rows.
+_SMALL = {
     "schemas": queries.SCHEMAS,
-    "relations": queries.RELATIONS,
-    "columns": queries.COLUMNS,
-    "constraints": queries.CONSTRAINTS,
-    "indexes": queries.INDEXES,
     "event_triggers": queries.EVENT_TRIGGERS,
-    "inheritance": queries.INHERITANCE,
-    "types": queries.TYPES,
-    "functions": queries.FUNCTIONS,
     "operators": queries.OPERATORS,
     "casts": queries.CASTS,
+    "inheritance": queries.INHERITANCE,
     "members": queries.EXTENSION_MEMBERS,
     "hidden": queries.HIDDEN_FUNCTIONS,
 }
+#: By the relation that has them, and by OID.
+_OF_RELATIONS = ("relations", "columns", "constraints", "indexes")
 
 
-def _check_version(server: Row) -> None:
-    version = _text(server[0])
-    if int(version) // 10000 not in SUPPORTED:
-        raise CatalogError(
-            f"the server's version is {version}; supported are PostgreSQL {SUPPORTED[0]} to {SUPPORTED[-1]}"
-        )
+@dataclass(frozen=True, slots=True)
+class LoadedCatalog:
+    """A snapshot, and what is kept to bring it up to date. ``rows``: of the small catalogs."""
+
+    snapshot: CatalogSnapshot
+    rows: Mapping[str, list[Row]]
+    digests: _Digests
+    known: KnownRows
+    #: the first transaction that had not begun when the snapshot became what it is
+    as_of: int
 
 
-def _snapshot(search_path: str, loaded: Mapping[str, list[Row]]) -> CatalogSnapshot:
-    version, database, role = (_text(value) for value in loaded["server"][0])
-    members = {(_text(r[0]).removeprefix("pg_catalog."), _int(r[1])): _text(r[2]) for r in loaded["members"]}
-    on_relation, on_domain = _hidden(loaded["hidden"])
-    return CatalogSnapshot.make(
-        server_version=int(version),
-        epoch=_epoch(search_path, loaded),
-        database=database,
-        role=role,
-        default_search_path=_path(search_path),
-        schemas=frozenset(_text(row[0]) for row in loaded["schemas"]),
-        unusable=frozenset(_text(row[0]) for row in loaded["schemas"] if not _bool(row[1])),
-        relations=_relations(loaded, members, on_relation),
-        types=tuple(_type(row, members, on_domain) for row in loaded["types"]),
-        functions=tuple(_function(row, members) for row in loaded["functions"]),
-        operators=tuple(_operator(row, members) for row in loaded["operators"]),
-        casts=tuple(
-            Cast(_int(r[0]), _int(r[1]), _int(r[2]), _text(r[3]), _text(r[4])) for r in loaded["casts"]
-        ),
-        indexes={(_text(r[0]), _text(r[1])): _int(r[2]) for r in loaded["indexes"]},
-        event_triggers=bool(loaded["event_triggers"]),
-    )
+async def load_catalog(query: Query) -> LoadedCatalog:
+    """Read the whole catalog as the role of this connection sees it (a fraction of a second for some hundred relations)."""
+    search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
+    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK") as reading:
+        return await reading.everything(path_of(search_path))
 
 
-def _path(setting: str) -> tuple[str, ...]:
-    path = split_search_path(setting)
-    if path is None:
-        raise CatalogError(f"search_path is not a list of names: {setting}")
-    return path
+async def refreshed_catalog(query: Query, before: LoadedCatalog) -> LoadedCatalog:
+    """``before``, brought up to date; with the same snapshot where nothing changed."""
+    search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
+    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK") as reading:
+        return await reading.since(before, path_of(search_path))
 
 
-def _epoch(search_path: str, loaded: Mapping[str, list[Row]]) -> str:
-    content = json.dumps([search_path, dict(loaded)], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+async def load_inside(query: Query, before: LoadedCatalog) -> CatalogSnapshot:
+    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was."""
+    back = "; ".join(queries.OUTSIDE)
+    async with _Reading(query, queries.INSIDE, back, back) as reading:
+        return (await reading.since(before, before.snapshot.default_search_path)).snapshot
 
 
-def _text(value: str | None) -> str:
-    if value is None:
-        raise CatalogError("the catalog holds NULL where it cannot be")
-    return value
+class _Reading:
+    """One reading of the catalog, in a transaction (or savepoint) of its own."""
+
+    def __init__(self, query: Query, begin: Iterable[str], end: str, end_failed: str) -> None:
+        self._query, self._begin, self._end, self._end_failed = query, "; ".join(begin), end, end_failed
+
+    async def __aenter__(self) -> _Reading:
+        try:
+            await self._query(self._begin)
+        except BaseException:
+            await self._query(self._end_failed)
+            raise
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self._query(self._end if kind is None else self._end_failed)
+
+    async def everything(self, path: tuple[str, ...]) -> LoadedCatalog:
+        server = await self._server()
+        whole = (await self._query(WHOLE))[0]
+        sql = {
+            **_SMALL,
+            **{name: queries.of_all(name) for name in (*_OF_RELATIONS, "types", "functions")},
+            **KnownRows.queries(),
+        }
+        loaded = {name: await self._query(statement) for name, statement in sql.items()}
+        known = KnownRows.of(loaded, whole)
+        return await compute_beside(_made, None, server, path, loaded, NOTHING, known)
+
+    async def since(self, before: LoadedCatalog, path: tuple[str, ...]) -> LoadedCatalog:
+        whole = (await self._query(WHOLE))[0]
+        if int_of(whole[2]) < before.as_of:
+            # REPEATABLE READ: PostgreSQL looks names up in the catalog as it is now, which queries of this transaction do not see.
+            raise CatalogError("the catalog has changed since this transaction's snapshot was taken")
+        if not before.known.is_current(whole) or path != before.snapshot.default_search_path:
+            return await self.everything(path)
+        changed = changed_rows(await self._query(changes_query(before.known.horizon)))
+        complete = {}
+        for part in before.known.incomplete(changed):
+            counts = await self._query(counts_query(part, before.known.horizon))
+            buckets = before.known.differing(part, changed[part], counts)
+            complete[part] = buckets, await self._query(known_rows(part, buckets))
+        changes, known = before.known.changes(changed, complete, whole)
+        if not changes:
+            return replace(before, known=known)
+        changes = changes.extended(await self._query(changes.dependants_query()))
+        sql = {"hidden": _SMALL["hidden"]}
+        if changes.parents:
+            sql["inheritance"] = _SMALL["inheritance"]
+        for name, those in (
+            *((name, changes.relations) for name in _OF_RELATIONS),
+            ("types", changes.types),
+            ("functions", changes.functions),
+        ):
+            if those:
+                sql[name] = queries.of_some(name, oids(those))
+        server = await self._server()
+        loaded = {name: await self._query(statement) for name, statement in sql.items()}
+        return await compute_beside(_made, before, server, path, loaded, changes, known)
+
+    async def _server(self) -> Row:
+        server = (await self._query(queries.SERVER))[0]
+        version = text(server[0])
+        if int(version) // 10000 not in SUPPORTED:
+            raise CatalogError(
+                f"the server's version is {version}; supported are PostgreSQL {SUPPORTED[0]} to {SUPPORTED[-1]}"
+            )
+        return server
 
 
-def _int(value: str | None) -> int:
-    return int(_text(value))
-
-
-def _bool(value: str | None) -> bool:
-    return value == "t"
-
-
-def _security_invoker(options: str | None) -> bool:
-    for option in (options or "").split(","):
-        name, _, value = option.partition("=")
-        if name == "security_invoker":
-            return value.lower() in _TRUE
-    return False
-
-
-def _hidden(rows: list[Row]) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
-    on_relation: dict[int, tuple[int, ...]] = {}
-    on_domain: dict[int, tuple[int, ...]] = {}
-    for row in rows:
-        relation, domain, function = _int(row[0]), _int(row[1]), _int(row[2])
-        owner, key = (on_domain, domain) if domain else (on_relation, relation)
-        owner[key] = (*owner.get(key, ()), function)
-    return on_relation, on_domain
-
-
-def _relations(
+def _made(
+    before: LoadedCatalog | None,
+    server: Row,
+    path: tuple[str, ...],
     loaded: Mapping[str, list[Row]],
-    members: Mapping[tuple[str, int], str],
-    hidden: Mapping[int, tuple[int, ...]],
-) -> tuple[Relation, ...]:
-    columns: dict[int, list[Column]] = {}
-    for row in loaded["columns"]:
-        columns.setdefault(_int(row[0]), []).append(
-            Column(
-                name=_text(row[1]),
-                attnum=_int(row[2]),
-                type_oid=_int(row[3]),
-                not_null=_bool(row[4]),
-                has_default=_bool(row[5]),
-                generated=row[6] or "",
-                default=row[7] or "",
-                typmod=_int(row[8]),
-            )
+    changes: Changes,
+    known: KnownRows,
+) -> LoadedCatalog:
+    """``loaded``: answers of all queries, or where there is something ``before``, those of its ``changes``."""
+    rows = {name: loaded.get(name, before.rows[name] if before is not None else []) for name in _SMALL}
+    making = _Making(before, rows, loaded)
+    relations = making.change(changes)
+    version, database, role, encoding = (text(value) for value in server)
+    common: dict[str, Any] = {
+        "server_version": int(version),
+        "epoch": making.digests.epoch([server, list(path), rows]),
+        "database": database,
+        "role": role,
+        "default_search_path": path,
+        "schemas": frozenset(text(row[0]) for row in rows["schemas"]),
+        "unusable": frozenset(text(row[0]) for row in rows["schemas"] if not bool_of(row[1])),
+        "indexes": making.indexes(relations),
+        "event_triggers": bool(rows["event_triggers"]),
+        "encoding": encoding,
+    }
+    if before is not None and not changes.functions:
+        snapshot = before.snapshot.with_relations(
+            making.relations,
+            relations,
+            types=making.types,
+            type_by_name=making.types_by_name(before.snapshot),
+            **common,
         )
-    constraints: dict[int, list[Constraint]] = {}
-    for row in loaded["constraints"]:
-        constraints.setdefault(_int(row[0]), []).append(_constraint(row))
-    parents: dict[int, list[int]] = {}
-    children: dict[int, list[int]] = {}
-    for row in loaded["inheritance"]:
-        child, parent = _int(row[0]), _int(row[1])
-        parents.setdefault(child, []).append(parent)
-        children.setdefault(parent, []).append(child)
-    out = []
-    for row in loaded["relations"]:
-        oid = _int(row[0])
-        out.append(
-            Relation(
-                oid=oid,
-                schema=_text(row[1]),
-                name=_text(row[2]),
-                kind=_text(row[3]),
-                columns=tuple(columns.get(oid, ())),
-                parents=tuple(parents.get(oid, ())),
-                children=tuple(children.get(oid, ())),
-                view_definition=row[10] or "",
-                security_invoker=_security_invoker(row[7]),
-                has_rules=_bool(row[8]),
-                has_triggers=_bool(row[9]),
-                row_security=_bool(row[5]),
-                row_type=_int(row[6]),
-                extension=members.get(("pg_class", oid), ""),
-                persistence=_text(row[4]),
-                hidden_functions=hidden.get(oid, ()),
-                constraints=tuple(constraints.get(oid, ())),
-                partition_key=tuple(json.loads(row[11] or "[]")),
-            )
+    else:
+        snapshot = CatalogSnapshot.make(
+            relations=tuple(making.relations.values()),
+            types=tuple(making.types.values()),
+            functions=tuple(making.functions.values()),
+            operators=tuple(operator_of(row, making.members) for row in rows["operators"]),
+            casts=tuple(
+                Cast(int_of(r[0]), int_of(r[1]), int_of(r[2]), text(r[3]), text(r[4])) for r in rows["casts"]
+            ),
+            **common,
         )
-    return tuple(out)
+    return LoadedCatalog(snapshot, rows, making.digests, known, known.newest)
 
 
-def _constraint(row: Row) -> Constraint:
-    return Constraint(
-        kind=_text(row[1]),
-        columns=tuple(json.loads(row[2] or "[]")),
-        referenced=_int(row[3]),
-        referenced_columns=tuple(json.loads(row[4] or "[]")),
-        on_delete=_text(row[5]),
-        on_update=_text(row[6]),
-        expression=_text(row[7]),
-        name=_text(row[8]),
-    )
+def _grouped(rows: list[Row], key: int) -> dict[int, list[Row]]:
+    groups: dict[int, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(int_of(row[key]), []).append(row)
+    return groups
 
 
-def _type(row: Row, members: Mapping[tuple[str, int], str], checks: Mapping[int, tuple[int, ...]]) -> Type:
-    oid = _int(row[0])
-    return Type(
-        oid=oid,
-        schema=_text(row[1]),
-        name=_text(row[2]),
-        kind=_text(row[3]),
-        category=_text(row[4]),
-        element=_int(row[5]),
-        array=_int(row[6]),
-        base=_int(row[7]),
-        relation=_int(row[8]),
-        extension=members.get(("pg_type", oid), ""),
-        check_functions=checks.get(oid, ()),
-        preferred=_bool(row[9]),
-    )
+class _Digests:
+    """Hashes of relations, types and functions by (kind, OID), in buckets, so that the hash of all is soon made again."""
+
+    _BUCKETS = 256
+
+    def __init__(self, before: _Digests | None = None) -> None:
+        self._buckets: list[dict[tuple[str, int], bytes]] = (
+            [{} for _ in range(self._BUCKETS)] if before is None else list(before._buckets)
+        )
+        self._hashes: list[bytes] = [b""] * self._BUCKETS if before is None else list(before._hashes)
+        self._own: set[int] = set()
+
+    def put(self, kind: str, oid: int, content: Any) -> None:
+        """``content``: as JSON can hold it; None: it is gone."""
+        number = oid % self._BUCKETS
+        if number not in self._own:
+            self._own.add(number)
+            self._buckets[number] = dict(self._buckets[number])
+        if content is None:
+            self._buckets[number].pop((kind, oid), None)
+        else:
+            digest = hashlib.blake2b(_json([kind, content]), digest_size=16).digest()
+            self._buckets[number][kind, oid] = digest
+
+    def epoch(self, content: Any) -> str:
+        """32 hex digits of everything, ``content`` included."""
+        for number in self._own:
+            bucket = self._buckets[number]
+            self._hashes[number] = hashlib.sha256(b"".join([bucket[key] for key in sorted(bucket)])).digest()
+        self._own = set()
+        return hashlib.sha256(_json(content) + b"".join(self._hashes)).hexdigest()[:32]
 
 
-def _outputs(
-    modes: str | None, names: str | None, types: str | None
-) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Names and types of OUT, INOUT and TABLE columns; unnamed ones are called column1, column2, ... by
-    position."""
-    if modes is None or types is None:
-        return (), ()
-    oids = [int(oid) for oid in json.loads(types)]
-    labels = json.loads(names) if names is not None else [""] * len(oids)
-    found = [
-        (label, oid)
-        for mode, label, oid in zip(json.loads(modes), labels, oids, strict=True)
-        if mode in "obt"
-    ]
-    return (
-        tuple(label or f"column{position}" for position, (label, _) in enumerate(found, 1)),
-        tuple(oid for _, oid in found),
-    )
+_json_encoder = msgspec.json.Encoder(order="sorted")
 
 
-def _inputs(modes: str | None, names: str | None) -> tuple[str, ...]:
-    """Names of the input arguments (get_func_input_arg_names in funcapi.c); () where none has one."""
-    labels: list[str] = json.loads(names) if names is not None else []
-    if modes is None:
-        return tuple(labels)
-    return tuple(label for mode, label in zip(json.loads(modes), labels, strict=False) if mode in "ibv")
+def _json(value: Any) -> bytes:
+    return _json_encoder.encode(value)
 
 
-def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
-    """Of pg_proc.proconfig: the search_path that it sets, and whether it sets anything else."""
-    path, others = None, False
-    for entry in json.loads(config) if config is not None else ():
-        name, _, value = entry.partition("=")
-        if name == "search_path":
-            path = split_search_path(value)
-        others = others or name != "search_path" or path is None
-    return path, others
+class _Making:
+    """The parts of a snapshot: those of the one before, with what was read in the place of what changed."""
 
+    def __init__(
+        self, before: LoadedCatalog | None, rows: Mapping[str, list[Row]], loaded: Mapping[str, list[Row]]
+    ) -> None:
+        self._before, self._rows, self._loaded = before, rows, loaded
+        old = before.snapshot if before is not None else None
+        self.relations: dict[int, Relation] = dict(old.relations) if old is not None else {}
+        self.types: dict[int, Type] = dict(old.types) if old is not None else {}
+        self.functions: dict[int, Function] = dict(old.functions) if old is not None else {}
+        self.digests = _Digests(before.digests if before is not None else None)
+        self.members = {
+            (text(r[0]).removeprefix("pg_catalog."), int_of(r[1])): text(r[2]) for r in rows["members"]
+        }
+        self._on_relation, self._on_domain = hidden_functions(rows["hidden"])
 
-def _function(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
-    oid = _int(row[0])
-    out_names, out_types = _outputs(row[13], row[14], row[15])
-    path, others = _configured(row[19])
-    return Function(
-        oid=oid,
-        schema=_text(row[1]),
-        name=_text(row[2]),
-        kind=_text(row[3]),
-        arg_types=tuple(int(part) for part in _text(row[4]).split()),
-        return_type=_int(row[5]),
-        returns_set=_bool(row[6]),
-        n_defaults=_int(row[7]),
-        variadic=_bool(row[8]),
-        volatile=_text(row[9]),
-        strict=_bool(row[10]),
-        security_definer=_bool(row[11]),
-        language=_text(row[12]),
-        extension=members.get(("pg_proc", oid), ""),
-        out_names=out_names,
-        out_types=out_types,
-        body=row[16] or "",
-        body_bound=_bool(row[17]),
-        arg_names=_inputs(row[13], row[14]) if row[16] else (),
-        defaults=row[18] or "",
-        path=path,
-        has_settings=others,
-    )
+    def change(self, changes: Changes) -> frozenset[int]:
+        """Take what was read in the place of what changed. OIDs of the relations that differ from those before."""
+        parents: dict[int, tuple[int, ...]] = {}
+        children: dict[int, tuple[int, ...]] = {}
+        for row in self._rows["inheritance"]:
+            child, parent = int_of(row[0]), int_of(row[1])
+            parents[child] = (*parents.get(child, ()), parent)
+            children[parent] = (*children.get(parent, ()), child)
+        columns, constraints = (
+            _grouped(self._loaded.get(name, []), 0) for name in ("columns", "constraints")
+        )
+        indexes = _grouped(self._loaded.get("indexes", []), 2)
 
+        def relation(row: Row) -> Relation:
+            oid = int_of(row[0])
+            return relation_of(
+                row,
+                columns.get(oid, []),
+                constraints.get(oid, []),
+                parents.get(oid, ()),
+                children.get(oid, ()),
+                self.members.get(("pg_class", oid), ""),
+                self._on_relation.get(oid, ()),
+            )
 
-def _operator(row: Row, members: Mapping[tuple[str, int], str]) -> Operator:
-    oid = _int(row[0])
-    return Operator(
-        oid=oid,
-        schema=_text(row[1]),
-        name=_text(row[2]),
-        left=_int(row[3]),
-        right=_int(row[4]),
-        result=_int(row[5]),
-        function=_int(row[6]),
-        extension=members.get(("pg_operator", oid), ""),
-    )
+        def belongings(oid: int) -> list[list[Row]]:
+            return [columns.get(oid, []), constraints.get(oid, []), indexes.get(oid, [])]
+
+        changed = self._replace("relation", self.relations, changes.relations, relation, belongings)
+        self._replace(
+            "type", self.types, changes.types, lambda row: type_of(row, self.members, self._on_domain)
+        )
+        self._replace(
+            "function", self.functions, changes.functions, lambda row: function_of(row, self.members)
+        )
+        return changes.relations | changed | self._change_hidden()
+
+    def _replace(
+        self,
+        kind: str,
+        objects: dict[int, Any],
+        gone: frozenset[int],
+        make: Callable[[Row], Any],
+        belongings: Callable[[int], list[list[Row]]] = lambda oid: [],
+    ) -> frozenset[int]:
+        """Put the objects that were read into the place of those that are ``gone``, in the order of OIDs. ``belongings``: what else of an
+        object the epoch depends on. OIDs of what was read.
+        """
+        rows = {int_of(row[0]): row for row in self._loaded.get(f"{kind}s", [])}
+        for oid in gone - rows.keys():
+            objects.pop(oid, None)
+            self.digests.put(kind, oid, None)
+        last = next(reversed(objects), 0)
+        for oid, row in rows.items():
+            objects[oid] = make(row)
+            self.digests.put(kind, oid, [row, *belongings(oid)])
+        if any(oid < last for oid in rows):  # new ones are mostly behind all others
+            ordered = sorted(objects.items())
+            objects.clear()
+            objects.update(ordered)
+        return frozenset(rows)
+
+    def _change_hidden(self) -> frozenset[int]:
+        """What a relation's or domain's machinery calls changes without it: an operator gets another function. Gives the relations."""
+        if self._before is None:
+            return frozenset()
+        on_relation, on_domain = hidden_functions(self._before.rows["hidden"])
+        relations = [
+            oid
+            for oid in on_relation.keys() | self._on_relation.keys()
+            if oid in self.relations and on_relation.get(oid) != self._on_relation.get(oid)
+        ]
+        for oid in relations:
+            hidden = self._on_relation.get(oid, ())
+            self.relations[oid] = replace(self.relations[oid], hidden_functions=hidden)
+        for oid in on_domain.keys() | self._on_domain.keys():
+            if oid in self.types and on_domain.get(oid) != self._on_domain.get(oid):
+                checks = self._on_domain.get(oid, ())
+                self.types[oid] = replace(self.types[oid], check_functions=checks)
+        return frozenset(relations)
+
+    def types_by_name(self, before: CatalogSnapshot) -> Mapping[tuple[str, str], Type]:
+        gone = [type_ for oid, type_ in before.types.items() if self.types.get(oid) is not type_]
+        come = [type_ for oid, type_ in self.types.items() if before.types.get(oid) is not type_]
+        if not gone and not come:
+            return before.type_by_name
+        by_name = dict(before.type_by_name)
+        for type_ in gone:
+            by_name.pop((type_.schema, type_.name), None)
+        return {**by_name, **{(type_.schema, type_.name): type_ for type_ in come}}
+
+    def indexes(self, changed: frozenset[int]) -> dict[tuple[str, str], int]:
+        kept = dict(self._before.snapshot.indexes) if self._before is not None else {}
+        if self._before is not None:
+            kept = {name: oid for name, oid in kept.items() if oid not in changed}
+        for row in self._loaded.get("indexes", []):
+            kept[text(row[0]), text(row[1])] = int_of(row[2])
+        return kept

@@ -8,6 +8,8 @@ nobody.
 
 from __future__ import annotations
 
+import re
+
 #: Makes invisible what other sessions commit meanwhile, and the text of expressions independent of settings.
 PREPARE = (
     "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
@@ -28,7 +30,7 @@ OUTSIDE = (f'ROLLBACK TO SAVEPOINT "{_POINT}"', f'RELEASE SAVEPOINT "{_POINT}"')
 DEFAULT_SEARCH_PATH = "SELECT pg_catalog.current_setting('search_path')"
 
 SERVER = """SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.current_database(),
-  current_user"""
+  current_user, pg_catalog.current_setting('server_encoding')"""
 
 _SHARED_SCHEMA = "n.nspname !~ '^pg_(temp|toast)'"
 
@@ -55,9 +57,15 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relrowsecurit
       ON d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = t.partrelid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = t.partrelid
       AND d.refobjsubid > 0
-    WHERE t.partrelid = c.oid AND t.partexprs IS NOT NULL ORDER BY 1)) END
+    WHERE t.partrelid = c.oid AND t.partexprs IS NOT NULL ORDER BY 1)) END,
+  pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+  CASE WHEN c.relkind = 'S' THEN pg_catalog.array_to_json(ARRAY(
+    SELECT u.n FROM pg_catalog.pg_depend d, LATERAL (VALUES (d.refobjid::int8), (d.refobjsubid::int8)) u(n)
+    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid AND d.objsubid = 0
+      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjsubid > 0
+      AND d.deptype IN ('a', 'i'))) END
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA} /*only c.oid*/
 ORDER BY c.oid"""
 
 COLUMNS = f"""
@@ -69,7 +77,7 @@ JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 WHERE a.attnum > 0 AND NOT a.attisdropped
-  AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA}
+  AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') AND {_SHARED_SCHEMA} /*only a.attrelid*/
 ORDER BY a.attrelid, a.attnum"""
 
 #: Indexes with every column in them and what they compute, checks and foreign keys, of relations that users made. (A hash index takes a
@@ -82,28 +90,29 @@ SELECT i.indrelid, CASE WHEN i.indisexclusion THEN 'x' WHEN i.indisunique THEN '
     WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = i.indexrelid
       AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = i.indrelid
       AND d.refobjsubid > 0 ORDER BY 1)),
-  0, NULL::json, '', '', '', c.relname
+  0, NULL::json, '', '', '', c.relname, i.indisprimary AND i.indimmediate
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam
-WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion)
+WHERE i.indrelid >= 16384 AND (m.amname <> 'hash' OR i.indisexclusion) /*only i.indrelid*/
 UNION ALL
 SELECT i.indrelid, 'e', '[]'::json, 0, NULL::json, '', '', pg_catalog.concat_ws(', ',
-  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), ''
+  pg_catalog.pg_get_expr(i.indexprs, i.indrelid), pg_catalog.pg_get_expr(i.indpred, i.indrelid)), '', false
 FROM pg_catalog.pg_index i
-WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384
+WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND i.indrelid >= 16384 /*only i.indrelid*/
 UNION ALL
 SELECT k.conrelid, k.contype::text, pg_catalog.array_to_json(k.conkey), k.confrelid,
-  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, '', k.conname
+  pg_catalog.array_to_json(k.confkey), k.confdeltype::text, k.confupdtype::text, '', k.conname,
+  false
 FROM pg_catalog.pg_constraint k
-WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384
-ORDER BY 1, 2, 4"""
+WHERE k.contype IN ('c', 'f') AND k.conrelid >= 16384 /*only k.conrelid*/
+ORDER BY 1, 2, 4, 9, 8"""
 
 #: Indexes by name, with the relation they are on; of relations that users made.
 INDEXES = f"""
 SELECT n.nspname, c.relname, i.indrelid
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE i.indrelid >= 16384 AND {_SHARED_SCHEMA} ORDER BY i.indexrelid"""
+WHERE i.indrelid >= 16384 AND {_SHARED_SCHEMA} /*only i.indrelid*/ ORDER BY i.indexrelid"""
 
 EVENT_TRIGGERS = "SELECT e.evtname FROM pg_catalog.pg_event_trigger e WHERE e.evtenabled <> 'D' ORDER BY 1"
 
@@ -116,7 +125,7 @@ SELECT t.oid, n.nspname, t.typname, t.typtype, t.typcategory,
     THEN t.typelem ELSE 0 END,
   t.typarray, t.typbasetype, t.typrelid, t.typispreferred
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-WHERE {_SHARED_SCHEMA} ORDER BY t.oid"""
+WHERE {_SHARED_SCHEMA} /*only t.oid*/ ORDER BY t.oid"""
 
 FUNCTIONS = f"""
 SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.proretset, p.pronargdefaults,
@@ -132,7 +141,7 @@ SELECT p.oid, n.nspname, p.proname, p.prokind, p.proargtypes, p.prorettype, p.pr
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE {_SHARED_SCHEMA} ORDER BY p.oid"""
+WHERE {_SHARED_SCHEMA} /*only p.oid*/ ORDER BY p.oid"""
 
 OPERATORS = f"""
 SELECT o.oid, n.nspname, o.oprname, o.oprleft, o.oprright, o.oprresult, o.oprcode::pg_catalog.oid
@@ -185,7 +194,28 @@ WHERE coalesce(k.oid, a.oid, i.indexrelid, p.oid, t.oid, r.oid, c.oid) IS NOT NU
 ORDER BY 1, 2, 3"""
 
 
-def _part(table: str, key: str, condition: str = "true") -> str:
+_LARGE = {
+    "relations": RELATIONS,
+    "columns": COLUMNS,
+    "constraints": CONSTRAINTS,
+    "indexes": INDEXES,
+    "types": TYPES,
+    "functions": FUNCTIONS,
+}
+_ONLY = re.compile(r"/\*only ([\w.]+)\*/")
+
+
+def of_all(name: str) -> str:
+    """The query for all relations, columns, constraints, indexes, types or functions."""
+    return _LARGE[name]
+
+
+def of_some(name: str, oids: str) -> str:
+    """The same for those that are, or belong to, objects with these OIDs (an array in SQL)."""
+    return _ONLY.sub(lambda match: f" AND {match.group(1)} = ANY ({oids})", _LARGE[name])
+
+
+def fingerprint_part(table: str, key: str, condition: str = "true") -> str:
     """A number that changes when any row of ``table`` is inserted, updated or deleted: xmin names its last
     writer, ``key`` (a bigint) the row.
     """
@@ -195,40 +225,7 @@ def _part(table: str, key: str, condition: str = "true") -> str:
     )
 
 
-_NOT_TEMP = (
+#: Of a row x, by its column that names a schema: not in one that belongs to a session or to nobody.
+SHARED_NAMESPACE = (
     """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""
-)
-_PARTS = (
-    _part("pg_namespace", "x.oid::int8", "x.nspname !~ '^pg_(temp|toast)'"),
-    _part("pg_class", "x.oid::int8", _NOT_TEMP.format("relnamespace")),
-    _part("pg_type", "x.oid::int8", _NOT_TEMP.format("typnamespace")),
-    _part("pg_proc", "x.oid::int8", _NOT_TEMP.format("pronamespace")),
-    _part("pg_operator", "x.oid::int8"),
-    _part("pg_cast", "x.oid::int8"),
-    _part("pg_rewrite", "x.oid::int8"),
-    _part("pg_trigger", "x.oid::int8", "NOT x.tgisinternal"),
-    _part("pg_event_trigger", "x.oid::int8"),
-    _part("pg_policy", "x.oid::int8"),
-    _part("pg_constraint", "x.oid::int8"),
-    _part("pg_inherits", "(x.inhrelid::int8 << 32) | x.inhparent::int8"),
-    _part("pg_attrdef", "x.oid::int8"),
-    _part("pg_extension", "x.oid::int8"),
-    _part("pg_depend", "x.objid::int8", "x.deptype = 'e'"),
-    _part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8"),
-    # what the role may use comes from others too
-    _part("pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8"),
-    # ALTER COLUMN changes these rows only; columns of system relations cannot be altered
-    _part(
-        "pg_attribute",
-        "(x.attrelid::int8 << 16) | x.attnum",
-        "x.attrelid >= 16384 AND x.attnum > 0 AND EXISTS (SELECT FROM pg_catalog.pg_class c"
-        " WHERE c.oid = x.attrelid AND c.relpersistence <> 't' AND c.relkind NOT IN ('t', 'i', 'I'))",
-    ),
-)
-
-FINGERPRINT = (
-    "SELECT pg_catalog.md5(pg_catalog.concat_ws('|', pg_catalog.current_setting('server_version_num'),"
-    + " pg_catalog.current_database(), current_user, "
-    + ", ".join(_PARTS)
-    + "))"
 )

@@ -119,8 +119,13 @@ def _read_file(reference: Reference) -> bytes:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
                 raise CredentialError(f"{reference}: not a regular file")
-            if mode & (stat.S_IRGRP | stat.S_IROTH):
-                _log.warning("secret file is readable by others; chmod 600 it", file=reference.value)
+            if mode & (stat.S_IROTH | stat.S_IWOTH):
+                raise CredentialError(
+                    f"{reference}: every user of this machine can read it. "
+                    "Replace the secret, then run 'chmod 600' on the file"
+                )
+            if mode & stat.S_IRGRP:
+                _log.warning("secret file is readable by its group", file=reference.value)
             return os.read(descriptor, MAX_LENGTH + 2)
         finally:
             os.close(descriptor)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sallyport.core.errors import SallyportError
-from sallyport.targets.catalog_loader import Query, Row
+from sallyport.targets.catalog_loader import Query
 from sallyport.targets.catalog_queries import PREPARE
+from sallyport.targets.catalog_rows import Row
 
 
 class PrivilegeError(SallyportError):
