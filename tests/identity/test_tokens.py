@@ -17,6 +17,8 @@ from joserfc.jwk import OctKey, RSAKey
 from sallyport.core.clock import ManualClock
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import new_signing_key
+from sallyport.identity.jwt import party_problem
+from sallyport.identity.settings import IssuerSettings
 from tests.identity.door import VAGUE, Door
 from tests.identity.provider import Provider, encoded, sign
 
@@ -203,6 +205,27 @@ def test_one_issuer_cannot_speak_for_another(
 @pytest.mark.parametrize("audience", ["sallyport", ["sallyport"], ["other", "sallyport"]])
 def test_audiences_that_include_the_gateway(provider: Provider, door: Door, audience: object) -> None:
     door.login(provider.token(aud=audience))
+
+
+@pytest.mark.parametrize("mark", [{"nonce": "n"}, {"at_hash": "h"}, {"c_hash": "h"}, {"typ": "ID"}])
+def test_an_id_token_of_another_client(provider: Provider, door: Door, mark: dict[str, str]) -> None:
+    audience = ["sallyport", "chat"]
+    refusal = door.refusal(provider.token(aud=audience, azp="chat", **mark))
+    assert "issued to another client" in refusal
+    door.login(provider.token(aud=audience, azp="sallyport", **mark))
+    door.login(provider.token(aud=audience, **mark))
+
+
+def test_an_access_token_names_the_program_that_acts(provider: Provider, door: Door) -> None:
+    assert door.login(provider.token(azp="chat")).agent == "chat"
+
+
+@pytest.mark.parametrize("azp", ["chat", "", 7, ["sallyport"]])
+def test_where_only_id_tokens_are_taken(azp: object) -> None:
+    settings = IssuerSettings("https://idp.test", "sallyport")
+    assert party_problem({"azp": azp}, settings, True) is not None
+    assert party_problem({"azp": "sallyport"}, settings, True) is None
+    assert party_problem({}, settings, True) is None
 
 
 @pytest.mark.parametrize(

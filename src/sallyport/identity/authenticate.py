@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,21 +25,24 @@ from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import ConfigError, Refusal, RefusedError, refuse
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
+from sallyport.identity.failures import FailedLogins
 from sallyport.identity.fetch import ClientFactory, default_client
 from sallyport.identity.jwt import (
     ParsedToken,
     Problem,
     audience_problem,
     parse,
+    party_problem,
     printable,
     signature_is_valid,
     time_problem,
 )
+from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.oidc import CacheLimits, KeySource, KeysUnavailableError
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.subjects import required_problem, subject_of
 
-__all__ = ["Authenticator", "IssuerSettings", "LoginRefused"]
+__all__ = ["Authenticator", "IssuerSettings", "LockedError", "LoginRefused"]
 
 _log = structlog.get_logger("sallyport.identity")
 
@@ -62,6 +65,16 @@ class LoginRefused(RefusedError):
         self.reason = reason
 
 
+class LockedError(LoginRefused):
+    """SP1608, SQLSTATE 28000: the token is good, but its ``subject`` or agent is locked. ``is_excessive``: its address
+    failed too often in this minute, so it is neither logged nor recorded.
+    """
+
+    def __init__(self, lock: Lock, subject: Subject, *, is_excessive: bool = False) -> None:
+        super().__init__(lock.refusal(), f"locked ({lock.id})")
+        self.lock, self.subject, self.is_excessive = lock, subject, is_excessive
+
+
 @dataclass(frozen=True, slots=True)
 class _Verified:
     subject: Subject
@@ -74,7 +87,9 @@ class Authenticator:
 
     issuers: each ``issuer`` once, else ConfigError. client_factory: makes the HTTP client for a key fetch.
     limits: of the key cache. remembered: how many verified tokens are kept. required_claims: claim name
-    or path -> value or list of values; a token must have one of them, whoever its issuer is.
+    or path -> value or list of values; a token must have one of them, whoever its issuer is. only_id_tokens:
+    every token is an ID token of the client that is the issuer's audience, as at the console's sign-in.
+    failures_per_minute: refused tokens of one address that are told why, and logged.
     """
 
     def __init__(
@@ -86,10 +101,16 @@ class Authenticator:
         limits: CacheLimits | None = None,
         remembered: int = 4096,
         required_claims: Mapping[str, Any] | None = None,
+        only_id_tokens: bool = False,
+        failures_per_minute: int = 30,
+        locks: Locks | None = None,
     ) -> None:
+        self.locks = locks
         self._clock = clock or SystemClock()
         self._remembered = remembered
         self._required = dict(required_claims or {})
+        self._only_id_tokens = only_id_tokens
+        self._failures = FailedLogins(self._clock, failures_per_minute)
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._sources: dict[str, KeySource] = {}
         for settings in issuers:
@@ -97,15 +118,16 @@ class Authenticator:
                 raise ConfigError(f"identity.oidc lists the issuer {settings.issuer!r} twice: keep one entry")
             self._sources[settings.issuer] = KeySource(settings, self._clock, client_factory, limits)
 
-    async def authenticate(self, token: Secret, *, label: str, entrance: str) -> Subject:
+    async def authenticate(self, token: Secret, *, label: str, entrance: str, address: str = "") -> Subject:
         """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or cli; for
-        the log.
+        the log. address: the client's, for the bound on failures; "" for none. A valid token passes that bound.
 
-        Raises LoginRefused. May wait for the issuer (bounded by ``CacheLimits.timeout`` per document) when
+        Raises LoginRefused (LockedError). May wait for the issuer (bounded by ``CacheLimits.timeout`` per document) when
         keys must be fetched.
         """
         outcome = await self._judge(token, label)
         if isinstance(outcome, Subject):
+            self.refuse_locked(outcome, entrance=entrance, address=address)
             _log.info(
                 "login",
                 entrance=entrance,
@@ -116,9 +138,15 @@ class Authenticator:
                 groups=sorted(outcome.groups),
             )
             return outcome
+        if address and self._failures.exceeded(address):
+            self._failures.count(address)
+            raise LoginRefused(self._failures.refusal(), "too many failed logins from this address")
+        if address:
+            self._failures.count(address)
         _log.warning(
             "login_refused",
             entrance=entrance,
+            address=address,
             label=printable(label, 256),
             reason=outcome.reason,
             **outcome.whose,
@@ -127,6 +155,30 @@ class Authenticator:
             "SP1601", outcome.message or _VAGUE, hint=outcome.hint or ("" if outcome.message else _VAGUE_HINT)
         )
         raise LoginRefused(refusal, outcome.reason)
+
+    def refuse_locked(self, subject: Subject, *, entrance: str, address: str = "") -> None:
+        """Raises LockedError. Asked again where time passes between a login's check and its session. ``address``: where
+        it counts as a failure, so that whoever is locked cannot fill the log and the record.
+        """
+        # An ID token's azp names the console's own client: locking an agent does not lock people out of it.
+        lock = self.locks.of(subject, agents=not self._only_id_tokens) if self.locks is not None else None
+        if lock is None:
+            return
+        is_excessive = bool(address) and self._failures.exceeded(address)
+        if address:
+            self._failures.count(address)
+        if is_excessive:
+            raise LockedError(lock, subject, is_excessive=True)
+        _log.warning(
+            "login_refused",
+            entrance=entrance,
+            label=subject.label,
+            reason=f"locked ({lock.id})",
+            issuer=subject.issuer,
+            subject=subject.id,
+            agent=subject.agent,
+        )
+        raise LockedError(lock, subject)
 
     async def probe(self) -> Mapping[str, str]:
         """Fetch every issuer's keys now: what is wrong, by issuer ("" when nothing is). For start-up checks;
@@ -140,6 +192,17 @@ class Authenticator:
             except KeysUnavailableError as error:
                 found[name] = str(error)
         return found
+
+    @property
+    def issuers(self) -> Collection[str]:
+        """Whose tokens are accepted."""
+        return tuple(self._sources)
+
+    def failures(self) -> Mapping[str, tuple[int, str]]:
+        """By issuer: how many fetches of its keys failed, and why the last one did ("" when it
+        did not).
+        """
+        return {name: (source.failures, source.error) for name, source in self._sources.items()}
 
     async def close(self) -> None:
         """Stop fetching and forget every token."""
@@ -207,8 +270,10 @@ class Authenticator:
         self, parsed: ParsedToken, source: KeySource, thumbprint: str, label: str
     ) -> _Verified | Problem:
         settings = source.settings
-        problem = audience_problem(parsed.claims, settings) or time_problem(
-            parsed.claims, settings, self._clock.now()
+        problem = (
+            audience_problem(parsed.claims, settings)
+            or party_problem(parsed.claims, settings, self._only_id_tokens)
+            or time_problem(parsed.claims, settings, self._clock.now())
         )
         if problem is not None:
             return problem

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from sallyport.core.tls import harden
 from sallyport.identity.jwt import json_object
 from sallyport.identity.settings import IssuerSettings, url_problem
 
@@ -61,9 +62,7 @@ def new_client(ca_file: str = "") -> httpx2.AsyncClient:
 @lru_cache(maxsize=16)
 def _context(ca_file: str, changed: int) -> ssl.SSLContext:
     # Reading the system's CAs takes tens of milliseconds. ``changed`` makes a replaced file count.
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+    return harden(ssl.create_default_context(cafile=ca_file or None))
 
 
 async def fetch_json(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> Document:  # noqa: ASYNC109

@@ -173,6 +173,32 @@ def audience_problem(claims: Mapping[str, Any], settings: IssuerSettings) -> Pro
     return None
 
 
+#: Claims of ID tokens alone (OpenID Connect Core sections 2, 3.1.3.6 and 3.3.2.11).
+_OF_ID_TOKENS = frozenset({"nonce", "at_hash", "c_hash"})
+
+
+def is_id_token(claims: Mapping[str, Any]) -> bool:
+    """Whether the claims are those of an ID token: by the claims that only these have, or as Keycloak says it (``typ``)."""
+    return not _OF_ID_TOKENS.isdisjoint(claims) or claims.get("typ") == "ID"
+
+
+def party_problem(
+    claims: Mapping[str, Any], settings: IssuerSettings, only_id_tokens: bool
+) -> Problem | None:
+    """An ID token is for the client that ``azp`` names (OpenID Connect Core section 3.1.3.7, rule 5), whomever else ``aud`` lists.
+
+    ``only_id_tokens``: that is all the caller takes. In an access token azp is the program that acts, which may be any.
+    """
+    party = claims.get("azp")
+    if party is None or party == settings.audience or not (only_id_tokens or is_id_token(claims)):
+        return None
+    return Problem(
+        "ID token of another client",
+        f"the ID token was issued to another client than {settings.audience} (azp claim)",
+        f"Ask the issuer for an access token whose audience (resource) is {settings.audience}.",
+    )
+
+
 _NEW_TOKEN = "Get a new token from the issuer and connect again."  # noqa: S105 - a sentence, not a token
 
 

@@ -89,7 +89,7 @@ class KeySource:
         limits: CacheLimits | None = None,
     ) -> None:
         self.settings = settings
-        self.fetches = 0
+        self.fetches = self.failures = 0
         self._clock = clock
         self._client_factory = client_factory
         self._limits = limits or CacheLimits()
@@ -99,6 +99,11 @@ class KeySource:
         self._last_failure: float | None = None
         self._error = ""
         self._flight: asyncio.Task[None] | None = None
+
+    @property
+    def error(self) -> str:
+        """Why the last fetch failed; "" when it did not, or none was made."""
+        return self._error
 
     async def current(self) -> KeyRing:
         """The keys to use now. Raises KeysUnavailableError."""
@@ -178,6 +183,7 @@ class KeySource:
             self._flight = None
 
     def _failed(self, why: str) -> None:
+        self.failures += 1
         self._error, self._last_failure = why, self._clock.monotonic()
         _log.warning(
             "issuer_keys_unavailable", issuer=self.settings.issuer, error=why, cached=self._ring is not None

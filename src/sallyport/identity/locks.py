@@ -1,0 +1,143 @@
+"""Locks: a subject or an agent that may not be here, from now until a moment or until somebody releases it.
+
+A subject is a token's ``sub`` (of one issuer, or of any). An agent is the token's ``azp`` or ``client_id``, or what the issuer's
+``agent_claim`` names; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
+token was verified: only whose it is reads that it is locked, and why.
+
+What is in force is held in memory, so that asking costs a dictionary look-up; the store (:class:`LockStore`) keeps it for the next start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from sallyport.core.clock import Clock
+from sallyport.core.errors import Refusal, refuse
+from sallyport.core.subject import Subject
+
+SUBJECT: Final = "subject"
+AGENT: Final = "agent"
+KINDS: Final = (SUBJECT, AGENT)
+#: Claims that name the program that acts: OpenID Connect Core section 2, RFC 9068 section 2.2.
+_AGENT_CLAIMS: Final = ("azp", "client_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """kind: subject | agent. name: of the subject or agent. issuer: of its tokens, "" means any. Times are Unix seconds; expires_at None:
+    until it is released. by, by_issuer, address: who locked it, and from where. released_by "": it is in force, or it expired.
+    """
+
+    id: str
+    kind: str
+    name: str
+    issuer: str
+    reason: str
+    created: float
+    expires_at: float | None
+    by: str
+    by_issuer: str
+    address: str
+    released_at: float | None = None
+    released_by: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """One lock is in force for each."""
+        return self.kind, self.name, self.issuer
+
+    def in_force(self, now: float) -> bool:
+        return self.released_at is None and (self.expires_at is None or now < self.expires_at)
+
+    def refusal(self) -> Refusal:
+        """What whoever is locked reads."""
+        until = ""
+        if self.expires_at is not None:
+            until = f" until {datetime.fromtimestamp(self.expires_at, UTC):%Y-%m-%d %H:%M} UTC"
+        return refuse(
+            "SP1608",
+            f'the {self.kind} "{self.name}" is locked{until}',
+            f"Reason: {self.reason}",
+            "An operator of this gateway can release the lock. Another token of the same identity does not help.",
+        )
+
+
+class LockStore(Protocol):
+    """Where locks outlive the process. Each call is on the disk when it returns; raises RefusedError (SP1801) when it cannot be."""
+
+    def add(self, lock: Lock) -> None:
+        """A new lock, and the end of the one before it with the same key."""
+        ...
+
+    def release(self, lock: Lock) -> None:
+        """``released_at`` and ``released_by`` of a lock that is stored."""
+        ...
+
+    def unreleased(self) -> list[Lock]:
+        """Every lock that nobody released, expired ones included."""
+        ...
+
+    def recent(self, limit: int) -> list[Lock]:
+        """All of them, newest first."""
+        ...
+
+
+class Locks:
+    """Those in force. For one event loop; the store is called from other threads."""
+
+    def __init__(self, store: LockStore, clock: Clock) -> None:
+        self.store = store
+        self._clock = clock
+        self._locks: dict[tuple[str, str, str], Lock] = {}
+        for lock in store.unreleased():
+            self.add(lock)
+
+    def add(self, lock: Lock) -> None:
+        """In force from now on, in the place of one with the same key."""
+        self._locks[lock.key] = lock
+
+    def remove(self, lock: Lock) -> None:
+        """No longer in force, unless another one took its place."""
+        present = self._locks.get(lock.key)
+        if present is not None and present.id == lock.id:
+            del self._locks[lock.key]
+
+    def active(self) -> Sequence[Lock]:
+        """Newest first."""
+        now = self._clock.now()
+        for lock in [lock for lock in self._locks.values() if not lock.in_force(now)]:
+            del self._locks[lock.key]
+        return sorted(self._locks.values(), key=lambda lock: lock.created, reverse=True)
+
+    def of(self, subject: Subject, *, agents: bool = True) -> Lock | None:
+        """The lock that keeps ``subject`` out, or None. ``agents`` False: somebody at the console, whose token names the console's client."""
+        keys = [(SUBJECT, subject.id)]
+        if agents:
+            keys += [(AGENT, name) for name in agent_names(subject)]
+        now = self._clock.now()
+        for kind, name in keys:
+            for issuer in ("", subject.issuer):
+                lock = self._locks.get((kind, name, issuer))
+                if lock is not None and lock.in_force(now):
+                    return lock
+        return None
+
+
+def agent_names(subject: Subject) -> list[str]:
+    """Every name of the program that acts, from verified claims."""
+    names = [subject.agent, *(subject.claims.get(claim) for claim in _AGENT_CLAIMS)]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
+
+
+def is_locked_by(subject: Subject, lock: Lock) -> bool:
+    """Whether ``lock`` is about this subject, at whatever time."""
+    names = [subject.id] if lock.kind == SUBJECT else agent_names(subject)
+    return lock.name in names and lock.issuer in ("", subject.issuer)
+
+
+def released(lock: Lock, at: float, by: str) -> Lock:
+    """The lock as it is after its release."""
+    return replace(lock, released_at=at, released_by=by)
