@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from sallyport.core.errors import Refusal
@@ -51,9 +52,11 @@ def refusal(found: ScriptVerdict) -> Refusal | None:
 def told(found: ScriptVerdict) -> list[Any]:
     """Everything about a verdict but how it came about."""
     no = refusal(found)
+    end = found.statements[found.refused].facts.start if found.statements and no else len(found.sql)
     return [
         found.refused,
         found.count,
+        found.rewritten and found.rewritten.until(end),
         no and (no.code.id, no.message),
         [
             (
@@ -67,6 +70,9 @@ def told(found: ScriptVerdict) -> list[Any]:
                 v.scrub,
                 v.plain,
                 v.effects,
+                v.sent,
+                v.notice,
+                v.masked_columns,
             )
             for v in found.statements
         ],
@@ -79,6 +85,9 @@ SCRIPTS = {
     "in a transaction": f"begin;\n{SEED}commit;",
     "two kinds": "".join(f"update moods set n = 'x{n}' where c = '{n}'; select id from users where id = {n} ;" for n in range(20)),
     "masked": "".join(f"select id, ssn from users where ssn = '{n}'; " for n in range(20)),
+    "computed from masks": "".join(f"select upper(ssn), {n} from users where id = {n}; select id from users where id = {n};" for n in range(12)),
+    "masks beside what repeats": f"{SEED} select upper(ssn) from users; {SEED} select ssn from users;",
+    "masks before what is refused": f"select upper(ssn) from users; {SEED} delete from users; {SEED}",
     "one is refused": f"{SEED} select ssn || 'x' from users; {SEED}",
     "all are refused": "".join(f"delete from users where id = {n};" for n in range(20)),
     "refused for what it says": "".join(f"select id from users where length(ssn) > {n};" for n in range(20)),
@@ -110,6 +119,32 @@ def test_statements_that_repeat_are_judged_as_each_would_be(
     monkeypatch.setattr(script, "repeated", lambda sql: [])
     whole = make_view(view.catalog).judge(sql)
     assert told(found) == told(whole)
+
+
+BY_NUMBER = (
+    "select id, name from users order by 2",
+    "select name, count(*) from users group by 1",
+    "select name, age, count(*) from users group by rollup (1, (name, 2))",
+    "select distinct on (1) name, age from users",
+    "select id from users where id in (select id from orders order by 1 limit 3)",
+    "with w as (select name from users group by (1)) select * from w",
+    "select 1 union select 2 order by 1",
+    "insert into moods (c, n) select 'a', name from users order by 1",
+    "explain select id, name from users order by 2 desc",
+)
+
+
+@pytest.mark.parametrize("sql", BY_NUMBER)
+def test_a_number_that_means_a_column_is_no_parameter(sql: str, view: View) -> None:
+    assert view.judge(sql.encode()).refused < 0
+    assert list(view.templates.values()) == [None]
+
+
+@pytest.mark.parametrize(
+    "sql", ["select id from users order by id + 2", "select array_agg(id order by 1) from users"]
+)
+def test_a_number_that_means_no_column_is_a_parameter(sql: str, view: View) -> None:
+    assert view.judge(sql.encode()) in view.templates.values()
 
 
 def test_random_scripts_are_judged_as_each_would_be(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,32 +317,77 @@ def test_a_hurried_judge_gives_no_other_verdict(view: View, catalog: CatalogSnap
     ):
         soon, late = view.judge_soon(sql), other.judge(sql)
         assert soon is not None
-        assert told(replace(soon, sql=b"")) == told(replace(late, sql=b""))
+        assert told(msgspec.structs.replace(soon, sql=b"")) == told(msgspec.structs.replace(late, sql=b""))
 
 
 def test_explain_execute_is_bounded_as_well(view: View) -> None:
     """It is judged while the session waits: whatever was prepared, a little and then no more."""
-    found = view.explained(b"explain execute p", b"select id from users where name = $1", frozenset())
+    found = view.explained(b"explain execute p", b"select id from users where name = $1", frozenset(), False)
     assert not isinstance(found, Refusal)
     assert found.refusal is None
     for name in ("recursion in recursion", "a target list", "or"):
-        refused = view.explained(b"explain execute p", BOMBS[name].encode(), frozenset())
+        refused = view.explained(b"explain execute p", BOMBS[name].encode(), frozenset(), True)
         assert isinstance(refused, Refusal)
         assert refused.code.id == "SP1105"
 
 
 def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
-    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
-    for number in range(5):
-        judge.update(catalog=replace(catalog, epoch=f"replaced {number}"))
-        view = judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
-        assert view.judge(b"SELECT upper(name) FROM users").refused < 0
-    del view
+    """Without the cycle collector, for which what is loaded is frozen."""
+
+    def kept() -> list[str]:
+        catalogs = [o for o in gc.get_objects() if isinstance(o, CatalogSnapshot)]
+        return sorted(o.epoch for o in catalogs if o.epoch.startswith("replaced"))
+
+    first = replace(catalog, epoch="first")
+    judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), first, {}, max_statement_bytes=1 << 20)
+    subject = Subject("agent", "https://idp.test", frozenset())
     gc.collect()
-    kept = [
-        o.epoch for o in gc.get_objects() if isinstance(o, CatalogSnapshot) and o.epoch.startswith("replaced")
-    ]
-    assert kept == ["replaced 4"]
+    gc.disable()
+    try:
+        for number in range(5):
+            judge.update(catalog=replace(judge.catalog, epoch=f"replaced {number}"))
+            view = judge.view(subject, ("fx", "public"))
+            assert view.judge(b"SELECT upper(name) FROM users").refused < 0
+            own = judge.beside(replace(judge.catalog, epoch=f"replaced in {number}"))
+            assert own.view(subject, ("fx", "public")).judge(b"SELECT name FROM users").refused < 0
+            assert view.judge(b"SELECT nosuch(name) FROM users").refused == 0
+            own.retire()
+        del view, own
+        assert kept() == ["replaced 4"]
+    finally:
+        gc.enable()
+
+
+def test_time_may_pass_while_a_policy_is_bound(catalog: CatalogSnapshot) -> None:
+    """Access windows make sessions look again every second; what is prepared meanwhile is taken all the same."""
+    timed = POLICY.replace(
+        "rules:", "rules:\n  - name: timed\n    deny: [delete]\n    when: now.getHours() < 25\n", 1
+    )
+    now = [0.0]
+    first = replace(catalog, epoch="first")
+    judge = Judge(
+        "shop", parse_policy(timed, "p"), first, {}, max_statement_bytes=1 << 20, now=lambda: now[0]
+    )
+    subject = Subject("agent", "https://idp.test", frozenset())
+    judge.view(subject, ("public",))
+    prepared = judge.prepared(policy=parse_policy(timed + "\n", "p"), catalog=replace(catalog, epoch="new"))
+    now[0] += 5.0
+    judge.tick()
+    generation = judge.generation
+    assert judge.take(prepared)
+    assert judge.generation > generation
+    assert judge.catalog.epoch == "new"
+    with pytest.raises(ValueError, match="meanwhile"):
+        judge.take(prepared)
+
+
+def test_a_transaction_without_a_change_keeps_the_catalog_in_use(catalog: CatalogSnapshot) -> None:
+    own = replace(catalog, epoch="own")
+    judge = Judge("shop", parse_policy(POLICY, "p"), own, {}, max_statement_bytes=1 << 20)
+    judge.beside(judge.catalog).retire()
+    kept = object()
+    judge.catalog.keep("a key", kept)
+    assert judge.catalog.lookups["a key"] is kept
 
 
 def test_two_threads_may_make_room_in_the_cache_at_once(view: View) -> None:

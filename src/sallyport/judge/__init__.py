@@ -5,11 +5,32 @@ either changed. A :class:`View` is the judge as one kind of session sees it (a s
 everything a verdict depends on besides the text is fixed in it, so that its cache is keyed by the exact text alone.
 Sessions that share subject rules and search_path share the view.
 
+A permit (:mod:`sallyport.judge.permit`) is the proof of a verdict that lets a statement go: what writes to a target takes one.
+
 Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected error is SP1804, logged.
 """
 
 from sallyport.judge.judge import Judge
-from sallyport.judge.verdict import AFTER_DDL, AFTER_SEARCH_PATH, ScriptVerdict, Verdict
-from sallyport.judge.view import View
+from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
+from sallyport.judge.verdict import (
+    AFTER_DDL,
+    AFTER_SEARCH_PATH,
+    ScriptVerdict,
+    Verdict,
+    internal_refusal,
+)
+from sallyport.judge.view import View, fault
 
-__all__ = ["AFTER_DDL", "AFTER_SEARCH_PATH", "Judge", "ScriptVerdict", "Verdict", "View"]
+__all__ = [
+    "AFTER_DDL",
+    "AFTER_SEARCH_PATH",
+    "Judge",
+    "ParsePermit",
+    "RunPermit",
+    "ScriptVerdict",
+    "Verdict",
+    "View",
+    "fault",
+    "internal_refusal",
+    "permit_approved",
+]

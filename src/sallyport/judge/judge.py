@@ -5,14 +5,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge.view import Grounds, JudgeTimes, View
+from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.allowance import HourlyUse
-from sallyport.policy.bind import BoundPolicy, SubjectPolicy, bind
+from sallyport.policy.bind import bind
+from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.model import Policy
 from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.settings import MASKED_STARTUP
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A policy bound to a catalog that is not in force yet; see :meth:`Judge.prepared`."""
+
+    before: BoundPolicy
+    bound: BoundPolicy
+    identifiers: frozenset[str]
+    views: dict[tuple[object, tuple[str, ...]], View]
 
 
 class Judge:
@@ -27,34 +41,24 @@ class Judge:
         *,
         max_statement_bytes: int,
         now: Callable[[], float] = time.time,
+        beside: Judge | None = None,
     ) -> None:
+        """``beside``: one over a snapshot that shares most relations with this."""
+        before = beside.catalog if beside is not None else None
         self.target = target
         self.policy = policy
-        self.catalog = catalog
+        self.catalog: CatalogSnapshot = catalog
         self.keys = keys
         self.max_statement_bytes = max_statement_bytes
         self.generation = 0
         self.times = JudgeTimes()
         self.masked: Counter[str] = Counter()  # rows that came back masked, by masked column
         self._now = now
-        self._bound: BoundPolicy = bind(policy, catalog, target)
+        self._bound: BoundPolicy = bind(policy, catalog, target, before)
         self._views: dict[tuple[object, tuple[str, ...]], View] = {}
-        self._identifiers: frozenset[str] = frozenset()
-        self._identifiers_of = ""
+        known = beside.identifiers if beside is not None else frozenset[str]()
+        self.identifiers: frozenset[str] = _identifiers(catalog, before, known)
         self._use: dict[tuple[str, str], HourlyUse] = {}
-
-    @property
-    def identifiers(self) -> frozenset[str]:
-        """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING)."""
-        if self._identifiers_of != self.catalog.epoch:
-            catalog = self.catalog
-            found = set(catalog.schemas)
-            for relation in catalog.relations.values():
-                found.add(relation.name)
-                found.update(column.name for column in relation.columns)
-            found.update(one.name for one in catalog.types.values())
-            self._identifiers, self._identifiers_of = frozenset(found), catalog.epoch
-        return self._identifiers
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -62,19 +66,59 @@ class Judge:
 
     def update(self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None) -> bool:
         """Take a new policy or catalog. Returns whether anything moved; raises ConfigError and keeps the old on a bad policy."""
-        new_policy, new_catalog = policy or self.policy, catalog or self.catalog
-        if new_policy.version == self.policy.version and new_catalog.epoch == self.catalog.epoch:
+        return self.take(self.prepared(policy=policy, catalog=catalog))
+
+    def prepared(
+        self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None
+    ) -> Prepared | None:
+        """A new policy or catalog, bound, and the views of the sessions there are; None where nothing is new. Changes nothing: any
+        thread may do it, while no other prepares. Raises ConfigError on a bad policy.
+        """
+        policy, catalog = policy or self.policy, catalog or self.catalog
+        if policy.version == self.policy.version and catalog.epoch == self.catalog.epoch:
+            return None
+        catalog = catalog.following(self.catalog)
+        bound = bind(policy, catalog, self.target, self.catalog)
+        known = _identifiers(catalog, self.catalog, self.identifiers)
+        prepared = Prepared(self._bound, bound, known, {})
+        grounds = self._grounds(policy, catalog, known)
+        now = self._now()
+        for (_, path), view in list(self._views.items()):
+            subject_policy = bound.for_subject(view.subject_policy.standing.subject, now)
+            prepared.views[subject_policy.key, path] = View(grounds, subject_policy, path, self.generation)
+        return prepared
+
+    def take(self, prepared: Prepared | None) -> bool:
+        """Put what was prepared in force, at once for every session. Whether anything moved. Raises ValueError for what was prepared
+        before something else was taken.
+        """
+        if prepared is None:
             return False
-        new_catalog = new_catalog.following(self.catalog)
-        self._bound = bind(new_policy, new_catalog, self.target)
-        self.policy, self.catalog = new_policy, new_catalog
-        self._views = {}
+        if prepared.before is not self._bound:
+            raise ValueError("another policy or catalog was taken meanwhile")
+        bound, catalog = self._bound, self.catalog
+        self._bound, self.identifiers = prepared.bound, prepared.identifiers
+        self.policy, self.catalog = prepared.bound.policy, prepared.bound.catalog
+        self._views = prepared.views
         self.generation += 1
+        for view in self._views.values():
+            view.generation = self.generation
+        bound.forget()
+        if catalog is not self.catalog:
+            catalog.retire()
         return True
+
+    def retire(self) -> None:
+        """It is not used any more: a transaction's own, when that has ended."""
+        self._bound.forget()
+        self._views = {}
+        self.catalog.retire()
 
     def beside(self, catalog: CatalogSnapshot) -> Judge:
         """A judge by the same policy over the catalog as one open transaction sees it; what is counted is counted here."""
         catalog = catalog.following(self.catalog)
+        if catalog is self.catalog:  # what is made of it goes with the transaction
+            catalog = replace(catalog)
         made = Judge(
             self.target,
             self.policy,
@@ -82,6 +126,7 @@ class Judge:
             self.keys,
             max_statement_bytes=self.max_statement_bytes,
             now=self._now,
+            beside=self,
         )
         made.times, made.masked, made._use = self.times, self.masked, self._use
         return made
@@ -108,6 +153,20 @@ class Judge:
     def subject_policy(self, subject: Subject) -> SubjectPolicy:
         return self._bound.for_subject(subject, self._now())
 
+    def mask_settings(self, subject: Subject) -> dict[str, str]:
+        """Settings that the subject's sessions start with at the target, so that masks can be applied there: pinned ones, and the
+        keys of hash masks, which are secrets.
+        """
+        masks = self.subject_policy(subject).masks
+        if not masks:
+            return {}
+        settings = dict(MASKED_STARTUP)
+        for name in {mask.spec.key for mask in masks.values() if mask.spec.kind == "hash"}:
+            key = self.keys.get(name)
+            if key:
+                settings.update(hash_settings(name, key))
+        return settings
+
     def view(self, subject: Subject, search_path: tuple[str, ...]) -> View:
         """The view for this subject now. Sessions whose rules, masks and path are equal share one."""
         subject_policy = self.subject_policy(subject)
@@ -116,10 +175,26 @@ class Judge:
         if view is None:
             if len(self._views) > 256:
                 self._views.clear()
-            view = self._views[key] = View(self._grounds(), subject_policy, search_path, self.generation)
+            grounds = self._grounds(self.policy, self.catalog, self.identifiers)
+            view = self._views[key] = View(grounds, subject_policy, search_path, self.generation)
         return view
 
-    def _grounds(self) -> Grounds:
-        return Grounds(
-            self.policy, self.catalog, self.keys, self.identifiers, self.max_statement_bytes, self.times
-        )
+    def _grounds(self, policy: Policy, catalog: CatalogSnapshot, identifiers: frozenset[str]) -> Grounds:
+        return Grounds(policy, catalog, self.keys, identifiers, self.max_statement_bytes, self.times)
+
+
+def _identifiers(
+    catalog: CatalogSnapshot, before: CatalogSnapshot | None = None, known: frozenset[str] = frozenset()
+) -> frozenset[str]:
+    """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING). ``known``: those of the
+    catalog ``before``, which may still come.
+    """
+    relations = before.relations if before is not None else {}
+    types = before.types if before is not None else {}
+    names = set(catalog.schemas)
+    for oid, relation in catalog.relations.items():
+        if relations.get(oid) is not relation:
+            names.add(relation.name)
+            names.update([column.name for column in relation.columns])
+    names.update([type_.name for oid, type_ in catalog.types.items() if types.get(oid) is not type_])
+    return known if names <= known else known | names

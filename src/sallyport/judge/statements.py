@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import structlog
 
-from sallyport.core.errors import Refusal
+from sallyport.core.errors import Refusal, RefusedError
+from sallyport.judge.changes import may_change, runs_named
+from sallyport.judge.masked_relations import MaskedRelations
+from sallyport.judge.parameters import ComparedParameter, check_declared_types, compared_parameters
+from sallyport.judge.permit import ParsePermit, RunPermit
+from sallyport.judge.rewriting import Replacement, Rewriter, rewritten_text
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
+    EXPLAINS_RAW,
     RELATIONS,
     ScriptVerdict,
     Verdict,
-    internal_refusal,
+    failure,
+    script_permit,
 )
 from sallyport.masking.plan import MaskPlan, build_plan
-from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import Outcome
 from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts, TypedParameter
+from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts
+from sallyport.sql.resolve import names
+from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.settings import changes_meaning, is_unreported
+from sallyport.wire.backend import notice_response
 
 log = structlog.get_logger("sallyport.judge")
 
@@ -36,13 +46,28 @@ _TRANSACTION_CONTROL = frozenset(
 )
 
 
+_READING = frozenset({"select", "lock"})
+
+#: What the NOTICE of :meth:`Statements._notice` says besides which columns.
+MASKS_DETAIL = (
+    'Different people can share a mask: "no rows" does not mean nobody, and equal masks do not mean '
+    "the same person."
+)
+MASKS_HINT = "Join and count by a column that is not masked, such as a key."
+
+
 class Statements:
     """Decides statements for one subject's rules and masks over one catalog. Never raises: what goes wrong is a refusal."""
 
-    def __init__(self, subject_policy: SubjectPolicy, catalog: CatalogSnapshot) -> None:
+    def __init__(
+        self, subject_policy: SubjectPolicy, catalog: CatalogSnapshot, path: tuple[str, ...]
+    ) -> None:
         self.subject_policy, self.catalog = subject_policy, catalog
+        relations = MaskedRelations(subject_policy, catalog, names(catalog, ()), path)
+        self._rewriter = Rewriter(relations)
         self.has_masks = bool(subject_policy.masks)
-        self._masked_relations = frozenset(c.relation for c in subject_policy.masks)
+        self._masked_relations = subject_policy.masks.relations
+        self._visible = subject_policy.masks.visible
 
     def script(self, sql: bytes, facts: tuple[StatementFacts, ...]) -> ScriptVerdict:
         """The verdicts of one text, in order; what comes behind a refused statement is not decided."""
@@ -62,16 +87,32 @@ class Statements:
             if verdict.refusal is not None:
                 refused = index
                 break
+        rewritten = None
+        if any(verdict.cuts for verdict in verdicts):
+            sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
+            until = facts[len(sent)].start if len(sent) < len(facts) else len(sql)
+            try:
+                rewritten = self._rewriter.proved(sql[:until], facts[: len(sent)], sent)
+            except RefusedError as error:
+                verdicts, refused = [self._refused(verdicts[0], error.refusal)], 0
         plain = len(verdicts) == 1 and verdicts[0].plain
-        return ScriptVerdict(sql, tuple(verdicts), refused, None, plain, count=len(facts))
+        return ScriptVerdict(
+            sql,
+            tuple(verdicts),
+            refused,
+            None,
+            plain,
+            count=len(facts),
+            rewritten=rewritten,
+            permit=script_permit(sql, verdicts, refused, len(facts)),
+        )
 
-    def statement(self, sql: bytes, text: str, facts: StatementFacts) -> Verdict:
-        """``text``: of ``sql``, the whole script; decoded once for all its statements."""
+    def statement(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool = False) -> Verdict:
+        """``text``: of ``sql``, the whole script; decoded once for all its statements. ``as_sent``: nothing is changed in it."""
         try:
-            return self._decide(sql, text, facts)
-        except Exception as error:
-            log.error("judge failed", error=type(error).__name__, exc_info=True)
-            return Verdict(facts, sql, internal_refusal(), Outcome.DENY)
+            return self._decide(sql, text, facts, as_sent)
+        except Exception as error:  # noqa: BLE001  logged, and a refusal
+            return Verdict(facts, sql, failure(error), Outcome.DENY)
 
     @staticmethod
     def _refused(verdict: Verdict, refusal: Refusal) -> Verdict:
@@ -84,37 +125,74 @@ class Statements:
             relations=verdict.relations,
         )
 
-    def _decide(self, sql: bytes, text: str, facts: StatementFacts) -> Verdict:
+    def explained(self, sql: bytes, facts: StatementFacts, rewritten: bool) -> Verdict:
+        """EXPLAIN EXECUTE of what was prepared, which is the text as it was sent. ``rewritten``: with masks in it."""
+        verdict = self.statement(sql, sql.decode(), facts, as_sent=True)
+        if verdict.refusal is None and not rewritten and self._reads_masked(facts):
+            return self._refused(verdict, EXPLAINS_RAW)
+        try:
+            self._rewriter.check_executed(sql, facts)
+        except RefusedError as error:
+            return verdict if verdict.refusal is not None else self._refused(verdict, error.refusal)
+        return verdict
+
+    def _reads_masked(self, facts: StatementFacts) -> bool:
+        masks = self.subject_policy.masks
+        return any(not level.read.isdisjoint(masks) for level in chain(facts))
+
+    def _decide(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
+        held = decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
+        replacement, sent = Replacement(), sql[facts.start : facts.end]
+        parameters: tuple[ComparedParameter, ...] = ()
+        if (refusal is None or held) and not as_sent:
+            try:
+                made = self._rewriter.statement(sql, facts)
+                sent, replacement = _sent(sql, facts, made.cuts), made
+                parameters = compared_parameters(self.catalog, facts, made.compared)
+            except RefusedError as error:
+                refusal, held = error.refusal, False
+        if facts.declared_types and parameters:
+            declared = check_declared_types(
+                parameters, facts.cast_parameters, facts.declared_types, self.catalog
+            )
+            refusal, held = declared or refusal, held and declared is None
         inner = None
         if facts.inner is not None and refusal is None:
-            inner = self._inner(sql, facts.inner)
+            inner = self._inner(sql, facts.inner, replacement.relations)
         kinds = frozenset(effect.kind for effect in facts.effects)
         moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
             s.name.lower() in ("search_path", "") for s in facts.settings
         )
         changes_settings = _changes_settings(facts)
+        plan = self.plan(facts.columns, replacement.relations)
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
             refusal=refusal,
             outcome=Outcome.ALLOW if refusal is None else _worst(decision.outcome),
             rule=decision.rule,
-            plan=self.plan(facts.columns),
+            plan=plan,
             masked_columns=self._masked_columns(facts),
             relations=self._relation_names(facts),
+            cuts=replacement.cuts,
+            sent=sent,
+            compared_parameters=parameters,
+            notice=self._notice(facts, replacement.compared) if replacement.cuts else b"",
             inner=inner,
-            scrub=self._scrub(facts),
+            scrub=self._scrub(facts, plan),
             opaque=self._opaque(facts),
             decision=decision,
+            permit=RunPermit(sql) if refusal is None else ParsePermit(sql) if held else None,
             effects=facts.effects,
             changes_search_path=moves_path,
             changes_settings=changes_settings,
             unreported_settings=_changes_unreported(facts),
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
-            typed_parameters=self._typed_parameters(facts),
-            held=decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None,
+            held=held,
+            changes=may_change(facts, self.catalog),
+            runs_named=runs_named(facts),
             plain=refusal is None
             and not kinds
             and not moves_path
@@ -123,34 +201,66 @@ class Statements:
             and not changes_settings,
         )
 
-    def _inner(self, sql: bytes, facts: StatementFacts) -> Verdict:
+    def _inner(self, sql: bytes, facts: StatementFacts, replaced: frozenset[int]) -> Verdict:
         """The plan of a prepared or declared statement. Its permission was decided with the outer statement's."""
+        plan = self.plan(facts.columns, replaced)
         return Verdict(
             facts=facts,
             sql=sql,
             refusal=None,
             outcome=Outcome.ALLOW,
-            plan=self.plan(facts.columns),
+            plan=plan,
+            permit=RunPermit(sql),
             masked_columns=self._masked_columns(facts),
-            scrub=self._scrub(facts),
+            notice=self._notice(facts) if replaced else b"",
+            scrub=self._scrub(facts, plan),
             opaque=self._opaque(facts),
+            changes=may_change(facts, self.catalog),
+            runs_named=runs_named(facts),
             changes_settings=_changes_settings(facts),
             unreported_settings=_changes_unreported(facts),
         )
-
-    def _typed_parameters(self, facts: StatementFacts) -> tuple[TypedParameter, ...]:
-        masks = self.subject_policy.masks
-        return tuple(one for one in facts.typed_parameters if not one.sources.isdisjoint(masks))
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks
         found = {source for column in facts.columns or () for source in column.sources if source in masks}
         return tuple(sorted(self.catalog.column_name(source) for source in found))
 
-    def plan(self, columns: tuple[OutputColumn, ...] | None) -> MaskPlan | None:
+    def plan(
+        self, columns: tuple[OutputColumn, ...] | None, replaced: frozenset[int] = frozenset()
+    ) -> MaskPlan | None:
         if columns is None:
             return None
-        return build_plan(columns, self.subject_policy.masks)
+        return build_plan(columns, self.subject_policy.masks, replaced)
+
+    def _notice(self, facts: StatementFacts, compared: frozenset[int] = frozenset()) -> bytes:
+        """The NoticeResponse that names the masks which the statement's expressions see, or whose values it stores; b"" for none.
+        ``compared``: positions of references that see the value.
+        """
+        masks = self.subject_policy.masks
+        if not self.subject_policy.notices:
+            return b""
+        seen = {
+            column
+            for level in chain(facts)
+            for column, at in level.mentioned
+            if column in masks and at not in compared
+        }
+        seen |= {
+            column for level in chain(facts) for flow in level.flows for column in flow.sources & masks.keys()
+        }
+        for level in chain(facts):
+            seen |= (level.distinguished | level.mentioned_in_views | level.used_in_rows) & masks.keys()
+        if not seen:
+            return b""
+        names = sorted(f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen)
+        return notice_response(
+            "NOTICE",
+            "00000",
+            f"[SP2001] computed with masked values of {', '.join(names)}",
+            detail=MASKS_DETAIL,
+            hint=MASKS_HINT,
+        )
 
     def _relations(self, facts: StatementFacts) -> set[int]:
         found = {access.relation for access in facts.accesses}
@@ -169,10 +279,28 @@ class Statements:
         names = [f"{relation.schema}.{relation.name}" for relation in known]
         return tuple(dict.fromkeys([*names, *new]))[:RELATIONS]
 
-    def _scrub(self, facts: StatementFacts) -> bool:
+    def _scrub(self, facts: StatementFacts, plan: MaskPlan | None) -> bool:
+        """Whether the server meets values that a mask hides: those that it writes, those that it sends and the gateway masks, and those
+        that expressions may see. All other expressions see the masks' values.
+        """
         if not self.has_masks:
             return False
-        return self._opaque(facts) or not self._masked_relations.isdisjoint(self._relations(facts))
+        if self._opaque(facts):
+            return True
+        actions = {access.action for level in chain(facts) for access in level.accesses}
+        if actions <= _READING:
+            return (plan is not None and plan.masked) or self._computes_with_values(facts)
+        return not self._masked_relations.isdisjoint(self._relations(facts))
+
+    def _computes_with_values(self, facts: StatementFacts) -> bool:
+        """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""
+        if self._visible and any(not level.touched.isdisjoint(self._visible) for level in chain(facts)):
+            return True
+        relations = (self.catalog.relations.get(oid) for oid in self._relations(facts))
+        return any(
+            relation is not None and relation.kind == "v" and self.subject_policy.trusts_view(relation)
+            for relation in relations
+        )
 
     def _opaque(self, facts: StatementFacts) -> bool:
         if not self.has_masks:
@@ -188,6 +316,15 @@ class Statements:
         return writes and any(
             relations[oid].has_triggers for oid in self._relations(facts) if oid in relations
         )
+
+
+def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:
+    """The statement's own part of what is sent."""
+    start, end = facts.start, facts.end
+    if not cuts:
+        return sql[start:end]
+    moved = (Cut(cut.start - start, cut.end - start, cut.text) for cut in cuts)
+    return rewritten_text(sql[start:end], moved).text
 
 
 def _changes_settings(facts: StatementFacts) -> bool:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import structlog
+from msgspec import Struct
+
 from sallyport.core.errors import Refusal, refuse
+from sallyport.judge.parameters import ComparedParameter
+from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.decision import Decision, Outcome
-from sallyport.sql.facts import Effect, StatementFacts, TypedParameter
+from sallyport.sql import template
+from sallyport.sql.facts import Effect, StatementFacts
+from sallyport.sql.parse import too_deep
+from sallyport.sql.rewrite.cuts import Cut, Rewritten
+
+log = structlog.get_logger("sallyport.judge")
 
 #: Names of relations that a verdict keeps, and so a recording: a partitioned table has thousands.
 RELATIONS = 100
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct):
     """What happens to one statement. Made once, shared by every session of the view: never changed after.
 
     plan: masks of the rows it returns (None: it returns none, and rows that come all the same are withheld).
     inner: of PREPARE and DECLARE, the verdict whose plan EXECUTE and FETCH follow.
+    permit: to run it; where it is held, only to prepare it. None: it does not go to the server.
     scrub: its errors and notices may quote masked values. opaque: it runs code that was not read (trusted functions,
     triggers), so not even PostgreSQL's own analysis errors are told from raised ones.
     """
@@ -34,6 +46,7 @@ class Verdict:
     scrub: bool = False
     opaque: bool = False
     decision: Decision | None = None
+    permit: ParsePermit | None = None
     # derived once for the hot path
     effects: tuple[Effect, ...] = ()
     changes_search_path: bool = False
@@ -41,22 +54,30 @@ class Verdict:
     unreported_settings: bool = False  # such that PostgreSQL does not report the new value
     is_ddl: bool = False
     resolves_names: bool = True
-    typed_parameters: tuple[TypedParameter, ...] = ()  # whose columns are masked
     held: bool = False  # a rule holds it, and nothing else stands against it
+    changes: bool = True  # it may change something: its intent is journaled before it is sent
+    runs_named: bool = False  # it runs what the session knows by name, which may change something
     plain: bool = False  # allowed, and without any effect on the session: the hot path
     masked_columns: tuple[str, ...] = ()  # schema.relation.column of what is masked in its rows
     relations: tuple[
         str, ...
     ] = ()  # schema.relation of what it touches, views' relations included; at most RELATIONS
+    # what is changed in the script's text before it is sent
+    cuts: tuple[Cut, ...] = ()
+    sent: bytes = b""  # the statement as it is sent
+    compared_parameters: tuple[ComparedParameter, ...] = ()
+    notice: bytes = b""  # a NoticeResponse: which masks an expression of the statement saw
     # RowDescription body -> compiled program; bounded by the machine
-    programs: dict[bytes, Any] = field(default_factory=dict)
+    programs: dict[bytes, Any] = {}
+    # protocol -> what recordings say of it (session.judged)
+    records: dict[str, Any] = {}
 
 
-@dataclass(slots=True)
-class ScriptVerdict:
+class ScriptVerdict(Struct):
     """Verdicts of a whole simple-query string or Parse text. ``refused``: index of the first statement that does not run, or -1.
 
     ``refusal`` without statements: the text could not be read at all (syntax error, too long).
+    ``permit``: for the text as a whole; where its only statement is held, only to prepare it.
     ``plain``: exactly one statement, allowed, with no effect on the session: the hot path.
     """
 
@@ -67,6 +88,40 @@ class ScriptVerdict:
     plain: bool = False
     seconds: float = 0.0
     count: int = 0  # statements in the text, those behind a refused one included
+    rewritten: Rewritten | None = None  # None: the text is sent as it came
+    pieces: tuple[bytes | int, ...] | None = None  # of a template: text, and numbers of literals
+    permit: ParsePermit | None = None
+    traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
+
+    def sent(self, sql: bytes) -> bytes:
+        """What is sent for ``sql``, the text that was judged or, of a template, one that differs from it in its literals."""
+        if self.rewritten is None:
+            return sql
+        return self.rewritten.text if self.pieces is None else template.filled(self.pieces, sql)
+
+    def rewriting(self, sql: bytes) -> Rewritten | None:
+        """How ``sql`` became what was sent for it."""
+        if self.rewritten is None or self.pieces is None:
+            return self.rewritten
+        return Rewritten(sql, template.cuts_in(sql, self.rewritten.cuts))
+
+
+def script_permit(sql: bytes, verdicts: Sequence[Verdict], refused: int, count: int) -> ParsePermit | None:
+    """For a text of ``count`` statements with these verdicts. ``refused``: as in :class:`ScriptVerdict`."""
+    if refused < 0:
+        return RunPermit(sql)
+    return verdicts[0].permit if count == 1 else None
+
+
+def failure(error: Exception) -> Refusal:
+    """The refusal (SP1804, or SP1105 for too deep a text) where judging failed, with one line in the log: what and where, no values."""
+    if isinstance(error, RecursionError):
+        log.warning("statement nested too deeply to be judged")
+        return too_deep().refusal
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{frames[-1].name} ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    log.error("judge failed", error=type(error).__name__, where=where)
+    return internal_refusal()
 
 
 def internal_refusal() -> Refusal:
@@ -82,6 +137,18 @@ AFTER_SEARCH_PATH = refuse(
     "search_path was changed earlier in the same message",
     "Names in this statement cannot be resolved before the change is confirmed by the server.",
     "Send SET search_path on its own, and this statement after it.",
+)
+EXPLAINS_RAW = refuse(
+    "SP1201",
+    "EXPLAIN EXECUTE of a statement that reads masked columns is not allowed",
+    "The plan of the prepared statement could tell how large the values are.",
+    "Use EXPLAIN with the statement itself.",
+)
+EXECUTES_WITH_BUFFERS = refuse(
+    "SP1201",
+    "EXPLAIN ANALYZE EXECUTE would tell how large masked values are",
+    "It counts the pages that reading whole rows takes, as BUFFERS is on unless it is switched off.",
+    "Write EXPLAIN (ANALYZE, BUFFERS OFF) EXECUTE.",
 )
 AFTER_DDL = refuse(
     "SP1102",

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from sallyport.core.errors import Refusal, RefusedError
+from sallyport.core.interpreter import computing_beside
 from sallyport.core.secret import Secret
+from sallyport.judge.parameters import check_declared_types
 from sallyport.judge.statements import Statements
-from sallyport.judge.verdict import ScriptVerdict, Verdict, internal_refusal
+from sallyport.judge.verdict import ScriptVerdict, Verdict, failure, script_permit
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.allowance import Bounds
-from sallyport.policy.bind import SubjectPolicy
+from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.model import Policy
 from sallyport.sql import script, template
 from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import Context, analyze, explained, trusted_bodies
 from sallyport.sql.facts import OutputColumn
-from sallyport.sql.parse import Parsed, parse_counted
+from sallyport.sql.rewrite.cuts import Rewritten
 from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")
@@ -37,14 +39,10 @@ _CACHE_BYTES = 16 << 20
 _SOON_BYTES = 32_768
 _SOON_TOKENS = 500
 
-#: Seconds after which a thread that wants the interpreter gets it: while a text is judged on another thread, and otherwise.
-_SWITCH = 0.0005
-_USUAL_SWITCH = sys.getswitchinterval()
-
 _UNSEEN: Any = object()
 
 #: Upper bounds of the histogram of judging times (seconds).
-_TIMES = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf)
+JUDGE_BOUNDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf)
 
 
 @dataclass(slots=True)
@@ -58,7 +56,7 @@ class JudgeTimes:
     def add(self, seconds: float) -> None:
         self.count += 1
         self.seconds += seconds
-        bound = next(b for b in _TIMES if seconds <= b)
+        bound = next(b for b in JUDGE_BOUNDS if seconds <= b)
         self.buckets[bound] = self.buckets.get(bound, 0) + 1
 
 
@@ -96,6 +94,8 @@ class View:
             max_length=grounds.max_statement_bytes,
             trusted_functions=subject_policy.trusts_function,
             opaque=trusted_bodies(self.catalog, subject_policy.trusts_function),
+            masked=subject_policy.masks.relations,
+            compared=subject_policy.masks.compared_relations,
         )
         limits = subject_policy.limits
         self.bounds = Bounds(
@@ -107,7 +107,7 @@ class View:
             limits.bytes_per_hour or 0,
         )
         self.hurried = replace(self.context, hurried=True)
-        self._statements = Statements(subject_policy, self.catalog)
+        self._statements = Statements(subject_policy, self.catalog, self.context.search_path)
         self.has_masks = self._statements.has_masks
         self._times = grounds.times
         self.cache: dict[bytes, ScriptVerdict] = {}
@@ -126,7 +126,28 @@ class View:
         known = self.cache.get(sql)
         if known is not None:
             return known
-        return self._fresh(sql, self.context)
+        return self._safely(sql, self.context)
+
+    def check_declared_types(self, verdict: Verdict, declared: Sequence[int]) -> Refusal | None:
+        """Why the statement may not be prepared with parameters of these types (pg_type OIDs; 0: not declared), or None."""
+        casts = verdict.facts.cast_parameters
+        if not casts and not verdict.compared_parameters:
+            return None
+        try:
+            return check_declared_types(verdict.compared_parameters, casts, declared, self.catalog)
+        except Exception as error:  # noqa: BLE001  logged, and a refusal
+            return failure(error)
+
+    def _safely(self, sql: bytes, context: Context) -> ScriptVerdict:
+        """:meth:`_fresh`, whose faults are refusals. Raises TooMuchWork where the context is hurried, and nothing else."""
+        try:
+            return self._fresh(sql, context)
+        except TooMuchWork as error:
+            if context.hurried:
+                raise
+            return ScriptVerdict(sql, (), 0, error.refusal)
+        except Exception as error:  # noqa: BLE001  logged, and a refusal
+            return fault(sql, error)
 
     def _fresh(self, sql: bytes, context: Context) -> ScriptVerdict:
         """Raises TooMuchWork where the context is hurried."""
@@ -143,12 +164,9 @@ class View:
         return verdict
 
     def judge_elsewhere(self, sql: bytes) -> ScriptVerdict:
-        """:meth:`judge` for a thread beside the event loop's, which meanwhile gets the interpreter back ten times as soon as usual."""
-        sys.setswitchinterval(_SWITCH)
-        try:
+        """:meth:`judge` for a thread beside the event loop's."""
+        with computing_beside():
             return self.judge(sql)
-        finally:
-            sys.setswitchinterval(_USUAL_SWITCH)
 
     def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
         """The same where it is known, or takes some milliseconds at most; None otherwise, and it is to be judged on another thread."""
@@ -158,7 +176,7 @@ class View:
         if len(sql) > _SOON_BYTES or outline(sql, _SOON_TOKENS, False)[0] > _SOON_TOKENS:
             return None
         try:
-            return self._fresh(sql, self.hurried)
+            return self._safely(sql, self.hurried)
         except TooMuchWork:
             return None
 
@@ -166,26 +184,25 @@ class View:
         """The verdict of ``sql``'s template, which is known by ``key``; None when it has none."""
         shared: ScriptVerdict | None = self.templates.get(key, _UNSEEN)
         if shared is _UNSEEN:
-            shared = self._judge_template(sql, context)
+            shared = self._judge_template(key, sql, context)
             if len(self.templates) >= _CACHE_ENTRIES:
                 self.templates.clear()
             self.templates[key] = shared
         return shared
 
-    def _judge_template(self, sql: bytes, context: Context) -> ScriptVerdict | None:
+    def _judge_template(self, key: bytes, sql: bytes, context: Context) -> ScriptVerdict | None:
         """The verdict for every text that differs from this one in its literals only; None where each must be judged by itself."""
-        text = template.with_parameters(sql)
-        try:
-            parsed = parse_counted(text, context.max_length)
-            if template.is_positional([raw.node for raw in parsed[0]]):
-                return None
-        except RefusedError:
-            return None
         started = time.perf_counter()
-        verdict = self._judge(text, context, parsed)
+        verdict = self._judge(template.with_parameters(key), replace(context, template=True))
+        if not verdict.plain:
+            return None
+        if verdict.rewritten is not None:
+            if template.converts_numbers([cut.text for cut in verdict.rewritten.cuts], sql):
+                return None
+            verdict.pieces = template.pieces(verdict.rewritten)
         verdict.seconds = time.perf_counter() - started
         self._times.add(verdict.seconds)
-        return verdict if verdict.plain else None
+        return verdict
 
     def _remember(self, sql: bytes, verdict: ScriptVerdict) -> None:
         if len(self.cache) >= _CACHE_ENTRIES or self._cache_bytes + len(sql) > _CACHE_BYTES:
@@ -196,17 +213,16 @@ class View:
         self.cache[sql] = verdict
         self._cache_bytes += len(sql)
 
-    def _judge(self, sql: bytes, context: Context, parsed: Parsed | None = None) -> ScriptVerdict:
+    def _judge(self, sql: bytes, context: Context) -> ScriptVerdict:
         try:
-            facts = analyze(sql, self.catalog, context, parsed)
+            facts = analyze(sql, self.catalog, context)
+            return self._statements.script(sql, facts)
         except RefusedError as error:
             if context.hurried and isinstance(error, TooMuchWork):
                 raise
             return ScriptVerdict(sql, (), 0, error.refusal)
-        except Exception as error:
-            log.error("judge failed", error=type(error).__name__, exc_info=True)
-            return ScriptVerdict(sql, (), 0, internal_refusal())
-        return self._statements.script(sql, facts)
+        except Exception as error:  # noqa: BLE001  logged, and a refusal
+            return fault(sql, error)
 
     def _judge_script(self, sql: bytes, context: Context) -> ScriptVerdict | None:
         """The verdict on a script in which statements repeat but for their literals: each of those is judged once.
@@ -219,7 +235,7 @@ class View:
             if piece.key not in known:
                 known[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
         shared = [(piece, found) for piece in repeated if (found := known[piece.key]) is not None]
-        if not shared:
+        if not shared or any(found.rewritten is not None for _, found in shared):
             return None
         rest = self._judge(script.without(sql, [piece for piece, _ in shared]), context)
         if rest.refusal is not None:
@@ -231,22 +247,34 @@ class View:
         verdicts += [_at(found.statements[0], sql, piece) for piece, found in shared if piece.start < until]
         verdicts.sort(key=_start)
         refused = len(verdicts) - 1 if rest.refused >= 0 else -1
-        return ScriptVerdict(sql, tuple(verdicts), refused, count=rest.count + len(shared))
+        rewritten = None if rest.rewritten is None else Rewritten(sql, rest.rewritten.cuts)
+        count = rest.count + len(shared)
+        permit = script_permit(sql, verdicts, refused, count)
+        return ScriptVerdict(sql, tuple(verdicts), refused, count=count, rewritten=rewritten, permit=permit)
 
-    def explained(self, sql: bytes, prepared: bytes, void: frozenset[int]) -> Verdict | Refusal:
-        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once, so not of what takes long."""
+    def explained(
+        self, sql: bytes, prepared: bytes, void: frozenset[int], rewritten: bool
+    ) -> Verdict | Refusal:
+        """EXPLAIN EXECUTE (``sql``), judged as EXPLAIN of the text that was ``prepared``; at once, so not of what takes long.
+
+        ``rewritten``: what was sent for that text has masks in it.
+        """
         try:
             facts = explained(sql, prepared, self.catalog, replace(self.hurried, void=void))
         except RefusedError as error:
             return error.refusal
-        except Exception as error:
-            log.error("judge failed", error=type(error).__name__, exc_info=True)
-            return internal_refusal()
-        return self._statements.statement(sql, sql.decode(), facts)
+        except Exception as error:  # noqa: BLE001  logged, and a refusal
+            return failure(error)
+        return self._statements.explained(sql, facts, rewritten)
 
     def plan(self, columns: tuple[OutputColumn, ...] | None) -> MaskPlan | None:
         """The masks that rows with these columns get."""
         return self._statements.plan(columns)
+
+
+def fault(sql: bytes, error: Exception) -> ScriptVerdict:
+    """The refusal of a text over which judging failed; logged."""
+    return ScriptVerdict(sql, (), 0, failure(error))
 
 
 def _start(verdict: Verdict) -> int:
@@ -256,7 +284,8 @@ def _start(verdict: Verdict) -> int:
 def _at(verdict: Verdict, sql: bytes, piece: script.Piece) -> Verdict:
     """A verdict for every value of the literals, as that of the statement in this place."""
     facts = replace(verdict.facts, start=piece.start, end=piece.end)
-    return replace(verdict, facts=facts, sql=sql[piece.start : piece.end])
+    text = sql[piece.start : piece.end]
+    return replace(verdict, facts=facts, sql=text, sent=text)
 
 
 def effective_search_path(setting: tuple[str, ...], catalog: CatalogSnapshot) -> tuple[str, ...]:

@@ -1,0 +1,79 @@
+"""Types that a client declares for parameters, in Parse or PREPARE: those by which PostgreSQL would convert a masked column that it
+compares, or run a cast of users' making. Nobody knows them when the text is judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sallyport.core.errors import Refusal, refuse
+from sallyport.policy.needs import chain
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.equality import may_be_declared
+from sallyport.sql.facts import StatementFacts
+from sallyport.sql.resolve import names
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedParameter:
+    """A parameter that is compared with a masked column's value. ``type``: the column's (pg_type OID). ``array``: by ``= ANY``.
+    ``cast``: the text that is sent casts it to the column's type.
+    """
+
+    number: int
+    column: str
+    type: int
+    array: bool
+    cast: bool
+
+
+def compared_parameters(
+    catalog: CatalogSnapshot, facts: StatementFacts, compared: frozenset[int]
+) -> tuple[ComparedParameter, ...]:
+    """``compared``: positions of the references whose value a comparison sees."""
+    return tuple(
+        ComparedParameter(
+            number,
+            catalog.column_name(one.column),
+            column.type_oid,
+            one.array,
+            one.repeated,
+        )
+        for level in chain(facts)
+        for one in level.comparisons
+        if one.reference in compared and (column := catalog.column(one.column)) is not None
+        for number in sorted(one.parameters)
+    )
+
+
+def check_declared_types(
+    compared: Sequence[ComparedParameter],
+    casts: frozenset[tuple[int, int]],
+    declared: Sequence[int],
+    catalog: CatalogSnapshot,
+) -> Refusal | None:
+    """Why a statement may not have its parameters ``declared`` so (pg_type OIDs, in order; 0: not declared), or None.
+
+    ``casts``: see :attr:`StatementFacts.cast_parameters`.
+    """
+    for number, type_ in enumerate(declared, 1):
+        if (number, type_) in casts:
+            return refuse(
+                "SP1103",
+                f"the type of parameter ${number} would run a cast that is not known to be safe",
+                "PostgreSQL would convert the parameter by a function that the policy does not list.",
+                f"Do not declare a type for ${number}.",
+            )
+    known = names(catalog, ())
+    for one in compared:
+        type_ = declared[one.number - 1] if one.number <= len(declared) else 0
+        fits = may_be_declared(known, one.type, type_, one.array)
+        if not fits or (one.cast and known.types.base(type_) not in (0, known.types.base(one.type))):
+            return refuse(
+                "SP1206",
+                f"parameter ${one.number} is declared with a type to which the masked column {one.column} would be converted",
+                "A conversion could fail, and its error would tell the column's value.",
+                f"Declare ${one.number} with the column's own type, or do not declare its type.",
+            )
+    return None
