@@ -19,6 +19,7 @@ QUERIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "SELECT id, name FROM products": (("products.id", "products.name"), ("1", "Lamp")),
     "SELECT upper(name) FROM products": (("upper:25",), ("LAMP",)),
     "SELECT ssn FROM customers": (("customers.ssn",), (CANARY,)),
+    "SELECT upper(notes) FROM customers": (("upper:25",), (CANARY.upper() + CANARY,)),
     "SELECT upper(ssn) FROM customers": (("upper:25",), (CANARY.upper() + CANARY,)),
     "SELECT id, email FROM customers": (("customers.id", "customers.email"), ("7", CANARY)),
 }
@@ -31,6 +32,9 @@ COMMANDS = {
 FAILING = "INSERT INTO customers (name, email, city) VALUES ('a', 'b', 'c')"
 COPY_IN = "COPY products (sku, name, price) FROM STDIN"
 COPY_OUT = "COPY customers (id, ssn) TO STDOUT"
+COPY_QUERY = "COPY (SELECT id, upper(ssn) FROM customers) TO STDOUT"
+_COMPUTED = "SELECT upper(ssn) FROM customers"
+_HELD = "DECLARE c CURSOR WITH HOLD FOR "
 _MANY = 3
 _PROBE = "SELECT pg_catalog.current_setting('search_path')"
 
@@ -68,9 +72,23 @@ class ModelServer:
     portals: dict[bytes, Open] = field(default_factory=dict)
     skipping: bool = False
     closed: bool = False
+    queries: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=QUERIES.copy)
+    copies: dict[str, str] = field(default_factory=dict)
     _input: bytes = b""
     _copying: list[str] | None = None  # what is left of the script behind COPY, or [] in extended query
     _extended: bool = False
+
+    def __post_init__(self) -> None:
+        """What goes to the server with masks in it, and what it answers to that."""
+        sent = self.stage.sent
+        self.copies = {COPY_OUT: CANARY, COPY_QUERY: CANARY, sent(COPY_QUERY): "[REDACTED]"}
+        self.queries[sent(_COMPUTED)] = QUERIES[_COMPUTED][0], ("[REDACTED]",)
+        # rows of a held cursor are stored, so nothing that reads masked columns is plain there
+        for text, columns, cells in (
+            ("SELECT ssn FROM customers", ("ssn:25",), ("[redacted]",)),
+            ("SELECT id, email FROM customers", ("id:23", "email:25"), ("7", "[redacted]")),
+        ):
+            self.queries[sent(_HELD + text).removeprefix(_HELD)] = columns, cells
 
     def receive(self, data: bytes) -> bytes:
         """Bytes from the client (or gateway); gives what it answers."""
@@ -148,7 +166,7 @@ class ModelServer:
         if name and name in self.portals:
             raise Failure("42P03", "exists")
         described = self._description(text)
-        result = self._rows_of(text) if text in QUERIES else None
+        result = self._rows_of(text) if text in self.queries else None
         self.portals[name] = Open(text, described, result)
         return backend.bind_complete()
 
@@ -225,36 +243,36 @@ class ModelServer:
         return self._failed(Failure(code), simple=not self._extended)
 
     def _check(self, text: str) -> None:
-        known = (*QUERIES, *COMMANDS, FAILING, COPY_IN, COPY_OUT, _PROBE, "")
+        known = (*self.queries, *COMMANDS, FAILING, COPY_IN, *self.copies, _PROBE, "")
         if text not in known and not re.match(r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text):
             raise Failure("42703")
 
     def _description(self, text: str) -> bytes | None:
-        if text in QUERIES:
-            return self.stage.describe(*QUERIES[text][0])
+        if text in self.queries:
+            return self.stage.describe(*self.queries[text][0])
         if text.startswith("EXECUTE "):
             inner = self.statements.get(text.split()[1].encode())
-            return self._description(inner) if inner in QUERIES else None
+            return self._description(inner) if inner in self.queries else None
         if text.startswith("FETCH "):
             cursor = self.portals.get(text.split()[-1].encode())
             return cursor.described if cursor else None
         return None
 
     def _rows_of(self, text: str) -> Result:
-        return Result(self._description(text), [rows(*QUERIES[text][1])] * _MANY, "SELECT")
+        return Result(self._description(text), [rows(*self.queries[text][1])] * _MANY, "SELECT")
 
     def _run(self, text: str) -> tuple[bytes, Result | None]:
         """What it says, or the rows it has."""
         if text == "":
             return backend.empty_query(), None
-        if text in QUERIES:
+        if text in self.queries:
             return b"", self._rows_of(text)
         if text == _PROBE:
             return b"", Result(self.stage.describe("current_setting:25"), [rows("public")], "SELECT")
         if text == FAILING:
             raise Failure("23505")
-        if text == COPY_OUT:
-            line = backend.message(backend.COPY_DATA, f"1\t{CANARY}\n".encode())
+        if text in self.copies:
+            line = backend.message(backend.COPY_DATA, f"1\t{self.copies[text]}\n".encode())
             return backend.message(0x48, b"\0\0\x02\0\0\0\0") + line * 2 + backend.message(0x63) + done(
                 "COPY 2"
             ), None
@@ -294,7 +312,7 @@ class ModelServer:
             self.portals[name] = Open(inner, self._description(inner), self._rows_of(inner), held)
         elif verb == "EXECUTE":
             inner = self.statements.get(name, "")
-            if inner not in QUERIES:
+            if inner not in self.queries:
                 raise Failure("26000")
             return b"", self._rows_of(inner)
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sallyport.core.errors import Refusal
@@ -18,8 +18,9 @@ from sallyport.core.subject import Subject
 from sallyport.judge import Judge
 from sallyport.policy.load import parse_policy
 from sallyport.session.commands import CloseSession, Command
-from sallyport.session.entries import FAILING_SQL
 from sallyport.session.machine import Limits, Session
+from sallyport.session.ports import JudgedStatement
+from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.wire import backend, frontend
 from sallyport.wire.backend import Field
@@ -34,7 +35,8 @@ rules:
   - {name: all, allow: [all], relations: ["public.*"]}
 masks:
   - {columns: ["public.customers.email"], with: redact, filter: equality}
-  - {columns: ["public.customers.ssn", "public.customers.notes"], with: redact}
+  - {columns: ["public.customers.ssn"], with: redact}
+  - {columns: ["public.customers.notes"], with: redact, filter: allow}
 search_paths: ["public", "pg_catalog, public"]
 """
 
@@ -46,6 +48,7 @@ class Recording:
 
     def __init__(self) -> None:
         self.failed = False
+        self.journal_failed = False
         self.backlog = 0
         self.statements: list[dict[str, Any]] = []
         self.replies: list[tuple[int, bytes]] = []
@@ -54,8 +57,9 @@ class Recording:
         self.notes: list[tuple[str, str]] = []
         self.ended: list[str] = []
 
-    def statement(self, number: int, sql: str, **more: Any) -> None:
-        self.statements.append({"number": number, "sql": sql, **more})
+    def statement(self, judged: JudgedStatement) -> None:
+        own = {name: getattr(judged, name) for name in judged.__struct_fields__ if name != "verdict"}
+        self.statements.append({**own, **asdict(judged.verdict)})
 
     def reply(self, number: int, data: bytes) -> None:
         self.replies.append((number, bytes(data)))
@@ -144,6 +148,11 @@ def server_error(sqlstate: str, text: str = "no", **more: Any) -> bytes:
     return backend.error_response("ERROR", sqlstate, text, **more)
 
 
+def told(*columns: str) -> Like:
+    """The notice that a statement computed with the masks of these columns."""
+    return Like("N", ("SNOTICE\0", "C00000\0", "[SP2001]", *columns), (CANARY,))
+
+
 def scrubbed(sqlstate: str) -> Like:
     return Like("E", (f"C{sqlstate}\0", "withheld"), (CANARY,))
 
@@ -174,6 +183,14 @@ class Stage:
     def change_policy(self, text: str) -> None:
         self.judge.update(policy=parse_policy(text, "policy.yaml"))
 
+    def sent(self, sql: str) -> str:
+        """What goes to the server for ``sql``, which is not ``sql`` itself: the masks are in it. ValueError when it goes as it came."""
+        text = sql.encode()
+        sent = self.judge.view(AGENT, ("public",)).judge(text).sent(text)
+        if sent == text:
+            raise ValueError(f"{sql!r} goes as it came")
+        return sent.decode()
+
     def describe(self, *columns: str, formats: int = 0) -> bytes:
         """RowDescription: ``customers.email`` of that table, ``name:25`` computed, of that type."""
         return backend.row_description([self.field(c, formats) for c in columns])
@@ -200,9 +217,8 @@ class Run:
     asked: list[Command] = field(default_factory=list)
 
     def drain(self) -> None:
-        self.to_server += self.session.to_server
+        self.to_server += self.session.to_server.take()
         self.to_client += self.session.to_client
-        self.session.to_server.clear()
         self.session.to_client.clear()
         self.asked += self.session.commands
         self.session.commands.clear()
@@ -288,10 +304,28 @@ def play(
     return run
 
 
+def from_client(session: Session, data: bytes) -> None:
+    """As the owner of a session does: the short way first."""
+    request = session.try_fast_request(data)
+    if request is not None:
+        session.to_server.pending += request
+    else:
+        session.receive_from_client(data)
+
+
+def from_server(session: Session, data: bytes) -> None:
+    """As the owner of a session does: the short way first."""
+    response = session.try_fast_response(data)
+    if response is not None:
+        session.to_client += response
+    else:
+        session.receive_from_server(data)
+
+
 def _send(run: Run, step: Step, cut: Cut) -> None:
-    receive = run.session.receive_from_client if step.side == "client" else run.session.receive_from_server
+    receive = from_client if step.side == "client" else from_server
     for piece in cut(b"".join(step.items)):
-        receive(piece)
+        receive(run.session, piece)
         run.drain()
 
 

@@ -154,7 +154,7 @@ def test_other_messages_during_copy_in_end_the_session(stage: Stage, what: bytes
 
 def test_what_is_pipelined_behind_copy_in_waits_for_it(stage: Stage) -> None:
     """The server's COPY would swallow a Query sent too early, and its answer would be taken for that of the next one."""
-    masked = query("SELECT upper(ssn) FROM customers")
+    masked = query("SELECT upper(notes) FROM customers")
     play(
         stage,
         client >> (COPY, query("SELECT upper(name) FROM products"), masked),

@@ -6,6 +6,7 @@ alone would have taken it: the same kinds of messages in the same order, and the
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -13,18 +14,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sallyport.session.client_input import Blocked
 from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCatalog
 from sallyport.session.machine import Limits, Session
 from sallyport.wire import frontend
 from tests.session.decode import messages, show
-from tests.session.model import COMMANDS, COPY_IN, COPY_OUT, FAILING, QUERIES, ModelServer
-from tests.session.playbook import AGENT, CANARY, Recording, Stage
+from tests.session.model import COMMANDS, COPY_IN, COPY_OUT, COPY_QUERY, FAILING, QUERIES, ModelServer
+from tests.session.playbook import AGENT, CANARY, Recording, Stage, from_client, from_server
 
 NAMES = st.sampled_from(["", "s", "t"])
 CURSORS = st.sampled_from(["c", "d"])
 QUERY = st.sampled_from(list(QUERIES))
 COMMAND = st.sampled_from(
-    [*COMMANDS, FAILING, COPY_OUT, "", "DROP ROLE x", "SELEC", "SELECT 1 FROM customers WHERE ssn = 'x'"]
+    [
+        *(*COMMANDS, FAILING, COPY_OUT, COPY_QUERY, "", "DROP ROLE x", "SELEC"),
+        "UPDATE customers SET city = 'x' WHERE ssn = 'x'",
+    ]
 )
 NAMED = st.one_of(
     st.builds(lambda n, q: f"PREPARE {n} AS {q}", st.sampled_from("st"), QUERY),
@@ -81,8 +86,8 @@ FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_bl
 class Conversation:
     """Client, machine and model server, with bytes under way between them."""
 
-    def __init__(self, stage: Stage, limits: Limits | None = None) -> None:
-        self.recording = Recording()
+    def __init__(self, stage: Stage, limits: Limits | None = None, recording: Any = None) -> None:
+        self.recording = recording or Recording()
         self.session = Session(AGENT, stage.judge, self.recording, ("public",), limits or Limits())
         self.server = ModelServer(stage)
         self.to_client = b""
@@ -95,22 +100,21 @@ class Conversation:
         if who == "c":
             data, self.from_client = self.from_client[:size], self.from_client[size:]
             if data:
-                self.session.receive_from_client(data)
+                from_client(self.session, data)
         elif who == "s":
             data, self.requests = self.requests[:size], self.requests[size:]
             self.replies += self.server.receive(data)
         else:
             data, self.replies = self.replies[:size], self.replies[size:]
             if data:
-                self.session.receive_from_server(data)
+                from_server(self.session, data)
         self._collect()
 
     def _collect(self) -> None:
         session = self.session
         while True:
-            self.requests += bytes(session.to_server)
+            self.requests += bytes(session.to_server.take())
             self.to_client += bytes(session.to_client)
-            session.to_server.clear()
             session.to_client.clear()
             if not session.commands:
                 return
@@ -136,8 +140,9 @@ class Conversation:
 
 
 def kinds(data: bytes) -> list[str]:
-    """What is comparable between a direct connection and one through the gateway."""
-    return [chr(m[0]) + (m[5:].decode() if m[:1] == b"Z" else "") for m in messages(data)]
+    """What is comparable between a direct connection and one through the gateway, which says what it masked."""
+    said = [m for m in messages(data) if m[:1] != b"N" or b"[SP2001]" not in m]
+    return [chr(m[0]) + (m[5:].decode() if m[:1] == b"Z" else "") for m in said]
 
 
 @settings(FUZZ, max_examples=300)
@@ -148,8 +153,10 @@ def test_any_conversation(stage: Stage, messages_: list[bytes], timing: list[tup
     conversation.check()
 
 
-#: Few words that fit together badly: one name, two statements whose results look alike, and errors before them.
-SECRET, PUBLIC = "SELECT upper(ssn) FROM customers", "SELECT upper(name) FROM products"
+#: Few words that fit together badly: one name, statements whose results look alike, and errors before them. The rows of the first are
+#: masked on their way back, those of the second where they are read.
+SECRET, MASKED = "SELECT upper(notes) FROM customers", "SELECT upper(ssn) FROM customers"
+PUBLIC = "SELECT upper(name) FROM products"
 _RUN = (
     frontend.describe(b"P", "c"),
     frontend.execute("c"),
@@ -158,21 +165,25 @@ _RUN = (
     frontend.execute("", 1),
 )
 WORDS: list[bytes] = [
-    *(frontend.query(f"DECLARE c CURSOR WITH HOLD FOR {q}") for q in (SECRET, PUBLIC)),
-    *(frontend.query(f"PREPARE s AS {q}") for q in (SECRET, PUBLIC)),
-    *(frontend.parse("s", q) for q in (SECRET, PUBLIC, "EXECUTE s", "FETCH ALL FROM c")),
-    *(frontend.parse("", q) for q in (SECRET, PUBLIC, "EXECUTE s", "FETCH ALL FROM c", COPY_IN)),
-    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", COPY_IN, SECRET, PUBLIC)),
+    *(frontend.query(f"DECLARE c CURSOR WITH HOLD FOR {q}") for q in (SECRET, MASKED, PUBLIC)),
+    *(frontend.query(f"PREPARE s AS {q}") for q in (SECRET, MASKED, PUBLIC)),
+    *(frontend.parse("s", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c")),
+    *(frontend.parse("", q) for q in (SECRET, MASKED, PUBLIC, "EXECUTE s", "FETCH ALL FROM c", COPY_IN)),
+    *(frontend.query(q) for q in ("CLOSE c", "DEALLOCATE s", "EXECUTE s", "FETCH 1 FROM c", "BEGIN", "ROLLBACK", COPY_IN, SECRET, MASKED, PUBLIC)),
     *(frontend.bind(portal, name) for portal in ("", "c") for name in ("", "s")),
     frontend.close(b"S", "s"), frontend.close(b"P", "c"), frontend.bind("", "nothing"), frontend.copy_done(),
     *_RUN, frontend.sync(), frontend.sync(), frontend.sync(),
 ]  # fmt: skip
 
 
+#: Other conversations for ``make fuzz``, which hypothesis' seed does not reach.
+_FIRST_SEED = int(os.environ.get("SALLYPORT_FUZZ_SEED", "0"))
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_conversations_of_few_words(stage: Stage, seed: int) -> None:
     """Swarms: each conversation uses a handful of the words, again and again (Groce et al., "Swarm Testing", 2012)."""
-    source = random.Random(seed)
+    source = random.Random(_FIRST_SEED + seed)
     for _ in range(250):
         words = [*source.sample(WORDS, source.randint(4, 12)), frontend.sync()]
         spoken = [source.choice(words) for _ in range(source.randint(6, 30))]
@@ -200,11 +211,13 @@ def test_nothing_else_changes(stage: Stage, messages_: list[bytes], timing: list
     conversation.check()
     if any("not the one that was judged" in text for _, text in conversation.recording.notes):
         return  # a failed Parse of a name in use, and a Bind of it that was sent before the error came: closed, to be safe
+    if b"this name may mean two things" in conversation.to_client:
+        return  # a name that an earlier, unanswered segment made anew, used behind other messages of an open segment
     said = "\n".join(show(m, from_client=True) for m in messages_) + f"\n{timing}"
     assert not conversation.closed, said
     assert kinds(conversation.to_client) == kinds(ModelServer(stage).receive(data)), said
-    assert not conversation.session.entries
-    assert not conversation.session.blocked
+    assert not conversation.session.pipeline.entries
+    assert conversation.session.blocked is Blocked.NO
 
 
 @settings(FUZZ, max_examples=200)
@@ -230,7 +243,7 @@ def test_damaged_conversations(
 @given(data=st.binary(min_size=1, max_size=120))
 def test_any_bytes(stage: Stage, data: bytes) -> None:
     session = Session(AGENT, stage.judge, Recording(), ("public",), Limits())
-    session.receive_from_client(data)
+    from_client(session, data)
     if any(isinstance(c, CloseSession) for c in session.commands) and session.to_client:
         assert b"C08P01\0" in session.to_client
 
@@ -242,6 +255,6 @@ def test_a_server_gone_mad(stage: Stage, messages_: list[bytes], garbage: bytes,
     conversation.run(b"".join(messages_), timing)
     before = len(conversation.to_client)
     if not conversation.closed:
-        conversation.session.receive_from_server(garbage + CANARY.encode())
+        from_server(conversation.session, garbage + CANARY.encode())
         conversation._collect()
     assert CANARY.encode() not in conversation.to_client[before:]

@@ -7,8 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from sallyport.core.errors import Refusal, refuse
+from sallyport.session.client_input import Blocked
 from sallyport.session.commands import AskApproval, JudgeElsewhere
-from sallyport.session.holding import HeldStatement, Ruling
+from sallyport.session.held import HeldStatement, Ruling
+from sallyport.session.holding import cancel_waiting
+from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.wire import backend
 from sallyport.wire.frontend import (
@@ -24,6 +27,7 @@ from sallyport.wire.frontend import (
     sync,
 )
 from tests.session.playbook import (
+    AGENT,
     FAILED,
     FAILED_BLOCK,
     FAILS,
@@ -37,6 +41,7 @@ from tests.session.playbook import (
     client,
     does,
     done,
+    from_server,
     play,
     refused,
     rows,
@@ -76,7 +81,7 @@ def can_hold(run: Run) -> None:
 
 
 def rules(refusal: Refusal | None, use: Callable[[HeldStatement], Refusal | None] = lambda held: None):  # type: ignore[no-untyped-def]
-    return does(lambda run: run.session.ruled(Ruling(refusal, None, use)))
+    return does(lambda run: run.session.on_ruling(Ruling(refusal, None, use)))
 
 
 APPROVED, DENIED = rules(None), rules(NO)
@@ -179,7 +184,7 @@ def _same_text(run: Run, text: str) -> None:
 
 def test_a_notice_comes_between_messages_not_inside_one(new_stage: Callable[[], Stage]) -> None:
     """The answer to an earlier statement is still arriving, in pieces, when the client is told that it waits."""
-    said = does(lambda run: run.session.say("this delete waits"))
+    said = does(lambda run: run.session.send_notice("this delete waits"))
     answer = rows("1", "Lamp" * 50)
     play(
         new_stage,
@@ -187,11 +192,11 @@ def test_a_notice_comes_between_messages_not_inside_one(new_stage: Callable[[], 
         client >> (query("SELECT 1"), query(DELETE)),
         server << query("SELECT 1"),
         WAITS,
-        lambda run: run.session.receive_from_server(backend.row_description([run.stage.field("a:25")])),
+        lambda run: from_server(run.session, backend.row_description([run.stage.field("a:25")])),
         client << Like("T"),
-        lambda run: run.session.receive_from_server(answer[:60]),
+        lambda run: from_server(run.session, answer[:60]),
         said,
-        lambda run: run.session.receive_from_server(answer[60:]),
+        lambda run: from_server(run.session, answer[60:]),
         client << (Like("N", ("this delete waits",)), Like("D", ("Lamp",))),
         server >> (done("SELECT 1"), IDLE),
         client << (done("SELECT 1"), IDLE),
@@ -643,16 +648,16 @@ def test_the_short_way_never_takes_a_held_statement(new_stage: Callable[[], Stag
         cuts=("whole",),
     )
     for text in (DELETE, DELETE.replace("5", "7")):
-        stage.judge.view(run.session.subject, run.session.search_path).judge(text.encode())
-        assert run.session.ask(query(text)) is None
-    assert run.session.ask(bundle) is None
+        stage.judge.view(AGENT, run.session.names.search_path).judge(text.encode())
+        assert run.session.try_fast_request(query(text)) is None
+    assert run.session.try_fast_request(bundle) is None
 
 
 def test_while_one_waits_nothing_takes_the_short_way(new_stage: Callable[[], Stage]) -> None:
     run = play(new_stage, HOLDS, client >> query(OTHER), server << query(OTHER), server >> (done("SELECT 0"), IDLE),
                client << (done("SELECT 0"), IDLE), client >> query(DELETE), WAITS)  # fmt: skip
-    assert run.session.ask(query(OTHER)) is None
-    assert run.session.blocked == AskApproval.__name__
+    assert run.session.try_fast_request(query(OTHER)) is None
+    assert run.session.blocked is Blocked.APPROVAL
 
 
 def test_a_long_text_is_judged_elsewhere_and_then_waits(new_stage: Callable[[], Stage]) -> None:
@@ -700,4 +705,70 @@ def test_copy_from_waits_before_any_row_is_asked_for(new_stage: Callable[[], Sta
         server << FAILS,
         server >> (FAILED, IDLE),
         client << (refused("SP1402"), IDLE),
+    )
+
+
+# -- a statement that is canceled while it waits for the gateway itself --------------------------------------------------------
+
+LONG = f"SELECT id FROM orders WHERE id IN ({', '.join(map(str, range(3000)))})"
+
+
+def canceled_while_judged(run: Run) -> None:
+    command = run.asked[-1]
+    assert isinstance(command, JudgeElsewhere)
+    run.asked.clear()
+    assert cancel_waiting(run.session)
+    command.view.judge(command.sql)
+    run.session.resume()
+
+
+def test_a_statement_that_is_judged_elsewhere_can_be_canceled(new_stage: Callable[[], Stage]) -> None:
+    play(
+        new_stage,
+        client >> query(LONG),
+        server << NOTHING,
+        canceled_while_judged,
+        server << FAILS,
+        server >> (FAILED, IDLE),
+        client << (refused("SP1805", "57014"), IDLE),
+        client >> query(OTHER),
+        server << query(OTHER),
+        server >> (done("SELECT 0"), IDLE),
+        client << (done("SELECT 0"), IDLE),
+        cuts=("whole",),
+    )
+
+
+def test_a_parse_that_is_judged_elsewhere_can_be_canceled(new_stage: Callable[[], Stage]) -> None:
+    """And nothing of its pipeline runs; the next pipeline does."""
+    run = play(
+        new_stage,
+        client >> (parse("", LONG), bind("", ""), execute(""), sync()),
+        server << NOTHING,
+        canceled_while_judged,
+        server << (parse("", FAILING_SQL.decode()), sync()),
+        server >> (FAILED, IDLE),
+        client << (refused("SP1805", "57014"), IDLE),
+        client >> query(OTHER),
+        server << query(OTHER),
+        server >> (done("SELECT 0"), IDLE),
+        client << (done("SELECT 0"), IDLE),
+        cuts=("whole",),
+    )
+    assert [one["code"] for one in run.recording.statements] == ["SP1805", ""]
+
+
+def test_a_cancel_with_nothing_that_waits_is_for_no_later_statement(new_stage: Callable[[], Stage]) -> None:
+    def idle(run: Run) -> None:
+        assert not cancel_waiting(run.session)
+
+    play(
+        new_stage,
+        does(idle),
+        client >> query(OTHER),
+        server << query(OTHER),
+        does(idle),  # it is with the server, which is asked
+        server >> (done("SELECT 0"), IDLE),
+        client << (done("SELECT 0"), IDLE),
+        cuts=("whole",),
     )

@@ -38,3 +38,26 @@ def test_any_other_setting(stage: Stage, value: bytes) -> None:
         server >> (PARSED, NO_SUCH, IDLE),
         client << (PARSED, refused("SP1103"), IDLE),
     )
+
+
+@pytest.mark.parametrize("declared", [18, 19, 1042, 16385])
+def test_a_type_that_may_change_the_text(stage: Stage, declared: int) -> None:
+    play(
+        stage,
+        client >> (parse("", SQL, (declared,)), bind("", "", (b"TimeZone",)), execute(""), sync()),
+        server << (parse("", SQL, (declared,)), Like("B", ("refused",)), sync()),
+        server >> (PARSED, NO_SUCH, IDLE),
+        client << (PARSED, refused("SP1103"), IDLE),
+    )
+
+
+@pytest.mark.parametrize("declared", [25, 705, 1043])
+def test_a_type_that_keeps_the_text(stage: Stage, declared: int) -> None:
+    sent = (parse("p", SQL, (declared,)), bind("", "p", (b"TimeZone",)), sync())
+    play(
+        stage,
+        client >> sent,
+        server << sent,
+        server >> (PARSED, BOUND, IDLE),
+        client << (PARSED, BOUND, IDLE),
+    )

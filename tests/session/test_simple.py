@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from sallyport.session.client_input import Blocked
 from sallyport.session.commands import RefreshCatalog
-from sallyport.session.entries import FAILING_SQL
-from sallyport.session.machine import Session
+from sallyport.session.machine import Limits, Session
+from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import Column
 from sallyport.wire import backend, frontend
 from sallyport.wire.frontend import query
 from tests.session.playbook import (
+    AGENT,
     CANARY,
     FAILED,
     FAILED_BLOCK,
@@ -22,6 +24,7 @@ from tests.session.playbook import (
     NOTHING,
     POLICY,
     Like,
+    Recording,
     Run,
     Stage,
     asks,
@@ -35,6 +38,7 @@ from tests.session.playbook import (
     scrubbed,
     server,
     server_error,
+    told,
 )
 
 REDACTED = "[redacted]"
@@ -60,7 +64,7 @@ def test_a_plain_query_passes_as_it_is(stage: Stage) -> None:
 
 
 def test_masked_columns_are_masked_and_recorded_masked(stage: Stage) -> None:
-    sql = "SELECT id, email, upper(ssn) FROM customers"
+    sql = "SELECT id, email, upper(notes) FROM customers"
     described = stage.describe("customers.id", "customers.email", "upper:25")
     masked = rows("1", REDACTED, REDACTED)
     run = play(
@@ -74,17 +78,139 @@ def test_masked_columns_are_masked_and_recorded_masked(stage: Stage) -> None:
     assert any(REDACTED.encode() in data for _, data in run.recording.replies)
     (said,) = run.recording.statements
     assert said["relations"] == ("public.customers",)
-    assert said["masked"] == ("public.customers.email", "public.customers.ssn")
+    assert said["masked"] == ("public.customers.email", "public.customers.notes")
+
+
+UPPER = "SELECT id, upper(ssn) FROM customers"
+
+
+def test_what_computes_with_masked_columns_is_sent_with_their_masks_in_it(stage: Stage) -> None:
+    """The first time on the general way, the second time on the short one: the same bytes."""
+    sent = (
+        'SELECT id, upper(ssn) FROM (SELECT t."id", \'[redacted]\'::pg_catalog.text AS "ssn"'
+        ' FROM "public"."customers" AS t) AS "customers"'
+    )
+    answer = (stage.describe("id:23", "upper:25"), rows("1", "[REDACTED]"))
+    end = (done("SELECT 1"), IDLE)
+    once = (
+        client >> query(UPPER),
+        server << query(sent),
+        server >> (*answer, *end),
+        client << (*answer, told("public.customers.ssn (redact)"), *end),
+    )
+    run = play(lambda: Stage(stage.catalog), *once, *once, *once)
+    assert [one["sql"] for one in run.recording.statements] == [UPPER] * 3
+    assert [one["masked"] for one in run.recording.statements] == [("public.customers.ssn",)] * 3
+    kept = {b"".join(data for n, data in run.recording.replies if n == number) for number in (1, 2, 3)}
+    assert len(kept) == 1
+    assert b"[SP2001]" in kept.pop()
+
+
+def test_without_rows_and_without_notices(stage: Stage) -> None:
+    answer = (stage.describe("id:23", "upper:25"), done("SELECT 0"), IDLE)
+    once = (client >> query(UPPER), server << query(stage.sent(UPPER)), server >> answer)
+    noticed = (answer[0], told("ssn"), *answer[1:])
+    play(lambda: Stage(stage.catalog), *once, client << noticed, *once, client << noticed)
+    silent = Stage(stage.catalog, POLICY + "notices: false\n")
+    play(silent, *once, client << answer, *once, client << answer)
+
+
+def test_the_second_lock_holds_for_what_was_rewritten(stage: Stage) -> None:
+    """Whatever the server says of a computed column, it is never that it comes from a masked one."""
+    for column in ("customers.ssn", "customers.email", "customers.notes"):
+        play(
+            lambda: Stage(stage.catalog),
+            client >> query("SELECT lower(ssn) FROM customers"),
+            server << query(stage.sent("SELECT lower(ssn) FROM customers")),
+            server >> (stage.describe(column), rows(CANARY), done("SELECT 1"), IDLE),
+            client << (refused("SP1203"), IDLE),
+        )
+
+
+def test_positions_in_errors_are_those_of_the_text_that_the_agent_wrote(stage: Stage) -> None:
+    sql = "SELECT 'ä', upper(ssn), 1 / (id - 1) FROM customers WHERE name = 'öl' AND city = 1"
+    sent = stage.sent(sql)
+
+    def said(position: int) -> bytes:
+        return server_error("42703", "no such column", position=position)
+
+    for word in ("upper", "1 / (", "WHERE", "city = 1"):
+        play(
+            stage,
+            client >> query(sql),
+            server << query(sent),
+            server >> (said(sent.index(word) + 1), IDLE),
+            client << (said(sql.index(word) + 1), IDLE),
+        )
+    # what the gateway wrote stands where the relation stood
+    inside = said(sent.index("[redacted]") + 1)
+    play(
+        stage,
+        client >> query(sql),
+        server << query(sent),
+        server >> (inside, IDLE),
+        client << (said(sql.index("customers") + 1), IDLE),
+    )
+
+
+def test_positions_in_texts_that_share_a_template(new_stage: Callable[[], Stage]) -> None:
+    def asked(value: str) -> str:
+        return (
+            f"SELECT upper(ssn), 1 / (id - {value}) FROM customers WHERE city = '{value * 3}' AND city > '0'"
+        )
+
+    stage = new_stage()
+    steps = []
+    for value in ("1", "22222", "7"):
+        sql, sent = asked(value), stage.sent(asked(value))
+        for word in ("1 / (", "WHERE", "city >"):
+            told_by_server = server_error("22012", "division by zero", position=sent.index(word) + 1)
+            told_to_client = server_error("22012", "division by zero", position=sql.index(word) + 1)
+            steps += [
+                client >> query(sql),
+                server << query(sent),
+                server >> (told_by_server, IDLE),
+                client << (told_to_client, IDLE),
+            ]
+    play(new_stage, *steps)
+
+
+def test_what_stands_before_a_refused_statement_is_sent_with_masks(stage: Stage) -> None:
+    for more in ("", "SELECT ssn FROM customers WHERE upper(ssn) = 'x'; "):
+        first = f"SELECT 'ö'; {more}SELECT lower(ssn) FROM customers;"
+        play(
+            stage,
+            client >> query(f"{first} DROP ROLE x; SELECT 2"),
+            server << query(f"{stage.sent(first)} \n{FAILING_SQL.decode()}"),
+        )
+
+
+def test_a_script_with_masks_in_several_of_its_statements(stage: Stage) -> None:
+    plain, upper = "SELECT ssn FROM customers", "SELECT upper(ssn) FROM customers"
+    a, b = stage.describe("customers.ssn"), stage.describe("upper:25")
+    one, other = (a, rows(CANARY), done("SELECT 1")), (b, rows("[REDACTED]"), done("SELECT 1"))
+    masked = (a, rows(REDACTED), done("SELECT 1"))
+    noticed = (b, rows("[REDACTED]"), told("ssn"), done("SELECT 1"))
+    for texts in ((plain, upper), (upper, plain), (upper, upper, plain), (plain, upper, plain, upper)):
+        sql = "; ".join(texts)
+        play(
+            stage,
+            client >> query(sql),
+            server << query(stage.sent(sql)),
+            server >> (*(m for text in texts for m in (one if text == plain else other)), IDLE),
+            client << (*(m for text in texts for m in (masked if text == plain else noticed)), IDLE),
+        )
 
 
 def test_what_a_statement_touches_is_recorded_on_every_way(stage: Stage) -> None:
     """The second time, the statement takes the short way; a refused one says what it would have touched, and masks nothing."""
+    update = "UPDATE customers SET city = 'x' WHERE ssn = 'x'"
     sql = "SELECT id, email FROM customers"
     answer = (stage.describe("customers.id", "customers.email"), done("SELECT 0"), IDLE)
     run = play(
         stage,
         *(step for _ in "12" for step in (client >> query(sql), server << query(sql), server >> answer, client << answer)),
-        client >> query("SELECT email FROM customers WHERE ssn = 'x'"),
+        client >> query(update),
         server << FAILS,
         server >> (FAILED, IDLE),
         client << (refused("SP1201"), IDLE),
@@ -97,7 +223,7 @@ def test_what_a_statement_touches_is_recorded_on_every_way(stage: Stage) -> None
 def test_a_refused_statement_fails_at_the_server_and_says_why(stage: Stage) -> None:
     run = play(
         stage,
-        client >> query("SELECT 1 FROM customers WHERE ssn = 'x'"),
+        client >> query("UPDATE customers SET city = 'x' WHERE ssn = 'x'"),
         server << FAILS,
         server >> (FAILED, IDLE),
         client << (refused("SP1201"), IDLE),
@@ -299,15 +425,15 @@ def test_an_error_without_masked_data_passes_as_it_is(stage: Stage) -> None:
 
 def test_an_error_at_the_end_of_a_script_may_be_about_its_beginning(stage: Stage) -> None:
     """Deferred constraints speak when the implicit transaction ends: with the last statement."""
-    sql = "UPDATE customers SET email = 'x' WHERE id = 1; SELECT 1"
+    sql = "INSERT INTO customers (name, email, city) VALUES ('a', 'b', 'c'); SELECT 1"
     described = stage.describe("?column?:23")
     error = server_error("23505", "duplicate key", detail=f"Key (email)=({CANARY}) already exists.")
     play(
         stage,
         client >> query(sql),
         server << query(sql),
-        server >> (done("UPDATE 1"), described, rows("1"), error, IDLE),
-        client << (done("UPDATE 1"), described, rows("1"), scrubbed("23505"), IDLE),
+        server >> (done("INSERT 0 1"), described, rows("1"), error, IDLE),
+        client << (done("INSERT 0 1"), described, rows("1"), scrubbed("23505"), IDLE),
     )
 
 
@@ -479,7 +605,7 @@ def test_search_path_changes_how_the_next_statement_is_judged(stage: Stage) -> N
     answer = (stage.describe("current_setting:25"), rows("pg_catalog, public"), done("SELECT 1"), IDLE)
 
     def moved(run: Run) -> None:
-        assert run.session.search_path == ("pg_catalog", "public")
+        assert run.session.names.search_path == ("pg_catalog", "public")
 
     play(
         stage,
@@ -593,15 +719,14 @@ def test_ddl_inside_a_transaction_stops_what_needs_names(new_stage: Callable[[],
 
 def test_after_ddl_in_a_transaction_names_mean_what_it_sees(new_stage: Callable[[], Stage]) -> None:
     def sees(run: Run) -> None:
-        catalog = run.session.judge.catalog
+        catalog = run.session.names.judge.catalog
         products = next(r for r in catalog.relations.values() if r.name == "products")
         wider = replace(products, columns=(*products.columns, Column("z", 90, 23)))
         relations = {**catalog.relations, products.oid: wider}
-        run.session.see(
-            replace(
-                catalog, epoch="own", relations=relations, relation_by_name={("public", "products"): wider}
-            )
+        own = replace(
+            catalog, epoch="own", relations=relations, relation_by_name={("public", "products"): wider}
         )
+        run.session.use_transaction_catalog(run.session.names.judge.beside(own))
         run.session.resume(refreshed=True)
 
     play(
@@ -661,4 +786,21 @@ def test_pinned_parameters_that_change_end_the_session(stage: Stage) -> None:
 def test_session_starts_blank(stage: Stage) -> None:
     run = play(stage)
     assert isinstance(run.session, Session)
-    assert not run.session.entries
+    assert not run.session.pipeline.entries
+
+
+def test_an_answer_that_asks_for_something_takes_the_general_way(stage: Stage) -> None:
+    """The owner carries out no commands after the short way: a session whose transaction with DDL and a change of search_path has
+    ended would stay blocked until its client said something.
+    """
+    session = Session(AGENT, stage.judge, Recording(), ("public",), Limits())
+    answer = stage.describe("products.id") + done("SELECT 0") + IDLE
+    session.receive_from_client(query("SELECT id FROM products"))
+    session.receive_from_server(answer)
+    session.to_client.clear()
+    session.receive_from_client(query("SELECT id FROM products"))
+    session.names.refresh_due = True
+    assert session.try_fast_response(answer) is None
+    session.receive_from_server(answer)
+    assert session.to_client == answer
+    assert session.commands == [RefreshCatalog(force=True)] and session.blocked is Blocked.REFRESH

@@ -125,6 +125,14 @@ def test_split_allows_the_limit_itself() -> None:
     assert both(lambda m: m.split(b"Z" + (100).to_bytes(4, "big"), 0, 100)) == ([], 0)
 
 
+@pytest.mark.parametrize("kind", [b"D", b"d"])
+def test_split_gives_long_messages_spans_of_their_own(kind: bytes) -> None:
+    short, long = installed.message(kind[0], b"12345678"), installed.message(kind[0], b"123456789")
+    data = short + short + long + long + short + short
+    spans = both(lambda m: m.split(data, 0, 100, True, 12))[0]
+    assert [(end - start, count) for _, start, end, count in spans] == [(26, 2), (14, 1), (14, 1), (26, 2)]
+
+
 @pytest.mark.parametrize(("start", "end"), [(-1, 3), (2, 1), (0, 8), (9, 9)])
 def test_spans_outside_the_buffer(start: int, end: int) -> None:
     for module in BOTH:

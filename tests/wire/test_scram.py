@@ -149,6 +149,17 @@ def test_bad_challenges(server_first: bytes) -> None:
         client.respond(server_first)
 
 
+def test_a_server_that_asks_for_too_few_iterations() -> None:
+    for count, accepted in ((1, False), (4095, False), (4096, True), (10_000, True)):
+        server = ScramServer(make_verifier(PASSWORD, count))
+        client = ScramClient(PASSWORD, server.offers(), min_iterations=4096)
+        if accepted:
+            exchange(client, server)
+        else:
+            with pytest.raises(ScramError, match="at least 4096"):
+                exchange(client, server)
+
+
 def test_iterations_are_bounded_before_they_cost_anything() -> None:
     client = rfc_client(max_iterations=5000)
     client.first()

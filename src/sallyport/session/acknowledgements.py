@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sallyport.core.errors import ProtocolError
 from sallyport.session.entries import Entry
+from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal, Prepared, same
 from sallyport.session.states import ClientState, Expect
 from sallyport.wire import backend
 
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
-
 Buffer = bytes | bytearray
 
 
-def parse_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def parse_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
     if entry.refusal is not None or entry.prepared is None:
         raise ProtocolError("a refused statement was answered with success")
     session.statements.confirm(entry.name, entry.prepared)
-    session.entries.popleft()
+    session.pipeline.entries.popleft()
 
 
-def bind_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def bind_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
     if entry.refusal is not None or entry.portal is None or entry.prepared is None:
         raise ProtocolError("a refused Bind was answered with success")
     actual = session.statements.confirmed.get(entry.portal.statement)
     if not same(actual, entry.prepared) and not _adopt(session, entry.portal, actual):
         raise ProtocolError("a portal was bound to a statement that is not the one that was judged")
     session.portals.confirm(entry.name, entry.portal)
-    session.entries.popleft()
+    session.pipeline.entries.popleft()
 
 
-def _adopt(session: Session, portal: Portal, actual: Prepared | None) -> bool:
+def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bool:
     """A Parse behind which this Bind was pipelined had failed, so the server bound the statement that had the name before.
 
     That one was judged too: its plan is taken for what comes, and the recording says so. False when it cannot be.
     """
     if (
         actual is None
-        or actual.view is not session.view
+        or actual.view is not session.names.view
         or actual.verdict is None
         or not actual.verdict.plain
     ):
         return False
-    concerned = [e for e in session.entries if e.portal is portal]
-    if any(e.assumed for e in concerned):
+    concerned = [e for e in session.pipeline.entries if e.portal is portal]
+    if any(e.pending for e in concerned):
         return False
     if actual.verdict.plan is not None and not any(e.kind is Expect.DESCRIBE_PORTAL for e in concerned):
         return False  # nobody asked what its rows are like, so they could not pass
@@ -58,31 +54,31 @@ def _adopt(session: Session, portal: Portal, actual: Prepared | None) -> bool:
     return True
 
 
-def close_complete(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
+def close_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
     if entry.value == "S":
         session.statements.confirm(entry.name, None)
     else:
         session.portals.confirm(entry.name, None)
-    session.entries.popleft()
+    session.pipeline.entries.popleft()
 
 
-def ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
-    session.entries.popleft()
-    if session.state is ClientState.COPY_IN:
-        session.state, session.copy_entry = ClientState.READY, None
+    session.pipeline.entries.popleft()
+    if session.client_state is ClientState.COPY_IN:
+        session.client_state, session.pipeline.copy_entry = ClientState.READY, None
     if session.transaction_status == b"I":
-        if session.ddl_open and not session.entries:
-            session.transaction_ended()
+        if session.names.ddl_open and not session.pipeline.entries:
+            session.on_transaction_ended()
         session.portals.keep(_outlives_transaction)
-    if session.withholding:
-        session.announce = bytes(buffer[start:end])
-        session.withholding = False
-        if not session.entries:
-            session.settled()
+    if session.stream.withholding:
+        session.stream.substitute = bytes(buffer[start:end])
+        session.stream.withholding = False
+        if not session.pipeline.entries:
+            session.on_settled()
         return b""
-    if not session.entries:
-        session.settled()
+    if not session.pipeline.entries:
+        session.on_settled()
     return None
 
 
@@ -98,12 +94,12 @@ def probe_value(buffer: Buffer, start: int) -> str | None:
     return buffer[start + 11 : start + 11 + length].decode("utf-8", "replace")
 
 
-def probe_ignored(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+def probe_ignored(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
     return b""
 
 
-def probe_ready(session: Session, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+def probe_ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
-    session.entries.popleft()
-    session.probed(entry.value)
+    session.pipeline.entries.popleft()
+    session.on_probed(entry.value)
     return b""

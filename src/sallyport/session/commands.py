@@ -1,6 +1,6 @@
 """What a session asks its owner to do: the few things that must wait for I/O or another thread.
 
-A command that ``blocks`` pauses this session's client input (and nothing else) until ``Session.resume`` is called.
+A command that has a ``blocks`` pauses this session's client input, and nothing else, until ``Session.resume`` is called.
 """
 
 from __future__ import annotations
@@ -9,43 +9,46 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sallyport.judge import View
-from sallyport.session.holding import HeldStatement
+from sallyport.session.client_input import Blocked
+from sallyport.session.held import HeldStatement
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshCatalog:
-    """Compare the catalog with the server's, reload it when it moved. Blocks.
+    """Compare the catalog with the server's, reload it when it moved.
 
-    ``own``: read it through the session's own connection instead, as its open transaction sees it, and give it to ``Session.see``.
+    ``own``: read it through the session's own connection instead, as its open transaction sees it, and give it to
+    ``Session.use_transaction_catalog``. ``relation``: nothing to do unless there is a relation of this name, in whatever schema.
     """
 
     force: bool = False
     own: bool = False
-    blocks: ClassVar[bool] = True
+    relation: str = ""
+    blocks: ClassVar[Blocked] = Blocked.REFRESH
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeElsewhere:
-    """Judge a long text off the event loop (it stays in the view's cache). Blocks."""
+    """Judge a long text off the event loop (it stays in the view's cache)."""
 
     view: View
     sql: bytes
-    blocks: ClassVar[bool] = True
+    blocks: ClassVar[Blocked] = Blocked.JUDGE
 
 
 @dataclass(frozen=True, slots=True)
 class CancelUpstream:
     """Send a CancelRequest for this session's own backend: a limit was exceeded. Blocks, or it could hit the next statement."""
 
-    blocks: ClassVar[bool] = True
+    blocks: ClassVar[Blocked] = Blocked.LIMIT
 
 
 @dataclass(frozen=True, slots=True)
 class AskApproval:
-    """Ask people about a held statement; the answer comes through ``Session.ruled``. Blocks."""
+    """Ask people about a held statement; the answer comes through ``Session.on_ruling``."""
 
     held: HeldStatement
-    blocks: ClassVar[bool] = True
+    blocks: ClassVar[Blocked] = Blocked.APPROVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class CloseSession:
     """Flush what is buffered for the client, then close both legs."""
 
     reason: str
-    blocks: ClassVar[bool] = False
 
 
-Command = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval | CloseSession
+BlockingCommand = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval
+Command = BlockingCommand | CloseSession

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sallyport.core.errors import Refusal
-from sallyport.session.states import ClientState
+from sallyport.session.clearance import clearance
+from sallyport.session.state import SessionState
+from sallyport.session.states import ClientState, Handled
 from sallyport.wire import frontend
 
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
 
-
-def client_data(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
-    entry = session.copy_entry
-    refusal = session.gate(None)
+def client_data(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
+    entry = session.pipeline.copy_entry
+    refusal = clearance(session, None)
     if entry is not None and isinstance(refusal, Refusal):
         # What cannot be recorded does not run: the COPY fails at the server, and its error is replaced.
         entry.refusal, entry.refused_at = refusal, entry.index
-        session.to_server += frontend.copy_fail(refusal.text)
-        session.state, session.copy_entry = ClientState.READY, None
-        return
-    session.to_server += data[start:end]
+        session.to_server.control(frontend.copy_fail(refusal.text))
+        session.client_state, session.pipeline.copy_entry = ClientState.READY, None
+        return Handled.DONE
+    session.to_server.control(data[start:end])
     if entry is not None:
         session.recorder.copy_in(entry.number, bytes(data[start:end]))
+    return Handled.DONE
 
 
-def client_done(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def client_done(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """CopyDone and CopyFail both end COPY IN; the server answers with CommandComplete or an error."""
-    session.to_server += data[start:end]
-    session.state = ClientState.READY
-    session.copy_entry = None
+    session.to_server.control(data[start:end])
+    session.client_state = ClientState.READY
+    session.pipeline.copy_entry = None
+    return Handled.DONE
 
 
-def client_sync(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def client_sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """PostgreSQL ignores Sync while it reads CopyData (copyfromparse.c, CopyGetData). Should the COPY have failed meanwhile, a Sync sent
     on would be answered, so it is not sent.
     """
+    return Handled.DONE

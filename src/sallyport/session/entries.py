@@ -5,20 +5,34 @@ The queue of entries is what keeps pipelining right: a server message always bel
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sallyport.core.errors import Refusal
 from sallyport.judge import ScriptVerdict, Verdict
-from sallyport.session.effects import Assumed
 from sallyport.session.statements import Portal, Prepared
 from sallyport.session.states import Expect
 from sallyport.sql.facts import EffectKind
+from sallyport.sql.rewrite.cuts import Rewritten
 
-#: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
-#: leaves the same transaction state behind that the refused statement's own error would.
-FAILING_SQL = b'SELECT "refused by sallyport"'
-#: Names that no client can create through the gateway: a Bind or Execute that must fail goes to them.
-NOWHERE = b"sallyport refused this"
+
+@dataclass(slots=True, eq=False)
+class PendingEffect:
+    """What a statement was taken to create, run or read when it was forwarded. ``rows``: the verdict its rows follow."""
+
+    kind: EffectKind
+    name: bytes
+    value: Prepared | Portal | None
+    rows: Verdict | None = None
+
+
+def may_change(verdict: Verdict | None, pending: PendingEffect | None) -> bool:
+    """Whether running a statement may change something at the database. ``verdict``: None for an empty one. ``pending``: what it
+    runs by name.
+    """
+    if verdict is None or verdict.changes or not verdict.runs_named:
+        return verdict is not None and verdict.changes
+    return pending is None or pending.rows is None or pending.rows.changes
 
 
 class Entry:
@@ -27,13 +41,13 @@ class Entry:
     kind: which replies may come. number: the statement's number in the recording, 0 for none. verdict: of the statement that is
     answered now. script/index: of a simple query, all statements and the current one. refusal: what replaces the server's error
     for the statement at ``refused_at``.
-    hidden: injected by the gateway; its replies are dropped. assumed: (names, name, value) pairs that must be confirmed when rows
-    come, by statement index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
+    hidden: injected by the gateway; its replies are dropped. pending: effects that must be confirmed when rows come, by statement
+    index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
+    sql: of a simple query, the text as the client sent it.
     copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
     """
 
     __slots__ = (
-        "assumed",
         "copied",
         "copy",
         "first_number",
@@ -42,6 +56,7 @@ class Entry:
         "kind",
         "name",
         "number",
+        "pending",
         "portal",
         "prepared",
         "program",
@@ -50,6 +65,7 @@ class Entry:
         "rows",
         "script",
         "size",
+        "sql",
         "started",
         "value",
         "verdict",
@@ -88,8 +104,23 @@ class Entry:
         self.withheld = ""
         self.program: Any = None
         self.copy: Any = None
-        self.assumed: dict[int, Assumed] | None = None
+        self.pending: dict[int, PendingEffect] | None = None
         self.value: str | None = None
+        self.sql = b""
+
+    @property
+    def rewriting(self) -> Rewritten | None:
+        """How the text that this answers became what was sent; None where it was sent as it came."""
+        if self.script is not None:
+            return self.script.rewriting(self.sql)
+        if self.prepared is None or self.prepared.script_verdict is None:
+            return None
+        return self.prepared.script_verdict.rewriting(self.prepared.script)
+
+    @property
+    def pending_now(self) -> PendingEffect | None:
+        """What the statement that is answered now was taken to do."""
+        return self.pending.get(self.index) if self.pending is not None else None
 
     @property
     def refused_now(self) -> bool:

@@ -4,172 +4,201 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.judge import Verdict
+from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding
-from sallyport.session.entries import FAILING_SQL, NOWHERE, Entry
-from sallyport.session.statements import Portal, Prepared, same, void_parameters
-from sallyport.session.states import ClientState, Expect
-from sallyport.sql.settings import show_allowed
+from sallyport.session.clearance import clearance
+from sallyport.session.entries import Entry, PendingEffect
+from sallyport.session.judging import judge_script
+from sallyport.session.setting_parameters import check_setting_names
+from sallyport.session.state import SessionState
+from sallyport.session.statements import TOO_MANY, Portal, Prepared, same, void_parameters
+from sallyport.session.states import Clearance, ClientState, Expect, Handled
 from sallyport.wire import frontend
 from sallyport.wire.fields import EncodingError
 
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
-
-BLOCK = "block"
-
 #: A client that pipelines without ever reading would grow the queue of expected replies: bounded.
 MAX_ENTRIES = 200_000
-MAX_NAMES = 20_000
 
 
-def parse(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """Parse: a refused text is replaced by one that fails in the server's own analysis."""
     try:
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
         return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
-    script = session.judge_script(message.sql, void_parameters(message.param_types))
+    canceled = holding.was_canceled(session)
+    if canceled is not None:
+        return _refuse_parse(session, message.name, message.sql, None, canceled)
+    script = judge_script(session, message.sql, void_parameters(message.param_types))
     if script is None:
-        return BLOCK
+        return Handled.LATER
     verdict = script.statements[0] if script.statements else None
-    if verdict is not None and effects.doubtful(session, verdict) and session.waits_for_answers():
-        return BLOCK
-    refusal: Refusal | None = None
-    if holding.held_script(session, script) is not None:
-        pass  # it may be prepared, described and bound; its Execute waits for a person
-    elif script.refused >= 0:
-        stopped = script.statements[script.refused] if script.statements else None
-        refusal = holding.refusal_in(session, script, stopped) if stopped is not None else script.refusal
-    elif session.special:
-        gate = session.gate(verdict)
-        if isinstance(gate, str):
-            return gate
-        refusal = gate
-    if refusal is None and verdict is not None and verdict.typed_parameters:
-        refusal = effects.converting_type(verdict, message.param_types)
-    if refusal is None and verdict is not None and verdict.facts.cast_parameters:
-        refusal = effects.converted_type(verdict, message.param_types)
-    if refusal is not None:
-        return _refuse_parse(session, message.name, message.sql, verdict, refusal)
+    if verdict is not None and effects.is_ambiguous(session, verdict) and session.waits_for_answers():
+        return Handled.LATER
+    cleared = _clear_parse(session, script, message)
+    if isinstance(cleared, Clearance):
+        return Handled.LATER
+    if isinstance(cleared, Refusal):
+        return _refuse_parse(session, message.name, message.sql, verdict, cleared)
     _bound_queue(session)
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
-    prepared = (
-        Prepared(
-            message.sql,
-            verdict,
-            session.view,
-            types=message.param_types,
-            declared=message.param_types,
-        )
-        if len(script.statements) < 2
-        else None
+    prepared = _prepared(session, script, message) if len(script.statements) < 2 else None
+    session.statements.assume(name, prepared, session.pipeline.step)
+    session.pipeline.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
+    sent: bytes | bytearray = data[start:end]
+    if script.rewritten is not None:
+        sent = frontend.parse(message.name, script.sent(message.sql), message.param_types)
+    session.to_server.prepare(cleared, sent)
+    session.pipeline.unsynced = True
+    return Handled.DONE
+
+
+def _clear_parse(
+    session: SessionState, script: ScriptVerdict, message: frontend.Parse
+) -> Refusal | Clearance | ParsePermit:
+    """Whether a text may be prepared. A held one may be prepared, described and bound; its Execute waits for a person."""
+    verdict = script.statements[0] if script.statements else None
+    if holding.held_script(session, script) is None:
+        if script.refused >= 0:
+            stopped = script.statements[script.refused] if script.statements else None
+            refusal = script.refusal if stopped is None else holding.refusal_in(session, script, stopped)
+            if refusal is not None:
+                return refusal
+        elif session.needs_clearance:
+            cleared = clearance(session, verdict)
+            if cleared is not Clearance.GO:
+                return cleared
+    if verdict is not None and message.param_types:
+        refusal = session.names.view.check_declared_types(verdict, message.param_types)
+        if refusal is not None:
+            return refusal
+    if session.statements.is_full(effects.key(message.name)):
+        return TOO_MANY
+    return script.permit or internal_refusal()
+
+
+def _prepared(session: SessionState, script: ScriptVerdict, message: frontend.Parse) -> Prepared:
+    return Prepared(
+        message.sql,
+        script.statements[0] if script.statements else None,
+        session.names.view,
+        types=message.param_types,
+        declared=message.param_types,
+        script_verdict=script,
     )
-    session.statements.assume(name, prepared, session.step)
-    session.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
-    session.to_server += data[start:end]
-    session.unsynced = True
-    return None
 
 
 def _refuse_parse(
-    session: Session, name: bytes, sql: bytes, verdict: Verdict | None, refusal: Refusal
-) -> str | None:
-    number = session.record(sql, verdict, refusal, "extended")
-    session.entries.append(Entry(Expect.PARSE, number, None, None, refusal, monotonic()))
-    # A failing Parse of the unnamed statement drops the old one; that of a name leaves everything as it is.
-    session.to_server += frontend.parse(NOWHERE if name else b"", FAILING_SQL)
+    session: SessionState, name: bytes, sql: bytes, verdict: Verdict | None, refusal: Refusal
+) -> Handled:
+    number = session.record_statement(sql, verdict, refusal, "extended")
+    session.pipeline.entries.append(Entry(Expect.PARSE, number, None, None, refusal, monotonic()))
+    session.to_server.refuse_parse(is_named=bool(name))
     return _skip(session)
 
 
-def bind(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """Bind: the statement it names is looked up, and judged again when something moved since its Parse."""
     message = frontend.parse_bind(bytes(data[start + 5 : end]))
     statement = effects.key(message.statement)
     prepared = session.statements.lookup(statement)
-    refusal: Refusal | None = None
-    verdict: Verdict | None = None
-    if prepared is None:
-        refusal = effects.unknown_statement(message.statement)
-    elif session.statements.doubtful(statement, session.step):
-        if session.waits_for_answers():
-            return BLOCK
-        refusal = effects.TWO_MEANINGS
-    else:
-        current = effects.current_verdict(session, prepared)
-        if isinstance(current, Refusal):
-            refusal = current
-        else:
-            verdict = current
-            if verdict is not None and effects.doubtful(session, verdict) and session.waits_for_answers():
-                return BLOCK
-            if session.special:
-                gate = session.gate(verdict)
-                if isinstance(gate, str):
-                    return gate
-                refusal = gate
-    if refusal is None and verdict is not None and verdict.facts.setting_parameters:
-        refusal = _check_settings(verdict, message.params)
-    session.unsynced = True
+    current = _current_for_bind(session, statement, prepared, message.statement)
+    if current is Clearance.WAIT:
+        return Handled.LATER
+    verdict = current if isinstance(current, Verdict) else None
+    if prepared is None or isinstance(current, Refusal):
+        refusal = current if isinstance(current, Refusal) else effects.unknown_statement(message.statement)
+        return _refuse_bind(session, prepared, verdict, refusal)
+    cleared = _clear_bind(session, prepared, verdict, message)
+    if isinstance(cleared, Clearance):
+        return Handled.LATER
+    if isinstance(cleared, Refusal):
+        return _refuse_bind(session, prepared, verdict, cleared)
+    session.pipeline.unsynced = True
     _bound_queue(session)
-    if refusal is not None or prepared is None:
-        number = session.record(prepared.script if prepared else b"", verdict, refusal, "extended")
-        session.entries.append(Entry(Expect.BIND, number, verdict, None, refusal, monotonic()))
-        session.to_server += frontend.bind(b"", NOWHERE)
-        return _skip(session)
-    name = effects.key(message.portal)
-    portal = Portal(prepared, verdict, session.view, False, message.params, message.param_formats, statement)
-    session.portals.assume(name, portal, session.step)
-    session.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
-    session.to_server += data[start:end]
-    return None
+    name, view = effects.key(message.portal), session.names.view
+    portal = Portal(prepared, verdict, view, False, message.params, message.param_formats, statement)
+    session.portals.assume(name, portal, session.pipeline.step)
+    session.pipeline.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
+    session.to_server.prepare(cleared, data[start:end])
+    return Handled.DONE
 
 
-def _check_settings(verdict: Verdict, params: list[bytes | None]) -> Refusal | None:
-    """Parameters that name a setting (``current_setting($1)``) may only name one that SHOW would show."""
-    for number in sorted(verdict.facts.setting_parameters):
-        value = params[number - 1] if number <= len(params) else None
-        name = value.decode("utf-8", "replace") if value is not None else None
-        if name is not None and not show_allowed(name):
-            return refuse(
-                "SP1103",
-                f"the gateway does not show the setting {name}",
-                f"It is the value of parameter ${number}.",
-                "SHOW shows the settings that may be read.",
-            )
-    return None
+def _refuse_bind(
+    session: SessionState, prepared: Prepared | None, verdict: Verdict | None, refusal: Refusal
+) -> Handled:
+    session.pipeline.unsynced = True
+    _bound_queue(session)
+    number = session.record_statement(prepared.script if prepared else b"", verdict, refusal, "extended")
+    session.pipeline.entries.append(Entry(Expect.BIND, number, verdict, None, refusal, monotonic()))
+    session.to_server.refuse_bind()
+    return _skip(session)
 
 
-def describe(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def _current_for_bind(
+    session: SessionState, key: bytes, prepared: Prepared | None, name: bytes
+) -> Verdict | Refusal | Clearance:
+    """The verdict in force of the statement that a Bind names. GO: it is an empty one. WAIT: what the name means is not certain."""
+    canceled = holding.was_canceled(session)
+    if canceled is not None:
+        return canceled
+    if session.statements.is_ambiguous(key, session.pipeline.step):
+        return Clearance.WAIT if session.waits_for_answers() else effects.TWO_MEANINGS
+    if prepared is None:
+        return effects.unknown_statement(name)
+    current = effects.current_verdict(session, prepared)
+    if (
+        isinstance(current, Verdict)
+        and effects.is_ambiguous(session, current)
+        and session.waits_for_answers()
+    ):
+        return Clearance.WAIT
+    return Clearance.GO if current is None else current
+
+
+def _clear_bind(
+    session: SessionState, prepared: Prepared, verdict: Verdict | None, message: frontend.Bind
+) -> Refusal | Clearance | ParsePermit:
+    if session.needs_clearance:
+        cleared = clearance(session, verdict)
+        if cleared is not Clearance.GO:
+            return cleared
+    if verdict is not None and verdict.facts.setting_parameters:
+        refusal = check_setting_names(verdict, message.params, prepared.types)
+        if refusal is not None:
+            return refusal
+    if session.portals.is_full(effects.key(message.portal)):
+        return TOO_MANY
+    return prepared.permit(verdict) or internal_refusal()
+
+
+def describe(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """Describe of a statement or portal; the answer for a portal fixes how its rows pass."""
     message = frontend.parse_describe(bytes(data[start + 5 : end]))
     name = effects.key(message.name)
-    session.unsynced = True
+    session.pipeline.unsynced = True
     _bound_queue(session)
+    entries = session.pipeline.entries
     if message.kind == b"S":
         prepared = session.statements.lookup(name)
         verdict = prepared.verdict if prepared else None
-        session.entries.append(Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, None, None, 0.0, name, prepared))
+        entries.append(Entry(Expect.DESCRIBE_STATEMENT, 0, verdict, None, None, 0.0, name, prepared))
     else:
         portal = session.portals.lookup(name)
-        if portal is not None:
-            portal.asked = True
-        else:
-            session.entries.append(
-                Entry(Expect.DESCRIBE_PORTAL, refusal=effects.unknown_portal(message.name))
-            )
-            session.to_server += frontend.describe(b"P", NOWHERE)
-            return
-        verdict = portal.verdict
-        session.entries.append(Entry(Expect.DESCRIBE_PORTAL, 0, verdict, None, None, 0.0, name, None, portal))
-    session.to_server += data[start:end]
+        if portal is None:
+            entries.append(Entry(Expect.DESCRIBE_PORTAL, refusal=effects.unknown_portal(message.name)))
+            session.to_server.refuse_describe()
+            return Handled.DONE
+        portal.asked = True
+        entries.append(Entry(Expect.DESCRIBE_PORTAL, 0, portal.verdict, None, None, 0.0, name, None, portal))
+    session.to_server.control(data[start:end])
+    return Handled.DONE
 
 
-def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def execute(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """Execute: rows pass only after a RowDescription of this very portal was compared with the plan.
 
     A client need not ask for one (asyncpg describes the statement, once), so the gateway asks in its place and keeps the answer.
@@ -177,77 +206,104 @@ def execute(session: Session, data: bytes | bytearray, start: int, end: int) -> 
     message = frontend.parse_execute(bytes(data[start + 5 : end]))
     name = effects.key(message.portal)
     portal = session.portals.lookup(name)
-    doubtful = portal is not None and session.portals.doubtful(name, session.step)
-    if doubtful and session.waits_for_answers():
-        return BLOCK
-    session.unsynced = True
+    is_ambiguous = portal is not None and session.portals.is_ambiguous(name, session.pipeline.step)
+    if is_ambiguous and not session.input.is_canceled and session.waits_for_answers():
+        return Handled.LATER
+    session.pipeline.unsynced = True
     _bound_queue(session)
     if portal is None:
         return _refuse_execute(session, b"", None, effects.unknown_portal(message.portal))
-    if doubtful:
-        return _refuse_execute(session, portal.prepared.script, portal.verdict, effects.TWO_MEANINGS, portal)
-    no = holding.ruled_out(session)
-    if no is not None:
-        return _refuse_execute(session, portal.prepared.script, no[1], no[0], portal)
+    script = portal.prepared.script
+    if is_ambiguous:
+        return _refuse_execute(session, script, portal.verdict, effects.TWO_MEANINGS, portal)
+    denied = holding.denied(session)
+    if denied is not None:
+        return _refuse_execute(session, script, denied[1], denied[0], portal)
     current = _still_allowed(session, portal, name)
     if isinstance(current, Refusal):
-        return _refuse_execute(session, portal.prepared.script, portal.verdict, current, portal)
-    portal = current
-    refusal: Refusal | None = None
+        return _refuse_execute(session, script, portal.verdict, current, portal)
+    pending: dict[int, PendingEffect] = {}
+    cleared = _clear_execute(session, current, pending)
+    if isinstance(cleared, Clearance):
+        return Handled.LATER
+    if isinstance(cleared, Refusal):
+        return _refuse_execute(session, script, current.verdict, cleared, current)
+    _forward_execute(session, current, name, message.portal, pending)
+    session.to_server.execute(cleared, data[start:end])
+    return Handled.DONE
+
+
+def _clear_execute(
+    session: SessionState, portal: Portal, pending: dict[int, PendingEffect]
+) -> Refusal | Clearance | RunPermit:
+    """Whether a portal may run now. ``pending``: gets what its answer must confirm."""
     verdict = portal.verdict
-    if session.special:
+    if session.needs_clearance:
         # The portal may live in this very pipeline: waiting for that to drain would wait for ever.
-        gate = session.gate(verdict, may_wait=False)
-        refusal = None if isinstance(gate, str) else gate
-    if refusal is None and verdict is not None and verdict.held and not portal.approved:
-        ruling = holding.rule(session, verdict, portal.prepared.script, portal)
-        if isinstance(ruling, str):
-            return ruling
-        portal.approved, refusal = ruling is None, ruling
-    assumed: dict[int, effects.Assumed] = {}
-    moves = verdict is not None and (verdict.changes_search_path or verdict.changes_settings)
-    if refusal is None and verdict is not None and (verdict.effects or moves):
-        refusal = effects.assume(session, verdict, portal.prepared.script, assumed, 0)
-        if refusal is None and not _runs_on(session, portal, assumed):
-            refusal = effects.MOVED_MEANWHILE
-    if refusal is not None:
-        return _refuse_execute(session, portal.prepared.script, verdict, refusal, portal)
-    number = session.record(portal.prepared.script, verdict, None, "extended", portal)
-    session.executed = True
-    if assumed:
+        cleared = clearance(session, verdict, may_wait=False)
+        if cleared is not Clearance.GO:
+            return cleared
+    prepared = portal.prepared
+    permit = portal.approval or prepared.permit(verdict)
+    if verdict is not None and verdict.held and portal.approval is None:
+        ruled = holding.rule(session, verdict, prepared.script, prepared.sent, portal)
+        if not isinstance(ruled, RunPermit):
+            return ruled
+        permit = portal.approval = ruled
+    if not isinstance(permit, RunPermit):
+        return internal_refusal()
+    if verdict is None:
+        return permit
+    if verdict.effects or verdict.changes_search_path or verdict.changes_settings:
+        refusal = effects.on_forwarded(session, verdict, pending, 0)
+        if refusal is not None:
+            return refusal
+        if not _runs_on(session, portal, pending):
+            return effects.MOVED_MEANWHILE
+    return permit
+
+
+def _forward_execute(
+    session: SessionState, portal: Portal, name: bytes, sent_name: bytes, pending: dict[int, PendingEffect]
+) -> None:
+    """Expect what a portal that runs now answers, and ask for the description of its rows where nobody has."""
+    verdict, entries = portal.verdict, session.pipeline.entries
+    number = session.record_statement(
+        portal.prepared.script, verdict, None, "extended", portal, pending.get(0)
+    )
+    session.pipeline.executed = True
+    if pending:
         # What EXECUTE and FETCH name may have changed since the portal was described.
         portal.asked = False
-    if not portal.asked and verdict is not None and (verdict.plan is not None or assumed):
+    if not portal.asked and verdict is not None and (verdict.plan is not None or pending):
         portal.asked = True
-        session.entries.append(
+        entries.append(
             Entry(Expect.DESCRIBE_PORTAL, number, verdict, None, None, 0.0, name, None, portal, True)
         )
-        session.to_server += frontend.describe(b"P", message.portal)
+        session.to_server.control(frontend.describe(b"P", sent_name))
     entry = Entry(Expect.EXECUTE, number, verdict, None, None, monotonic(), name, portal.prepared, portal)
-    entry.assumed = assumed or None
-    session.entries.append(entry)
-    session.to_server += data[start:end]
-    return None
+    entry.pending = pending or None
+    entries.append(entry)
 
 
-def _runs_on(session: Session, portal: Portal, assumed: dict[int, effects.Assumed]) -> bool:
+def _runs_on(session: SessionState, portal: Portal, pending: dict[int, PendingEffect]) -> bool:
     """A portal of EXECUTE or FETCH keeps the rows of its first run, whatever the name in it means later (PORTAL_UTIL_SELECT), and
     whatever names in that text mean later.
     """
-    found = assumed.get(0)
-    if found is None or found.rows is None:
+    named = pending.get(0)
+    if named is None or named.rows is None:
         return True
-    meant = (session.search_path, found.rows.facts.columns)
+    meaning = (session.names.search_path, named.rows.facts.columns)
     if portal.ran is None:
-        portal.ran, portal.ran_as = found.value, meant
-    return same(portal.ran, found.value) and portal.ran_as == meant
+        portal.ran, portal.ran_as = named.value, meaning
+    return same(portal.ran, named.value) and portal.ran_as == meaning
 
 
-def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Refusal:
+def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal | Refusal:
     """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined portal)."""
-    if session.generation != session.judge.generation:
-        session.bind_view()
-    if portal.view is session.view:
+    if session.names.generation != session.names.judge.generation:
+        session.rebind()
+    if portal.view is session.names.view:
         return portal
     current = effects.current_portal_verdict(session, portal)
     if isinstance(current, Refusal):
@@ -257,60 +313,75 @@ def _still_allowed(session: Session, portal: Portal, name: bytes) -> Portal | Re
     # Rows of an earlier Execute may still be on their way under the old plan: the new one gets a portal of its own. An approval was
     # given under the old rules: what is left of the portal is asked about again.
     again = replace(
-        portal, verdict=current, view=session.view, asked=False, described=False, program=None, approved=False
+        portal,
+        verdict=current,
+        view=session.names.view,
+        asked=False,
+        described=False,
+        program=None,
+        approval=None,
     )
     session.portals.confirm(name, again)
-    session.portals.assume(name, again, session.step)
+    session.portals.assume(name, again, session.pipeline.step)
     return again
 
 
 def _refuse_execute(
-    session: Session, sql: bytes, verdict: Verdict | None, refusal: Refusal, portal: Portal | None = None
-) -> str | None:
-    number = session.record(sql, verdict, refusal, "extended", portal)
-    session.entries.append(Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic()))
-    session.to_server += frontend.execute(NOWHERE)
+    session: SessionState, sql: bytes, verdict: Verdict | None, refusal: Refusal, portal: Portal | None = None
+) -> Handled:
+    number = session.record_statement(sql, verdict, refusal, "extended", portal)
+    session.pipeline.entries.append(Entry(Expect.EXECUTE, number, verdict, None, refusal, monotonic()))
+    session.to_server.refuse_execute()
     return _skip(session)
 
 
-def _skip(session: Session) -> str | None:
+def _skip(session: SessionState) -> Handled:
     """What was just forwarded fails at the server, which then ignores everything until Sync; so does the session, and records nothing of it."""
-    session.unsynced = True
-    session.state = ClientState.SKIPPING
-    return None
+    session.pipeline.unsynced = True
+    session.client_state = ClientState.SKIPPING
+    return Handled.DONE
 
 
-def close(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def close(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     message = frontend.parse_close(bytes(data[start + 5 : end]))
     name = effects.key(message.name)
     if message.kind == b"S":
-        session.statements.assume(name, None, session.step)
+        session.statements.assume(name, None, session.pipeline.step)
     else:
-        session.portals.assume(name, None, session.step)
+        session.portals.assume(name, None, session.pipeline.step)
     _bound_queue(session)
     entry = Entry(Expect.CLOSE, name=name)
     entry.value = message.kind.decode()
-    session.entries.append(entry)
-    session.to_server += data[start:end]
-    session.unsynced = True
+    session.pipeline.entries.append(entry)
+    session.to_server.control(data[start:end])
+    session.pipeline.unsynced = True
+    return Handled.DONE
 
 
-def flush(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def flush(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     frontend.parse_flush(bytes(data[start + 5 : end]))
-    session.to_server += data[start:end]
+    session.to_server.control(data[start:end])
+    return Handled.DONE
 
 
-def sync(session: Session, data: bytes | bytearray, start: int, end: int) -> None:
+def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     frontend.parse_sync(bytes(data[start + 5 : end]))
     _bound_queue(session)
-    session.entries.append(Entry(Expect.SYNC))
-    session.to_server += data[start:end]
-    session.unsynced = session.executed = False
-    session.step += 1
-    session.state = ClientState.READY
+    session.pipeline.entries.append(Entry(Expect.SYNC))
+    session.to_server.control(data[start:end])
+    session.pipeline.on_sync()
+    session.input.is_canceled = False
+    session.client_state = ClientState.READY
+    return Handled.DONE
 
 
-def _bound_queue(session: Session) -> None:
-    names = len(session.statements.confirmed) + len(session.portals.confirmed)
-    if len(session.entries) > MAX_ENTRIES or names > MAX_NAMES:
-        session.violation("too many messages or prepared statements are outstanding")
+def _bound_queue(session: SessionState) -> None:
+    if len(session.pipeline.entries) > MAX_ENTRIES:
+        session.close(
+            refuse(
+                "SP1701",
+                f"more than {MAX_ENTRIES:,} messages are sent without reading their answers",
+                hint="Read answers while you send.",
+            ),
+            "too many messages were outstanding",
+        )

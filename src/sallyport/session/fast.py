@@ -8,33 +8,38 @@ the general way (:mod:`sallyport.session.machine`, :mod:`sallyport.session.repli
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sallyport.judge import RunPermit
 from sallyport.session.entries import Entry
+from sallyport.session.judged import allowed
+from sallyport.session.name_context import SearchPath
+from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
+from sallyport.session.server_writer import permitted
+from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal
 from sallyport.session.states import Expect
 from sallyport.sql.template import MAX_BYTES
+from sallyport.wire import frontend
 from sallyport.wire.frames import mask_rows
 from sallyport.wire.scan import answer, bundle, literals
 
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
-
-_BIND = 0x42
 _DESCRIBED = 0x54
+_UNKNOWN_PATH = SearchPath.UNKNOWN
 _DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 _STATUS = {ord("I"): b"I", ord("T"): b"T", ord("E"): b"E"}
 
 
-def query(session: Session, data: bytes) -> bytes | None:
+def query_request(session: SessionState, data: bytes) -> bytes | None:
     """What to send for a Query of one plain statement that was judged before; None when this is something else."""
     if data[-1] or len(data) != 1 + int.from_bytes(data[1:5], "big"):
         return None
-    if session.special or session.unsynced or session.generation != session.judge.generation:
+    names, pipeline = session.names, session.pipeline
+    if session.needs_clearance or pipeline.unsynced or names.generation != names.judge.generation:
         return None
     sql = data[5:-1]
-    view = session.view
+    view = names.view
     script = view.cache.get(sql)
     if script is None:
         script = view.templates.get(literals(sql, MAX_BYTES))
@@ -45,70 +50,62 @@ def query(session: Session, data: bytes) -> bytes | None:
     except UnicodeDecodeError:
         return None
     verdict = script.statements[0]
+    permit = verdict.permit
+    if not isinstance(permit, RunPermit):
+        return None
     session.running = text
     number = session.number = session.number + 1
     session.counters.statements += 1
-    session.recorder.statement(
-        number,
-        text,
-        outcome="allow",
-        rule=verdict.rule,
-        policy_version=view.policy_version,
-        epoch=view.epoch,
-        relations=verdict.relations,
-        masked=verdict.masked_columns,
-    )
-    session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
-    session.step += 1
-    return data
+    recorded = allowed(view, verdict, "simple")
+    session.recorder.statement(JudgedStatement(number, text, recorded, changes=verdict.changes))
+    entry = Entry(Expect.QUERY, number, verdict, script, None, monotonic())
+    entry.sql = sql
+    pipeline.entries.append(entry)
+    pipeline.step += 1
+    return permitted(permit, data if script.rewritten is None else frontend.query(script.sent(sql)))
 
 
-def ask(session: Session, data: bytes) -> bytes | None:
+def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     """What to send for a Bind/[Describe]/Execute/Sync of a known statement; None when this is something else."""
-    found = bundle(data)
-    if found is None or session.special or session.generation != session.judge.generation:
+    parts = bundle(data)
+    names, pipeline = session.names, session.pipeline
+    if parts is None or session.needs_clearance or names.generation != names.judge.generation:
         return None
-    name, params, formats, bound, described = found
+    name, params, formats, bound, described = parts
     prepared = session.statements.lookup(name)
-    if prepared is None or prepared.inner or prepared.view is not session.view or session.unsynced:
+    view = names.view
+    if prepared is None or prepared.inner or prepared.view is not view or pipeline.unsynced:
         return None
     verdict = prepared.verdict
     if verdict is None or not verdict.plain or len(name) > 63:
         return None
-    if session.statements.doubtful(name, session.step):
+    permit = verdict.permit
+    if not isinstance(permit, RunPermit):
+        return None
+    if session.statements.is_ambiguous(name, pipeline.step):
         return None
     number = session.number = session.number + 1
     session.counters.statements += 1
     session.running = prepared.text
-    view = session.view
+    recorded = allowed(view, verdict, "extended")
     session.recorder.statement(
-        number,
-        prepared.text,
-        outcome="allow",
-        rule=verdict.rule,
-        policy_version=view.policy_version,
-        epoch=view.epoch,
-        protocol="extended",
-        binds=params,
-        bind_formats=formats,
-        relations=verdict.relations,
-        masked=verdict.masked_columns,
-        bind_types=prepared.types,
+        JudgedStatement(number, prepared.text, recorded, params, formats, prepared.types, verdict.changes)
     )
     entry = Entry(Expect.BUNDLE, number, verdict, None, None, monotonic(), name, prepared)
     entry.hidden = not described
-    session.entries.append(entry)
+    pipeline.entries.append(entry)
     # The unnamed portal ends with this bundle: whoever wants to run it again has to bind it again.
-    session.portals.assume(b"", None, session.step)
-    session.step += 1
-    if described or verdict.plan is None:
-        return data
-    return data[:bound] + _DESCRIBE_PORTAL + data[bound:]
+    session.portals.assume(b"", None, pipeline.step)
+    pipeline.step += 1
+    if not described and verdict.plan is not None:
+        data = data[:bound] + _DESCRIBE_PORTAL + data[bound:]
+    return permitted(permit, data)
 
 
-def reply(session: Session, data: bytes) -> bytes | None:
+def response(session: SessionState, data: bytes) -> bytes | None:
     """What the client gets for a whole answer to the oldest entry; None when it is anything else."""
-    entry = session.entries[0]
+    entries, names = session.pipeline.entries, session.names
+    entry = entries[0]
     kind = entry.kind
     if kind is Expect.QUERY:
         script = entry.script
@@ -116,17 +113,21 @@ def reply(session: Session, data: bytes) -> bytes | None:
             return None
     elif kind is not Expect.BUNDLE:
         return None
-    verdict = entry.verdict
-    found = answer(data)
-    if found is None or verdict is None:
+    if len(data) > session.limits.max_server_message:
         return None
-    start, described, description, ended, rows, completed, status, bound = found
+    verdict = entry.verdict
+    parts = answer(data)
+    if parts is None or verdict is None:
+        return None
+    start, described, description, ended, rows, completed, status, bound = parts
     if (kind is Expect.BUNDLE) != bool(bound):
         return None
     if kind is Expect.BUNDLE and session.statements.confirmed.get(entry.name) is not entry.prepared:
         return None
-    if session.allowance is not None or session.withholding or session.ddl_open or session.path_dirty:
+    if session.allowance is not None or session.stream.withholding or names.ddl_open:
         return None
+    if names.path is _UNKNOWN_PATH or names.refresh_due:
+        return None  # ReadyForQuery will ask the owner for something
     program: Any = None
     if description == _DESCRIBED:
         program = verdict.programs.get(data[start + 5 : described])
@@ -134,13 +135,17 @@ def reply(session: Session, data: bytes) -> bytes | None:
             return None
     elif rows or (description and kind is Expect.QUERY) or verdict.plan is not None:
         return None
+    notice = verdict.notice
     if rows and program is not KEEP:
-        body = data[:described] + mask_rows(data, described, ended, program) + data[ended:completed]
+        masked = mask_rows(data, described, ended, program)
+        body = data[:described] + masked + notice + data[ended:completed]
+    elif notice:
+        body = data[:ended] + notice + data[ended:completed]
     else:
         body = data[:completed]
     if entry.hidden and described > start:
         body = data[:start] + body[described:]
-    session.entries.popleft()
+    entries.popleft()
     tag = data[ended + 5 : completed - 1].decode("ascii", "replace")
     session.recorder.answered(entry.number, body, tag, rows, monotonic() - entry.started)
     if rows and verdict.masked_columns:
@@ -151,19 +156,19 @@ def reply(session: Session, data: bytes) -> bytes | None:
     session.transaction_status = _STATUS[status]
     if kind is Expect.BUNDLE:
         session.portals.confirm(b"", None)
-    if not session.entries:
-        session.settled()
+    if not entries:
+        session.on_settled()
     return body + data[completed:]
 
 
-def expand(session: Session) -> None:
+def expand_bundle(session: SessionState) -> None:
     """The oldest entry is a bundle whose answer did not come whole: one entry for each of its messages, for the general way."""
-    bundle_ = session.entries.popleft()
+    bundle_ = session.pipeline.entries.popleft()
     prepared = bundle_.prepared
     verdict = bundle_.verdict
     if prepared is None or verdict is None:
         return
-    portal = Portal(prepared, verdict, session.view, statement=bundle_.name, asked=True)
+    portal = Portal(prepared, verdict, session.names.view, statement=bundle_.name, asked=True)
     entries = [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal)]
     if not bundle_.hidden or verdict.plan is not None:
         entries.append(
@@ -179,4 +184,4 @@ def expand(session: Session) -> None:
         Entry(Expect.EXECUTE, bundle_.number, verdict, None, None, bundle_.started, b"", prepared, portal)
     )
     entries.append(Entry(Expect.SYNC))
-    session.entries.extendleft(reversed(entries))
+    session.pipeline.entries.extendleft(reversed(entries))

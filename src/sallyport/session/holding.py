@@ -11,22 +11,19 @@ to send it alone: approving a part of something, or something that can be run ag
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.judge import ScriptVerdict, Verdict
+from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal, permit_approved
 from sallyport.policy.decision import Outcome
-from sallyport.session.statements import declared
-from sallyport.session.states import Expect
-
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
-    from sallyport.session.statements import Portal
+from sallyport.session.client_input import Blocked
+from sallyport.session.commands import AskApproval
+from sallyport.session.held import NO_APPROVAL, HeldStatement
+from sallyport.session.state import SessionState
+from sallyport.session.statements import Portal, declared
+from sallyport.session.states import Clearance, Expect
 
 _RUNS = frozenset({Expect.QUERY, Expect.EXECUTE, Expect.BUNDLE})
-_NO_APPROVAL = refuse("SP1003", "this waits for approval")
 SEND_IT_ALONE = refuse(
     "SP1003",
     "this waits for approval, and cannot wait inside a batch",
@@ -51,40 +48,17 @@ SETTINGS_BEFORE = refuse(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HeldStatement:
-    """Exactly what would run. Equal values are the same statement under the same rules."""
-
-    sql: str
-    binds: tuple[bytes | None, ...] | None
-    bind_formats: tuple[int, ...]
-    types: tuple[int, ...]
-    search_path: tuple[str, ...]
-    policy_version: str
-    epoch: str
-    settings: tuple[tuple[str, str], ...]
-    in_transaction: bool = field(compare=False)
-    verdict: Verdict = field(compare=False, repr=False)
-    portal: Portal | None = field(default=None, compare=False, repr=False)
+CANCELED = refuse(
+    "SP1805",
+    "canceling statement due to user request, before it ran",
+    "The statement waited inside the gateway; nothing of it reached the database.",
+)
+#: Query, Parse, Bind, Execute: their handlers ask :func:`was_canceled` before anything else.
+_STATEMENTS = frozenset(b"QPBE")
 
 
-def _not_approved(held: HeldStatement) -> Refusal | None:
-    return _NO_APPROVAL
-
-
-@dataclass(frozen=True, slots=True)
-class Ruling:
-    """The answer for one held statement. ``refusal``: why it does not run, ``verdict``: as it was judged when it was asked about.
-    ``use``: spends the approval, or says why it does not hold any more.
-    """
-
-    refusal: Refusal | None
-    verdict: Verdict | None = field(default=None, repr=False)
-    use: Callable[[HeldStatement], Refusal | None] = field(default=_not_approved, repr=False)
-
-
-def refusal_in(session: Session, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
-    """Why this statement of a message does not run, where it is not one that waits. None: it is allowed."""
+def refusal_in(session: SessionState, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
+    """The refusal for a statement that cannot be held; None if it may run."""
     if not session.can_hold or verdict.outcome is not Outcome.HOLD:
         return verdict.refusal
     if verdict.held:
@@ -93,8 +67,33 @@ def refusal_in(session: Session, script: ScriptVerdict, verdict: Verdict) -> Ref
     return SEND_IT_ITSELF if inside else verdict.refusal
 
 
-def ruled_out(session: Session) -> tuple[Refusal, Verdict | None] | None:
-    """The message that is read now waited and was answered with no: that stands, even where the policy of this moment would not ask any more."""
+def cancel_waiting(session: SessionState) -> bool:
+    """A CancelRequest came: the statement that waits, unread, for something inside the gateway will not run. False when none
+    waits, or one that was sent before it runs: that is what the request means.
+    """
+    waiting = session.input
+    message = waiting.next_message
+    if waiting.reason is Blocked.NO or message is None or message not in _STATEMENTS:
+        return False
+    if any(entry.kind in _RUNS for entry in session.pipeline.entries):
+        return False
+    waiting.is_canceled = True
+    return True
+
+
+def was_canceled(session: SessionState) -> Refusal | None:
+    """The refusal for the message that is read now, once, where it waited and was canceled meanwhile."""
+    is_canceled, session.input.is_canceled = session.input.is_canceled, False
+    return CANCELED if is_canceled else None
+
+
+def denied(session: SessionState) -> tuple[Refusal, Verdict | None] | None:
+    """Why the message that is read now was denied while it waited, and its verdict then; None if it was not. A denial stands even
+    where the policy in force would no longer ask.
+    """
+    canceled = was_canceled(session)
+    if canceled is not None:
+        return canceled, None
     ruling = session.ruling
     if ruling is None or ruling.refusal is None:
         return None
@@ -102,7 +101,7 @@ def ruled_out(session: Session) -> tuple[Refusal, Verdict | None] | None:
     return ruling.refusal, ruling.verdict
 
 
-def held_script(session: Session, script: ScriptVerdict) -> Verdict | None:
+def held_script(session: SessionState, script: ScriptVerdict) -> Verdict | None:
     """The verdict of a script that is one held statement, when this gateway can ask anybody; else None."""
     if not session.can_hold or script.refused != 0 or not script.statements:
         return None
@@ -110,26 +109,27 @@ def held_script(session: Session, script: ScriptVerdict) -> Verdict | None:
     return verdict if verdict.held and script.count == 1 else None
 
 
-def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) -> Refusal | str | None:
-    """None: approved, run it now. A refusal: do not. "block": ask, and read this message again later."""
-    from sallyport.session.commands import AskApproval
+def rule(
+    session: SessionState, verdict: Verdict, sql: bytes, sent: bytes, portal: Portal | None
+) -> Refusal | Clearance | RunPermit:
+    """A permit: approved, run it now. WAIT: people are asked, and the message is read again later.
 
-    if session.transaction_status == b"E" and not session.entries:
-        return _NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
-    if session.meaning.unsettled:
-        if session.entries and not session.unsynced:
-            session.drain()
-            return "block"
-        return SETTINGS_BEFORE
+    ``sql``: the client's text. ``sent``: what the target gets for it, or got with Parse.
+    """
+    if session.transaction_status == b"E" and not session.pipeline.entries:
+        return NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
+    if session.settings.in_flight:
+        return Clearance.WAIT if session.waits_for_answers() else SETTINGS_BEFORE
     held = HeldStatement(
         sql.decode("utf-8", "replace"),
         tuple(portal.params) if portal is not None else None,
         tuple(portal.formats) if portal is not None else (),
         declared(portal.prepared.declared) if portal is not None else (),
-        session.search_path,
-        session.view.policy_version,
-        session.view.epoch,
-        session.meaning.values,
+        session.names.search_path,
+        session.names.view.policy_version,
+        session.names.view.epoch,
+        session.settings.values,
+        sent.decode("utf-8", "replace"),
         in_transaction(session),
         verdict,
         portal,
@@ -139,22 +139,26 @@ def rule(session: Session, verdict: Verdict, sql: bytes, portal: Portal | None) 
         session.counters.waited += 1
         session.running = held.sql
         session.block(AskApproval(held))
-        return "block"
-    return ruling.refusal or ruling.use(held)
+        return Clearance.WAIT
+    if ruling.refusal is not None:
+        return ruling.refusal
+    if verdict.permit is None:
+        return internal_refusal()
+    return permit_approved(verdict.permit, partial(ruling.use, held))
 
 
-def left_waiting(session: Session, held: HeldStatement) -> None:
+def left_waiting(session: SessionState, held: HeldStatement) -> None:
     """Nobody waits for the answer any more. What was asked for belongs into the recording all the same."""
     session.counters.waited -= 1  # it is counted as held from here on
     protocol = "simple" if held.portal is None else "extended"
     sql = held.sql.encode() if held.portal is None else held.portal.prepared.script
-    session.record(sql, held.verdict, held.verdict.refusal or _NO_APPROVAL, protocol, held.portal)
+    session.record_statement(sql, held.verdict, held.verdict.refusal or NO_APPROVAL, protocol, held.portal)
 
 
-def in_transaction(session: Session) -> bool:
+def in_transaction(session: SessionState) -> bool:
     """Does the wait keep what earlier statements locked? A pipeline before its Sync is a transaction too; what is not answered yet may have begun one."""
     return (
         session.transaction_status != b"I"
-        or session.executed
-        or any(entry.kind in _RUNS and entry.refusal is None for entry in session.entries)
+        or session.pipeline.executed
+        or any(entry.kind in _RUNS and entry.refusal is None for entry in session.pipeline.entries)
     )

@@ -1,16 +1,62 @@
-"""What a session needs from the layers above it, as Protocols. :mod:`sallyport.audit` implements the recorder."""
+"""What a session needs from the layers above it, as Protocols. :mod:`sallyport.audit` implements
+the recorder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedVerdict:
+    """What a recording says of a verdict. One value serves all statements with this verdict, so
+    that what is derived from it can be kept with it; two are the same only when they are one
+    object.
+
+    outcome: allow | deny | hold. code: refusal code. protocol: simple | extended. relations:
+    ``schema.relation`` of what the statement touches. masked: ``schema.relation.column`` of what
+    its rows have masked.
+    """
+
+    outcome: str
+    rule: str = ""
+    code: str = ""
+    policy_version: str = ""
+    epoch: str = ""
+    protocol: str = "simple"
+    relations: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+
+
+class JudgedStatement(msgspec.Struct, frozen=True):
+    """A statement with its verdict. number: 1-based, per session. binds: None when there was no
+    Bind.
+
+    bind_types: type OIDs of the parameters as the client declared or the server described them; 0
+    or absent: neither did. changes: it is sent, and may change something, so its intent is
+    journaled before.
+    """
+
+    number: int
+    sql: str
+    verdict: RecordedVerdict
+    binds: Sequence[bytes | None] | None = None
+    bind_formats: Sequence[int] = ()
+    bind_types: tuple[int, ...] = ()
+    changes: bool = True
 
 
 class SessionRecorder(Protocol):
-    """Records one session. Every call is cheap, never blocks and never raises; what cannot be written sets ``failed``.
+    """Records one session. Every call is cheap, never blocks and never raises; what cannot be
+    written sets ``failed``.
 
-    The machine asks ``failed`` before every statement: a failed recorder stops statements with 58030 (promise 3).
-    ``backlog`` is the number of bytes accepted and not yet on disk; the server stops reading while it is too large.
+    The machine asks ``failed`` before every statement: a failed recorder stops statements with
+    58030 (promise 3). ``backlog`` is the number of bytes accepted and not yet on disk; the server
+    stops reading while it is too large.
     """
 
     @property
@@ -19,32 +65,19 @@ class SessionRecorder(Protocol):
     @property
     def backlog(self) -> int: ...
 
-    def statement(
-        self,
-        number: int,
-        sql: str,
-        *,
-        outcome: str,
-        rule: str = "",
-        code: str = "",
-        policy_version: str = "",
-        epoch: str = "",
-        protocol: str = "simple",
-        binds: Sequence[bytes | None] | None = None,
-        bind_formats: Sequence[int] = (),
-        relations: tuple[str, ...] = (),
-        masked: tuple[str, ...] = (),
-        bind_types: tuple[int, ...] = (),
-    ) -> None:
-        """A statement was judged. number: 1-based, per session. outcome: allow | deny | hold. code: refusal code.
+    @property
+    def journal_failed(self) -> bool:
+        """Intents cannot be written: nothing that may change something can run."""
+        ...
 
-        relations: ``schema.relation`` of what it touches. masked: ``schema.relation.column`` of what its rows have masked.
-        bind_types: type OIDs of the parameters as the client declared or the server described them; 0 or absent: neither did.
-        """
+    def statement(self, judged: JudgedStatement) -> None:
+        """A statement was judged."""
         ...
 
     def reply(self, number: int, data: bytes) -> None:
-        """Backend messages exactly as the client receives them (after masking) for this statement. number 0: none."""
+        """Backend messages exactly as the client receives them (after masking) for this statement.
+        number 0: none.
+        """
         ...
 
     def copy_in(self, number: int, data: bytes) -> None:
@@ -56,7 +89,9 @@ class SessionRecorder(Protocol):
         ...
 
     def answered(self, number: int, data: bytes, tag: str, rows: int, seconds: float) -> None:
-        """:meth:`reply` with the whole of the statement's reply and :meth:`complete` with success, in one."""
+        """:meth:`reply` with the whole of the statement's reply and :meth:`complete` with success,
+        in one.
+        """
         ...
 
     def note(self, kind: str, text: str) -> None:

@@ -8,47 +8,96 @@ A handler returns None to forward the message as it is, or the bytes that take i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import acknowledgements, failures, fast, results
+from sallyport.session import acknowledgements, failures, fast, long_rows, results
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
+from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
 from sallyport.session.withhold import over_allowance
 from sallyport.wire.frames import mask_rows, split
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sallyport.session.machine import Session
 
 Buffer = bytes | bytearray
 _DATA_ROW = 0x44
 _COPY_DATA = 0x64
 _READY = 0x5A
 _STATUS = 0x53
+#: Longest message that PostgreSQL can make (MaxAllocSize).
+_LONGEST = 1 << 30
+#: CopyDone, EmptyQueryResponse, NoData, ParseComplete, BindComplete, CloseComplete, PortalSuspended.
+_NO_BODY = frozenset(b"cIn123s")
 
 
-def receive(session: Session, data: bytes) -> None:
+def receive(session: SessionState, data: bytes) -> None:
     """Handle every whole message in what was received so far. Raises ProtocolError when the server's stream makes no sense."""
-    buffer: Buffer = data
-    if session._server_input:
-        session._server_input += data
-        if len(session._server_input) < session.server_needs:
+    stream = session.stream
+    if stream.long_left:
+        data = _pass(session, data)
+        if not data:
             return
-        buffer = session._server_input
-    spans, rest = split(buffer, 0, session.limits.max_server_message, True)
+    buffer: Buffer = data
+    if stream.received:
+        stream.received += data
+        if len(stream.received) < stream.needed:
+            return
+        buffer = stream.received
+    bound = session.limits.max_server_message
+    spans, rest = split(buffer, 0, _LONGEST, True, bound)
     _spans(session, buffer, spans)
-    if session.state is ClientState.CLOSED:
+    if session.client_state is ClientState.CLOSED:
         return
-    session.server_needs = _needs(buffer, rest)
-    if buffer is session._server_input:
-        del session._server_input[:rest]
+    stream.needed = _needs(buffer, rest)
+    if stream.needed > bound and _long(session, buffer, rest):
+        stream.received.clear()
+        return
+    if buffer is stream.received:
+        del stream.received[:rest]
     elif rest < len(buffer):
-        session._server_input += memoryview(buffer)[rest:]
+        stream.received += memoryview(buffer)[rest:]
+
+
+def _long(session: SessionState, buffer: Buffer, start: int) -> bool:
+    """An incomplete message that is longer than what is kept in memory. False: it is no row, and may be kept."""
+    kind, size = buffer[start], session.stream.needed
+    if kind not in (_DATA_ROW, _COPY_DATA):
+        if size <= max(session.limits.max_server_message, long_rows.OTHERS):
+            return False
+        long_rows.refuse_message(session, kind, size)
+        return True
+    entry = session.pipeline.oldest
+    if entry is not None and entry.kind is Expect.BUNDLE:
+        fast.expand_bundle(session)
+        entry = session.pipeline.oldest
+    if entry is None or (kind == _COPY_DATA and kind not in _REPLIES[entry.kind]):
+        raise ProtocolError(f"message type 0x{kind:02x} although nothing was asked")
+    number = entry.number
+    long_rows.begin(session, entry, _long_program(session, entry, kind), size)
+    if session.stream.substitute:
+        _emit_substitute(session, number)
+    _pass(session, bytes(memoryview(buffer)[start:]))
+    return True
+
+
+def _long_program(session: SessionState, entry: Entry, kind: int) -> Any:
+    if kind == _COPY_DATA:
+        return entry.copy
+    if entry.program is None and not session.stream.withholding:
+        entry.program = _portal_program(session, entry)
+    return entry.program
+
+
+def _pass(session: SessionState, data: bytes) -> bytes:
+    """The next piece of a long row; gives what comes behind the row."""
+    passed, rest = long_rows.take(session, data)
+    if passed:
+        entry = session.pipeline.oldest
+        _emit(session, entry.number if entry is not None else 0, passed)
+    return rest
 
 
 def _needs(buffer: Buffer, rest: int) -> int:
@@ -58,58 +107,63 @@ def _needs(buffer: Buffer, rest: int) -> int:
     return 1 + int.from_bytes(buffer[rest + 1 : rest + 5], "big")
 
 
-def _spans(session: Session, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
-    entries = session.entries
+def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
+    entries, stream = session.pipeline.entries, session.stream
     pending = -1  # start of what may be forwarded as it is and has not been copied yet
     pending_number = 0
     for kind, start, end, count in spans:
         entry = entries[0] if entries else None
         if entry is not None and entry.kind is Expect.BUNDLE:
-            fast.expand(session)
+            fast.expand_bundle(session)
             entry = entries[0]
         number = entry.number if entry is not None else 0
         if kind == _DATA_ROW:
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if replaced is None and (not session.withholding or kind == _STATUS):
+        if replaced is None and (not stream.withholding or kind == _STATUS):
             if pending >= 0 and number != pending_number:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
             if pending < 0:
                 pending, pending_number = start, number
-            if (entries[0] if entries else None) is not entry or session.completed:
+            if (entries[0] if entries else None) is not entry or stream.completed:
                 _emit(session, number, bytes(buffer[pending:end]))
                 pending = -1
         else:
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
-            if replaced and (not session.withholding or kind == _READY):
+            if replaced and (not stream.withholding or kind == _READY):
                 _emit(session, number, replaced)
-        if session.completed:
+        if stream.completed:
             _complete(session)
-        if session.announce:
-            _emit(session, number, session.announce)
-            session.announce = b""
-        if session.state is ClientState.CLOSED:
+        if stream.substitute:
+            _emit_substitute(session, number)
+        if session.client_state is ClientState.CLOSED:
             return
     if pending >= 0:
         _emit(session, pending_number, bytes(buffer[pending : spans[-1][2]]))
 
 
-def _emit(session: Session, number: int, data: bytes) -> None:
+def _emit_substitute(session: SessionState, number: int) -> None:
+    """What a handler gives the client in place of what it withheld."""
+    _emit(session, number, session.stream.substitute)
+    session.stream.substitute = b""
+
+
+def _emit(session: SessionState, number: int, data: bytes) -> None:
     session.to_client += data
     if number:
         session.recorder.reply(number, data)
 
 
 def _rows(
-    session: Session, entry: Entry | None, buffer: Buffer, start: int, end: int, count: int
+    session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int, count: int
 ) -> bytes | None:
     if entry is None:
         raise ProtocolError("rows although nothing was asked")
-    if session.withholding:
+    if session.stream.withholding:
         return b""
     program = entry.program
     if program is None:
@@ -121,10 +175,13 @@ def _rows(
         return b""
     if program is KEEP:
         return None
+    if count == 1 and end - start > session.limits.max_server_message:
+        long_rows.too_long(session)
+        return b""
     return mask_rows(buffer, start, end, program)
 
 
-def _portal_program(session: Session, entry: Entry) -> Any:
+def _portal_program(session: SessionState, entry: Entry) -> Any:
     """How the rows of a portal pass that was described before."""
     portal = entry.portal
     if portal is None or portal.program is None or entry.kind is not Expect.EXECUTE:
@@ -135,7 +192,7 @@ def _portal_program(session: Session, entry: Entry) -> Any:
 
 
 def _message(
-    session: Session, entry: Entry | None, kind: int, buffer: Buffer, start: int, end: int, count: int
+    session: SessionState, entry: Entry | None, kind: int, buffer: Buffer, start: int, end: int, count: int
 ) -> bytes | None:
     handler = _ASYNC.get(kind)
     if handler is None:
@@ -146,18 +203,30 @@ def _message(
         handler = _REPLIES[entry.kind].get(kind)
         if handler is None:
             raise ProtocolError(f"message type 0x{kind:02x} in answer to {entry.kind.name}")
-        if kind == _COPY_DATA and over_allowance(session, entry, count, end - start):
-            return b""
+        if kind == _COPY_DATA:
+            if over_allowance(session, entry, count, end - start):
+                return b""
+            bound = session.limits.max_server_message
+            if (
+                count == 1
+                and end - start > bound
+                and entry.copy is not KEEP
+                and not session.stream.withholding
+            ):
+                long_rows.too_long(session)
+                return b""
+        elif kind in _NO_BODY and end - start != 5:
+            raise ProtocolError(f"a message of type {chr(kind)!r} with a body, which it has not")
     replaced = handler(session, entry, buffer, start, end)
     if entry is not None and entry.hidden and kind not in (0x45, 0x4E, 0x53, 0x41):
         return b""
     return replaced
 
 
-def _complete(session: Session) -> None:
+def _complete(session: SessionState) -> None:
     """Close the books on the statement that just ended, and move on to the next of its script."""
-    completed = session.completed
-    session.completed = None
+    completed = session.stream.completed
+    session.stream.completed = None
     if completed is None:
         return
     entry, tag, sqlstate = completed
@@ -172,7 +241,7 @@ def _complete(session: Session) -> None:
     if sqlstate:
         return
     if entry.kind is Expect.EXECUTE:
-        session.entries.popleft()
+        session.pipeline.entries.popleft()
         return
     entry.index += 1
     entry.rows = entry.size = 0

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from time import monotonic
-from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.judge import ScriptVerdict, Verdict
+from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding
-from sallyport.session.entries import FAILING_SQL, Entry
-from sallyport.session.states import Expect
+from sallyport.session.clearance import clearance
+from sallyport.session.entries import Entry, PendingEffect
+from sallyport.session.judging import judge_script
+from sallyport.session.state import SessionState
+from sallyport.session.states import Clearance, Expect, Handled
 from sallyport.wire import frontend
 from sallyport.wire.fields import EncodingError
-
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
 
 _FUNCTION_CALL = refuse(
     "SP1502",
@@ -25,106 +26,161 @@ _FUNCTION_CALL = refuse(
 )
 
 
-def query(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def query(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """A Query message: judge the script, then forward it whole, cut it before the first refused statement, or wait."""
-    waits = _query(session, data, start, end)
-    if waits is None:
-        session.step += 1
-    return waits
+    handled = _query(session, data, start, end)
+    if handled is Handled.DONE:
+        session.pipeline.on_query()
+    return handled
 
 
-def _query(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def _query(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     try:
         sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
     except EncodingError as error:
         return _refuse_all(session, b"", refuse("SP1501", str(error)))
-    no = holding.ruled_out(session)
-    if no is not None:
-        return _refuse_all(session, sql, *no)
-    script = session.judge_script(sql)
+    denied = holding.denied(session)
+    if denied is not None:
+        return _refuse_all(session, sql, *denied)
+    script = judge_script(session, sql)
     if script is None:
-        return "block"
-    if script.plain and not session.special:
+        return Handled.LATER
+    permit = script.permit
+    if script.plain and isinstance(permit, RunPermit) and not session.needs_clearance:
         verdict = script.statements[0]
-        number = session.record(sql, verdict, None, "simple")
-        session.entries.append(Entry(Expect.QUERY, number, verdict, script, None, monotonic()))
-        session.to_server += data[start:end]
-        return None
+        number = session.record_statement(sql, verdict, None, "simple")
+        entry = Entry(Expect.QUERY, number, verdict, script, None, monotonic())
+        entry.sql = sql
+        session.pipeline.entries.append(entry)
+        session.to_server.query((permit,), _as_sent(script, sql, data, start, end))
+        return Handled.DONE
     return _query_in_full(session, sql, script, data, start, end)
 
 
 def _query_in_full(
-    session: Session, sql: bytes, script: ScriptVerdict, data: bytes | bytearray, start: int, end: int
-) -> str | None:
+    session: SessionState, sql: bytes, script: ScriptVerdict, data: bytes | bytearray, start: int, end: int
+) -> Handled:
     if script.refusal is not None:
         return _refuse_all(session, sql, script.refusal)
     if not script.statements:
-        session.entries.append(Entry(Expect.QUERY, script=script, started=monotonic()))
-        session.to_server += data[start:end]
-        return None
+        if not isinstance(script.permit, RunPermit):
+            return _refuse_all(session, sql, internal_refusal())
+        session.pipeline.entries.append(Entry(Expect.QUERY, script=script, started=monotonic()))
+        session.to_server.query((script.permit,), data[start:end])
+        return Handled.DONE
     held = holding.held_script(session, script)
+    approved: Refusal | RunPermit | None = None
     if held is not None:
-        gate = session.gate(held) or holding.rule(session, held, sql, None)
-        if isinstance(gate, str):
-            return gate
-        held_refusal, script = gate, replace(script, refused=-1 if gate is None else 0)
-    if any(effects.doubtful(session, one) for one in script.statements) and session.waits_for_answers():
-        return "block"
-    refused, refusal = script.refused, None
-    assumed: dict[int, effects.Assumed] = {}
+        ruled = _clear_held(session, held, sql, script)
+        if isinstance(ruled, Clearance):
+            return Handled.LATER
+        approved = ruled
+        script = replace(script, refused=-1 if isinstance(ruled, RunPermit) else 0)
+    ambiguous = any(effects.is_ambiguous(session, verdict) for verdict in script.statements)
+    if ambiguous and session.waits_for_answers():
+        return Handled.LATER
+    pending: dict[int, PendingEffect] = {}
+    permits: list[RunPermit] = []
+    refusal: Refusal | None = None
     for index, verdict in enumerate(script.statements):
-        gate = held_refusal if held is not None else holding.refusal_in(session, script, verdict)
-        gate = gate or session.gate(verdict, may_wait=index == 0 and held is None)
-        if isinstance(gate, str):
-            return gate
-        if gate is None:
-            gate = effects.assume(session, verdict, script.sql, assumed, index)
-        if gate is not None:
-            refused, refusal = index, gate
+        cleared = _clear_statement(session, script, index, approved)
+        if isinstance(cleared, Clearance):
+            return Handled.LATER
+        if isinstance(cleared, Refusal):
+            refusal = cleared
             break
-    _forward(session, sql, script, assumed, refused, refusal, data, start, end)
-    return None
+        refusal = effects.on_forwarded(session, verdict, pending, index)
+        if refusal is not None:
+            break
+        permits.append(cleared)
+    message = _as_sent(script, sql, data, start, end) if refusal is None else b""
+    _forward(session, sql, script, pending, permits, refusal, message)
+    return Handled.DONE
+
+
+def _clear_held(
+    session: SessionState, held: Verdict, sql: bytes, script: ScriptVerdict
+) -> Refusal | Clearance | RunPermit:
+    """Whether a script of one held statement may go: what stands against any statement, then what people say."""
+    cleared = clearance(session, held)
+    return holding.rule(session, held, sql, script.sent(sql), None) if cleared is Clearance.GO else cleared
+
+
+def _clear_statement(
+    session: SessionState, script: ScriptVerdict, index: int, approved: Refusal | RunPermit | None
+) -> Refusal | Clearance | RunPermit:
+    """Whether a statement of a script may go. ``approved``: what people say of a held one, which is alone."""
+    verdict = script.statements[index]
+    if isinstance(approved, Refusal):
+        return approved
+    refusal = holding.refusal_in(session, script, verdict) if approved is None else None
+    if refusal is not None:
+        return refusal
+    cleared = clearance(session, verdict, may_wait=index == 0 and approved is None)
+    if cleared is not Clearance.GO:
+        return cleared
+    permit = approved or verdict.permit
+    return permit if isinstance(permit, RunPermit) else internal_refusal()
 
 
 def _forward(
-    session: Session,
+    session: SessionState,
     sql: bytes,
     script: ScriptVerdict,
-    assumed: dict[int, effects.Assumed],
-    refused: int,
+    pending: dict[int, PendingEffect],
+    permits: Sequence[RunPermit],
     refusal: Refusal | None,
-    data: bytes | bytearray,
-    start: int,
-    end: int,
+    message: bytes | bytearray,
 ) -> None:
+    """Send the script as ``message``, or the statements that have a permit. ``refusal``: of the first that has none."""
+    refused = len(permits) if refusal is not None else script.refused
     first = script.statements[0]
     entry = Entry(Expect.QUERY, 0, first, script, None, monotonic())
-    entry.assumed = assumed or None
+    entry.pending, entry.sql = pending or None, sql
     for index, verdict in enumerate(script.statements):
         text = verdict.sql if len(script.statements) > 1 else sql
-        number = session.record(text, verdict, refusal if index == refused else None, "simple")
+        why_not = refusal if index == refused else None
+        number = session.record_statement(text, verdict, why_not, "simple", pending=pending.get(index))
         if index == 0:
             entry.number = entry.first_number = number
         if index == refused:
             break
     if refusal is None:
-        session.to_server += data[start:end]
+        session.to_server.query(permits, message)
     else:
         entry.refusal = refusal
         entry.refused_at = refused
-        prefix = sql[: script.statements[refused].facts.start] if refused else b""
-        session.to_server += frontend.query(prefix + b"\n" + FAILING_SQL if prefix else FAILING_SQL)
-    session.entries.append(entry)
+        prefix = _before(script, sql, refused) if refused else b""
+        if prefix:
+            session.to_server.query_until_refused(permits, prefix)
+        else:
+            session.to_server.refuse_query()
+    session.pipeline.entries.append(entry)
 
 
-def _refuse_all(session: Session, sql: bytes, refusal: Refusal, verdict: Verdict | None = None) -> str | None:
-    number = session.record(sql, verdict, refusal, "simple")
+def _as_sent(
+    script: ScriptVerdict, sql: bytes, data: bytes | bytearray, start: int, end: int
+) -> bytes | bytearray:
+    """The Query message for the server."""
+    return data[start:end] if script.rewritten is None else frontend.query(script.sent(sql))
+
+
+def _before(script: ScriptVerdict, sql: bytes, refused: int) -> bytes:
+    """What is sent of a script whose statement number ``refused`` is not."""
+    start = script.statements[refused].facts.start
+    return sql[:start] if script.rewritten is None else script.rewritten.until(start)
+
+
+def _refuse_all(
+    session: SessionState, sql: bytes, refusal: Refusal, verdict: Verdict | None = None
+) -> Handled:
+    number = session.record_statement(sql, verdict, refusal, "simple")
     entry = Entry(Expect.QUERY, number, None, None, refusal, monotonic())
-    session.entries.append(entry)
-    session.to_server += frontend.query(FAILING_SQL)
-    return None
+    session.pipeline.entries.append(entry)
+    session.to_server.refuse_query()
+    return Handled.DONE
 
 
-def function_call(session: Session, data: bytes | bytearray, start: int, end: int) -> str | None:
+def function_call(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """FunctionCall has the same shape of answer as a simple query: an error, then ReadyForQuery."""
     return _refuse_all(session, b"-- FunctionCall", _FUNCTION_CALL)

@@ -6,7 +6,7 @@ Names are kept twice. ``confirmed`` follows the server's replies in order and is
 creation or a close succeeded. ``assumed`` runs ahead of it with what the client pipelined, so that a Bind behind a Parse can be judged
 before the Parse was answered. What fails in extended query takes everything up to Sync with it, and a failing script the rest of itself: inside
 such a *step* what was assumed can be relied on. In a later step a name that was created anew may still mean what it meant before (a Parse of a name
-that is taken, or one that was skipped): it is *doubtful*, and nothing runs by it until the answers are there. For what is left, what was assumed
+that is taken, or one that was skipped): it is *ambiguous*, and nothing runs by it until the answers are there. For what is left, what was assumed
 when a message was forwarded is compared with what is confirmed when its answer arrives; where they differ the session closes before a row passes
 under the wrong plan.
 """
@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sallyport.judge import Verdict, View
+from sallyport.core.errors import refuse
+from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, View
 from sallyport.sql.types import VOID
 
 
@@ -34,7 +35,7 @@ class Prepared:
 
     ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
     Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
-    ``declared``: the types as Parse declared them, whatever was asked later.
+    ``declared``: the types as Parse declared them, whatever was asked later. ``script_verdict``: of Parse, the verdict on its text.
     """
 
     script: bytes
@@ -44,9 +45,22 @@ class Prepared:
     types: tuple[int, ...] = ()
     text: str = ""
     declared: tuple[int, ...] = ()
+    script_verdict: ScriptVerdict | None = None
+    sent: bytes = b""
+    traffic: Any = None  # as ScriptVerdict.traffic
 
     def __post_init__(self) -> None:
         self.text = self.script.decode("utf-8", "replace")
+        if self.script_verdict is not None:
+            self.sent = self.script_verdict.sent(self.script)
+        elif not self.sent:
+            self.sent = self.script
+
+    def permit(self, verdict: Verdict | None) -> ParsePermit | None:
+        """The judge's permit for it. ``verdict``: as it was judged last; None for an empty one."""
+        if verdict is not None:
+            return verdict.permit
+        return self.script_verdict.permit if self.script_verdict is not None else None
 
     @property
     def void(self) -> frozenset[int]:
@@ -66,7 +80,7 @@ class Portal:
     formats: Sequence[int] = ()
     statement: bytes = b""  # the name it was bound from
     described: bool = False
-    approved: bool = False  # a person let this very portal run
+    approval: RunPermit | None = None  # people let this very portal run
     asked: bool = False  # a Describe for it was forwarded or injected
     program: object = None
     ran: object = None  # what its EXECUTE or FETCH named when it first ran: the server keeps those rows
@@ -97,15 +111,25 @@ def declared(types: Sequence[int]) -> tuple[int, ...]:
 
 T = TypeVar("T")
 
+#: Prepared statements of one session, and portals or cursors: those of the protocol and those of SQL.
+MAX_NAMES = 20_000
+TOO_MANY = refuse(
+    "SP1703",
+    f"too many prepared statements or cursors are open: {MAX_NAMES:,} of either are the most",
+    "The gateway keeps the judgement of each.",
+    "Close those that are no longer needed (DEALLOCATE, CLOSE, or the driver's cache size).",
+)
 
-class Names(Generic[T]):
+
+class NamespaceTracker(Generic[T]):
     """One namespace; see the module docstring."""
 
-    __slots__ = ("_assumed", "_before", "confirmed")
+    __slots__ = ("_assumed", "_before", "_new", "confirmed")
 
     def __init__(self) -> None:
         self.confirmed: dict[bytes, T] = {}
         self._assumed: dict[bytes, tuple[T | None, int]] = {}
+        self._new: set[bytes] = set()  # assumed to be created, and not confirmed
         self._before: dict[
             bytes, list[T]
         ] = {}  # what was assumed of a name earlier, and may be what it means
@@ -116,11 +140,13 @@ class Names(Generic[T]):
         if earlier is not None and earlier[0] is not None:
             self._before.setdefault(name, []).append(earlier[0])
         self._assumed[name] = value, step
+        if value is not None and name not in self.confirmed:
+            self._new.add(name)
 
-    def doubtful(self, name: bytes, step: int) -> bool:
+    def is_ambiguous(self, name: bytes, step: int) -> bool:
         """Could the name mean something else than :meth:`lookup` says, for a message of this step: would that still be read if a creation failed?"""
         value, since = self._assumed.get(name, (None, step))
-        if value is None or since == step:
+        if since == step:
             return False
         others = (self.confirmed.get(name), *self._before.get(name, ()))
         return any(other is not None and not same(other, value) for other in others)
@@ -131,8 +157,15 @@ class Names(Generic[T]):
             return self._assumed[name][0]
         return self.confirmed.get(name)
 
+    def is_full(self, name: bytes) -> bool:
+        """Whether there are so many names that this one may not be created; the unnamed one always may."""
+        if len(self.confirmed) + len(self._new) < MAX_NAMES:
+            return False
+        return bool(name) and name not in self.confirmed
+
     def confirm(self, name: bytes, value: T | None) -> None:
         """The server said that the creation (or close) happened."""
+        self._new.discard(name)
         if value is None:
             self.confirmed.pop(name, None)
         else:
@@ -143,6 +176,7 @@ class Names(Generic[T]):
         if self._assumed:
             self._assumed.clear()
             self._before.clear()
+            self._new.clear()
 
     def clear(self) -> None:
         self.confirmed.clear()

@@ -10,7 +10,7 @@ Message types: PostgreSQL documentation, "Message Formats" (protocol 3.0 and 3.2
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 
 class ClientState(IntEnum):
@@ -18,6 +18,20 @@ class ClientState(IntEnum):
     COPY_IN = 1  # the server asked for CopyData
     SKIPPING = 2  # an error was reported in an extended-query pipeline: everything until Sync is ignored
     CLOSED = 3
+
+
+class Handled(Enum):
+    """What became of a message of the client."""
+
+    DONE = 0
+    LATER = 1  #: it stays unread until ``resume``, or until the pipeline is drained
+
+
+class Clearance(Enum):
+    """Whether a statement may go to the server, where nothing refuses it."""
+
+    GO = 0
+    WAIT = 1  #: its message is read again later
 
 
 class Expect(IntEnum):

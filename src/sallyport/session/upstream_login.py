@@ -29,6 +29,10 @@ class UpstreamError(SallyportError):
         self.sqlstate = sqlstate
 
 
+class NoTlsError(UpstreamError):
+    """The target does not speak TLS as configured."""
+
+
 class Step(Enum):
     TLS_ANSWER = "TLS answer"
     AUTHENTICATION = "authentication"
@@ -115,8 +119,11 @@ class UpstreamLogin:
             self.wants_tls = True
             return b""
         if answer[:1] == b"S":
-            raise UpstreamError("the server sent bytes before TLS was negotiated")
-        raise UpstreamError("the server does not offer TLS, and the target is configured to require it")
+            raise NoTlsError("the server sent bytes before TLS was negotiated")
+        raise NoTlsError(
+            "the server does not offer TLS, which the target's configuration asks for; "
+            "tls: disable is for a server on the same machine"
+        )
 
     def _message(self, kind: int, body: bytes) -> None:
         if kind == 0x45:
@@ -168,6 +175,7 @@ class UpstreamLogin:
             require_binding=self.binding == "require",
             server_offers=mechanisms,
             max_iterations=self.max_iterations,
+            min_iterations=1 if self.tls else scram.DEFAULT_ITERATIONS,
             cache=self.key_cache or scram.SHARED_KEYS,
         )
         self.to_server += frontend.sasl_initial(self._scram.mechanism, self._scram.first())

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sallyport.core.errors import Refusal, refuse
 from sallyport.session.commands import CancelUpstream
 from sallyport.session.entries import Entry
+from sallyport.session.state import SessionState
 from sallyport.session.states import ClientState, Expect
 from sallyport.wire import backend
-
-if TYPE_CHECKING:
-    from sallyport.session.machine import Session
 
 Buffer = bytes | bytearray
 
@@ -24,22 +20,22 @@ MISMATCH = refuse(
 )
 
 
-def withhold(session: Session, refusal: Refusal) -> bytes:
+def withhold(session: SessionState, refusal: Refusal) -> bytes:
     """Put an error in the place of a result. What the server still sends for this pipeline is read and dropped."""
-    if session.withholding:
+    if session.stream.withholding:
         return b""
-    entry = session.entries[0]
+    entry = session.pipeline.entries[0]
     session.recorder.note("withheld", f"{refusal.code.id} statement {entry.number}")
-    session.withholding = True
+    session.stream.withholding = True
     entry.withheld = refusal.sqlstate
-    session.announce = backend.refusal_error(refusal)
-    session.catalog_stale = True
-    if all(e.kind not in (Expect.SYNC, Expect.QUERY) for e in session.entries):
-        session.state = ClientState.SKIPPING
+    session.stream.substitute = backend.refusal_error(refusal)
+    session.names.mark_stale()
+    if all(e.kind not in (Expect.SYNC, Expect.QUERY) for e in session.pipeline.entries):
+        session.client_state = ClientState.SKIPPING
     return b""
 
 
-def over_allowance(session: Session, entry: Entry, count: int, size: int) -> bool:
+def over_allowance(session: SessionState, entry: Entry, count: int, size: int) -> bool:
     """Count rows that arrived; True when they pass a limit of policy, and were withheld."""
     entry.rows += count
     entry.size += size
@@ -48,7 +44,15 @@ def over_allowance(session: Session, entry: Entry, count: int, size: int) -> boo
         return False
     what = allowance.take(count, size, entry.rows, entry.size)
     if what:
-        _exceeded(session, what)
+        exceeded(
+            session,
+            refuse(
+                "SP1701",
+                f"the result is larger than policy allows ({what})",
+                "The rest of the result is withheld and the statement is cancelled.",
+                "Ask for less: add a LIMIT or a narrower WHERE.",
+            ),
+        )
     return bool(what)
 
 
@@ -62,14 +66,7 @@ def spent(what: str) -> Refusal:
     )
 
 
-def _exceeded(session: Session, what: str) -> None:
+def exceeded(session: SessionState, refusal: Refusal) -> None:
+    """Withhold the result and cancel the statement."""
     session.block(CancelUpstream())
-    withhold(
-        session,
-        refuse(
-            "SP1701",
-            f"the result is larger than policy allows ({what})",
-            "The rest of the result is withheld and the statement is cancelled.",
-            "Ask for less: add a LIMIT or a narrower WHERE.",
-        ),
-    )
+    withhold(session, refusal)

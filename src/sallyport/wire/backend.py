@@ -10,7 +10,7 @@ to :mod:`sallyport.wire.frames`. :func:`scrub_error` is what keeps masked values
 from __future__ import annotations
 
 import struct
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sallyport.core.errors import ProtocolError, Refusal
@@ -447,6 +447,16 @@ _SEVERITIES: Final = frozenset(
     ["ERROR", "FATAL", "PANIC", "WARNING", "NOTICE", "DEBUG", "INFO", "LOG"],
 )
 WITHHELD: Final = "(message withheld: it may quote masked data)"
+
+
+def with_position(message: bytes, moved: Callable[[int], int]) -> bytes:
+    """An ErrorResponse or NoticeResponse with another cursor position. ``moved``: from the old to the new one, in characters."""
+    fields = parse_error_fields(message[5:])
+    position = fields.get("P", "")
+    if position.isascii() and position.isdigit() and len(position) <= 10:
+        fields["P"] = str(moved(int(position)))
+    body = error_body(fields)
+    return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
 
 
 def scrub_error(body: bytes, names: Container[str] | None = None) -> bytes:

@@ -32,7 +32,7 @@ cdef class _View:
 
 
 @cython.final
-cdef class _Output:
+cdef class Output:
     cdef unsigned char *data
     cdef Py_ssize_t n, capacity
 
@@ -60,36 +60,38 @@ cdef Py_ssize_t _malformed(str what) except -1
     view=_View, src="const unsigned char *", end=Py_ssize_t, kind=Py_ssize_t, length=Py_ssize_t, stop=Py_ssize_t,
     count=Py_ssize_t, spans=list,
 )
-cpdef tuple split(object buf, Py_ssize_t pos, Py_ssize_t limit, bint coalesce=*)
+cpdef tuple split(object buf, Py_ssize_t pos, Py_ssize_t limit, bint coalesce=*, Py_ssize_t alone=*)
 
 @cython.locals(length=Py_ssize_t)
 cdef Py_ssize_t _message_end(
     const unsigned char *src, Py_ssize_t p, Py_ssize_t end, Py_ssize_t kind
 ) except -1
 
-@cython.locals(
-    view=_View, src="const unsigned char *", size=Py_ssize_t, out=_Output, p=Py_ssize_t, stop=Py_ssize_t,
-    head=Py_ssize_t,
-)
+@cython.locals(view=_View, size=Py_ssize_t, out=Output)
 cpdef bytes mask_rows(object buf, Py_ssize_t start, Py_ssize_t end, RowProgram program)
+
+@cython.locals(p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t)
+cdef int write_masked_rows(
+    const unsigned char *src, Py_ssize_t start, Py_ssize_t end, RowProgram program, Output out
+) except -1
 
 @cython.locals(
     codes="const unsigned char *", run=Py_ssize_t, i=Py_ssize_t, length=Py_ssize_t, after=Py_ssize_t,
     code=Py_ssize_t, head=Py_ssize_t,
 )
 cdef Py_ssize_t _mask_cells(
-    const unsigned char *src, Py_ssize_t p, Py_ssize_t stop, RowProgram program, _Output out
+    const unsigned char *src, Py_ssize_t p, Py_ssize_t stop, RowProgram program, Output out
 ) except -1
 
 cdef const unsigned char *_address(bytes value) except NULL
 
 @cython.locals(code=Py_ssize_t)
 cdef int _mask_value(
-    RowProgram program, Py_ssize_t i, const unsigned char *src, Py_ssize_t a, Py_ssize_t b, _Output out
+    RowProgram program, Py_ssize_t i, const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Output out
 ) except -1
 
 cdef int _call(
-    RowProgram program, Py_ssize_t i, const unsigned char *src, Py_ssize_t a, Py_ssize_t b, _Output out
+    RowProgram program, Py_ssize_t i, const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Output out
 ) except -1
 
 @cython.locals(count=Py_ssize_t, p=Py_ssize_t, c=Py_ssize_t, more=Py_ssize_t)
@@ -97,17 +99,17 @@ cdef Py_ssize_t _characters(const unsigned char *src, Py_ssize_t a, Py_ssize_t b
 
 @cython.locals(count=Py_ssize_t, p=Py_ssize_t, index=Py_ssize_t, c=Py_ssize_t)
 cdef int _partial(
-    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t first, Py_ssize_t last, _Output out
+    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t first, Py_ssize_t last, Output out
 ) except -1
 
 @cython.locals(at=Py_ssize_t, after=Py_ssize_t)
-cdef int _email(const unsigned char *src, Py_ssize_t a, Py_ssize_t b, _Output out) except -1
+cdef int _email(const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Output out) except -1
 
 @cython.locals(dots=Py_ssize_t, previous=Py_ssize_t, p=Py_ssize_t, c=Py_ssize_t)
 cdef bint _is_domain(const unsigned char *src, Py_ssize_t a, Py_ssize_t b) noexcept
 
 @cython.locals(
-    view=_View, src="const unsigned char *", out=_Output, value=_Output, masked=_Output,
+    view=_View, src="const unsigned char *", out=Output, value=Output, masked=Output,
     codes="const unsigned char *", has_null=bint, columns=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
     last=Py_ssize_t, run=Py_ssize_t, i=Py_ssize_t, a=Py_ssize_t, b=Py_ssize_t, c=Py_ssize_t, escaped=bint,
     code=Py_ssize_t, given=bint,
@@ -121,14 +123,14 @@ cdef bint _equal(const unsigned char *src, Py_ssize_t a, Py_ssize_t b, bytes val
 
 @cython.locals(c=Py_ssize_t)
 cdef int _decode_text(
-    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t delimiter, _Output value
+    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t delimiter, Output value
 ) except -1
 
 @cython.locals(i=Py_ssize_t, c=Py_ssize_t)
-cdef int _encode_text(_Output value, Py_ssize_t delimiter, _Output out) except -1
+cdef int _encode_text(Output value, Py_ssize_t delimiter, Output out) except -1
 
 @cython.locals(
-    view=_View, src="const unsigned char *", out=_Output, value=_Output, masked=_Output,
+    view=_View, src="const unsigned char *", out=Output, value=Output, masked=Output,
     codes="const unsigned char *", columns=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
     last=Py_ssize_t, run=Py_ssize_t, i=Py_ssize_t, a=Py_ssize_t, b=Py_ssize_t, quoted=bint, code=Py_ssize_t, given=bint,
 )
@@ -144,16 +146,16 @@ cdef Py_ssize_t _csv_end(
 
 @cython.locals(c=Py_ssize_t)
 cdef int _decode_csv(
-    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t quote, Py_ssize_t escape, _Output value
+    const unsigned char *src, Py_ssize_t a, Py_ssize_t b, Py_ssize_t quote, Py_ssize_t escape, Output value
 ) except -1
 
 @cython.locals(needs=bint, i=Py_ssize_t, c=Py_ssize_t)
 cdef int _encode_csv(
-    _Output value, Py_ssize_t delimiter, Py_ssize_t quote, Py_ssize_t escape, bytes null, _Output out
+    Output value, Py_ssize_t delimiter, Py_ssize_t quote, Py_ssize_t escape, bytes null, Output out
 ) except -1
 
 @cython.locals(
-    view=_View, src="const unsigned char *", out=_Output, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
+    view=_View, src="const unsigned char *", out=Output, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
     count=Py_ssize_t,
 )
 cpdef bytes mask_copy_binary(object buf, Py_ssize_t start, Py_ssize_t end, RowProgram program, CopyState state)

@@ -164,7 +164,7 @@ class _View:
             PyBuffer_Release(cython.address(self.view))
 
 
-class _Output:
+class Output:
     """A growing buffer: ``data[:n]`` is written."""
 
     data: Any  # unsigned char * when compiled
@@ -250,13 +250,13 @@ def _malformed(what: str) -> int:
 
 
 def split(
-    buf: Buffer, pos: int, limit: int, coalesce: bool = True
+    buf: Buffer, pos: int, limit: int, coalesce: bool = True, alone: int = 1 << 30
 ) -> tuple[list[tuple[int, int, int, int]], int]:
     """Typed messages (type byte, int32 length) in ``buf`` from ``pos`` on.
 
     Returns spans ``(type, start, end, count)`` and the position of the first byte of the incomplete rest.
     Neighbouring DataRow, and neighbouring CopyData, messages make one span when ``coalesce`` is set; any
-    other message is a span of its own. Raises ProtocolError when a length is below 4 or above ``limit``
+    other message is a span of its own, and so is one of more than ``alone`` bytes. Raises ProtocolError when a length is below 4 or above ``limit``
     (bytes, without the type byte), as soon as the five header bytes are there.
     """
     view = _View(buf, pos, len(buf))
@@ -274,10 +274,10 @@ def split(
         if stop > end:
             break
         count = 1
-        if coalesce and (kind in (_DATA_ROW, _COPY_DATA)):
+        if coalesce and length <= alone and (kind in (_DATA_ROW, _COPY_DATA)):
             while end - stop >= 5 and src[stop] == kind:
                 length = _uint32(src, stop + 1)
-                if length < 4 or length > limit or length >= end - stop:
+                if length < 4 or length > limit or length > alone or length >= end - stop:
                     break  # the outer loop judges it
                 stop += 1 + length
                 count += 1
@@ -299,9 +299,14 @@ def _message_end(src: Any, p: int, end: int, kind: int) -> int:
 def mask_rows(buf: Buffer, start: int, end: int, program: RowProgram) -> bytes:
     """A span of DataRow messages, masked. Raises ProtocolError for a row that the program is not for."""
     view = _View(buf, start, end)
-    src = view.data
     size = end - start
-    out = _Output(size + size // 4 + 64)
+    out = Output(size + size // 4 + 64)
+    write_masked_rows(view.data, start, end, program, out)
+    return out.finish()
+
+
+def write_masked_rows(src: Any, start: int, end: int, program: RowProgram, out: Output) -> int:
+    """As :func:`mask_rows`, from raw memory to the end of ``out``; for other native modules."""
     p = start
     while p < end:
         stop = _message_end(src, p, end, _DATA_ROW)
@@ -315,10 +320,10 @@ def mask_rows(buf: Buffer, start: int, end: int, program: RowProgram) -> bytes:
         if p != stop:
             _malformed("a row that does not fit its message")
         _put_uint32(out.data, head + 1, out.n - head - 1)
-    return out.finish()
+    return 0
 
 
-def _mask_cells(src: Any, p: int, stop: int, program: RowProgram, out: _Output) -> int:
+def _mask_cells(src: Any, p: int, stop: int, program: RowProgram, out: Output) -> int:
     """The cells of one row (int32 length, value, as in DataRow and binary COPY). Returns where they end."""
     codes = _address(program.codes)
     run = p  # cells from here on are copied as they are, in one go
@@ -354,7 +359,7 @@ def _address(value: bytes) -> Any:
     return value
 
 
-def _mask_value(program: RowProgram, i: int, src: Any, a: int, b: int, out: _Output) -> int:
+def _mask_value(program: RowProgram, i: int, src: Any, a: int, b: int, out: Output) -> int:
     """Writes what column ``i`` makes of the value ``src[a:b]``. Returns 1, or 0 for NULL: nothing written."""
     code = program.codes[i]
     if code in (_CONST, _CONST_UNLESS_NULL):
@@ -369,7 +374,7 @@ def _mask_value(program: RowProgram, i: int, src: Any, a: int, b: int, out: _Out
     return 0
 
 
-def _call(program: RowProgram, i: int, src: Any, a: int, b: int, out: _Output) -> int:
+def _call(program: RowProgram, i: int, src: Any, a: int, b: int, out: Output) -> int:
     function = program.functions[i]
     if function is None:
         return 0
@@ -407,7 +412,7 @@ def _characters(src: Any, a: int, b: int) -> int:
     return count
 
 
-def _partial(src: Any, a: int, b: int, first: int, last: int, out: _Output) -> int:
+def _partial(src: Any, a: int, b: int, first: int, last: int, out: Output) -> int:
     count = _characters(src, a, b)
     if count < 0:
         out.write_bytes(REDACTED)
@@ -433,7 +438,7 @@ def _partial(src: Any, a: int, b: int, first: int, last: int, out: _Output) -> i
     return 1
 
 
-def _email(src: Any, a: int, b: int, out: _Output) -> int:
+def _email(src: Any, a: int, b: int, out: Output) -> int:
     at = a
     while at < b and src[at] != 0x40 and src[at] > 0x20:
         at += 1
@@ -478,9 +483,9 @@ def mask_copy_text(
     """
     view = _View(buf, start, end)
     src = view.data
-    out = _Output(end - start + (end - start) // 4 + 64)
-    value = _Output(64)
-    masked = _Output(64)
+    out = Output(end - start + (end - start) // 4 + 64)
+    value = Output(64)
+    masked = Output(64)
     codes = _address(program.codes)
     has_null = len(null) == 0 or null == b"\\N"
     columns = program.columns
@@ -547,7 +552,7 @@ def _equal(src: Any, a: int, b: int, value: bytes) -> bool:
     return True
 
 
-def _decode_text(src: Any, a: int, b: int, delimiter: int, value: _Output) -> int:
+def _decode_text(src: Any, a: int, b: int, delimiter: int, value: Output) -> int:
     """Undo the backslash escapes that PostgreSQL writes (CopyAttributeOutText); any other is an error."""
     value.n = 0
     while a < b:
@@ -576,7 +581,7 @@ def _decode_text(src: Any, a: int, b: int, delimiter: int, value: _Output) -> in
     return 0
 
 
-def _encode_text(value: _Output, delimiter: int, out: _Output) -> int:
+def _encode_text(value: Output, delimiter: int, out: Output) -> int:
     out.reserve(2 * value.n)
     for i in range(value.n):
         c = value.data[i]
@@ -606,9 +611,9 @@ def mask_copy_csv(
     """
     view = _View(buf, start, end)
     src = view.data
-    out = _Output(end - start + (end - start) // 4 + 64)
-    value = _Output(64)
-    masked = _Output(64)
+    out = Output(end - start + (end - start) // 4 + 64)
+    value = Output(64)
+    masked = Output(64)
     codes = _address(program.codes)
     columns = program.columns
     p = start
@@ -677,7 +682,7 @@ def _csv_end(src: Any, p: int, last: int, delimiter: int, quote: int, escape: in
     return _malformed("COPY data that is not one row in each message")
 
 
-def _decode_csv(src: Any, a: int, b: int, quote: int, escape: int, value: _Output) -> int:
+def _decode_csv(src: Any, a: int, b: int, quote: int, escape: int, value: Output) -> int:
     value.n = 0
     while a < b:
         c = src[a]
@@ -689,7 +694,7 @@ def _decode_csv(src: Any, a: int, b: int, quote: int, escape: int, value: _Outpu
     return 0
 
 
-def _encode_csv(value: _Output, delimiter: int, quote: int, escape: int, null: bytes, out: _Output) -> int:
+def _encode_csv(value: Output, delimiter: int, quote: int, escape: int, null: bytes, out: Output) -> int:
     needs = _equal(value.data, 0, value.n, null) or _equal(value.data, 0, value.n, b"\\.")
     for i in range(value.n):
         c = value.data[i]
@@ -713,7 +718,7 @@ def mask_copy_binary(buf: Buffer, start: int, end: int, program: RowProgram, sta
     """
     view = _View(buf, start, end)
     src = view.data
-    out = _Output(end - start + (end - start) // 4 + 64)
+    out = Output(end - start + (end - start) // 4 + 64)
     p = start
     while p < end:
         stop = _message_end(src, p, end, _COPY_DATA)

@@ -5,11 +5,14 @@ cdef Py_ssize_t _QUOTE, _DOUBLE, _BACKSLASH
 
 cdef bint _is_word(Py_ssize_t c) noexcept
 
-@cython.locals(size=Py_ssize_t, out=bytearray, n=Py_ssize_t, i=Py_ssize_t, c=Py_ssize_t, previous=Py_ssize_t)
+@cython.locals(size=Py_ssize_t, out=bytearray, n=Py_ssize_t)
 cpdef literals(bytes sql, Py_ssize_t limit)
 
+@cython.locals(n=Py_ssize_t, i=Py_ssize_t, c=Py_ssize_t, previous=Py_ssize_t)
+cdef Py_ssize_t blank_literals(const unsigned char *sql, Py_ssize_t size, unsigned char *out) noexcept
+
 @cython.locals(c=Py_ssize_t)
-cdef Py_ssize_t _string_end(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
+cdef Py_ssize_t _string_end(const unsigned char *sql, Py_ssize_t i, Py_ssize_t size) noexcept
 
 @cython.locals(a=Py_ssize_t, b=Py_ssize_t, c=Py_ssize_t, d=Py_ssize_t)
 cdef Py_ssize_t _length(bytes buf, Py_ssize_t p) noexcept

@@ -41,6 +41,12 @@ def literals(sql: bytes, limit: int) -> bytes | None:
     if size > limit:
         return None
     out = bytearray(size + 1 + size // 2)
+    n = blank_literals(sql, size, out)
+    return None if n < 0 else bytes(out[:n])
+
+
+def blank_literals(sql: bytes, size: int, out: bytearray) -> int:
+    """As :func:`literals`, into ``out``, which has room for half as much again and one more. Gives how much it wrote; -1: not plain."""
     n = 0
     i = 0
     previous = 32
@@ -48,10 +54,10 @@ def literals(sql: bytes, limit: int) -> bytes | None:
         c = sql[i]
         if c == _QUOTE:
             if _is_word(previous) or previous in (38, _DOUBLE, _QUOTE):
-                return None
+                return -1
             i = _string_end(sql, i + 1, size)
             if i < 0 or (i < size and (_is_word(sql[i]) or sql[i] == _DOUBLE)):
-                return None
+                return -1
             out[n] = _QUOTE
             out[n + 1] = 36
             n += 2
@@ -59,18 +65,18 @@ def literals(sql: bytes, limit: int) -> bytes | None:
             continue
         if c == _DOUBLE:
             if _is_word(previous) or previous in (38, _DOUBLE, _QUOTE):
-                return None
+                return -1
             out[n] = c
             n += 1
             i += 1
             while i < size and sql[i] != _DOUBLE:
                 if sql[i] == 0 or sql[i] >= 128 or sql[i] == 36:
-                    return None
+                    return -1
                 out[n] = sql[i]
                 n += 1
                 i += 1
             if i >= size:
-                return None
+                return -1
             out[n] = _DOUBLE
             n += 1
             i += 1
@@ -78,7 +84,7 @@ def literals(sql: bytes, limit: int) -> bytes | None:
             continue
         if 48 <= c <= 57:
             if previous == 46:
-                return None
+                return -1
             i += 1
             while i < size and 48 <= sql[i] <= 57:
                 i += 1
@@ -87,7 +93,7 @@ def literals(sql: bytes, limit: int) -> bytes | None:
                 while i < size and 48 <= sql[i] <= 57:
                     i += 1
             if i < size and (_is_word(sql[i]) or sql[i] == 46):
-                return None
+                return -1
             out[n] = 36
             n += 1
             previous = 48
@@ -100,14 +106,14 @@ def literals(sql: bytes, limit: int) -> bytes | None:
             previous = 97
             continue
         if c == 0 or c >= 128 or c == 36 or c == _BACKSLASH:
-            return None
+            return -1
         if i + 1 < size and ((c == 45 and sql[i + 1] == 45) or (c == 47 and sql[i + 1] == 42)):
-            return None
+            return -1
         out[n] = c
         n += 1
         i += 1
         previous = c
-    return bytes(out[:n])
+    return n
 
 
 def _string_end(sql: bytes, i: int, size: int) -> int:
@@ -243,6 +249,8 @@ def answer(buf: bytes) -> tuple[int, int, int, int, int, int, int, int] | None:
         if length < 4 or length >= size - p:
             return None
         kind = buf[p]
+        if kind == 110 and length != 4:
+            return None
         p += 1 + length
     described = p
     rows = 0

@@ -162,8 +162,10 @@ class ScramClient:
     ``channel_binding``: :func:`tls_server_end_point` of the server's certificate, None without TLS. With it
     the PLUS mechanism is used when offered; when not, the header says ``y``, so that a server which did offer
     it notices a man in the middle who took the offer away. ``require_binding`` refuses to go on without.
-    ``max_iterations`` bounds what a server can make this process compute. Raises ScramError when the server
-    offers nothing usable.
+    ``max_iterations`` bounds what a server can make this process compute. ``min_iterations`` (RFC 7677 section
+    4 asks for 4,096): whoever reads the exchange can try passwords against the proof, at this cost each, so a
+    caller without TLS asks for no less; a man in the middle would else choose 1. Raises ScramError when the
+    server offers nothing usable.
     """
 
     def __init__(
@@ -175,11 +177,12 @@ class ScramClient:
         *,
         require_binding: bool = False,
         max_iterations: int = 100_000,
+        min_iterations: int = 1,
         nonce: str | None = None,
         cache: KeyCache = SHARED_KEYS,
     ) -> None:
         self._password = password
-        self._max_iterations = max_iterations
+        self._max_iterations, self._min_iterations = max_iterations, min_iterations
         self._cache = cache
         self._binding = channel_binding or b""
         if channel_binding and PLUS in server_offers:
@@ -235,6 +238,11 @@ class ScramClient:
             raise ScramError(
                 f"the server asks for {int(count)} SCRAM iterations, and at most {self._max_iterations} are "
                 "accepted; lower scram_iterations on the server and set the role's password again"
+            )
+        if int(count) < self._min_iterations:
+            raise ScramError(
+                f"the server asks for {int(count)} SCRAM iterations, and without TLS at least {self._min_iterations} are "
+                "required; set the role's password again with scram_iterations at its default, or use TLS"
             )
         return int(count)
 

@@ -1,0 +1,61 @@
+"""What a client sent and is not handled yet, and why it is not."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Blocked(Enum):
+    """Why the client's next message is not read."""
+
+    NO = "it is read"
+    REFRESH = "the catalog is read again"
+    JUDGE = "a text is judged on another thread"
+    APPROVAL = "a held statement waits for people"
+    LIMIT = "a statement over a limit is being cancelled"
+    DRAIN = "every outstanding answer must be there first"
+    COPY = "a COPY that may begin would read the message"
+    PROBE = "the server is asked for its search_path"
+    CANCEL = "a CancelRequest is on its way to the server"
+
+
+_READ = Blocked.NO
+
+
+class ClientInput:
+    """``received``: bytes that wait. ``blocked``: what the session waits for. ``is_held``: a CancelRequest is on its way to the
+    server and could hit whatever is forwarded; comes and goes beside ``blocked``. ``is_canceled``: the message that is read next was
+    canceled while it waited.
+    """
+
+    __slots__ = ("blocked", "is_canceled", "is_held", "received")
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.blocked = Blocked.NO
+        self.is_held = False
+        self.is_canceled = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what comes now is read at once."""
+        return self.blocked is _READ and not self.is_held and not self.received
+
+    @property
+    def may_continue(self) -> bool:
+        """Whether bytes wait that can be read now."""
+        return bool(self.received) and self.blocked is _READ and not self.is_held
+
+    @property
+    def next_message(self) -> int | None:
+        """Type of the message that is read next, where all of it is here."""
+        data = self.received
+        return data[0] if len(data) > 4 and len(data) > int.from_bytes(data[1:5], "big") else None
+
+    @property
+    def reason(self) -> Blocked:
+        """Why the next message is not read."""
+        return Blocked.CANCEL if self.is_held and self.blocked is Blocked.NO else self.blocked
+
+    def unblock(self) -> None:
+        self.blocked = Blocked.NO

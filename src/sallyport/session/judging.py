@@ -1,0 +1,84 @@
+"""The verdict on a text that a client sent, or the wait for it."""
+
+from __future__ import annotations
+
+from sallyport.core.errors import UNKNOWN_NAMES
+from sallyport.judge import ScriptVerdict
+from sallyport.session.clearance import CATALOG_UNKNOWN
+from sallyport.session.commands import JudgeElsewhere, RefreshCatalog
+from sallyport.session.name_context import Catalog
+from sallyport.session.state import SessionState
+
+
+def judge_script(
+    session: SessionState, sql: bytes, void: frozenset[int] = frozenset()
+) -> ScriptVerdict | None:
+    """The verdict on a text, or None when the session must wait first (the caller returns LATER). ``void``: as in View.judge."""
+    names, judgement = session.names, session.judgement
+    if names.generation != names.judge.generation:
+        session.rebind()
+    script = names.view.cache.get(sql) if not void else names.view.judge(sql, void)
+    if script is None:
+        script = _judge_soon(session, sql)
+        if script is None:
+            return None
+    if _waits_for_catalog(session, script):
+        return None
+    if names.ddl_open and script.refused >= 0 and names.take_unreadable():
+        return ScriptVerdict(sql, (), 0, CATALOG_UNKNOWN)
+    if script.refused >= 0 and names.transaction_judge is None and _may_be_newer(session, script, sql):
+        relation = _missing_relation(script) if names.catalog is Catalog.CURRENT else ""
+        session.block(RefreshCatalog(relation=relation))
+        return None
+    judgement.retried = judgement.elsewhere = None
+    return script
+
+
+def _judge_soon(session: SessionState, sql: bytes) -> ScriptVerdict | None:
+    """The verdict on a text that was not judged before. None: it is judged on another thread."""
+    view, judgement = session.names.view, session.judgement
+    failure, judgement.failure = judgement.failure, None
+    if judgement.elsewhere == (view, sql):
+        return failure or view.judge(sql)
+    script = view.judge_soon(sql)
+    if script is None:
+        judgement.elsewhere = view, sql
+        session.block(JudgeElsewhere(view, sql))
+    return script
+
+
+def _waits_for_catalog(session: SessionState, script: ScriptVerdict) -> bool:
+    """After DDL the catalog is read again before a refusal, too, is believed. In an open transaction names mean what only this
+    transaction sees: it is asked itself.
+    """
+    names, pipeline = session.names, session.pipeline
+    if names.catalog is not Catalog.STALE or pipeline.unsynced:
+        return False
+    if script.refusal is None and not any(verdict.resolves_names for verdict in script.statements):
+        return False
+    if names.ddl_open and (session.transaction_status == b"T" or pipeline.entries):
+        command = RefreshCatalog(own=True)
+    elif script.refused >= 0 and not names.ddl_open:
+        command = RefreshCatalog(force=True)
+    else:
+        return False
+    if pipeline.entries:
+        session.drain()
+    else:
+        session.block(command)
+    return True
+
+
+def _may_be_newer(session: SessionState, script: ScriptVerdict, sql: bytes) -> bool:
+    """An unknown name may be newer than our snapshot: look once before saying no."""
+    refusal = script.statements[script.refused].refusal if script.statements else script.refusal
+    if refusal is None or refusal.code.id not in UNKNOWN_NAMES or session.judgement.retried == sql:
+        return False
+    session.judgement.retried = sql
+    return True
+
+
+def _missing_relation(script: ScriptVerdict) -> str:
+    """The name of a relation that the refused statement wants and that is not there; "" where that is not why."""
+    unknowns = script.statements[script.refused].facts.unknowns if script.statements else ()
+    return next((unknown.relation for unknown in unknowns if unknown.relation), "")

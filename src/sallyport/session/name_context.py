@@ -1,0 +1,151 @@
+"""What names in statements mean at the moment: search_path, the catalog, and the view that statements are judged by.
+
+Both can move under a session: by its own statements, whose effect is certain only once the server has answered, and by those of
+others. While either is uncertain nothing that resolves names is forwarded (:mod:`sallyport.session.clearance`).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge, Verdict, View
+
+
+class SearchPath(Enum):
+    """What is known of the server's search_path."""
+
+    KNOWN = 0
+    REVERTIBLE = 1  #: it is known, and the end of the transaction may change it back
+    UNKNOWN = 2  #: the server must be asked
+
+
+class Catalog(Enum):
+    """How far the catalog that statements are judged by is that of the server."""
+
+    CURRENT = 0
+    STALE = 1
+    UNREADABLE = 2  #: stale, and it could not be read again either; the next refusal says so
+
+
+class NameContext:
+    """``search_path``: as it was known last. ``ddl_open``: DDL ran and its transaction is not known to be over.
+    ``refresh_due``: a transaction with DDL in it has ended; the catalog of all sessions is to be read again.
+
+    ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the open transaction sees, after
+    DDL in it. ``view``: of the one that is in force, made at ``generation`` of ``judge``.
+    """
+
+    __slots__ = (
+        "catalog",
+        "ddl_open",
+        "generation",
+        "judge",
+        "path",
+        "refresh_due",
+        "search_path",
+        "subject",
+        "transaction_judge",
+        "view",
+    )
+
+    def __init__(self, subject: Subject, judge: Judge, search_path: tuple[str, ...]) -> None:
+        self.subject = subject
+        self.judge = judge
+        self.search_path = search_path
+        self.path = SearchPath.KNOWN
+        self.catalog = Catalog.CURRENT
+        self.ddl_open = False
+        self.refresh_due = False
+        self.transaction_judge: Judge | None = None
+        self.generation = judge.generation
+        self.view: View = judge.view(subject, search_path)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether names mean what :attr:`view` says, whatever is still on its way."""
+        return self.path is not SearchPath.UNKNOWN and not self.ddl_open and self.catalog is Catalog.CURRENT
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether :attr:`view` is of the policy and catalog in force for everybody."""
+        return (
+            not self.refresh_due
+            and self.transaction_judge is None
+            and self.generation == self.judge.generation
+        )
+
+    def bind(self) -> None:
+        """Take the policy and catalog in force now."""
+        if self.transaction_judge is not None and self.generation != self.judge.generation:
+            self.transaction_judge = self.judge.beside(self.transaction_judge.catalog)
+            self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
+        self.generation = self.judge.generation
+        self.view = (self.transaction_judge or self.judge).view(self.subject, self.search_path)
+
+    # -- the catalog ---------------------------------------------------------------------------------------------
+
+    def mark_stale(self) -> None:
+        if self.catalog is Catalog.CURRENT:
+            self.catalog = Catalog.STALE
+
+    def on_refreshed(self, refreshed: bool, was_asked_for: bool) -> None:
+        """The session goes on after a wait. ``refreshed``: the catalog was read again. ``was_asked_for``: it was waited for."""
+        if refreshed:
+            self.catalog = Catalog.CURRENT
+        elif self.catalog is not Catalog.CURRENT:
+            self.catalog = Catalog.UNREADABLE if was_asked_for else Catalog.STALE
+
+    def take_unreadable(self) -> bool:
+        """Whether the catalog could not be read: true once."""
+        if self.catalog is not Catalog.UNREADABLE:
+            return False
+        self.catalog = Catalog.STALE
+        return True
+
+    def use_transaction_judge(self, judge: Judge) -> None:
+        """Judge by ``judge``, which :meth:`Judge.beside` made of the catalog as the open transaction sees it, until it ends."""
+        if self.transaction_judge is not None:
+            self.transaction_judge.retire()
+        is_current = judge.policy.version == self.judge.policy.version
+        self.transaction_judge = judge if is_current else self.judge.beside(judge.catalog)
+
+    def on_transaction_ended(self) -> bool:
+        """ReadyForQuery outside any transaction, and nothing is outstanding. True: the view must be taken again."""
+        self.ddl_open, self.refresh_due = False, True
+        if self.transaction_judge is None:
+            return False
+        self.transaction_judge.retire()
+        self.transaction_judge = None
+        self.mark_stale()
+        return True
+
+    # -- statements ----------------------------------------------------------------------------------------------
+
+    def on_forwarded(self, verdict: Verdict) -> None:
+        """A statement goes to the server."""
+        if verdict.changes_search_path:
+            self.path = SearchPath.UNKNOWN
+        if verdict.is_ddl:
+            self.ddl_open = True
+            self.mark_stale()
+
+    def on_end_forwarded(self) -> None:
+        """A statement that ends the transaction, or a part of it, goes to the server."""
+        if self.ddl_open:
+            self.mark_stale()
+        if self.path is SearchPath.REVERTIBLE:
+            self.path = SearchPath.UNKNOWN
+
+    def on_path_reported(self, path: tuple[str, ...] | None) -> None:
+        """ParameterStatus of search_path; None: it is not a list of names."""
+        if path != self.search_path:
+            self.path = SearchPath.UNKNOWN
+
+    def on_probed(self, path: tuple[str, ...], in_transaction: bool) -> bool:
+        """The server told its search_path. True: it is another, and the view must be taken again."""
+        self.path = SearchPath.REVERTIBLE if in_transaction else SearchPath.KNOWN
+        if path == self.search_path:
+            return False
+        self.search_path = path
+        return True

@@ -1,0 +1,60 @@
+"""What was forwarded to the server and is not answered yet, and where in the extended-query pipeline the session is."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from sallyport.session.entries import Entry
+
+
+class Pipeline:
+    """``entries``: what is expected back, oldest first. ``step``: Syncs and scripts that were forwarded; what fails takes nothing of
+    a later step with it.
+
+    ``unsynced``: extended-query messages were forwarded since the last Sync. ``executed``: one of them was an Execute, so that a
+    transaction is open. ``copies_ahead``: a COPY FROM STDIN was forwarded whose answer may still be to come.
+    ``copy_entry``: of the COPY that the client is sending data for.
+    """
+
+    __slots__ = ("copies_ahead", "copy_entry", "entries", "executed", "step", "unsynced")
+
+    def __init__(self) -> None:
+        self.entries: deque[Entry] = deque()
+        self.step = 0
+        self.unsynced = False
+        self.executed = False
+        self.copies_ahead = False
+        self.copy_entry: Entry | None = None
+
+    @property
+    def oldest(self) -> Entry | None:
+        """What the server's next message belongs to."""
+        return self.entries[0] if self.entries else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether answers are outstanding that come without a further Sync."""
+        return bool(self.entries) and not self.unsynced
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is outstanding, and no Sync is due."""
+        return not (self.entries or self.unsynced or self.executed or self.copies_ahead)
+
+    def on_query(self) -> None:
+        """A simple Query was forwarded."""
+        self.step += 1
+
+    def on_sync(self) -> None:
+        """A Sync was forwarded."""
+        self.unsynced = self.executed = False
+        self.step += 1
+
+    def on_settled(self) -> None:
+        """ReadyForQuery, and nothing is outstanding."""
+        self.unsynced = False
+
+    def may_copy_in(self) -> bool:
+        """Whether a COPY may still begin that would read what is forwarded now."""
+        self.copies_ahead = any(entry.may_copy_in for entry in self.entries)
+        return self.copies_ahead

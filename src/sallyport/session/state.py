@@ -1,0 +1,328 @@
+"""The state of one session, below the handlers: components, and the transitions that several handlers share. No I/O.
+
+Every part that has rules of its own is a component: :class:`~sallyport.session.pipeline.Pipeline` (what is outstanding),
+:class:`~sallyport.session.name_context.NameContext` (what names mean), :class:`~sallyport.session.tracked_settings.TrackedSettings`,
+:class:`~sallyport.session.client_input.ClientInput` (what waits, and why),
+:class:`~sallyport.session.server_stream.ServerStream`. Handlers import this module; it imports none of them.
+:mod:`sallyport.session.machine` dispatches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sallyport.core.errors import ProtocolError, Refusal, refuse
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge, ScriptVerdict, Verdict, View
+from sallyport.policy.allowance import Allowance
+from sallyport.session.client_input import Blocked, ClientInput
+from sallyport.session.commands import BlockingCommand, CloseSession, Command, RefreshCatalog
+from sallyport.session.counters import Counters
+from sallyport.session.entries import Entry, PendingEffect, may_change
+from sallyport.session.held import Ruling
+from sallyport.session.judged import judged
+from sallyport.session.name_context import Catalog, NameContext, SearchPath
+from sallyport.session.pipeline import Pipeline
+from sallyport.session.ports import JudgedStatement, SessionRecorder
+from sallyport.session.server_stream import ServerStream
+from sallyport.session.server_writer import ServerWriter
+from sallyport.session.statements import NamespaceTracker, Portal, Prepared
+from sallyport.session.states import ClientState, Expect
+from sallyport.session.tracked_settings import TrackedSettings
+from sallyport.sql.search_path import split_search_path
+from sallyport.wire import backend
+
+_UNKNOWN_PATH = SearchPath.UNKNOWN
+_CURRENT_CATALOG = Catalog.CURRENT
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one session's messages, in bytes. What may be read is policy's: :mod:`sallyport.policy.allowance`."""
+
+    max_client_message: int = 64 << 20
+    max_server_message: int = 64 << 20
+
+
+@dataclass(slots=True)
+class OpenJudgement:
+    """A text whose verdict the session waits for. ``elsewhere``: it is judged on another thread. ``failure``: the refusal of it,
+    where that thread failed. ``retried``: for it the catalog was read again.
+    """
+
+    elsewhere: tuple[View, bytes] | None = None
+    failure: ScriptVerdict | None = None
+    retried: bytes | None = None
+
+
+class SessionState:
+    """One authenticated client and its own connection to the target, both past their login.
+
+    ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``, ``running``: of the latest
+    statement, and its text. ``can_hold``: somebody can be asked to approve a held statement. ``ruling``: the answer for the held
+    statement that is read next.
+    """
+
+    __slots__ = (
+        "allowance",
+        "can_hold",
+        "client_state",
+        "commands",
+        "counters",
+        "input",
+        "judgement",
+        "limits",
+        "names",
+        "number",
+        "pipeline",
+        "portals",
+        "recorder",
+        "ruling",
+        "running",
+        "settings",
+        "statements",
+        "stream",
+        "to_client",
+        "to_server",
+        "transaction_status",
+    )
+
+    def __init__(
+        self,
+        subject: Subject,
+        judge: Judge,
+        recorder: SessionRecorder,
+        search_path: tuple[str, ...],
+        limits: Limits,
+    ) -> None:
+        self.recorder = recorder
+        self.limits = limits
+        self.to_client = bytearray()
+        self.to_server = ServerWriter()
+        self.commands: list[Command] = []
+        self.client_state = ClientState.READY
+        self.transaction_status = b"I"
+        self.statements: NamespaceTracker[Prepared] = NamespaceTracker()
+        self.portals: NamespaceTracker[Portal] = NamespaceTracker()
+        self.pipeline = Pipeline()
+        self.names = NameContext(subject, judge, search_path)
+        self.settings = TrackedSettings()
+        self.input = ClientInput()
+        self.stream = ServerStream()
+        self.judgement = OpenJudgement()
+        self.can_hold = False
+        self.ruling: Ruling | None = None
+        self.counters = Counters()
+        self.number = 0
+        self.running = ""
+        self.allowance: Allowance | None = None
+        self._take_bounds()
+
+    # -- what others may see -------------------------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> Blocked:
+        """Why the client's next message is not read."""
+        return self.input.reason
+
+    @property
+    def client_backlog(self) -> int:
+        """Bytes received from the client and not yet handled."""
+        return len(self.input.received)
+
+    @property
+    def awaits_server(self) -> bool:
+        """Whether anything that the client sent is with the server and not answered yet."""
+        return self.client_state is not ClientState.CLOSED and any(
+            entry.kind is not Expect.PROBE for entry in self.pipeline.entries
+        )
+
+    @property
+    def position(self) -> tuple[int, int, bool]:
+        """Differs when the client's next message was forwarded."""
+        return self.pipeline.step, self.number, self.pipeline.unsynced
+
+    @property
+    def needs_clearance(self) -> bool:
+        """Whether anything out of the ordinary may stand between an allowed statement and the server (:mod:`clearance`)."""
+        names = self.names
+        return (
+            self.recorder.failed
+            or self.recorder.journal_failed
+            or self.allowance is not None
+            or names.path is _UNKNOWN_PATH
+            or names.ddl_open
+            or names.catalog is not _CURRENT_CATALOG
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is outstanding, buffered or out of the ordinary: plain traffic needs no session
+        (:mod:`sallyport.server.plain`).
+        """
+        return (
+            self.client_state is ClientState.READY
+            and self.transaction_status in (b"I", b"T")
+            and not (self.to_client or self.to_server.pending or self.commands)
+            and self.ruling is None
+            and self.pipeline.is_empty
+            and self.input.is_open
+            and self.stream.is_between_answers
+            and self.names.is_settled
+            and not self.needs_clearance
+        )
+
+    # -- what statements are judged by ---------------------------------------------------------------------------
+
+    def rebind(self) -> None:
+        """Take the policy and catalog in force now."""
+        before = self.names.view
+        self.names.bind()
+        view = self.names.view
+        if before.policy_version != view.policy_version:
+            self.recorder.note("policy", f"policy {view.policy_version} is in force")
+        if before.epoch != view.epoch:
+            self.recorder.note("catalog", f"catalog {view.epoch} is in force")
+        self._take_bounds()
+
+    def _take_bounds(self) -> None:
+        names = self.names
+        bounds = names.view.bounds
+        if not bounds.any:
+            self.allowance = None
+        elif self.allowance is None or self.allowance.bounds != bounds:
+            used = (self.counters.rows, self.counters.bytes)
+            self.allowance = Allowance(bounds, names.judge.hourly_use(names.subject), *used)
+
+    def use_transaction_catalog(self, judge: Judge) -> None:
+        """Until the open transaction ends statements are judged by ``judge``, which :meth:`Judge.beside` made of the catalog as it
+        sees it.
+        """
+        self.names.use_transaction_judge(judge)
+        self.rebind()
+
+    def on_transaction_ended(self) -> None:
+        """ReadyForQuery outside any transaction, and nothing is outstanding."""
+        if self.names.on_transaction_ended():
+            self.rebind()
+
+    # -- pausing -------------------------------------------------------------------------------------------------
+
+    def block(self, command: BlockingCommand) -> None:
+        """Read nothing more of the client until ``command`` is carried out."""
+        self.input.blocked = command.blocks
+        self.commands.append(command)
+
+    def drain(self) -> None:
+        """Read nothing more until every answer is there (the caller returns LATER)."""
+        self.input.blocked = Blocked.DRAIN
+
+    def waits_for_answers(self) -> bool:
+        """:meth:`drain`, unless answers are there, or would not come before a Sync: then False."""
+        if not self.pipeline.is_waiting:
+            return False
+        self.drain()
+        return True
+
+    def on_settled(self) -> None:
+        """Called at every ReadyForQuery that leaves nothing outstanding: ask for search_path when it may have moved."""
+        self.statements.settle()
+        self.portals.settle()
+        self.settings.on_settled()
+        self.pipeline.on_settled()
+        names, blocked = self.names, self.input.blocked
+        if (
+            names.path is SearchPath.UNKNOWN
+            and self.transaction_status != b"E"
+            and blocked is not Blocked.PROBE
+        ):
+            self.input.blocked = Blocked.PROBE
+            self.pipeline.entries.append(Entry(Expect.PROBE))
+            self.to_server.probe()
+        elif names.refresh_due and blocked is Blocked.NO:
+            names.refresh_due = False
+            self.block(RefreshCatalog(force=True))  # for the other sessions too
+
+    def on_probed(self, value: str | None) -> None:
+        """The server told its search_path (None: it could not). Raises ProtocolError."""
+        self.input.unblock()
+        if value is None:
+            return
+        path = split_search_path(value)
+        if path is None:
+            raise ProtocolError("the server's search_path is not a list of names")
+        if self.names.on_probed(path, in_transaction=self.transaction_status != b"I"):
+            self.rebind()
+
+    # -- recording -----------------------------------------------------------------------------------------------
+
+    def record_statement(
+        self,
+        sql: bytes,
+        verdict: Verdict | None,
+        refusal: Refusal | None,
+        protocol: str,
+        portal: Portal | None = None,
+        pending: PendingEffect | None = None,
+    ) -> int:
+        """Record that a statement was judged; gives its number. ``pending``: what it runs by name."""
+        self.number += 1
+        self.counters.statements += 1
+        if refusal is not None:
+            self.counters.count_refusal(refusal)
+        view = self.names.view
+        self.running = sql.decode("utf-8", "replace")
+        recorded = judged(view, verdict, refusal, protocol)
+        changes = refusal is None and may_change(verdict, pending)
+        if portal is None:
+            statement = JudgedStatement(self.number, self.running, recorded, changes=changes)
+        else:
+            values = (portal.params, portal.formats, portal.prepared.types)
+            statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
+        self.recorder.statement(statement)
+        return self.number
+
+    def count_masked(self, columns: tuple[str, ...], rows: int) -> None:
+        """Rows came back with these columns masked."""
+        masked = self.names.judge.masked
+        for column in columns:
+            masked[column] += rows
+
+    # -- talking to the client -----------------------------------------------------------------------------------
+
+    def send_notice(self, text: str, detail: str = "", hint: str = "") -> None:
+        """A NOTICE from the gateway, at once."""
+        notice = backend.notice_response("NOTICE", "00000", text, detail=detail, hint=hint)
+        if self.stream.is_inside_row:
+            self.stream.deferred += notice
+        else:
+            self.to_client += notice
+        self.recorder.note("notice", text)
+
+    def violation(self, what: str) -> None:
+        """The client broke the protocol: say so and close."""
+        self.close(refuse("SP1501", f"protocol violation: {what}"), f"protocol violation: {what}")
+
+    def fault(self, message: str, detail: str) -> None:
+        """The gateway and the server disagree, or a plan does not hold: nothing more may pass."""
+        self.recorder.note("fault", f"{message}: {detail}")
+        self.close(
+            refuse(
+                "SP1203", message, "The session is closed so that nothing unjudged passes.", "Connect again."
+            ),
+            f"{message}: {detail}",
+        )
+
+    def close(self, refusal: Refusal | None, reason: str) -> None:
+        """End the session; with a refusal, the client gets it as FATAL. Complete at most once."""
+        if self.client_state is ClientState.CLOSED:
+            return
+        self.client_state = ClientState.CLOSED
+        if refusal is not None:
+            message = backend.refusal_error(refusal, "FATAL")
+            if not self.stream.is_inside_row:
+                self.to_client += message
+            self.recorder.reply(0, message)
+        self.input.received.clear()
+        self.stream.received.clear()
+        self.commands.append(CloseSession(reason))
