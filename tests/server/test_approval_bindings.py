@@ -371,6 +371,7 @@ CHEATS = {
     "role": "server.test_approval_bindings:test_another_database_role",
     "rules": "approvals.test_rules:test_an_approval_is_for_these_rules",
     "settings": "server.test_approval_bindings:test_under_another_setting_it_is_void",
+    "sent": "server.test_approval_masks:test_without_its_masks_it_is_void",
 }
 #: What holds besides: one use, the deadline on the wall clock, the same person, the first rule's people.
 MORE = (

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -540,14 +541,13 @@ def test_all_of_it_is_in_the_recording(gateway: Gateway, dana: Desk) -> None:
 # -- many -----------------------------------------------------------------------------------------------------------------
 
 
-def _working(gateway: Gateway, sessions: int, seconds: float) -> float:
-    """Statements a second of so many sessions, each of which waits for its answers."""
-    done = [0] * sessions
+def _working(gateway: Gateway, sessions: int, statements: int) -> float:
+    """Statements a second of so many sessions, each of which runs so many and waits for every answer."""
 
-    def work(number: int, db: psycopg.Connection[Any], end: float) -> None:
-        while time.monotonic() < end:
+    def work(db: psycopg.Connection[Any]) -> int:
+        for _ in range(statements):
             assert db.execute("SELECT id, note FROM free WHERE id = 7").fetchone() == (7, "x")
-            done[number] += 1
+        return statements
 
     with ExitStack() as stack:
         open_ = [
@@ -556,21 +556,17 @@ def _working(gateway: Gateway, sessions: int, seconds: float) -> float:
             )
             for n in range(sessions)
         ]
-        end = time.monotonic() + seconds
-        threads = [threading.Thread(target=work, args=(n, db, end)) for n, db in enumerate(open_)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert all(done), "a working session did nothing"
-    return sum(done) / seconds
+        pool = stack.enter_context(ThreadPoolExecutor(sessions))
+        began = time.monotonic()
+        done = sum(pool.map(work, open_))
+        return done / (time.monotonic() - began)
 
 
 def test_two_hundred_wait_while_fifty_work(make: Callable[..., Gateway], database: Server) -> None:
     gateway = make(held_reminder_seconds=5.0)
     before = count(database, "waits")
-    _working(gateway, 50, 0.5)
-    alone = _working(gateway, 50, 3.0)
+    _working(gateway, 50, 5)
+    alone = _working(gateway, 50, 100)
     wanted = delete(9999)
     with ExitStack() as stack:
         held = [stack.enter_context(Waiter(gateway, f"crowd-{n % 20}")) for n in range(200)]
@@ -578,7 +574,7 @@ def test_two_hundred_wait_while_fifty_work(make: Callable[..., Gateway], databas
             one.run(f"{wanted} OR id = {2000 + n}")
         ids = [one.id for one in held]
         assert len(set(ids)) == 200
-        beside = _working(gateway, 50, 3.0)
+        beside = _working(gateway, 50, 100)
         assert all(one.waiting for one in held)
         print(
             f"\n200 held, 50 working: {beside:.0f}/s beside {alone:.0f}/s alone, ratio {beside / alone:.2f}"

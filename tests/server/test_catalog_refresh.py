@@ -34,4 +34,4 @@ def test_names_that_are_not_there_cost_little(gateway: Gateway) -> None:
             with pytest.raises(psycopg.errors.UndefinedTable):
                 guesser.execute(f"SELECT 1 FROM nowhere_{number}")
             assert other.execute("SELECT 1").fetchone() == (1,)
-        assert time.monotonic() - started < 30
+        assert time.monotonic() - started < 3

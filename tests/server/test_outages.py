@@ -43,6 +43,46 @@ def test_a_database_that_is_down_at_start(make_gateway: Callable[..., Gateway], 
     assert ask(gateway.dsn()) == 120
 
 
+TO_THE_OPERATOR = {
+    "closed": ({"password": {"env": "NOBODY_SET_THIS"}}, "password for it is not available", "NOBODY_SET_"),
+    "refused": (
+        {"password": {"command": ["echo", "wrong"]}},
+        "refused the gateway's login",
+        "authentication",
+    ),
+    "plain": ({"tls": "require"}, "TLS could not be established", "does not offer TLS"),
+    "weak": ({"auth": ["md5"]}, "do not agree on how the gateway logs in", "scram-sha-256"),
+}
+
+
+def test_what_only_the_operator_can_mend(make_gateway: Callable[..., Gateway], postgres: Server) -> None:
+    """The agent reads of what kind it is, and is not told to try again or what to configure."""
+    reachable = {"host": postgres.host, "port": postgres.port, "database": "shop", "user": postgres.user}
+    reachable |= {"tls": "disable", "password": {"command": ["echo", postgres.password]}}
+    targets = {name: reachable | change for name, (change, _, _) in TO_THE_OPERATOR.items()}
+    gateway = make_gateway(
+        targets={"shop": postgres},
+        policy="version: 1\nrules: [{name: all, allow: [read], relations: ['public.*']}]\n",
+        extra={"targets": targets},
+    )
+    for name, (_, detail, reason) in TO_THE_OPERATOR.items():
+        with pytest.raises(psycopg.OperationalError) as caught:
+            psycopg.connect(gateway.dsn(target=name))
+        said = str(caught.value)
+        assert f'[SP1604] could not log in to the database behind "{name}"' in said
+        assert detail in said and "operator has to mend this" in said
+        assert reason not in said and "Try again" not in said
+        assert reason in gateway.output()
+        done = subprocess.run(
+            gateway.command("policy", "explain", "--as", "a", "--target", name, "SELECT 1"),
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert reason in done.stderr.splitlines()[-1], done.stderr
+
+
 def test_a_database_that_goes_away_takes_only_its_own_sessions(
     make_gateway: Callable[..., Gateway], postgres: Server, own_postgres: Server
 ) -> None:
@@ -167,7 +207,7 @@ def test_what_is_wrong_in_the_configuration_is_one_line(make_gateway: Callable[.
         (good + "nonsense: 1\n", "nonsense"),
         (good, "data directory"),  # it belongs to the running one
         (good.replace("/var", "/other"), "listen"),  # the port is taken by the running one
-        (good.replace("policy.yaml", "missing.yaml"), "missing.yaml"),
+        (good.replace("/var", "/other").replace("policy.yaml", "missing.yaml"), "missing.yaml"),
     ):
         done = serve(text)
         assert done.returncode == 2, done.stderr

@@ -135,6 +135,14 @@ def _through(server: Server, port: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _connects(gateway: Gateway) -> bool:
+    try:
+        psycopg.connect(gateway.dsn()).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 def test_a_login_given_up_leaves_no_connection_behind(
     make_gateway: Callable[..., Gateway], postgres: Server
 ) -> None:
@@ -142,8 +150,7 @@ def test_a_login_given_up_leaves_no_connection_behind(
         gateway = make_gateway(
             extra={"targets": _through(postgres, proxy.port), "limits": {"login_seconds": 1.0}}
         )
-        with psycopg.connect(gateway.dsn()) as db:  # the catalog is there from now on
-            db.execute("SELECT 1")
+        wait_for(lambda: _connects(gateway))  # the catalog is there from now on
         proxy.from_server = Fault(stall_after=200)
         accepted = proxy.accepted
         with Raw(gateway) as raw:
@@ -240,6 +247,36 @@ def test_what_is_pipelined_behind_the_password_is_not_lost(gateway: Gateway) -> 
         assert raw.until("Z")[-2] == backend.command_complete("SELECT 1")
 
 
+MASKED_NAMES = '  - {columns: ["public.products.name"], with: redact, filter: masked}\n'
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_prepared_statement_whose_masks_changed_is_prepared_again(
+    make_gateway: Callable[..., Gateway], extended: bool
+) -> None:
+    gateway = make_gateway()
+    prepare = "PREPARE name AS SELECT upper(name) FROM products WHERE id = 1"
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+
+        def state() -> str:
+            try:
+                db.execute("EXECUTE name", prepare=extended)
+            except psycopg.Error as error:
+                assert "[SP1206]" in str(error)
+                return error.sqlstate or ""
+            return "00000"
+
+        for policy, masked in ((SHOP_POLICY + MASKED_NAMES, True), (SHOP_POLICY, False)):
+            db.execute(prepare)
+            assert state() == "00000"
+            gateway.write(policy)
+            wait_for(lambda: state() == "0A000")
+            db.execute("DEALLOCATE name")
+            db.execute(prepare)
+            assert (db.execute("EXECUTE name", prepare=extended).fetchone() == ("[REDACTED]",)) is masked
+            db.execute("DEALLOCATE name")
+
+
 def test_policy_is_reloaded_and_an_invalid_one_is_not(make_gateway: Callable[..., Gateway]) -> None:
     gateway = make_gateway()
     with psycopg.connect(gateway.dsn(), autocommit=True, prepare_threshold=0) as db:
@@ -247,8 +284,7 @@ def test_policy_is_reloaded_and_an_invalid_one_is_not(make_gateway: Callable[...
         gateway.write("this: is not a policy")
         wait_for(lambda: "policy not reloaded" in gateway.output())
         assert db.execute("SELECT count(*) FROM products").fetchone() == (120,)
-        more = SHOP_POLICY + '  - {columns: ["public.products.name"], with: redact}\n'
-        gateway.write(more)
+        gateway.write(SHOP_POLICY + MASKED_NAMES)
         wait_for(lambda: db.execute("SELECT name FROM products LIMIT 1").fetchone() == ("[redacted]",))
 
 

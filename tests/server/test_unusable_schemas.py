@@ -33,10 +33,10 @@ def _first(gateway: Gateway) -> str:
 
 
 def test_names_are_looked_up_where_the_server_looks(closed: Gateway, postgres: Server) -> None:
-    assert _first(closed) == "[redacted]"
+    assert _first(closed).startswith("*******")
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute("GRANT USAGE ON SCHEMA closed TO sallyport_agent")
         wait_for(lambda: _first(closed) == "NOT A SECRET")
         db.execute("REVOKE USAGE ON SCHEMA closed FROM sallyport_agent")
         # seen at the next look at the catalog, like every change that somebody makes past the gateway (docs/guarantees.md)
-        wait_for(lambda: _first(closed) == "[redacted]")
+        wait_for(lambda: _first(closed).startswith("*******"))

@@ -44,7 +44,10 @@ def _run(gateway: Gateway, sql: str, types: list[int], values: list[bytes | None
 def test_a_declared_parameter_of_type_void_is_no_argument(gateway: Gateway, functions: str) -> None:
     assert _run(gateway, "SELECT public.held_back($1)", [25], [b"x"]) == ["nothing", "nothing"]
     assert _run(gateway, "SELECT public.held_back($1)", [0], [b"x"]) == ["nothing", "nothing"]
-    assert _run(gateway, "SELECT public.held_back($1)", [VOID], [None]) == ["[redacted]"] * 2
+    # the function without arguments reads a masked column, so it is not run
+    refused = _run(gateway, "SELECT public.held_back($1)", [VOID], [None])
+    assert "[SP1103]" in refused[0]
+    assert functions not in "".join(refused)
     # as JDBC calls a function: the first parameter stands for what it gives back
     called = "SELECT * FROM public.plain_total($1, $2) AS result"
     assert _run(gateway, called, [VOID, 23], [None, b"41"]) == ["42", "42"]

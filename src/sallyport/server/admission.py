@@ -7,7 +7,6 @@ same from outside.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,18 +15,23 @@ from sallyport.core.subject import Subject
 from sallyport.identity.jwt import printable
 from sallyport.judge import Judge
 from sallyport.server.databases import Database
+from sallyport.server.gateway import Gateway
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session.login import Authenticate
 from sallyport.sql.search_path import format_search_path, split_search_path
 from sallyport.sql.settings import STARTUP, classify_setting
 
-if TYPE_CHECKING:
-    from sallyport.server.gateway import Gateway
-
 log = structlog.get_logger("sallyport.admission")
 
 #: Checked to be UTF-8 under any of its names when the StartupMessage was read.
 _ANY_SPELLING = frozenset({"client_encoding"})
+
+OUT_OF_DESCRIPTORS = refuse(
+    "SP1605",
+    "the gateway is out of file descriptors",
+    "It cannot take more connections until others end.",
+    "Try again later; the gateway's operator finds what to do in its log.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +45,23 @@ class Admitted:
     search_path: tuple[str, ...]
 
 
-async def admit(gateway: Gateway, request: Authenticate) -> Admitted:
-    """Authenticate, choose, check limits, log in upstream. Raises RefusedError."""
-    subject = await gateway.authenticator.authenticate(request.token, label=request.label, entrance="wire")
+async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitted:
+    """Authenticate, choose, check limits, log in upstream. ``address``: the client's. Raises RefusedError."""
+    gateway.check_open()
+    subject = await gateway.authenticator.authenticate(
+        request.token, label=request.label, entrance="wire", address=address
+    )
     database, judge = await _choose_target(gateway, request, subject)
     limits = judge.subject_policy(subject).limits
     gateway.admit(subject, limits.sessions)
     path = _search_path(request, judge, subject)
     settings = _settings(request, limits.statement_timeout)
+    settings.update(judge.mask_settings(subject))
     settings["search_path"] = format_search_path(path)
     link = await database.dialer.open(settings, minor=request.minor)
+    if gateway.descriptors.are_scarce(link.descriptor):
+        link.abort()
+        raise RefusedError(OUT_OF_DESCRIPTORS)
     return Admitted(subject, database, judge, link, path)
 
 

@@ -1,8 +1,8 @@
-"""Memory of catalogs: kept out of the cycle collector's way while they live, given back when they were replaced.
+"""Memory of catalogs: kept out of the cycle collector's way.
 
-A catalog with its look-up tables is some hundred thousand objects that refer to each other, so only the cycle collector frees it. Scanning
-them at every collection would stop all sessions again and again: what is loaded is therefore frozen (:func:`gc.freeze`), and looked at again
-only a while after a catalog was replaced.
+A catalog with its look-up tables is some hundred thousand objects. Scanning them at every collection would stop all sessions again and again:
+what is loaded is therefore frozen (:func:`gc.freeze`). One that was replaced is freed without the collector
+(:meth:`~sallyport.sql.catalog.CatalogSnapshot.retire`); what is new in the next is frozen a while later.
 """
 
 from __future__ import annotations
@@ -38,6 +38,5 @@ class Collecting:
     def _collect(self) -> None:
         self._timer = None
         started = time.perf_counter()
-        gc.unfreeze()
         self.loaded()
-        log.debug("old catalogs are gone", milliseconds=round((time.perf_counter() - started) * 1000))
+        log.debug("a new catalog is frozen", milliseconds=round((time.perf_counter() - started) * 1000))

@@ -1,6 +1,6 @@
 """One target as the gateway runs it: how to reach it, its catalog snapshot, and the judge over both.
 
-The snapshot is loaded when it is first needed, compared with the server's every few seconds by a cheap fingerprint, and whenever a session
+The snapshot is loaded when it is first needed, brought up to date every few seconds, and whenever a session
 asks (unknown name, DDL, a result that does not match). While the target is down the last snapshot stays: statements then fail at
 the target, not by being judged on nothing.
 """
@@ -13,20 +13,31 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from sallyport.core.errors import ConfigError, RefusedError, SallyportError, refuse
+from sallyport.core.errors import Refusal, RefusedError, SallyportError, refuse
+from sallyport.core.interpreter import compute_beside
 from sallyport.core.secret import Secret
 from sallyport.judge import Judge
+from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.model import Policy
+from sallyport.server.probe import LoginProbe
 from sallyport.server.query import QueryClient
+from sallyport.server.tasks import described
 from sallyport.server.upstream import Dialer
-from sallyport.targets.catalog_loader import fingerprint, load_catalog
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.targets.catalog_loader import LoadedCatalog, load_catalog, refreshed_catalog
 from sallyport.targets.roles import role_warnings
 
 log = structlog.get_logger("sallyport.databases")
 
-#: Seconds between two looks at a catalog that nobody forces: names that are not there must not keep the target busy.
-_FRESH = 0.2
+#: CancelRequests that are on their way to one target at once. Each one is a connection, for which it forks.
+CANCELS_AT_ONCE = 4
+
+#: Between two looks at a catalog that nobody forces: so many times as long as the last one took, and at most these seconds. Names that
+#: are not there must not keep the target busy.
+_PAUSE, _LONGEST_PAUSE = 4.0, 1.0
 _QUERY_SECONDS = 60.0
+#: Of a question that is cheap (what changed, one name): a target that takes longer does not answer.
+_CHEAP_SECONDS = 10.0
 #: Of the rows that are shown to a reviewer.
 _SAMPLE_BYTES = 1 << 20
 
@@ -47,25 +58,29 @@ class Database:
         self.name = name
         self.dialer = dialer
         self.judge: Judge | None = None
+        self.catalog: LoadedCatalog | None = None
+        self.logins = LoginProbe(dialer, check_seconds)
         self.readable = True  # the catalog could be read when it was last asked for
+        self.failures = 0  # how often it could not
         self._policy = policy
         self._keys = keys
         self._check_seconds = check_seconds
         self._max_statement_bytes = max_statement_bytes
         self._client = QueryClient(dialer, _QUERY_SECONDS)
-        self._previews = QueryClient(
-            dialer, _QUERY_SECONDS
-        )  # apart: what fails there must not disturb the catalog
+        # apart: what fails there must not disturb the catalog
+        self._previews = QueryClient(dialer, _QUERY_SECONDS, _hash_keys(keys))
+        self.cancels = asyncio.Semaphore(CANCELS_AT_ONCE)  # of the CancelRequests on their way to it
         self._lock = asyncio.Lock()
-        self._fingerprint = ""
-        self._checked = 0.0
+        self._binding = asyncio.Lock()
+        self._checked = self._attempted = 0.0
+        self._pause = 0.0
 
     async def ready(self) -> Judge:
         """The judge; loads the catalog when there is none yet. Raises RefusedError (SP1604)."""
         if self.judge is None:
             await self.refresh(force=True)
         if self.judge is None:
-            raise RefusedError(refuse("SP1604", f'the catalog of "{self.name}" could not be read'))
+            raise RefusedError(_no_catalog(self.name))
         return self.judge
 
     async def refresh(self, *, force: bool = False) -> bool:
@@ -75,40 +90,72 @@ class Database:
         """
         asked = time.monotonic()
         async with self._lock:
+            if self._attempted > asked:
+                return False  # somebody else asked meanwhile; where there was no answer, there is none now either
             if not force:
                 if self._checked > asked:
                     return False
-                await asyncio.sleep(max(0.0, self._checked + _FRESH - time.monotonic()))
+                await asyncio.sleep(max(0.0, self._checked + self._pause - time.monotonic()))
+            began = self._attempted = time.monotonic()
             try:
                 moved = await self._refresh()
                 self.readable = True
+                self._pause = min(_PAUSE * (time.monotonic() - began), _LONGEST_PAUSE)
                 return moved
-            except SallyportError as error:
-                self.readable = False
-                log.warning("catalog not refreshed", target=self.name, reason=str(error))
+            except Exception as error:
+                self._not_read(error)
                 if self.judge is None:
                     if isinstance(error, RefusedError):
                         raise
-                    raise RefusedError(
-                        refuse("SP1604", f'the catalog of "{self.name}" could not be read', str(error))
-                    ) from None
+                    raise RefusedError(_no_catalog(self.name)) from None
                 return False
+
+    def _not_read(self, error: Exception) -> None:
+        self.readable = False
+        self.failures += 1
+        log.warning("catalog not refreshed", target=self.name, reason=described(error))
+
+    async def may_have(self, relation: str) -> bool:
+        """Is there a relation of this name at the target, in whatever schema? True too where that cannot be asked."""
+        name = f"pg_catalog.convert_from(pg_catalog.decode('{relation.encode().hex()}', 'hex'), 'UTF8')"
+        async with self._lock:  # not inside the transaction in which the catalog is read
+            try:
+                rows = await self._client.query(
+                    "SELECT 1 FROM pg_catalog.pg_class c"
+                    f" WHERE c.relname OPERATOR(pg_catalog.=) {name}::pg_catalog.name LIMIT 1",
+                    _CHEAP_SECONDS,
+                )
+            except SallyportError as error:
+                log.warning("the target was not asked for a relation", target=self.name, reason=str(error))
+                return True
+        return bool(rows)
+
+    async def _ask_cheaply(self, sql: str) -> list[list[str | None]]:
+        return await self._client.query(sql, _CHEAP_SECONDS)
 
     async def _refresh(self) -> bool:
         checked = time.monotonic()
-        mark = await fingerprint(self._client.query)
+        before = self.catalog
+        if before is None:
+            loaded = await load_catalog(self._client.query)
+        else:
+            loaded = await refreshed_catalog(self._ask_cheaply, before)
         self._checked = checked
-        if self.judge is not None and mark == self._fingerprint:
-            return False
-        snapshot = await load_catalog(self._client.query)
-        self._fingerprint = mark
+        self.catalog, snapshot = loaded, loaded.snapshot
         if self.judge is not None:
-            return self._take(
-                self.judge, catalog_epoch=snapshot.epoch, update=lambda j: j.update(catalog=snapshot)
+            moved = await self._update(catalog=snapshot)
+            if moved:
+                log.info("catalog changed", target=self.name, epoch=snapshot.epoch)
+            return moved
+        async with self._binding:
+            self.judge = await compute_beside(
+                Judge,
+                self.name,
+                self._policy(),
+                snapshot,
+                self._keys,
+                max_statement_bytes=self._max_statement_bytes,
             )
-        self.judge = Judge(
-            self.name, self._policy(), snapshot, self._keys, max_statement_bytes=self._max_statement_bytes
-        )
         for warning in self.judge.warnings:
             log.warning("policy", target=self.name, warning=warning)
         for warning in await role_warnings(self._client.query):
@@ -116,15 +163,16 @@ class Database:
         log.info("catalog loaded", target=self.name, epoch=snapshot.epoch, relations=len(snapshot.relations))
         return True
 
-    def _take(self, judge: Judge, *, catalog_epoch: str, update: Callable[[Judge], bool]) -> bool:
-        moved = update(judge)
-        if moved:
-            log.info("catalog changed", target=self.name, epoch=catalog_epoch)
-        return moved
+    async def _update(self, *, policy: Policy | None = None, catalog: CatalogSnapshot | None = None) -> bool:
+        """Sessions go on by the old policy and catalog until everything is made of the new ones."""
+        async with self._binding:
+            if self.judge is None:
+                return False
+            return self.judge.take(await compute_beside(self.judge.prepared, policy=policy, catalog=catalog))
 
-    def policy_changed(self) -> None:
+    async def policy_changed(self) -> None:
         """Bind the policy in force now. Raises ConfigError when it cannot be bound; the old one stays then."""
-        if self.judge is not None and self.judge.update(policy=self._policy()):
+        if await self._update(policy=self._policy()) and self.judge is not None:
             for warning in self.judge.warnings:
                 log.warning("policy", target=self.name, warning=warning)
 
@@ -137,16 +185,27 @@ class Database:
         return await self._previews.fetch(sql, _SAMPLE_BYTES)
 
     async def watch(self) -> None:
-        """Compare the catalog again and again, for ever."""
-        while True:
-            await asyncio.sleep(self._check_seconds)
-            if self.judge is None:
-                continue
-            try:
-                await self.refresh()
-            except (SallyportError, ConfigError) as error:
-                log.warning("catalog not refreshed", target=self.name, reason=str(error))
+        """Wait until the catalog is due, and compare it; made again and again."""
+        await asyncio.sleep(self._check_seconds)
+        if self.judge is not None:
+            await self.refresh()
 
     async def close(self) -> None:
         await self._client.close()
         await self._previews.close()
+
+
+def _no_catalog(target: str) -> Refusal:
+    return refuse(
+        "SP1604",
+        f'the catalog of "{target}" could not be read',
+        "The gateway judges statements by the database's catalog, and has none.",
+        "Try again later; the gateway's operator finds the reason in its log.",
+    )
+
+
+def _hash_keys(keys: Mapping[str, Secret]) -> dict[str, str]:
+    """Settings that hash masks read in statements that are planned and counted before they run: of every key, for every subject."""
+    return {
+        setting: value for name, key in keys.items() for setting, value in hash_settings(name, key).items()
+    }

@@ -8,39 +8,56 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
-from sallyport.core.errors import ConfigError, RefusedError, SallyportError, refuse
+from sallyport.core.address import Networks
+from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
-from sallyport.policy.load import PolicyFile
+from sallyport.policy.file import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import CHANGED
 from sallyport.server.added import Added
+from sallyport.server.arrivals import Arrivals
 from sallyport.server.collecting import Collecting
 from sallyport.server.databases import Database
-from sallyport.session.holding import HeldStatement
-from sallyport.session.machine import Counters
+from sallyport.server.descriptors import Descriptors
+from sallyport.server.intents import IntentWriter
+from sallyport.server.lag import RecorderLag
+from sallyport.server.lane import COMPILED as HAS_LANE
+from sallyport.server.lane import Lane
+from sallyport.server.peers import KeepAlive
+from sallyport.server.ports import Closable, HostedSession, PendingLogin
+from sallyport.server.sparing import SparingLog
+from sallyport.server.tasks import Tasks
+from sallyport.session.counters import Counters
+from sallyport.session.held import HeldStatement
+from sallyport.sql.depth import deep_thread
 
 if TYPE_CHECKING:
     import ssl
 
-    from sallyport.server.connection import ClientConnection
-
 log = structlog.get_logger("sallyport.gateway")
 
 _POLICY_SECONDS = 1.0
-_MAX_PENDING_LOGINS = 1_000
+_PEER_SECONDS = 1.0
+#: Before a policy that a target could not take is tried again.
+_BIND_SECONDS = 10.0
+#: Between two looks for sessions that became idle while the gateway drains (seconds).
+_DRAIN_POLL = 0.02
 #: Name of the tasks that deliver CancelRequests; a gateway that stops gives them this long (seconds).
 CANCEL = "cancel"
 _CANCEL_SECONDS = 2.0
@@ -55,6 +72,8 @@ class GatewayLimits:
     """Bounds of the gateway. Seconds, bytes and counts; see docs/configuration.md."""
 
     login_seconds: float = 30.0
+    max_logins: int = 1000
+    max_logins_per_address: int = 500
     max_sessions: int = 500
     max_sessions_per_subject: int = 50
     max_message_bytes: int = 64 << 20
@@ -91,18 +110,30 @@ class Gateway:
         self.console_url = console_url
         self.measure: Measure | None = None  # makes the preview of a held statement
         self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
-        self.judging = ThreadPoolExecutor(1, thread_name_prefix="sallyport-judge")
-        self.pending: set[ClientConnection] = set()
+        self.state_problem = ""  # why the gateway's state is lost; nobody may log in
+        self.check_state: Callable[[], str] = str  # asked while it runs
+        self.judging = deep_thread("sallyport-judge")
+        self.pending: Arrivals[PendingLogin] = Arrivals(limits.max_logins, limits.max_logins_per_address)
+        self.descriptors = Descriptors.raised()
+        self.keep_alive = KeepAlive()
+        self.proxies = Networks(())  # whose PROXY protocol headers are believed
         self.stopping = False
-        self._policy_problem: str | None = None
-        self._sessions: dict[int, tuple[bytes, ClientConnection]] = {}
+        self.lane: Lane | None = None
+        self._sessions: dict[int, tuple[bytes, HostedSession]] = {}
         self._epochs: dict[str, str] = {}  # of each target, as approvals were last told
         self.totals = Counters()  # of the sessions that have ended
         self.sessions_total = 0
+        self.refused_logins: Counter[str] = Counter()  # by code
+        self.intents: IntentWriter | None = None
+        self.lag = RecorderLag()
         self.added = Added()
         self.collecting = Collecting()
+        self.strangers = SparingLog()
         self._per_subject: dict[tuple[str, str], int] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks()
+        self.spawn = self.tasks.spawn
+        self._unbound: set[str] = set()  # targets whose judge could not take the policy in force
+        self._bound_at = 0.0  # monotonic seconds of the last attempt
 
     def approval_address(self, request_id: str) -> str:
         """Where people decide about it; "" without a console."""
@@ -119,56 +150,67 @@ class Gateway:
                 epoch=database.judge.catalog.epoch,
             )
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run something beside; it is kept, and what it raises is logged."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
-        return task
-
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error(
-                "task failed", task=task.get_name(), error=repr(task.exception()), exc_info=task.exception()
-            )
+    def _open_lane(self) -> None:
+        if HAS_LANE and os.environ.get("SALLYPORT_LANE") != "off":
+            self.lane = Lane(self.added)
+            asyncio.get_running_loop().add_reader(self.lane.descriptor, self.lane.poll)
 
     async def run(self) -> None:
         """Start what runs beside the sessions, and load the catalogs: a target that is down is tried again at its first login."""
+        self._open_lane()
         for database in self.databases.values():
             self.spawn(self._first_load(database), f"load {database.name}")
-            self.spawn(database.watch(), f"watch {database.name}")
-        self.spawn(self._watch_policy(), "watch policy")
+            self._watch(database.watch, f"catalog of {database.name}")
+            self._watch(partial(self._watch_logins, database), f"logins at {database.name}")
+        self._watch(self._look_around, "housekeeping")
+        self._watch(self._watch_peers, "peers")
         if self.limits.idle_seconds:
-            self.spawn(self._watch_idle(), "watch idle sessions")
+            self._watch(self._watch_idle, "idle sessions")
+
+    def _watch(self, step: Callable[[], Awaitable[None]], name: str) -> None:
+        self.spawn(self.tasks.repeat(step, name), f"watch {name}")
 
     async def _first_load(self, database: Database) -> None:
         try:
             await database.ready()
             self.collecting.loaded()
         except RefusedError as error:
-            log.warning(
-                "target is not ready", target=database.name, reason=error.refusal.detail or str(error)
-            )
+            reason = error.refusal.detail or str(error)
+            log.warning("target is not ready", target=database.name, reason=reason)
 
-    async def _watch_policy(self) -> None:
-        while True:
-            await asyncio.sleep(_POLICY_SECONDS)
-            try:
-                self._look_around()
-            except SallyportError as error:
-                # The store does not answer, say. What could not be done now is due again in a moment.
-                log.error("housekeeping failed", reason=str(error))
+    async def _watch_logins(self, database: Database) -> None:
+        """Keep trying: a target that was down comes back without anybody asking for it, as behind
+        a balancer nobody does.
+        """
+        await database.logins.step()
+        if database.judge is None and not database.logins.problem:
+            await self._first_load(database)
 
-    def _look_around(self) -> None:
-        """Policy file, access windows, deadlines of approvals, catalogs that moved."""
-        if self.policy.changed():
-            self.reload_policy()
+    async def _look_around(self) -> None:
+        """What is looked at every second. The store may not answer, say; that must stop nothing else."""
+        await asyncio.sleep(_POLICY_SECONDS)
+        attempt = self.tasks.attempt
+        attempt(self._look_at_state, "state")
+        attempt(self._look_at_policy, "policy file")
         for database in self.databases.values():
             if database.judge is not None:
-                database.judge.tick()
+                attempt(database.judge.tick, "access windows")
         if self.approvals is not None:
-            self.approvals.expire_due()
+            attempt(self.approvals.expire_due, "deadlines of approvals")
+        attempt(self._look_at_catalogs, "catalogs that moved")
+
+    def _look_at_state(self) -> None:
+        recorder = self.recorder
+        self.lag.note(monotonic(), recorder.accepted, recorder.accepted - recorder.backlog)
+        if not self.state_problem and (problem := self.check_state()):
+            self.state_problem = problem
+            log.error("the gateway's state was lost; nobody can log in", reason=problem)
+
+    def _look_at_policy(self) -> None:
+        if self.policy.changed() or (self._unbound and monotonic() > self._bound_at + _BIND_SECONDS):
+            self.reload_policy()
+
+    def _look_at_catalogs(self) -> None:
         for database in self.databases.values():
             epoch = database.judge.catalog.epoch if database.judge is not None else ""
             if epoch and self._epochs.get(database.name) != epoch:
@@ -176,33 +218,48 @@ class Gateway:
                 self._epochs[database.name] = epoch
                 self.collecting.replaced()
 
+    async def _watch_peers(self) -> None:
+        await asyncio.sleep(_PEER_SECONDS)
+        for session in self.hosted():
+            session.check_peers()
+
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds
-        while True:
-            await asyncio.sleep(min(10.0, seconds / 2))
-            now = monotonic()
-            for _, connection in list(self._sessions.values()):
-                connection.check_idle(now, seconds)
+        await asyncio.sleep(min(10.0, seconds / 2))
+        now = monotonic()
+        for session in self.hosted():
+            session.check_idle(now, seconds)
 
     def reload_policy(self, source: str = CHANGED) -> None:
-        """Take a changed policy file, or say why not. ``source``: who asked."""
-        changed, problem = self.policy.reload()
-        if problem is not None and problem != self._policy_problem:  # said once, not every second
+        """Take a changed policy file, or say why not. ``source``: who asked. Sessions go on meanwhile."""
+        self.spawn(self._reload_policy(source), "reload policy")
+
+    async def _reload_policy(self, source: str) -> None:
+        before = self.policy.problem
+        changed, problem = await compute_beside(self.policy.reload)
+        if problem is not None and problem != before:  # said once, not every second
             log.error("policy not reloaded; the old one stays in force", reason=problem)
-        self._policy_problem = problem
-        if not changed:
-            return
-        log.info("policy reloaded", version=self.policy.current.version)
-        if self.on_policy is not None:
+        elif before and problem is None:
+            log.info("the policy file can be used again", version=self.policy.current.version)
+        if changed:
+            log.info("policy reloaded", version=self.policy.current.version)
+        await self._bind_policy(list(self.databases if changed else self._unbound))
+        if changed and self.on_policy is not None:
             self.on_policy(self.policy.current, source)
-        for database in self.databases.values():
+
+    async def _bind_policy(self, targets: list[str]) -> None:
+        """Let targets take the policy in force. One that cannot keeps the old one, and is asked again."""
+        self._bound_at = monotonic()
+        for name in targets:
+            database = self.databases[name]
             try:
-                database.policy_changed()
+                await database.policy_changed()
                 self.environment_moved(database)
-            except ConfigError as error:
-                log.error(
-                    "policy not bound; the old one stays in force", target=database.name, reason=str(error)
-                )
+                self._unbound.discard(name)
+            except Exception as error:  # noqa: BLE001  logged and counted; it is tried again
+                self._unbound.add(name)
+                self.policy.failures += 1
+                self.tasks.note(f"policy of {name}, where the old one stays in force", error)
 
     # -- the registry --------------------------------------------------------------------------------------------
 
@@ -210,33 +267,49 @@ class Gateway:
     def sessions(self) -> int:
         return len(self._sessions)
 
-    def connections(self) -> list[ClientConnection]:
-        """Every connection that has logged in."""
-        return [connection for _, connection in self._sessions.values()]
+    def hosted(self) -> list[HostedSession]:
+        """Every session."""
+        return [session for _, session in self._sessions.values()]
 
     @property
     def policy_problem(self) -> str:
         """Why the policy file as it is now was not taken; "" when it was."""
-        return self._policy_problem or ""
+        if self._unbound and not self.policy.problem:
+            return f"it could not be taken for {', '.join(sorted(self._unbound))}; see the log"
+        return self.policy.problem
 
     def readiness(self, database: Database) -> str:
-        """Why a target could not be used now; "" when it could."""
+        """Why a target could not be used now; "" when it could. Anybody may read it;
+        ``database.logins.problem`` says more.
+        """
+        if database.logins.problem:
+            return "a new login at its database fails"
         if database.judge is None:
             return "its catalog has not been read yet"
         return "" if database.readable else "it does not answer"
 
-    def admit(self, subject: Subject, most: int | None = None) -> None:
-        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605, SP1801, SP1803) when no further session may start."""
-        limits = self.limits
+    def check_open(self) -> None:
+        """Raises RefusedError (SP1803) once no session may start any more."""
         if self.stopping:
-            raise RefusedError(refuse("SP1803", "the gateway is shutting down"))
+            raise RefusedError(
+                refuse("SP1803", "the gateway is shutting down", hint="Connect again in a moment.")
+            )
+
+    def admit(self, subject: Subject, most: int | None = None) -> None:
+        """``most``: sessions that policy allows the subject at once. Raises RefusedError (SP1605, SP1608, SP1801, SP1803, SP1806)
+        when no further session may start.
+        """
+        limits = self.limits
+        self.authenticator.refuse_locked(subject, entrance="wire")
+        self.check_open()
         if self.recorder.failed:
             raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none may start"))
+        if self.state_problem:
+            raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
         if len(self._sessions) >= limits.max_sessions:
             raise RefusedError(refuse("SP1605", f"the gateway already has {limits.max_sessions} sessions"))
-        bound = (
-            limits.max_sessions_per_subject if most is None else min(most, limits.max_sessions_per_subject)
-        )
+        bound = limits.max_sessions_per_subject
+        bound = bound if most is None else min(most, bound)
         if self._per_subject.get((subject.issuer, subject.id), 0) >= bound:
             raise RefusedError(
                 refuse(
@@ -246,14 +319,14 @@ class Gateway:
                 )
             )
 
-    def register(self, connection: ClientConnection, subject: Subject, minor: int) -> tuple[int, bytes]:
+    def register(self, session: HostedSession, subject: Subject, minor: int) -> tuple[int, bytes]:
         """Mint a cancel key: 4 bytes for protocol 3.0, 32 for 3.2."""
         while True:
             pid = secrets.randbelow(2**31 - 1) + 1
             if pid not in self._sessions:
                 break
         key = secrets.token_bytes(32 if minor >= 2 else 4)
-        self._sessions[pid] = (key, connection)
+        self._sessions[pid] = (key, session)
         self.sessions_total += 1
         who = (subject.issuer, subject.id)
         self._per_subject[who] = self._per_subject.get(who, 0) + 1
@@ -268,35 +341,69 @@ class Gateway:
         else:
             self._per_subject.pop(who, None)
 
+    def recording_lost(self, session_id: str) -> None:
+        """End the session whose recording cannot be written any more."""
+        for session in self.hosted():
+            if session.id == session_id:
+                session.shut(
+                    refuse(
+                        "SP1801",
+                        "the session's recording was removed or damaged, so the session ends",
+                        hint="Connect again. Tell the gateway's operator.",
+                    ),
+                    "the recording was lost",
+                )
+
     def cancel(self, pid: int, key: bytes) -> None:
         """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section 54.2.9)."""
         known = self._sessions.get(pid)
         if known is not None and hmac.compare_digest(known[0], key):
             known[1].cancel_requested()
         else:
-            log.info("cancel request with an unknown key")
+            self.strangers.info("cancel request with an unknown key")
 
-    def may_connect(self) -> bool:
-        """Room for one more peer that has not logged in yet?"""
-        return len(self.pending) < _MAX_PENDING_LOGINS and not self.stopping
+    def admit_arrival(self, connection: PendingLogin) -> Refusal | None:
+        """Count a peer that has not logged in yet, or say why it must go. Also while sessions drain: what runs can still be cancelled, which
+        takes a connection.
+        """
+        if not self.pending.admit(connection):
+            return refuse("SP1605", "too many connections are waiting to log in", hint="Connect again.")
+        return None
 
     # -- the end -------------------------------------------------------------------------------------------------
 
-    async def stop(self, on_each: Callable[[ClientConnection], None]) -> None:
+    async def drain(self, seconds: float, on_each: Callable[[Closable], None], hurry: asyncio.Event) -> None:
+        """Let nobody in, end sessions as they become idle, and come back when none is left,
+        ``seconds`` have passed or ``hurry`` is set. A session in a transaction is not idle, nor
+        is one that waits for approval.
+        """
+        self.stopping = True
+        deadline = monotonic() + seconds
+        for connection in list(self.pending):
+            on_each(connection)
+        while True:
+            for session in self.hosted():
+                if session.is_idle:
+                    on_each(session)
+            if not self._sessions or monotonic() >= deadline or hurry.is_set():
+                return
+            await asyncio.sleep(_DRAIN_POLL)
+
+    async def stop(self, on_each: Callable[[Closable], None]) -> None:
         """Tell every session, wait briefly for their last bytes, stop the tasks."""
         self.stopping = True
-        for connection in [*self.pending, *(c for _, c in self._sessions.values())]:
-            on_each(connection)
+        for peer in [*self.pending, *self.hosted()]:
+            on_each(peer)
         for _ in range(40):
             if not self._sessions and not self.pending:
                 break
             await asyncio.sleep(0.05)
-        cancels = [task for task in self._tasks if task.get_name() == CANCEL]
+        cancels = [task for task in self.tasks if task.get_name() == CANCEL]
         if cancels:
             await asyncio.wait(cancels, timeout=_CANCEL_SECONDS)
         for database in self.databases.values():
             await database.close()
-        for task in list(self._tasks):
+        for task in self.tasks:
             task.cancel()
         await self.authenticator.close()
         self.judging.shutdown(wait=False, cancel_futures=True)

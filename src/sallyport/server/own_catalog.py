@@ -14,9 +14,8 @@ import structlog
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.server.query import QueryError, row_values
 from sallyport.server.upstream import UpstreamLink
-from sallyport.session.machine import Session
 from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.targets.catalog_loader import load_inside
+from sallyport.targets.catalog_loader import LoadedCatalog, load_inside
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
@@ -31,12 +30,12 @@ _BY_ITSELF = frozenset({0x4E, 0x41, _STATUS})
 _OURS = (b"search_path\0", b"DateStyle\0", b"IntervalStyle\0", b"extra_float_digits\0")
 
 
-async def own_catalog(link: UpstreamLink, session: Session) -> CatalogSnapshot | None:
-    """The catalog, or None when it could not be read; the connection is the session's again in any case."""
+async def own_catalog(link: UpstreamLink, before: LoadedCatalog) -> CatalogSnapshot | None:
+    """The catalog, read as what changed since ``before``, or None when it could not be read; the connection is the session's again in any case."""
     borrowed = _Borrowed(link)
     try:
         async with asyncio.timeout(_SECONDS):
-            return await load_inside(borrowed.query, session.judge.catalog.default_search_path)
+            return await load_inside(borrowed.query, before)
     except TimeoutError:
         link.abort()  # an answer may still come, and would be taken for another's
     except (SallyportError, ProtocolError) as error:

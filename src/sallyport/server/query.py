@@ -1,8 +1,9 @@
-"""The gateway's own questions to a target (catalog, fingerprint), over the simple query protocol with text results."""
+"""The gateway's own questions to a target (catalog, previews), over the simple query protocol with text results."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from sallyport.core.errors import SallyportError
 from sallyport.server.upstream import Dialer, UpstreamLink
@@ -27,9 +28,11 @@ class QueryError(SallyportError):
 class QueryClient:
     """One connection, opened when first needed and again after it was lost; one question at a time."""
 
-    def __init__(self, dialer: Dialer, seconds: float) -> None:
+    def __init__(self, dialer: Dialer, seconds: float, settings: Mapping[str, str] | None = None) -> None:
+        """``settings``: more of those that the connection starts with. They may be secret."""
         self._dialer = dialer
         self._seconds = seconds
+        self._settings = {"application_name": "sallyport", "client_encoding": "UTF8", **(settings or {})}
         self._link: UpstreamLink | None = None
         self._lock = asyncio.Lock()
         self._input = bytearray()
@@ -40,10 +43,12 @@ class QueryClient:
         self._error: QueryError | None = None
         self._answer: asyncio.Future[None] | None = None
 
-    async def query(self, sql: str) -> list[list[str | None]]:
-        """Rows as text. Raises QueryError, RefusedError (SP1604) when the target cannot be reached."""
+    async def query(self, sql: str, seconds: float = 0.0) -> list[list[str | None]]:
+        """Rows as text. ``seconds``: how long it may take; 0: as long as any. Raises QueryError, RefusedError (SP1604) when the target cannot be
+        reached.
+        """
         async with self._lock:
-            await self._ask(sql, 0)
+            await self._ask(sql, 0, seconds)
             return self._rows
 
     async def fetch(self, sql: str, most: int) -> tuple[bytes, bytes]:
@@ -55,9 +60,9 @@ class QueryClient:
             await self._ask(sql, most)
             return self._description, bytes(self._raw)
 
-    async def _ask(self, sql: str, most: int) -> None:
+    async def _ask(self, sql: str, most: int, seconds: float = 0.0) -> None:
         if self._link is None:
-            self._link = await self._dialer.open({"application_name": "sallyport", "client_encoding": "UTF8"})
+            self._link = await self._dialer.open(self._settings)
             self._link.attach(self._data, self._lost)
             if self._link is None:
                 raise QueryError("the connection to the target was lost", "08006")
@@ -66,11 +71,14 @@ class QueryClient:
         self._answer = asyncio.get_running_loop().create_future()
         self._link.write(frontend.query(sql))
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(seconds or self._seconds):
                 await self._answer
         except TimeoutError:
             self._drop()
             raise QueryError("the catalog query took too long", "57014") from None
+        except asyncio.CancelledError:
+            self._drop()  # its answer would be taken for that of the next question
+            raise
         if self._error is not None:
             raise self._error
 
@@ -79,6 +87,8 @@ class QueryClient:
         if self._most and len(self._input) + len(self._raw) > self._most + _OVERHEAD:
             self._error = self._error or QueryError("the rows are too large to be shown", "")
             self._drop()
+            if self._answer is not None and not self._answer.done():
+                self._answer.set_result(None)
             return
         spans, rest = split(self._input, 0, _MAX_MESSAGE, False)
         for kind, start, end, _ in spans:
@@ -104,8 +114,11 @@ class QueryClient:
             )
 
     def _drop(self) -> None:
-        if self._link is not None:
-            self._link.abort()
+        link, self._link = self._link, None
+        if link is not None:
+            link.on_data = link.on_lost = None
+            link.abort()
+            self._input.clear()
 
     async def close(self) -> None:
         if self._link is not None:

@@ -10,14 +10,21 @@ import ssl
 from pathlib import Path
 
 from sallyport.core.errors import ConfigError, ProtocolError
+from sallyport.core.tls import harden
 
 #: Application protocol of PostgreSQL over direct TLS (registered ALPN identifier).
 ALPN = "postgresql"
 _CHUNK = 256 * 1024
 
 
+class HandshakeError(ProtocolError):
+    """TLS could not be established; the text says why."""
+
+
 class TlsLayer:
-    """One TLS connection over memory. Raises ProtocolError for whatever the peer does wrong."""
+    """One TLS connection over memory. Raises ProtocolError for whatever the peer does wrong; in the
+    handshake HandshakeError.
+    """
 
     __slots__ = ("_incoming", "_object", "_outgoing", "established")
 
@@ -72,10 +79,10 @@ class TlsLayer:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLCertVerificationError as error:
-            raise ProtocolError(f"the certificate cannot be trusted: {error.verify_message}") from None
+            raise HandshakeError(f"the certificate cannot be trusted: {error.verify_message}") from None
         except (ssl.SSLError, ValueError) as error:
             reason = getattr(error, "reason", None) or "handshake failed"
-            raise ProtocolError(f"TLS: {reason}") from None
+            raise HandshakeError(f"TLS: {reason}") from None
         self.established = True
         return True
 
@@ -90,8 +97,7 @@ class TlsLayer:
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """For the listener: TLS 1.2 or newer. Raises ConfigError when the files cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols([ALPN])
     try:
@@ -108,8 +114,7 @@ def client_context(mode: str, ca: Path | None) -> ssl.SSLContext | None:
     """For a target: verify-full checks chain and host name, require only encrypts (as libpq), disable is None."""
     if mode == "disable":
         return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     if mode == "require":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from sallyport.core.errors import ProtocolError, RefusedError, refuse
+from sallyport.core.errors import ProtocolError, Refusal, RefusedError, SallyportError, refuse
 from sallyport.core.secret import Secret
-from sallyport.server.tls import TlsLayer
-from sallyport.session.upstream_login import UpstreamError, UpstreamLogin
+from sallyport.server.intents import WriteGate
+from sallyport.server.peers import KeepAlive
+from sallyport.server.tls import HandshakeError, TlsLayer
+from sallyport.session.upstream_login import NoTlsError, UpstreamError, UpstreamLogin
 from sallyport.targets.credentials import CredentialError, resolve
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram
@@ -22,6 +26,24 @@ log = structlog.get_logger("sallyport.upstream")
 WRITE_HIGH_WATER = 512 * 1024
 #: SQLSTATEs a target may answer a login with that are the target's state, not the gateway's configuration.
 _TEMPORARY = frozenset({"53300", "57P03", "57P01", "57P02"})
+#: How a login at a target can fail: the gateway has no password for it; the target does not answer in time, or
+#: cannot be connected to; TLS cannot be established (certificates included); it refuses the login.
+FAILURES: Final = ("credential", "timeout", "connection", "tls", "login")
+_LOGIN_DIFFERS: Final = "The database and the gateway do not agree on how the gateway logs in."
+
+
+class UnreachableError(RefusedError):
+    """SP1604. ``kind``: one of :data:`FAILURES`. ``reason``: for operators; it may quote the
+    target, never a credential.
+    """
+
+    def __init__(self, refusal: Refusal, kind: str, reason: str) -> None:
+        super().__init__(refusal)
+        self.kind, self.reason = kind, reason
+
+
+class UnansweredCancelError(SallyportError):
+    """The target did not say in time that it took a CancelRequest: the signal may still come."""
 
 
 class UpstreamLink(asyncio.Protocol):
@@ -33,7 +55,10 @@ class UpstreamLink(asyncio.Protocol):
         "_tls",
         "context",
         "early",
+        "gate",
         "host",
+        "is_silent",
+        "keep_alive",
         "login",
         "on_data",
         "on_lost",
@@ -41,14 +66,19 @@ class UpstreamLink(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, login: UpstreamLogin, context: ssl.SSLContext | None, host: str) -> None:
+    def __init__(
+        self, login: UpstreamLogin, context: ssl.SSLContext | None, host: str, keep_alive: KeepAlive
+    ) -> None:
         self.login = login
         self.context = context
         self.host = host
+        self.keep_alive = keep_alive
+        self.is_silent = False  # it ended because the server did not answer any more
         self.on_data: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
         self.transport: Any = None
+        self.gate: WriteGate | None = None
         self.early = bytearray()  # what came behind the login before anybody listened
         self._tls: TlsLayer | None = None
         self._lost = False
@@ -57,6 +87,7 @@ class UpstreamLink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        self.keep_alive.apply(transport)
         self.login.start()
         self._flush_login()
 
@@ -123,6 +154,11 @@ class UpstreamLink(asyncio.Protocol):
             self.write(data)
 
     def write(self, data: bytes | bytearray) -> None:
+        if self.gate is None or not self.gate.keeps(data):
+            self.send(data)
+
+    def send(self, data: bytes | bytearray) -> None:
+        """As :meth:`write`, past the gate."""
         if self._lost:
             return
         self.transport.write(self._tls.send(data) if self._tls is not None else data)
@@ -134,10 +170,21 @@ class UpstreamLink(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
+        self.is_silent = self.is_silent or isinstance(error, TimeoutError)  # ETIMEDOUT: keepalive
         if not self._ready.done():
-            self._ready.set_exception(UpstreamError("the server closed the connection during login"))
+            self._ready.set_exception(ConnectionError("it closed the connection during login"))
         if self.on_lost is not None:
             self.on_lost()
+
+    def pause(self) -> None:
+        """Stop reading from the target."""
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def pause_writing(self) -> None:
         if self.on_pause is not None:
@@ -147,11 +194,41 @@ class UpstreamLink(asyncio.Protocol):
         if self.on_pause is not None:
             self.on_pause(False)
 
+    @property
+    def descriptor(self) -> int:
+        """Number of its socket; -1 when there is none."""
+        socket = self.transport.get_extra_info("socket") if self.transport is not None else None
+        return socket.fileno() if socket is not None else -1
+
+    @property
+    def plain_descriptor(self) -> int:
+        """The same where its bytes go over it as they are; -1 where they are encrypted, or it is closing."""
+        if self._tls is not None or self._lost or self.transport.is_closing():
+            return -1
+        return self.descriptor
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and not handed to the network yet."""
+        waiting = self.gate.size if self.gate is not None else 0
+        return waiting + int(self.transport.get_write_buffer_size())
+
     async def logged_in(self) -> None:
-        """Wait for the login. Raises UpstreamError or ProtocolError."""
+        """Wait for the login. Raises UpstreamError, ProtocolError or ConnectionError."""
         await self._ready
 
     def close(self) -> None:
+        """Once everything is sent."""
+        self.after_sending(self._close)
+
+    def after_sending(self, work: Callable[[], None]) -> None:
+        """Do something once the gate has let go of everything that was written before."""
+        if self.gate is not None:
+            self.gate.after(work)
+        else:
+            work()
+
+    def _close(self) -> None:
         if self.transport is not None and not self._lost:
             self.transport.close()
 
@@ -161,16 +238,43 @@ class UpstreamLink(asyncio.Protocol):
 
 
 class Dialer:
-    """Opens connections to one target. The password is resolved for each new connection, so rotation just works."""
+    """Opens connections to one target. The password is resolved for each new connection, so
+    rotation just works.
 
-    def __init__(self, target: Target, context: ssl.SSLContext | None, connect_seconds: float) -> None:
+    ``last_login``: when a login succeeded last (monotonic seconds), 0 before the first.
+    ``failures``: by kind.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        context: ssl.SSLContext | None,
+        connect_seconds: float,
+        keep_alive: KeepAlive | None = None,
+    ) -> None:
         self.target = target
+        self.keep_alive = keep_alive or KeepAlive()
         self._context = context
         self._seconds = connect_seconds
         self._keys = scram.KeyCache()
+        self.last_login = 0.0
+        self.failures: Counter[str] = Counter()
 
     async def open(self, settings: Mapping[str, str], *, minor: int = 0) -> UpstreamLink:
-        """Connect and log in. Raises RefusedError (SP1604), whose text never holds the credential."""
+        """Connect and log in. Raises UnreachableError (SP1604), whose text never holds the
+        credential.
+        """
+        try:
+            link = await self._open(settings, minor)
+        except UnreachableError as error:
+            self.failures[error.kind] += 1
+            report = log.warning if error.kind in ("timeout", "connection") else log.error
+            report("no login", target=self.target.name, kind=error.kind, reason=error.reason)
+            raise
+        self.last_login = time.monotonic()
+        return link
+
+    async def _open(self, settings: Mapping[str, str], minor: int) -> UpstreamLink:
         target = self.target
         link: UpstreamLink | None = None
         try:
@@ -197,64 +301,92 @@ class Dialer:
         except TimeoutError:
             if link is not None:
                 link.abort()
-            raise self._unreachable("it did not answer in time") from None
+            raise self._unreachable("timeout", "it did not answer in time") from None
         except CredentialError as error:
-            log.error("credential", target=target.name, reason=str(error))
-            raise self._unreachable("the gateway's credential for it is not available") from None
+            detail = "The gateway's password for it is not available."
+            raise self._no_login("credential", detail, error) from None
+        except (NoTlsError, HandshakeError) as error:
+            raise self._no_login("tls", "TLS could not be established.", error) from None
         except UpstreamError as error:
-            log.warning(
-                "upstream login failed", target=target.name, reason=str(error), sqlstate=error.sqlstate
-            )
             raise self._refused(error) from None
-        except (OSError, ProtocolError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            log.warning("upstream unreachable", target=target.name, reason=str(error))
-            raise self._unreachable(reason or type(error).__name__) from None
+        except ProtocolError as error:
+            raise self._no_login("login", _LOGIN_DIFFERS, error) from None
+        except OSError as error:
+            why = error.strerror or str(error) or type(error).__name__
+            raise self._unreachable("connection", why) from None
 
     async def _connect(self, login: UpstreamLogin) -> UpstreamLink:
         loop = asyncio.get_running_loop()
         target = self.target
 
         def link() -> UpstreamLink:
-            return UpstreamLink(login, self._context, target.host)
+            return UpstreamLink(login, self._context, target.host, self.keep_alive)
 
         if target.host.startswith("/"):
             return (await loop.create_unix_connection(link, f"{target.host}/.s.PGSQL.{target.port}"))[1]
         return (await loop.create_connection(link, target.host, target.port))[1]
 
-    def _unreachable(self, why: str) -> RefusedError:
-        return RefusedError(
-            refuse(
-                "SP1604",
-                f'the database behind "{self.target.name}" cannot be reached',
-                f"The gateway could not connect: {why}.",
-                "Try again later; the gateway's operator finds the details in its log.",
-            )
+    def _unreachable(self, kind: str, why: str) -> UnreachableError:
+        """``why``: clients may read it."""
+        refusal = refuse(
+            "SP1604",
+            f'the database behind "{self.target.name}" cannot be reached',
+            f"The gateway could not connect: {why}.",
+            "Try again later; the gateway's operator finds the details in its log.",
         )
+        return UnreachableError(refusal, kind, why)
 
-    def _refused(self, error: UpstreamError) -> RefusedError:
-        if error.sqlstate in _TEMPORARY:
-            return self._unreachable(str(error))
-        return self._unreachable(
-            "the database refused the gateway's own login" if error.sqlstate else str(error)
+    def _no_login(self, kind: str, detail: str, error: SallyportError) -> UnreachableError:
+        """What no client can mend: it reads of what kind it is, the operator reads ``error``."""
+        refusal = refuse(
+            "SP1604",
+            f'could not log in to the database behind "{self.target.name}"',
+            detail,
+            "The gateway's operator has to mend this, and finds the reason in its log.",
         )
+        return UnreachableError(refusal, kind, str(error))
+
+    def _refused(self, error: UpstreamError) -> UnreachableError:
+        if error.sqlstate in _TEMPORARY:
+            return self._unreachable("login", str(error))
+        detail = "The database refused the gateway's login." if error.sqlstate else _LOGIN_DIFFERS
+        return self._no_login("login", detail, error)
 
     async def cancel(self, pid: int, key: bytes) -> None:
-        """Send a CancelRequest and wait until the server closes the connection. Errors are the caller's to log."""
-        async with asyncio.timeout(self._seconds):
-            target = self.target
-            if target.host.startswith("/"):
-                reader, writer = await asyncio.open_unix_connection(f"{target.host}/.s.PGSQL.{target.port}")
-            else:
-                reader, writer = await asyncio.open_connection(target.host, target.port)
-            try:
-                if self._context is not None:
-                    writer.write(frontend.ssl_request())
-                    if await reader.readexactly(1) != b"S":
-                        return
-                    await writer.start_tls(self._context, server_hostname=self.target.host)
-                writer.write(frontend.cancel_request(pid, key))
-                await writer.drain()
-                await reader.read(1)
-            finally:
-                writer.close()
+        """Send a CancelRequest and wait until the server closes the connection, which it does once the signal is sent.
+
+        Raises OSError when the request could not be sent, TimeoutError when the server did not take the connection in
+        time, and UnansweredCancelError when it took the request and did not close in time.
+        """
+        sent = False
+        try:
+            async with asyncio.timeout(self._seconds):
+                reader, writer = await self._open_stream()
+                try:
+                    if self._context is not None:
+                        writer.write(frontend.ssl_request())
+                        if await reader.readexactly(1) != b"S":
+                            raise ConnectionError("the server does not speak TLS")
+                        await writer.start_tls(self._context, server_hostname=self.target.host)
+                    sent = True
+                    writer.write(frontend.cancel_request(pid, key))
+                    await writer.drain()
+                    await reader.read(1)
+                finally:
+                    writer.close()
+        except asyncio.IncompleteReadError:
+            raise ConnectionError("the server closed the connection") from None
+        except TimeoutError:
+            if not sent:
+                raise
+            raise UnansweredCancelError("the request was sent, and not answered in time") from None
+        except ConnectionError:
+            if not sent:
+                raise
+            # A reset takes the place of the server's close, or of a server that has ended.
+
+    async def _open_stream(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        target = self.target
+        if target.host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{target.host}/.s.PGSQL.{target.port}")
+        return await asyncio.open_connection(target.host, target.port)

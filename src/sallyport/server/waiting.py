@@ -7,10 +7,8 @@ Whatever ends the wait ends it once. The session's recording gets the request, i
 from __future__ import annotations
 
 import asyncio
-import select
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,22 +17,25 @@ from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Binding, Decision, Demand, Mode, Preview, Request, Status, plain
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
+from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Rule
 from sallyport.server.databases import Database
-from sallyport.session.holding import HeldStatement, Ruling, left_waiting
-from sallyport.session.machine import CATALOG_UNKNOWN
+from sallyport.server.gateway import Gateway
+from sallyport.server.peers import PeerState
+from sallyport.server.ports import ClientPort
+from sallyport.session.clearance import CATALOG_UNKNOWN
+from sallyport.session.held import HeldStatement, Ruling
+from sallyport.session.holding import left_waiting
+from sallyport.session.machine import Session
 from sallyport.session.states import ClientState
-
-if TYPE_CHECKING:
-    from sallyport.judge import Verdict
-    from sallyport.server.gateway import Gateway
-    from sallyport.session.machine import Session
 
 log = structlog.get_logger("sallyport.approvals")
 
 #: Between two looks at the client of a held statement (seconds).
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
+#: How long the catalog may take to be read before an approved statement runs.
+_CATALOG_SECONDS = 30.0
 
 SETTINGS_CHANGED = refuse(
     "SP1003",
@@ -50,9 +51,9 @@ CANCELLED = refuse(
 )
 
 
-class Waiting:
-    """Made for a session once it has begun. ``flush`` writes what the session has for its peers. ``transport``: the client's; it is looked at
-    whether it is still there, since a client that has much to say is not read while it waits, and its end stands behind that.
+class HeldStatementWait:
+    """Made for a session once it has begun. ``flush`` writes what the session has for its peers. ``port``: the client's, polled
+    for disconnects: while a session waits its socket may not be read, so EOF would go unnoticed behind buffered data.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Waiting:
         database: Database,
         session_id: str,
         flush: Callable[[], None],
-        transport: asyncio.Transport | None = None,
+        port: ClientPort,
     ) -> None:
         self._gateway = gateway
         self._approvals = approvals
@@ -73,10 +74,10 @@ class Waiting:
         self._database = database
         self._session_id = session_id
         self._flush = flush
-        self._transport = transport
-        self._looking: asyncio.TimerHandle | None = None
+        self._port = port
+        self._polling: asyncio.TimerHandle | None = None
         self._request = ""  # the id of what is waited for
-        self._letting = False  # it is approved, and about to run
+        self._approved_pending_check = False  # it is approved, and about to run
         self._verdict: Verdict | None = None  # of the statement that waits
         self._held: HeldStatement | None = None  # that statement, until there is an answer
         self._noted = 0  # decisions that are in the recording
@@ -92,7 +93,7 @@ class Waiting:
                 raise RefusedError(held.verdict.refusal or refuse("SP1003", "this waits for approval"))
             self._ask(held, rules)
         except RefusedError as error:
-            self._answer(self._no(error.refusal))
+            self._answer(self._refusal_ruling(error.refusal))
 
     def _ask(self, held: HeldStatement, rules: list[Rule]) -> None:
         """By all rules that hold it: who must agree for each, the shortest deadline, and waiting unless all of them are asynchronous.
@@ -102,7 +103,7 @@ class Waiting:
         binding = self._binding(held)
         kind, touches = held.verdict.facts.kind, self._touches(held)
         mode: Mode = "async" if all(rule.mode == "async" for rule in rules) else "wait"
-        if mode == "async" and self._session.meaning.unknown:
+        if mode == "async" and self._session.settings.has_unreported_changes:
             raise RefusedError(SETTINGS_CHANGED)
         found = self._approvals.claim(binding, kind=kind, touches=touches)
         if found is not None:
@@ -134,12 +135,14 @@ class Waiting:
         self._session.recorder.note("approval", _asked(request))
         self._gateway.spawn(self._measure(request, held), "preview")
         if request.mode == "async":
-            self._answer(self._no(sent_for_approval(request, self._gateway.approval_address(request.id))))
+            self._answer(
+                self._refusal_ruling(sent_for_approval(request, self._gateway.approval_address(request.id)))
+            )
             return
         self._request = request.id
         self._stop = self._approvals.watch(request.id, self._changed)
         self._tell(request)
-        self._look()
+        self._poll_client()
         now = self._approvals.get(request.id)
         if now is not None and now.status is not Status.PENDING:
             self._changed(now)  # it was decided before anybody watched
@@ -151,7 +154,7 @@ class Waiting:
         preview = await measure(self._database.query, held)
         try:
             self._approvals.previewed(request.id, preview)
-            if self._session.state is not ClientState.CLOSED:
+            if self._session.client_state is not ClientState.CLOSED:
                 self._session.recorder.note("approval", f"{request.id} preview: {_measured(preview)}")
         except RefusedError as error:
             log.info("preview came too late", request=request.id, reason=str(error))
@@ -159,7 +162,7 @@ class Waiting:
     def _tell(self, request: Request) -> None:
         until = time.strftime("%H:%M:%S UTC", time.gmtime(request.expires_at))
         address = self._gateway.approval_address(request.id)
-        self._session.say(
+        self._session.send_notice(
             f"this {request.kind} waits for approval {request.id} until {until}",
             f"{request.held}; {request.wants} must approve it.",
             (f"It is decided at {address}. " if address else "")
@@ -169,44 +172,53 @@ class Waiting:
         seconds = self._gateway.limits.held_reminder_seconds
         self._reminder = asyncio.get_running_loop().call_later(seconds, self._tell, request)
 
-    def _look(self) -> None:
+    def _poll_client(self) -> None:
         """Is the client still there? Where it is not, its connection ends now, and with it the request."""
-        if self._transport is None:
+        if self._port.peer_state() is not PeerState.PRESENT:
+            self._port.close(at_once=True)
             return
-        if has_left(self._transport):
-            self._transport.abort()
-            return
-        self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
+        self._polling = asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll_client)
 
     def _changed(self, request: Request) -> None:
         if request.id != self._request:
             return
         self._note(request)
-        if request.status is Status.PENDING or (request.status is Status.APPROVED and self._letting):
+        if request.status is Status.PENDING or (
+            request.status is Status.APPROVED and self._approved_pending_check
+        ):
             return
         if request.status is Status.APPROVED:
             who = ", ".join(plain(d.email or d.reviewer, 200) for d in request.decisions)
-            self._session.say(f"approval {request.id}: approved by {who}")
+            self._session.send_notice(f"approval {request.id}: approved by {who}")
             self._let_run(request)
         else:
-            self._answer(self._no(refusal_of(request)))
+            self._answer(self._refusal_ruling(refusal_of(request)))
 
     def _let_run(self, request: Request) -> None:
         """It runs once the catalog was looked at: what somebody made of a view or a function since it was judged voids the approval."""
-        self._request, self._letting = request.id, True
+        self._request, self._approved_pending_check = request.id, True
         if self._reminder is not None:
             self._reminder.cancel()
-        self._gateway.spawn(self._look_and_run(request), "let an approved statement run")
+        self._gateway.spawn(self._check_and_run(request), "let an approved statement run")
 
-    async def _look_and_run(self, request: Request) -> None:
-        await self._database.refresh(force=True)
+    async def _check_and_run(self, request: Request) -> None:
+        is_readable = await self._read_catalog()
         if self._request != request.id:
             return  # cancelled, gone, or void meanwhile
-        if self._database.readable:
+        if is_readable:
             self._answer(self._approved(request), request.id)
             return
         self._end(self._approvals.void, request.id, "the catalog could not be read before it ran")
-        self._answer(self._no(CATALOG_UNKNOWN))
+        self._answer(self._refusal_ruling(CATALOG_UNKNOWN))
+
+    async def _read_catalog(self) -> bool:
+        try:
+            async with asyncio.timeout(_CATALOG_SECONDS):
+                await self._database.refresh(force=True)
+        except Exception as error:  # noqa: BLE001  whatever it is, the client gets a refusal and does not wait for ever
+            log.error("the catalog could not be read for an approved statement", reason=repr(error))
+            return False
+        return self._database.readable
 
     def _approved(self, request: Request) -> Ruling:
         def use(held: HeldStatement) -> Refusal | None:
@@ -214,13 +226,13 @@ class Waiting:
 
         return Ruling(None, self._verdict, use)
 
-    def _no(self, refusal: Refusal) -> Ruling:
+    def _refusal_ruling(self, refusal: Refusal) -> Ruling:
         return Ruling(refusal, self._verdict)
 
     def _answer(self, ruling: Ruling, approved: str = "") -> None:
         """``approved``: the request that lets it run. Where it was not needed (the policy of now allows or refuses it), it is void."""
         self._release()
-        self._session.ruled(ruling)
+        self._session.on_ruling(ruling)
         if approved:
             self._end(self._approvals.void, approved, "the statement was judged again and did not need it")
             ended = self._approvals.get(approved)
@@ -246,17 +258,22 @@ class Waiting:
 
     def _release(self) -> str:
         request, self._request = self._request, ""
-        self._held, self._letting = None, False
+        self._held, self._approved_pending_check = None, False
         if self._stop is not None:
             self._stop()
             self._stop = None
         if self._reminder is not None:
             self._reminder.cancel()
             self._reminder = None
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
         return request
+
+    @property
+    def waits(self) -> bool:
+        """Whether a held statement waits for people now."""
+        return bool(self._request)
 
     def cancel(self) -> bool:
         """The client cancels: withdraw. False when nothing waits."""
@@ -265,11 +282,11 @@ class Waiting:
             return False
         self._end(self._approvals.withdraw, request, "the client cancelled the statement")
         self._session.recorder.note("approval", f"{request} withdrawn: the client cancelled the statement")
-        self._session.ruled(self._no(CANCELLED))
+        self._session.on_ruling(self._refusal_ruling(CANCELLED))
         self._flush()
         return True
 
-    def gone(self, reason: str) -> None:
+    def on_disconnect(self, reason: str) -> None:
         """The session is over: nobody waits any more."""
         held, request = self._held, self._release()
         if not request:
@@ -286,13 +303,14 @@ class Waiting:
     def _rules(self, held: HeldStatement) -> list[Rule]:
         """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
         names = _names(held)
-        policy = self._session.view.policy
+        policy = self._session.names.view.policy
         found = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
         return found if len(found) == len(names) else []
 
     def _binding(self, held: HeldStatement) -> Binding:
         return Binding(
             sql=held.sql,
+            sent=held.sent,
             binds=held.binds,
             bind_formats=held.bind_formats,
             target=self._database.name,
@@ -302,31 +320,20 @@ class Waiting:
             policy_version=held.policy_version,
             epoch=held.epoch,
             search_path=held.search_path,
-            role=self._session.view.catalog.role,
+            role=self._session.names.view.catalog.role,
             rules=_names(held),
             settings=held.settings,
             types=held.types,
         )
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:
-        relations = self._session.view.catalog.relations
+        relations = self._session.names.view.catalog.relations
         found = [
             f"{access.action} {relations[access.relation].qualified}"
             for access in held.verdict.facts.accesses
             if access.relation in relations
         ]
         return tuple(dict.fromkeys(found))
-
-
-def has_left(transport: asyncio.Transport) -> bool:
-    """Has the peer closed its side, or reset the connection, whatever it sent before that nobody has read? (poll(2), POLLRDHUP: Linux)"""
-    socket = transport.get_extra_info("socket")
-    number = socket.fileno() if socket is not None else -1
-    if number < 0 or transport.is_closing():
-        return False
-    poll = select.poll()
-    poll.register(number, getattr(select, "POLLRDHUP", 0))
-    return any(found & ~select.POLLNVAL for _, found in poll.poll(0))
 
 
 # -- what the recording says ---------------------------------------------------------------------------------------------

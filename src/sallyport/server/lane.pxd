@@ -1,0 +1,98 @@
+# Types for lane.py, and the C functions it calls.
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from sallyport.server.plain cimport PlainTraffic, Scratch, now
+from sallyport.wire.frames cimport Output
+
+cdef extern from "<sys/epoll.h>" nogil:
+    ctypedef union epoll_data_t:
+        void *ptr
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data_t data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event *event)
+    int epoll_wait(int epfd, epoll_event *events, int maxevents, int timeout)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL
+    uint32_t EPOLLIN, EPOLLOUT
+
+cdef extern from "<sys/socket.h>" nogil:
+    ssize_t recv(int fd, void *buf, size_t size, int flags)
+    ssize_t send(int fd, const void *buf, size_t size, int flags)
+    int MSG_NOSIGNAL
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef Py_ssize_t _READ, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _BUDGET
+
+
+@cython.final
+cdef class Leg:
+    cdef readonly int fd
+    cdef readonly bint is_client
+    cdef Output out, part
+    cdef Py_ssize_t out_start
+    cdef uint32_t events
+    cdef bint watched
+    cdef LaneSession session
+    cdef Leg other
+
+    cdef bytes take(self)
+    cdef int empty(self) except -1
+
+
+@cython.final
+cdef class LaneSession:
+    cdef Lane lane
+    cdef object owner
+    cdef readonly PlainTraffic traffic
+    cdef Leg client, server
+    cdef readonly bint inside, held
+
+    cpdef enter(self)
+    cpdef hold(self, bint hold)
+    @cython.locals(lane=Lane, part=Output)
+    cpdef leave(self, bytes from_client=*, bytes from_server=*)
+
+
+@cython.final
+cdef class Lane:
+    cdef readonly int descriptor
+    cdef unsigned char *buffer
+    cdef epoll_event ready[256]
+    cdef epoll_event event
+    cdef Output batch
+    cdef readonly Scratch scratch
+    cdef list left
+    cdef readonly Py_ssize_t requests
+    cdef Py_ssize_t until_measured, budget
+    cdef object added
+
+    cdef int watch(self, Leg leg, uint32_t events) except -1
+    @cython.locals(session=LaneSession, events=uint32_t)
+    cdef int rewatch(self, Leg leg) except -1
+    cdef int unwatch(self, Leg leg) except -1
+    @cython.locals(count=int, i=int, leg=Leg, session=LaneSession)
+    cpdef poll(self)
+    @cython.locals(session=LaneSession)
+    cdef int handle(self, Leg leg, uint32_t events) except -1
+    @cython.locals(kept=Py_ssize_t, size=Py_ssize_t, number=int)
+    cdef int receive(self, LaneSession session, Leg leg) except -1
+    @cython.locals(started=double)
+    cdef int measure(self, LaneSession session, Leg leg, Py_ssize_t size) except -1
+    @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t, batch=Output)
+    cdef int from_client(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t)
+    cdef int from_server(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
+    cdef int check_recorder(self, LaneSession session) except -1
+    @cython.locals(done=Py_ssize_t, number=int)
+    cdef int write(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(session=LaneSession, out=Output, done=Py_ssize_t, number=int)
+    cdef bint flush(self, Leg leg) except -1
+    cdef int fail(self, LaneSession session, Leg leg, int number) except -1

@@ -1,0 +1,399 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: annotation_typing=False, infer_types=True
+"""The lane: reads and writes the sockets of sessions with plain traffic, without entering Python.
+
+One :class:`Lane` per event loop has an epoll descriptor of its own, which the loop watches. A session whose
+traffic is plain (:attr:`sallyport.session.machine.Session.is_plain`) is entered with both its sockets, which
+their asyncio transports do not read meanwhile. What :class:`~sallyport.server.plain.PlainTraffic` recognises
+goes from socket to socket here; with the first bytes that it does not, the session leaves: its sockets go
+back to their transports, and its owner (:class:`LaneOwner`) gets what was read and what could not be written.
+
+Back-pressure: while a socket does not take what is written, the other one is not read. Exists compiled only
+(types in ``lane.pxd``); see ``docs/adr`` for what was measured.
+
+Source: epoll(7), recv(2), send(2).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from sallyport.server.added import EVERY, Added
+from sallyport.server.plain import PlainTraffic, Scratch
+from sallyport.wire.frames import Output
+
+try:
+    import cython
+except ImportError:
+    from sallyport.wire import interpreted as cython
+
+COMPILED = bool(cython.compiled)
+
+if not cython.compiled:
+    # C functions that lane.pxd imports; only ever called by compiled code.
+    EPOLL_CLOEXEC: Any = None
+    EPOLL_CTL_ADD: Any = None
+    EPOLL_CTL_MOD: Any = None
+    EPOLL_CTL_DEL: Any = None
+    EPOLLIN: Any = None
+    EPOLLOUT: Any = None
+    MSG_NOSIGNAL: Any = None
+    EAGAIN: Any = None
+    EINTR: Any = None
+    epoll_create1: Any = None
+    epoll_ctl: Any = None
+    epoll_wait: Any = None
+    errno: Any = None
+    malloc: Any = None
+    free: Any = None
+    recv: Any = None
+    send: Any = None
+    close: Any = None
+    memcpy: Any = None
+    now: Any = None
+    PyBytes_FromStringAndSize: Any = None
+
+#: Bytes that one read takes at most.
+_READ = 262144
+#: Rounds of reading before other work of the event loop gets its turn.
+_ROUNDS = 4
+_EVENTS = 256
+#: Bytes of a buffer that an idle leg keeps.
+_KEPT = 16384
+#: Bytes that wait for the recorder from which on its owner is told.
+_RECORDED = 65536
+#: Bytes that are read before other work of the event loop gets its turn.
+_BUDGET = 1048576
+
+
+class LaneOwner(Protocol):
+    """Who entered a session. All calls come on the event loop, from within :meth:`Lane.poll`."""
+
+    def lane_left(self, from_client: bytes, from_server: bytes, to_client: bytes, to_server: bytes) -> None:
+        """The session is its owner's again. ``from_...``: was read and not handled. ``to_...``: was handled, and is
+        still to be written before anything else.
+        """
+        ...
+
+    def lane_recorded(self) -> None:
+        """Much was recorded since the recorder last took it: look whether it is behind."""
+        ...
+
+    def lane_failed(self, error: OSError, is_client: bool) -> None:
+        """A socket failed; :meth:`lane_left` was called before."""
+        ...
+
+    def lane_broken(self, error: Exception) -> None:
+        """A fault of the gateway, or rows that do not fit: the session has to end; :meth:`lane_left` was called before."""
+        ...
+
+
+class Leg:
+    """One socket of a session. ``out``: what it did not take yet, from ``out_start`` on."""
+
+    def __init__(self, fd: int, is_client: bool) -> None:
+        self.fd = fd
+        self.is_client = is_client
+        self.out = Output(0)
+        self.out_start = 0
+        self.part = Output(0)  # of the server's: what was read of an answer that is not whole
+        self.events = 0  # that it is watched for
+        self.watched = False
+        self.session: Any = None
+        self.other: Any = None
+
+    def take(self) -> bytes:
+        """What is left of ``out``, which is empty then."""
+        start = self.out_start
+        rest = PyBytes_FromStringAndSize(
+            cython.cast("const char *", self.out.data) + start, self.out.n - start
+        )
+        self.empty()
+        return rest  # type: ignore[no-any-return]
+
+    def empty(self) -> int:
+        """Nothing of ``out`` is left; its memory is kept where it is little."""
+        if self.out.capacity > _KEPT:
+            self.out = Output(0)
+        self.out.n = 0
+        self.out_start = 0
+        return 0
+
+
+class LaneSession:
+    """One session in the lane."""
+
+    def __init__(self, lane: Lane, owner: Any, traffic: PlainTraffic, client_fd: int, server_fd: int) -> None:
+        self.lane = lane
+        self.owner = owner
+        self.traffic = traffic
+        self.client = Leg(client_fd, True)
+        self.server = Leg(server_fd, False)
+        self.client.other = self.server
+        self.server.other = self.client
+        self.client.session = self.server.session = self
+        self.inside = False
+        self.held = False
+
+    def enter(self) -> None:
+        """Take the sockets over. The session is plain, and neither transport reads or has anything to write.
+
+        Raises OSError, and then nothing was taken.
+        """
+        self.traffic.begin()
+        self.lane.watch(self.client, EPOLLIN)
+        try:
+            self.lane.watch(self.server, EPOLLIN)
+        except OSError:
+            self.lane.unwatch(self.client)
+            raise
+        self.inside = True
+
+    def leave(self, from_client: bytes = b"", from_server: bytes = b"") -> None:
+        """Give the sockets back; does nothing outside the lane."""
+        if not self.inside:
+            return
+        self.inside = self.held = False
+        lane = self.lane
+        lane.unwatch(self.client)
+        lane.unwatch(self.server)
+        part = self.server.part
+        if part.n:
+            from_server = part.finish() + from_server
+            part.n = 0
+        lane.left.append(self)  # events of this round may still point at its legs
+        try:
+            self.traffic.leave()
+        finally:  # its sockets are read again, or nobody would see its end
+            self.owner.lane_left(from_client, from_server, self.client.take(), self.server.take())
+
+    def hold(self, hold: bool) -> None:
+        """Read neither socket for the time being, or again."""
+        if self.inside and self.held != hold:
+            self.held = hold
+            self.lane.rewatch(self.client)
+            self.lane.rewatch(self.server)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is outstanding, and everything was handed to the network."""
+        return self.traffic.pending == 0 and not self.client.out.n and not self.server.out.n
+
+
+class Lane:
+    """See the module's docstring. ``descriptor``: to be watched for reading, and then :meth:`poll` called.
+
+    ``added``: what is told of every so many reads how long they were kept. Raises OSError.
+    """
+
+    event: Any  # epoll_event when compiled
+    ready: Any  # epoll_event[_EVENTS] when compiled
+
+    def __init__(self, added: Added) -> None:
+        self.added = added
+        self.until_measured = EVERY
+        self.descriptor = epoll_create1(EPOLL_CLOEXEC)
+        if self.descriptor < 0:
+            raise OSError(errno, "no epoll descriptor")
+        self.buffer = cython.cast("unsigned char *", malloc(_READ))
+        if self.buffer == cython.NULL:
+            raise MemoryError
+        self.batch = Output(4096)
+        self.scratch = Scratch()
+        self.left: list[Any] = []
+        self.requests = 0
+
+    def __dealloc__(self) -> None:
+        free(self.buffer)
+        if self.descriptor >= 0:
+            close(self.descriptor)
+
+    def watch(self, leg: Leg, events: int) -> int:
+        """Watch a leg for these events. Raises OSError."""
+        operation = EPOLL_CTL_MOD if leg.watched else EPOLL_CTL_ADD
+        self.event.events = events
+        self.event.data.ptr = cython.cast("void *", leg)
+        if epoll_ctl(self.descriptor, operation, leg.fd, cython.address(self.event)) < 0:
+            raise OSError(errno, "a socket cannot be watched")
+        leg.watched = True
+        leg.events = events
+        return 0
+
+    def rewatch(self, leg: Leg) -> int:
+        """Read it unless the other one does not take what is written, or nothing is to be read; write when something is left."""
+        session: LaneSession = leg.session
+        events = 0
+        if not session.held and leg.other.out.n == 0:
+            events = EPOLLIN
+        if leg.out.n:
+            events |= EPOLLOUT
+        if events != leg.events:
+            self.watch(leg, events)
+        return 0
+
+    def unwatch(self, leg: Leg) -> int:
+        if leg.watched:
+            leg.watched = False
+            leg.events = 0
+            epoll_ctl(self.descriptor, EPOLL_CTL_DEL, leg.fd, cython.NULL)
+        return 0
+
+    def poll(self) -> None:
+        """Handle what is there."""
+        self.budget = _BUDGET
+        for _ in range(_ROUNDS):
+            if self.budget <= 0:
+                break  # what is left is told again
+            count = epoll_wait(self.descriptor, self.ready, _EVENTS, 0)
+            if count <= 0:
+                break
+            for i in range(count):
+                if self.budget <= 0:
+                    break
+                leg = cython.cast(Leg, self.ready[i].data.ptr)
+                try:
+                    self.handle(leg, self.ready[i].events)
+                except Exception as error:  # noqa: BLE001  the session ends; the others go on
+                    session = leg.session
+                    session.leave()
+                    session.owner.lane_broken(error)
+            if self.left:
+                self.left.clear()
+
+    def handle(self, leg: Leg, events: int) -> int:
+        session: LaneSession = leg.session
+        if not session.inside:
+            return 0
+        if leg.events & EPOLLOUT and events & ~EPOLLIN and not self.flush(leg):
+            return 0
+        if not session.inside:
+            return 0
+        if not leg.events & EPOLLIN:
+            if events & ~EPOLLOUT and not leg.events:
+                session.leave()  # closed by its peer while it is not read: for the general way to see
+            return 0
+        if events & ~EPOLLOUT:
+            self.receive(session, leg)
+        return 0
+
+    def receive(self, session: LaneSession, leg: Leg) -> int:
+        kept = leg.part.n
+        if kept:
+            memcpy(self.buffer, leg.part.data, kept)
+        size = recv(leg.fd, self.buffer + kept, _READ - kept, 0)
+        if size > 0:
+            leg.part.n = 0
+            self.budget -= size
+            self.until_measured -= 1
+            if self.until_measured <= 0:
+                return self.measure(session, leg, kept + size)
+            if leg.is_client:
+                return self.from_client(session, self.buffer, size)
+            return self.from_server(session, self.buffer, kept + size)
+        if size < 0:
+            number = errno
+            if number in (EAGAIN, EINTR):
+                return 0
+            return self.fail(session, leg, number)
+        session.leave()  # its transport sees the end of the stream as well
+        return 0
+
+    def measure(self, session: LaneSession, leg: Leg, size: int) -> int:
+        """Handle what was read, and say how long it took."""
+        self.until_measured = EVERY
+        started = now()
+        if leg.is_client:
+            self.from_client(session, self.buffer, size)
+            self.added.there.add(now() - started)
+        else:
+            self.from_server(session, self.buffer, size)
+            self.added.back.add(now() - started)
+        return 0
+
+    def from_client(self, session: LaneSession, src: Any, size: int) -> int:
+        traffic = session.traffic
+        p = traffic.ask(src, size)
+        if p == size:
+            self.requests += 1
+            self.write(session, session.server, traffic.piece, traffic.piece_size)
+            return self.check_recorder(session)
+        batch = self.batch
+        batch.n = 0
+        used = p
+        while used > 0:
+            self.requests += 1
+            batch.write(traffic.piece, 0, traffic.piece_size)
+            if p >= size:
+                break
+            used = traffic.ask(src + p, size - p)
+            p += used
+        if batch.n:
+            self.write(session, session.server, batch.data, batch.n)
+        if p < size:
+            session.leave(PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p))
+        return 0
+
+    def from_server(self, session: LaneSession, src: Any, size: int) -> int:
+        traffic = session.traffic
+        p = 0
+        while p < size and session.inside:
+            used = traffic.answer(src + p, size - p)
+            if used == 0:
+                break
+            self.write(session, session.client, traffic.piece, traffic.piece_size)
+            p += used
+        self.check_recorder(session)
+        if p < size and session.inside:
+            if traffic.wants_more:
+                session.server.part.write(src, p, size - p)
+            else:
+                session.leave(b"", PyBytes_FromStringAndSize(cython.cast("const char *", src) + p, size - p))
+        return 0
+
+    def check_recorder(self, session: LaneSession) -> int:
+        if session.inside and not session.held and session.traffic.chunks.waiting > _RECORDED:
+            session.owner.lane_recorded()
+        return 0
+
+    def write(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
+        """Send, or keep what the socket does not take; then the other leg is not read."""
+        if not session.inside:
+            return 0
+        done = 0
+        if leg.out.n == 0:
+            done = send(leg.fd, src, size, MSG_NOSIGNAL)
+            if done == size:
+                return 1
+            if done < 0:
+                number = errno
+                if number not in (EAGAIN, EINTR):
+                    return self.fail(session, leg, number)
+                done = 0
+        leg.out.write(src, done, size - done)
+        self.rewatch(leg)
+        self.rewatch(leg.other)
+        return 0
+
+    def flush(self, leg: Leg) -> bool:
+        """Send what is left. False while some of it is, or the session has left."""
+        session: LaneSession = leg.session
+        out = leg.out
+        done = send(leg.fd, out.data + leg.out_start, out.n - leg.out_start, MSG_NOSIGNAL)
+        if done < 0:
+            number = errno
+            if number not in (EAGAIN, EINTR):
+                self.fail(session, leg, number)
+            return False
+        leg.out_start += done
+        if leg.out_start < out.n:
+            return False
+        leg.empty()
+        self.rewatch(leg)
+        self.rewatch(leg.other)
+        return True
+
+    def fail(self, session: LaneSession, leg: Leg, number: int) -> int:
+        owner = session.owner
+        session.leave()
+        owner.lane_failed(OSError(number, "the connection failed"), leg.is_client)
+        return 0

@@ -1,0 +1,164 @@
+# Types for plain.py: the table of contents of the hot path.
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.string cimport memcmp
+
+from sallyport.audit.chunks cimport ChunkWriter
+from sallyport.audit.msgpack cimport (
+    HEADER_BYTES, put_array, put_bin, put_float64, put_nil, put_raw, put_str, put_uint,
+)
+from sallyport.wire.frames cimport Output, write_masked_rows
+from sallyport.wire.scan cimport blank_literals
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static inline double sallyport_now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return t.tv_sec + t.tv_nsec * 1e-9;
+    }
+    """
+    double now "sallyport_now"() nogil
+
+cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
+cdef Py_ssize_t _QUERY, _BIND, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _PART, _FLOW, _ROW
+cdef bytes _DESCRIBE_PORTAL
+
+
+@cython.final
+cdef class PlainStatement:
+    cdef readonly object verdict, script, prepared, view, record
+    cdef bytes before, after
+    cdef dict programs
+    cdef bint has_plan, is_rewritten
+    cdef bytes notice, description
+    cdef object program
+
+
+cpdef PlainStatement plain_query(object script, object view)
+cpdef PlainStatement plain_prepared(object prepared, object view)
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Pending:
+    cdef PlainStatement statement
+    cdef Py_ssize_t number, step
+    cdef bytes text, bind
+    cdef double started
+    cdef bint is_bundle, hidden, flows
+    cdef object program
+    cdef Py_ssize_t rows, size
+    cdef Pending following
+
+
+@cython.final
+cdef class Scratch:
+    cdef Output key, out
+
+
+@cython.final
+cdef class PlainTraffic:
+    cdef readonly object session
+    cdef object judge, recorder, view
+    cdef readonly ChunkWriter chunks
+    cdef Scratch scratch
+    cdef dict statements, cache, templates
+    cdef Py_ssize_t generation, number, step, limit, rows, bytes
+    cdef readonly Py_ssize_t pending
+    cdef unsigned char status
+    cdef Pending first, last, running, bound
+    cdef Output out
+    # what is to be sent, and how much of it is recorded
+    cdef const unsigned char *piece
+    cdef Py_ssize_t piece_size, body
+    # the request that was parsed last
+    cdef Py_ssize_t b_name, b_bound, b_end
+    cdef bint b_described
+    # the answer that was parsed last
+    cdef Py_ssize_t a_start, a_described, a_ended, a_completed, a_end, a_rows
+    cdef unsigned char a_kind, a_status
+    cdef bint a_bound, a_whole
+    cdef bint wants_more  # see answer
+
+    cpdef begin(self)
+    cdef Py_ssize_t ask(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(stop=Py_ssize_t, sql=bytes, statement=PlainStatement, pending=Pending, out=Output, sent=bytes)
+    cdef Py_ssize_t _query(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(key=Output, n=Py_ssize_t)
+    cdef object _templated(self, const unsigned char *src, Py_ssize_t size, bytes sql)
+    @cython.locals(name=bytes, statement=PlainStatement, pending=Pending, out=Output)
+    cdef Py_ssize_t _bundle(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(stop=Py_ssize_t, p=Py_ssize_t, count=Py_ssize_t)
+    cdef bint _parse_bundle(self, const unsigned char *src, Py_ssize_t size) noexcept
+    @cython.locals(pending=Pending)
+    cdef Pending _asked(self, PlainStatement statement, bytes text)
+    @cython.locals(chunks=ChunkWriter, after=bytes, start="unsigned char *", p="unsigned char *")
+    cdef int _record_query(
+        self, PlainStatement statement, Py_ssize_t number, const unsigned char *src, Py_ssize_t size
+    ) except -1
+    @cython.locals(
+        chunks=ChunkWriter, before=bytes, after=bytes, start="unsigned char *", p="unsigned char *"
+    )
+    cdef int _record_bundle(
+        self, PlainStatement statement, Py_ssize_t number, const unsigned char *src
+    ) except -1
+
+    @cython.locals(pending=Pending, statement=PlainStatement)
+    cdef Py_ssize_t answer(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(p=Py_ssize_t, length=Py_ssize_t, rows=Py_ssize_t)
+    cdef bint _parse_answer(self, const unsigned char *src, Py_ssize_t size) noexcept
+    @cython.locals(length=Py_ssize_t)
+    cdef bint _parse_end(self, const unsigned char *src, Py_ssize_t size, Py_ssize_t p) noexcept
+    @cython.locals(start=Py_ssize_t, size=Py_ssize_t, description=bytes)
+    cdef object _program(self, PlainStatement statement, const unsigned char *src)
+    @cython.locals(out=Output, hide=bint, masks=bint, notice=bytes)
+    cdef _write_answer(self, Pending pending, const unsigned char *src)
+    cdef int _write_rows(
+        self, Pending pending, const unsigned char *src, Py_ssize_t start, Py_ssize_t end
+    ) except -1
+    cdef _answered(self, Pending pending, Py_ssize_t size)
+    @cython.locals(out=Output, hide=bint)
+    cdef Py_ssize_t _begin_flow(self, Pending pending, const unsigned char *src) except -1
+    @cython.locals(p=Py_ssize_t, rows=Py_ssize_t, length=Py_ssize_t)
+    cdef Py_ssize_t _flow(self, Pending pending, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(out=Output)
+    cdef Py_ssize_t _end_flow(self, Pending pending, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(
+        chunks=ChunkWriter, size=Py_ssize_t, tag=Py_ssize_t, moment=double, start="unsigned char *",
+        p="unsigned char *",
+    )
+    cdef int _record_answer(self, Pending pending) except -1
+    @cython.locals(chunks=ChunkWriter, start="unsigned char *", p="unsigned char *")
+    cdef int _record_reply(self, Pending pending, Py_ssize_t size) except -1
+    @cython.locals(
+        chunks=ChunkWriter, tag=Py_ssize_t, moment=double, start="unsigned char *", p="unsigned char *"
+    )
+    cdef int _record_complete(self, Pending pending, const unsigned char *src) except -1
+    cpdef sync(self)
+    @cython.locals(pending=Pending, bound=Pending, in_block=bint)
+    cpdef leave(self)
+
+
+@cython.locals(a=Py_ssize_t, b=Py_ssize_t, c=Py_ssize_t, d=Py_ssize_t)
+cdef Py_ssize_t _uint32(const unsigned char *src, Py_ssize_t p) noexcept
+
+cdef int _put_uint32_to(Output out, Py_ssize_t value) except -1
+
+cdef const unsigned char *_address(bytes value) except NULL
+
+@cython.locals(i=Py_ssize_t)
+cdef bint _is_ascii(const unsigned char *src, Py_ssize_t size) noexcept
+
+@cython.locals(count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
+cdef Py_ssize_t _parameters_end(const unsigned char *src, Py_ssize_t p, Py_ssize_t stop) noexcept
+
+@cython.locals(formats=Py_ssize_t, count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
+cdef unsigned char *_put_parameters(unsigned char *out, const unsigned char *src, Py_ssize_t p) noexcept
+
+@cython.locals(statement=PlainStatement)
+cdef object _portal(Pending pending)
+
+@cython.locals(statement=PlainStatement)
+cdef list _entries(object session, Pending pending)

@@ -1,0 +1,811 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: annotation_typing=False, infer_types=True
+"""Plain traffic of one session, on raw memory: statements that were judged before, asked and answered whole.
+
+:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement, and the
+whole answer to it. It recognises them exactly, looks the verdict up, compares the answer's RowDescription
+with the compiled plan, masks the rows and records both. It decides nothing: what it does not recognise it
+leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and hands the bytes to
+:class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that is handled here.
+
+No I/O. While it is in use its Session is not: number, counters and outstanding statements are kept here and
+put back by :meth:`PlainTraffic.sync` and :meth:`PlainTraffic.leave`. Only ever used compiled: there is
+nothing to win without (types in ``plain.pxd``).
+
+Source: PostgreSQL documentation, "Message Formats".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sallyport.audit.events import encode_event, encode_verdict
+from sallyport.judge import RunPermit
+from sallyport.session.entries import Entry
+from sallyport.session.judged import allowed
+from sallyport.session.programs import KEEP
+from sallyport.session.statements import Portal
+from sallyport.session.states import Expect
+from sallyport.sql.template import MAX_BYTES
+from sallyport.wire.frames import Output
+from sallyport.wire.frontend import parse_bind
+
+try:
+    import cython
+except ImportError:
+    from sallyport.wire import interpreted as cython
+
+COMPILED = bool(cython.compiled)
+
+if not cython.compiled:
+    # C functions that plain.pxd imports; only ever called by compiled code.
+    from sallyport.wire.frames import write_masked_rows
+    from sallyport.wire.scan import blank_literals
+
+    HEADER_BYTES: Any = None
+    PyBytes_FromStringAndSize: Any = None
+    memcmp: Any = None
+    now: Any = None
+    put_array: Any = None
+    put_bin: Any = None
+    put_float64: Any = None
+    put_nil: Any = None
+    put_raw: Any = None
+    put_str: Any = None
+    put_uint: Any = None
+
+_QUERY = 0x51
+_BIND = 0x42
+_DESCRIBED = 0x54
+_DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
+#: Longer messages take the general way.
+_LONGEST = 65536
+#: Statements sent and not answered, beyond which a pipeline takes the general way.
+_MOST_PENDING = 256
+#: Longest message of the server; what is kept of an answer until there is more of it.
+_PART = 131072
+#: Bytes of rows from which on a result is not gathered but passes in pieces.
+_FLOW = 16384
+_ROW = 0x44
+#: Tags and fields of events; see sallyport.audit.events, and a test.
+_STATEMENT = 2
+_STATEMENT_FIELDS = 15
+_REPLY = 3
+_COMPLETE = 5
+_ANSWERED = 9
+#: Longest name of a prepared statement that the server does not cut.
+_NAME = 63
+
+
+class PlainStatement:
+    """What is needed of one plain verdict: of a simple query (``script``) or of a prepared statement.
+
+    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of a prepared
+    statement those before the parameters, from the text on, and those behind them.
+    """
+
+    def __init__(self, verdict: Any, script: Any, prepared: Any, view: Any) -> None:
+        self.verdict = verdict
+        self.script = script
+        self.prepared = prepared
+        self.view = view
+        self.programs = verdict.programs
+        self.has_plan = verdict.plan is not None
+        self.notice = verdict.notice
+        self.is_rewritten = script is not None and script.rewritten is not None
+        self.description = b""
+        self.program = None
+        self.record = allowed(view, verdict, "simple" if prepared is None else "extended")
+        encoded = encode_verdict(self.record)
+        if prepared is None:
+            self.before = b""
+            self.after = encoded.rest
+        else:
+            text: bytes = encode_event((prepared.text,))[1:]
+            self.before = text + encoded.before_binds
+            self.after = encoded.after_formats + encode_event((prepared.types,))[1:]
+
+
+def plain_query(script: Any, view: Any) -> PlainStatement | None:
+    """The statement for Query messages of this text (or template); None where it is not plain, or may change
+    something: its intent is journaled first.
+    """
+    if not script.plain or not _may_pass(script.statements[0]):
+        return None
+    return PlainStatement(script.statements[0], script, None, view)
+
+
+def plain_prepared(prepared: Any, view: Any) -> PlainStatement | None:
+    """The statement for Bind messages of this prepared statement; None as for :func:`plain_query`."""
+    verdict = prepared.verdict
+    if prepared.inner or prepared.view is not view or verdict is None:
+        return None
+    if not verdict.plain or not _may_pass(verdict):
+        return None
+    return PlainStatement(verdict, None, prepared, view)
+
+
+def _may_pass(verdict: Any) -> bool:
+    """Only with the judge's permit (:mod:`sallyport.judge.permit`), and what is known to read."""
+    return type(verdict.permit) is RunPermit and not verdict.changes
+
+
+class Pending:
+    """A plain statement that was sent and is not answered yet. ``text``: of a query, as the client sent it;
+    of a Bind, the statement's name.
+    """
+
+    def __init__(self, statement: PlainStatement, number: int, text: bytes, step: int) -> None:
+        self.statement = statement
+        self.number = number
+        self.text = text
+        self.step = step  # Session.step
+        self.bind = b""
+        self.started = now()
+        self.is_bundle = False
+        self.hidden = False
+        self.flows = False  # rows of it were sent, and more are to come
+        self.program: Any = None
+        self.rows = 0
+        self.size = 0
+        self.following: Any = None
+
+
+class Scratch:
+    """Buffers that the sessions of one event loop share; nothing is kept in them between calls."""
+
+    def __init__(self) -> None:
+        self.key = Output(3 * MAX_BYTES)
+        self.out = Output(65536)
+
+
+class PlainTraffic:
+    """See the module's docstring. ``piece``, ``piece_size``: what :meth:`ask` and :meth:`answer` want sent, in place of
+    what they were given; it is theirs, and valid until the next call.
+    """
+
+    def __init__(self, session: Any, scratch: Scratch) -> None:
+        self.session = session
+        self.scratch = scratch
+        self.judge = session.names.judge
+        self.recorder = session.recorder
+        self.chunks = session.recorder.chunks
+        self.statements = session.statements.confirmed
+        self.first: Any = None
+        self.last: Any = None
+        self.out = self.scratch.out
+        self.begin()
+
+    def begin(self) -> None:
+        """The session is plain (:attr:`~sallyport.session.machine.Session.is_plain`): take over."""
+        session = self.session
+        self.generation = session.names.generation
+        self.view = session.names.view
+        self.cache = self.view.cache
+        self.templates = self.view.templates
+        self.number = session.number
+        self.limit = session.limits.max_server_message
+        self.status = session.transaction_status[0]
+        self.step = session.pipeline.step
+        self.rows = 0
+        self.bytes = 0
+        self.pending = 0
+        self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
+        self.running: Any = None
+
+    # -- from the client -----------------------------------------------------------------------------------
+
+    def ask(self, src: Any, size: int) -> int:
+        """The request at ``src``: how long it is once it is asked; 0 when it is not plain, or not whole."""
+        if self.pending >= _MOST_PENDING or size < 6:
+            return 0
+        if self.generation != self.judge.generation or self.recorder.failed:
+            return 0
+        if src[0] == _QUERY:
+            return self._query(src, size)
+        if src[0] == _BIND:
+            return self._bundle(src, size)
+        return 0
+
+    def _query(self, src: Any, size: int) -> int:
+        stop = 1 + _uint32(src, 1)
+        if stop < 7 or stop > size or stop > _LONGEST or src[stop - 1] != 0:
+            return 0
+        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, stop - 6)
+        script = self.cache.get(sql)
+        if script is None:
+            script = self._templated(src, stop - 6, sql)
+            if script is None:
+                return 0
+        statement = script.traffic
+        if statement is None or statement.view is not self.view:
+            statement = plain_query(script, self.view)
+            if statement is None:
+                return 0
+            script.traffic = statement
+        sent = script.sent(sql) if statement.is_rewritten else None
+        pending = self._asked(statement, sql)
+        self._record_query(statement, pending.number, src + 5, stop - 6)
+        if sent is None:
+            self.piece = src
+            self.piece_size = stop
+        else:
+            out = self.out
+            out.n = 0
+            out.put(_QUERY)
+            _put_uint32_to(out, len(sent) + 5)
+            out.write_bytes(sent)
+            out.put(0)
+            self.piece = out.data
+            self.piece_size = out.n
+        return stop
+
+    def _templated(self, src: Any, size: int, sql: bytes) -> Any:
+        """The verdict for every text that differs in its literals only; None where there is none."""
+        if size > MAX_BYTES:
+            return None
+        key = self.scratch.key
+        n = blank_literals(src + 5, size, key.data)
+        if n < 0:
+            return None
+        if not _is_ascii(src + 5, size):
+            try:
+                sql.decode()
+            except UnicodeDecodeError:
+                return None
+        return self.templates.get(PyBytes_FromStringAndSize(cython.cast("const char *", key.data), n))
+
+    def _bundle(self, src: Any, size: int) -> int:
+        """Bind (unnamed portal), maybe Describe of that portal, Execute of all its rows, Sync."""
+        if not self._parse_bundle(src, size):
+            return 0
+        name = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 6, self.b_name)
+        prepared = self.statements.get(name)
+        if prepared is None:
+            return 0
+        statement = prepared.traffic
+        if statement is None or statement.view is not self.view:
+            statement = plain_prepared(prepared, self.view)
+            if statement is None:
+                return 0
+            prepared.traffic = statement
+        pending = self._asked(statement, name)
+        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
+        pending.is_bundle = True
+        pending.hidden = not self.b_described
+        self._record_bundle(statement, pending.number, src)
+        if self.b_described or not statement.has_plan:
+            self.piece = src
+            self.piece_size = self.b_end
+        else:
+            out = self.out
+            out.n = 0
+            out.write(src, 0, self.b_bound)
+            out.write_bytes(_DESCRIBE_PORTAL)
+            out.write(src, self.b_bound, self.b_end - self.b_bound)
+            self.piece = out.data
+            self.piece_size = out.n
+        return self.b_end
+
+    def _parse_bundle(self, src: Any, size: int) -> bool:
+        if size < 5 + 8 + 10 + 5:
+            return False
+        stop = 1 + _uint32(src, 1)
+        if stop < 13 or stop > size - 15 or stop > _LONGEST or src[5] != 0:
+            return False
+        p = 6
+        while p < stop and src[p] != 0:
+            if src[p] >= 128:
+                return False
+            p += 1
+        if p >= stop or p - 6 > _NAME:
+            return False
+        self.b_name = p - 6
+        p = _parameters_end(src, p + 1, stop)
+        if p < 0 or p + 2 > stop:
+            return False
+        count = (src[p] << 8) | src[p + 1]
+        p += 2
+        if p + 2 * count != stop:
+            return False
+        while p < stop:
+            if src[p] != 0 or src[p + 1] > 1:
+                return False
+            p += 2
+        self.b_bound = stop
+        self.b_described = False
+        if src[p] == 0x44:
+            # Describe: length 6, 'P', empty name
+            if size - p < 7 + 15 or _uint32(src, p + 1) != 6 or src[p + 5] != 0x50 or src[p + 6] != 0:
+                return False
+            self.b_described = True
+            p += 7
+        # Execute: length 9, empty name, zero rows; Sync: length 4
+        if src[p] != 0x45 or _uint32(src, p + 1) != 9 or src[p + 5] != 0 or _uint32(src, p + 6) != 0:
+            return False
+        p += 10
+        if src[p] != 0x53 or _uint32(src, p + 1) != 4:
+            return False
+        self.b_end = p + 5
+        return True
+
+    def _asked(self, statement: PlainStatement, text: bytes) -> Pending:
+        self.number += 1
+        pending = Pending(statement, self.number, text, self.step)
+        self.step += 1
+        if self.first is None:
+            self.first = pending
+        else:
+            self.last.following = pending
+        self.last = pending
+        self.pending += 1
+        self.running = pending
+        return pending
+
+    def _record_query(self, statement: PlainStatement, number: int, src: Any, size: int) -> int:
+        """``src``: the text. A Statement event."""
+        chunks = self.chunks
+        if chunks.indexing:
+            text = PyBytes_FromStringAndSize(cython.cast("const char *", src), size)
+            self.recorder.index_text(number, text.decode("utf-8", "replace"), statement.record)
+        after = statement.after
+        start = chunks.reserve(4 * HEADER_BYTES + size + len(after))
+        p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
+        p = put_uint(put_float64(p, now()), number)
+        p = put_str(p, src, size)
+        p = put_raw(p, _address(after), len(after))
+        return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
+
+    def _record_bundle(self, statement: PlainStatement, number: int, src: Any) -> int:
+        """``src``: the Bind message."""
+        chunks = self.chunks
+        if chunks.indexing:
+            self.recorder.index_text(number, statement.prepared.text, statement.record)
+        before = statement.before
+        after = statement.after
+        # A parameter's length takes four bytes in the message, and its header at most five here; a format two, and one here.
+        start = chunks.reserve(6 * HEADER_BYTES + len(before) + 2 * self.b_bound + len(after))
+        p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
+        p = put_uint(put_float64(p, now()), number)
+        p = put_raw(p, _address(before), len(before))
+        p = _put_parameters(p, src, 6 + self.b_name + 1)
+        p = put_raw(p, _address(after), len(after))
+        return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
+
+    # -- from the server -----------------------------------------------------------------------------------
+
+    def answer(self, src: Any, size: int) -> int:
+        """What comes at ``src`` for the oldest statement: how much of it is handled.
+
+        0: nothing. Then ``wants_more`` says that it is plain so far, and to be shown again with what comes
+        behind it; otherwise it is not plain.
+        """
+        self.wants_more = False
+        pending = self.first
+        if pending is None:
+            return 0
+        if pending.flows:
+            return self._flow(pending, src, size)
+        if not self._parse_answer(src, size):
+            return 0
+        if not self.a_whole and (not self.a_described or self.a_ended - self.a_described < _FLOW):
+            self.wants_more = size <= _PART
+            return 0
+        if pending.is_bundle != self.a_bound or self.a_end > self.limit:
+            return 0
+        statement = pending.statement
+        if pending.is_bundle and self.statements.get(pending.text) is not statement.prepared:
+            return 0
+        program: Any = None
+        if self.a_kind == _DESCRIBED:
+            program = self._program(statement, src)
+            if program is None:
+                return 0
+        elif self.a_rows or (self.a_kind and not pending.is_bundle) or statement.has_plan:
+            return 0
+        pending.program = program
+        if not self.a_whole:
+            return self._begin_flow(pending, src)
+        self._write_answer(pending, src)
+        self._record_answer(pending)
+        pending.rows = self.a_rows
+        self._answered(pending, self.a_ended - self.a_described)
+        return self.a_end
+
+    def _parse_answer(self, src: Any, size: int) -> bool:
+        """[BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery
+
+        False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is the end of the description, 0 when that is
+        not there, and ``a_ended`` the end of the whole rows.
+        """
+        p = 0
+        self.a_whole = False
+        self.a_start = self.a_described = self.a_ended = self.a_rows = self.a_end = 0
+        self.a_kind = 0
+        self.a_bound = size > 0 and src[0] == 0x32
+        if self.a_bound:
+            if size < 5:
+                return True
+            if _uint32(src, 1) != 4:
+                return False
+            p = 5
+        self.a_start = p
+        if size - p < 5:
+            return size == p or src[p] in (_DESCRIBED, 0x6E, _ROW, 0x43)
+        if src[p] == _DESCRIBED or src[p] == 0x6E:
+            length = _uint32(src, p + 1)
+            self.a_kind = src[p]
+            if length < 4 or length > _PART or (self.a_kind == 0x6E and length != 4):
+                return False
+            if length >= size - p:
+                return True
+            p += 1 + length
+        self.a_described = p
+        rows = 0
+        while size - p >= 5 and src[p] == _ROW:
+            length = _uint32(src, p + 1)
+            if length < 4 or length > _PART or length > self.limit:
+                return False
+            if length >= size - p:
+                break
+            p += 1 + length
+            rows += 1
+        self.a_rows = rows
+        self.a_ended = p
+        if size == p or src[p] == _ROW:
+            return True
+        return self._parse_end(src, size, p)
+
+    def _parse_end(self, src: Any, size: int, p: int) -> bool:
+        """CommandComplete ReadyForQuery"""
+        if src[p] != 0x43:
+            return False
+        if size - p < 5:
+            return True
+        length = _uint32(src, p + 1)
+        if length < 5 or length > 256:
+            return False
+        if size - p <= length:
+            return True
+        if src[p + length] != 0 or not _is_ascii(src + p + 5, length - 5):
+            return False
+        p += 1 + length
+        self.a_completed = p
+        if size == p:
+            return True
+        if src[p] != 0x5A:
+            return False
+        if size - p < 6:
+            return True
+        if _uint32(src, p + 1) != 5:
+            return False
+        self.a_status = src[p + 5]
+        self.a_end = p + 6
+        self.a_whole = self.a_status in (73, 84, 69)
+        return self.a_whole
+
+    def _program(self, statement: PlainStatement, src: Any) -> Any:
+        """How rows with this description pass; None where they were never seen: they are compared with the plan elsewhere."""
+        start = self.a_start + 5
+        size = self.a_described - start
+        if (
+            statement.program is not None
+            and len(statement.description) == size
+            and memcmp(_address(statement.description), src + start, size) == 0
+        ):
+            return statement.program
+        description = PyBytes_FromStringAndSize(cython.cast("const char *", src) + start, size)
+        program = statement.programs.get(description)
+        if program is not None:
+            statement.description = description
+            statement.program = program
+        return program
+
+    def _write_answer(self, pending: Pending, src: Any) -> None:
+        """Set ``piece``, whose first ``body`` bytes are recorded."""
+        hide = pending.hidden and self.a_described > self.a_start
+        masks = self.a_rows > 0 and pending.program is not KEEP
+        notice = pending.statement.notice
+        if not hide and not masks and not notice:
+            self.piece = src
+            self.piece_size = self.a_end
+            self.body = self.a_completed
+            return
+        out = self.out
+        out.n = 0
+        out.write(src, 0, self.a_start if hide else self.a_described)
+        self._write_rows(pending, src, self.a_described, self.a_ended)
+        if notice:
+            out.write_bytes(notice)
+        out.write(src, self.a_ended, self.a_completed - self.a_ended)
+        self.body = out.n
+        out.write(src, self.a_completed, self.a_end - self.a_completed)
+        self.piece = out.data
+        self.piece_size = out.n
+
+    def _write_rows(self, pending: Pending, src: Any, start: int, end: int) -> int:
+        if pending.program is KEEP or start == end:
+            self.out.write(src, start, end - start)
+        else:
+            write_masked_rows(src, start, end, pending.program, self.out)
+        return 0
+
+    def _answered(self, pending: Pending, size: int) -> None:
+        """``size``: bytes of the rows that come with its end."""
+        verdict = pending.statement.verdict
+        if pending.rows and verdict.masked_columns:
+            self.session.count_masked(verdict.masked_columns, pending.rows)
+        self.rows += pending.rows
+        self.bytes += pending.size + size
+        self.status = self.a_status
+        if pending.is_bundle:
+            self.bound = pending
+        self.first = pending.following
+        if self.first is None:
+            self.last = None
+        self.pending -= 1
+
+    # A large result passes in pieces, as it comes.
+
+    def _begin_flow(self, pending: Pending, src: Any) -> int:
+        out = self.out
+        out.n = 0
+        hide = pending.hidden and self.a_described > self.a_start
+        if not hide and pending.program is KEEP:
+            self.piece = src
+            self.piece_size = self.a_ended
+        else:
+            out.write(src, 0, self.a_start if hide else self.a_described)
+            self._write_rows(pending, src, self.a_described, self.a_ended)
+            self.piece = out.data
+            self.piece_size = out.n
+        pending.flows = True
+        pending.rows = self.a_rows
+        pending.size = self.a_ended - self.a_described
+        self._record_reply(pending, self.piece_size)
+        return self.a_ended
+
+    def _flow(self, pending: Pending, src: Any, size: int) -> int:
+        p = 0
+        rows = 0
+        while size - p >= 5 and src[p] == _ROW:
+            length = _uint32(src, p + 1)
+            if length < 4 or length > _PART or length > self.limit:
+                if p:
+                    break
+                return 0
+            if length >= size - p:
+                break
+            p += 1 + length
+            rows += 1
+        if rows:
+            if pending.program is KEEP:
+                self.piece = src
+                self.piece_size = p
+            else:
+                self.out.n = 0
+                self._write_rows(pending, src, 0, p)
+                self.piece = self.out.data
+                self.piece_size = self.out.n
+            pending.rows += rows
+            pending.size += p
+            self._record_reply(pending, self.piece_size)
+            return p
+        if src[0] == _ROW:
+            self.wants_more = True
+            return 0
+        return self._end_flow(pending, src, size)
+
+    def _end_flow(self, pending: Pending, src: Any, size: int) -> int:
+        self.a_whole = False
+        if not self._parse_end(src, size, 0):
+            return 0
+        if not self.a_whole:
+            self.wants_more = True
+            return 0
+        out = self.out
+        out.n = 0
+        out.write_bytes(pending.statement.notice)
+        out.write(src, 0, self.a_completed)
+        self.piece = out.data
+        self._record_reply(pending, out.n)
+        self._record_complete(pending, src)
+        out.write(src, self.a_completed, 6)
+        self.piece = out.data
+        self.piece_size = out.n
+        self._answered(pending, 0)
+        return self.a_end
+
+    def _record_answer(self, pending: Pending) -> int:
+        """An Answered event. ``piece``, up to ``body``: what the client gets."""
+        chunks = self.chunks
+        size = self.body
+        tag = self.a_completed - self.a_ended - 6
+        start = chunks.reserve(7 * HEADER_BYTES + size + tag)
+        moment = now()
+        p = put_uint(put_array(start, 7), _ANSWERED)
+        p = put_uint(put_float64(p, moment), pending.number)
+        p = put_bin(p, self.piece, size)
+        p = put_str(p, self.piece + (size - tag - 1), tag)
+        p = put_uint(p, self.a_rows)
+        p = put_float64(p, moment - pending.started)
+        return chunks.commit(p - start, 0, 0, self.a_rows)  # type: ignore[no-any-return]
+
+    def _record_reply(self, pending: Pending, size: int) -> int:
+        """A Reply event of so many bytes of ``piece``."""
+        chunks = self.chunks
+        start = chunks.reserve(5 * HEADER_BYTES + size)
+        p = put_uint(put_array(start, 4), _REPLY)
+        p = put_uint(put_float64(p, now()), pending.number)
+        p = put_bin(p, self.piece, size)
+        return chunks.commit(p - start, 0, 0, 0)  # type: ignore[no-any-return]
+
+    def _record_complete(self, pending: Pending, src: Any) -> int:
+        """A Complete event. ``src``: the CommandComplete."""
+        chunks = self.chunks
+        tag = self.a_completed - 6
+        start = chunks.reserve(7 * HEADER_BYTES + tag)
+        moment = now()
+        p = put_uint(put_array(start, 7), _COMPLETE)
+        p = put_uint(put_float64(p, moment), pending.number)
+        p = put_str(p, src + 5, tag)
+        p = put_uint(p, pending.rows)
+        p = put_str(p, src, 0)
+        p = put_float64(p, moment - pending.started)
+        return chunks.commit(p - start, 0, 0, pending.rows)  # type: ignore[no-any-return]
+
+    # -- back to the session -------------------------------------------------------------------------------
+
+    def sync(self) -> None:
+        """Put into the session what others look at; this goes on."""
+        session = self.session
+        counters = session.counters
+        counters.statements += self.number - session.number
+        counters.rows += self.rows
+        counters.bytes += self.bytes
+        session.number = self.number
+        session.pipeline.step = self.step
+        session.transaction_status = bytes((self.status,))
+        self.rows = self.bytes = 0
+        running = self.running
+        if running is not None:
+            self.running = None
+            prepared = running.statement.prepared
+            session.running = (
+                prepared.text if prepared is not None else running.text.decode("utf-8", "replace")
+            )
+
+    def leave(self) -> None:
+        """Give everything back to the session, outstanding statements included."""
+        self.sync()
+        session = self.session
+        bound = self.bound
+        if bound is not None:
+            in_block = self.status != 73  # at its end the portal is gone
+            session.portals.confirm(b"", _portal(bound) if in_block else None)
+            self.bound = None
+        pending = self.first
+        self.first = self.last = None
+        self.pending = 0
+        while pending is not None:
+            session.pipeline.entries.extend(_entries(session, pending))
+            pending = pending.following
+
+
+def _portal(pending: Pending) -> Portal:
+    """The unnamed portal that a bundle has bound."""
+    statement = pending.statement
+    message = parse_bind(pending.bind[5:])
+    portal = Portal(
+        statement.prepared,
+        statement.verdict,
+        statement.view,
+        params=message.params,
+        formats=message.param_formats,
+        statement=pending.text,
+        asked=statement.has_plan or not pending.hidden,
+    )
+    if pending.program is not None:
+        portal.described, portal.program = True, pending.program
+    return portal
+
+
+def _entries(session: Any, pending: Pending) -> list[Entry]:
+    """What the session expects back for a statement."""
+    statement = pending.statement
+    verdict, number = statement.verdict, pending.number
+    if not pending.is_bundle:
+        entry = Entry(Expect.QUERY, number, verdict, statement.script, None, pending.started)
+        entry.sql = pending.text
+        entry.program, entry.rows, entry.size = pending.program, pending.rows, pending.size
+        return [entry]
+    prepared, portal = statement.prepared, _portal(pending)
+    session.portals.assume(b"", portal, pending.step)
+    execute = Entry(Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal)
+    entries = [execute, Entry(Expect.SYNC)]
+    if pending.flows:
+        execute.program, execute.rows, execute.size = pending.program, pending.rows, pending.size
+        session.portals.confirm(b"", portal)
+        return entries
+    if portal.asked:
+        entries.insert(
+            0, Entry(Expect.DESCRIBE_PORTAL, number, verdict, portal=portal, hidden=pending.hidden)
+        )
+    return [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal), *entries]
+
+
+def _uint32(src: Any, p: int) -> int:
+    a = src[p]
+    b = src[p + 1]
+    c = src[p + 2]
+    d = src[p + 3]
+    return (a << 24) | (b << 16) | (c << 8) | d  # type: ignore[no-any-return]
+
+
+def _put_uint32_to(out: Output, value: int) -> int:
+    out.put((value >> 24) & 0xFF)
+    out.put((value >> 16) & 0xFF)
+    out.put((value >> 8) & 0xFF)
+    return out.put(value & 0xFF)
+
+
+def _address(value: bytes) -> Any:
+    return value
+
+
+def _is_ascii(src: Any, size: int) -> bool:
+    for i in range(size):  # noqa: SIM110
+        if src[i] >= 128:
+            return False
+    return True
+
+
+def _parameters_end(src: Any, p: int, stop: int) -> int:
+    """Where the parameters of a Bind end that begin at ``p`` with their formats; -1 for what makes no sense."""
+    if p + 2 > stop:
+        return -1
+    count = (src[p] << 8) | src[p + 1]
+    p += 2
+    if p + 2 * count + 2 > stop:
+        return -1
+    for _ in range(count):
+        if src[p] != 0 or src[p + 1] > 1:
+            return -1
+        p += 2
+    n = (src[p] << 8) | src[p + 1]
+    p += 2
+    if count > 1 and count != n:
+        return -1
+    for _ in range(n):
+        if p + 4 > stop:
+            return -1
+        length = _uint32(src, p)
+        p += 4
+        if length == 0xFFFFFFFF:
+            continue
+        if length > stop - p:
+            return -1
+        p += length
+    return p
+
+
+def _put_parameters(out: Any, src: Any, p: int) -> Any:
+    """The values and formats of a Bind that :func:`_parameters_end` has checked, as two arrays; gives the position behind them."""
+    formats = p + 2
+    count = (src[p] << 8) | src[p + 1]
+    p = formats + 2 * count
+    n = (src[p] << 8) | src[p + 1]
+    p += 2
+    out = put_array(out, n)
+    for _ in range(n):
+        length = _uint32(src, p)
+        p += 4
+        if length == 0xFFFFFFFF:
+            out = put_nil(out)
+            continue
+        out = put_bin(out, src + p, length)
+        p += length
+    out = put_array(out, count)
+    for i in range(count):
+        out = put_uint(out, src[formats + 2 * i + 1])
+    return out

@@ -1,0 +1,93 @@
+"""What the parts of the server ask of each other, as Protocols: a session's client, and the session that the gateway keeps."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sallyport.core.errors import Refusal
+from sallyport.core.subject import Subject
+from sallyport.server.arrivals import Arrival
+from sallyport.server.peers import PeerState
+from sallyport.session.machine import Session
+
+
+class ClientPort(Protocol):
+    """The client of a hosted session: a TCP connection, or a program in this process.
+
+    Its bytes go to :meth:`~sallyport.server.host.SessionHost.receive`, its end to
+    :meth:`~sallyport.server.host.SessionHost.end`. Every call is cheap and does not block; none of them raises once the
+    client has gone.
+    """
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Send to the client, after what was sent before."""
+
+    def pause(self) -> None:
+        """Stop handing over what the client sends."""
+
+    def resume(self) -> None:
+        """Undo :meth:`pause`."""
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Deliver what was written, then close. ``at_once``: nobody is there to read it. Calling it again is allowed."""
+
+    def peer_state(self) -> PeerState:
+        """Whether the client is still there. Asked every second."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were written and not handed to the network yet."""
+
+    @property
+    def plain_descriptor(self) -> int:
+        """Number of the socket over which its bytes go as they are; -1 where there is none, or they are encrypted."""
+
+
+class Closable(Protocol):
+    """Whatever a stopping gateway says goodbye to."""
+
+    def shut(self, refusal: Refusal, reason: str) -> None:
+        """End it, telling the client ``refusal``; ``reason`` is for the log and the recording."""
+
+
+class PendingLogin(Arrival, Closable, Protocol):
+    """A connection that has not logged in yet."""
+
+
+class HostedSession(Closable, Protocol):
+    """A session in the gateway's registry: implemented by :class:`sallyport.server.host.SessionHost`.
+
+    ``peer``: the client's address, for people.
+    """
+
+    peer: str
+    subject: Subject
+
+    @property
+    def session(self) -> Session:
+        """For looking at it."""
+
+    @property
+    def id(self) -> str:
+        """The recording's."""
+
+    @property
+    def target(self) -> str:
+        """Name of the target."""
+
+    @property
+    def started(self) -> float:
+        """Unix seconds."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Between statements, in no transaction, and everything was handed to the network."""
+
+    def cancel_requested(self) -> None:
+        """The client asked, over another connection, to cancel what runs."""
+
+    def check_peers(self) -> None:
+        """End the session when either side has vanished."""
+
+    def check_idle(self, now: float, seconds: float) -> None:
+        """End the session when nothing has happened in it for so long; ``now``: of the monotonic clock."""

@@ -1,0 +1,70 @@
+"""The client's TCP connection (or Unix socket) as the port of a session, with or without TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sallyport.server.peers import KeepAlive, PeerState, PeerWatch
+from sallyport.server.tls import TlsLayer
+
+WRITE_HIGH_WATER = 512 * 1024
+#: How long a peer may take to read the last bytes of its connection (seconds).
+_LINGER = 10.0
+
+
+class TcpPort:
+    """Implements :class:`~sallyport.server.ports.ClientPort` over a transport. ``tls``: what encrypts, from its handshake on."""
+
+    __slots__ = ("_is_lost", "_lingering", "_transport", "_watch", "tls")
+
+    def __init__(self, transport: Any, keep_alive: KeepAlive) -> None:
+        self.tls: TlsLayer | None = None
+        self._transport = transport
+        self._watch = PeerWatch(transport, keep_alive.user_timeout)
+        self._lingering: asyncio.TimerHandle | None = None
+        self._is_lost = False
+        transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        keep_alive.apply(transport)
+
+    def write(self, data: bytes | bytearray) -> None:
+        if not self._is_lost:
+            self._transport.write(self.tls.send(data) if self.tls is not None else data)
+
+    def pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self, *, at_once: bool = False) -> None:
+        if self._is_lost:
+            return
+        if at_once:
+            self._transport.abort()
+        elif not self._transport.is_closing():
+            self._transport.close()
+            self._lingering = asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
+
+    def peer_state(self) -> PeerState:
+        return self._watch.state()
+
+    @property
+    def unsent(self) -> int:
+        return int(self._transport.get_write_buffer_size())
+
+    @property
+    def plain_descriptor(self) -> int:
+        if self.tls is not None or self._is_lost or self._transport.is_closing():
+            return -1
+        socket = self._transport.get_extra_info("socket")
+        return socket.fileno() if socket is not None else -1
+
+    def lost(self) -> None:
+        """The transport is gone."""
+        self._is_lost = True
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
