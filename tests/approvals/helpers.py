@@ -39,6 +39,7 @@ BINDING = Binding(
     rules=("changes wait",),
     settings=(("DateStyle", "ISO, MDY"), ("TimeZone", "UTC")),
     types=(25,),
+    sent="UPDATE orders SET status = $1 WHERE id = 7",
 )
 #: One change to every field of a binding: each is a way to approve one thing and run another.
 CHANGES: dict[str, Any] = {
@@ -56,6 +57,7 @@ CHANGES: dict[str, Any] = {
     "rules": ("changes wait", "and so do others"),
     "settings": (("DateStyle", "ISO, DMY"), ("TimeZone", "UTC")),
     "types": (1042,),
+    "sent": "UPDATE orders SET status = $1 WHERE id = 7 OR true",
 }
 
 

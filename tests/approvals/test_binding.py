@@ -58,7 +58,9 @@ def test_the_digest_cannot_be_confused() -> None:
 
 def test_moved_does_not_show_what_the_client_sent() -> None:
     words = " ".join(
-        BINDING.moved(replace(BINDING, sql="secret", binds=(b"secret",), search_path=("secret",)))
+        BINDING.moved(
+            replace(BINDING, sql="secret", sent="secret", binds=(b"secret",), search_path=("secret",))
+        )
     )
     assert "secret" not in words and "paid" not in words
 
@@ -149,7 +151,9 @@ def test_async_runs_from_any_session_once(house: House) -> None:
     assert house.service.claim(BINDING) is None
 
 
-@pytest.mark.parametrize("field", ["policy_version", "epoch", "search_path", "role", "rules", "settings"])
+@pytest.mark.parametrize(
+    "field", ["policy_version", "epoch", "search_path", "role", "rules", "settings", "sent"]
+)
 def test_async_says_what_moved_once(house: House, field: str) -> None:
     request = house.approve(house.ask(mode="async"))
     with pytest.raises(RefusedError) as told:

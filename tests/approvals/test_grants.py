@@ -45,6 +45,22 @@ def test_a_grant_approves_its_request_and_the_like(house: House) -> None:
     )
 
 
+def test_the_word_of_a_reviewer_who_was_locked_counts_no_longer(house: House) -> None:
+    granted(house)
+    assert runs(house, OTHER_VALUES)
+    approved = house.approve(house.ask(replace(BINDING, session="ses_2")))
+    asked = house.ask(replace(BINDING, session="ses_3"))
+    house.service.disown(lambda reviewer, issuer: reviewer == "eve", "eve was locked")
+    assert len(house.service.grants()) == 1
+    house.service.disown(lambda reviewer, issuer: (reviewer, issuer) == (DANA.id, DANA.issuer), "locked")
+    assert house.service.grants() == [] and not runs(house, OTHER_VALUES)
+    assert house.service.use(approved.id, approved.binding) is not None
+    statuses = {r.id: r.status for r in house.service.recent(10)}
+    assert (statuses[approved.id], statuses[asked.id]) == (Status.VOIDED, Status.PENDING)
+    house = house.restart()
+    assert house.service.grants() == []
+
+
 CHEATS = {
     "another relation": replace(BINDING, sql="UPDATE payments SET status = $1 WHERE id = 7"),
     "another condition": replace(BINDING, sql="UPDATE orders SET status = $1 WHERE id >= 7"),

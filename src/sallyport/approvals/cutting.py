@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sallyport.approvals.fingerprint import shape
 from sallyport.core.errors import RefusedError
+from sallyport.sql.identifiers import quoted
 from sallyport.sql.parse import MAX_LENGTH, parse
 
 #: Cuts that are tried at most.
@@ -107,7 +108,11 @@ def query(body: str, node: dict[str, Any]) -> tuple[str, str] | None:
     wanted = {"with": shape(node.get("withClause"), False), "query": shape(node.get("selectStmt"), False)}
     starts = [m.start() for m in re.finditer(r"\b(?:select|with|values|table)\b|\(", body, re.I)]
     ends = [*(m.start() for m in re.finditer(r"\bon\s+conflict\b|\breturning\b", body, re.I)), len(body)]
-    cuts = itertools.product(_with(body, "insert") if wanted["with"] else [""], starts, ends)
+    cuts = (
+        (with_, start, end)
+        for with_ in (_with(body, "insert") if wanted["with"] else [""])
+        for start, end in itertools.product((start for start in starts if start > len(with_)), ends)
+    )
     for with_, start, end in itertools.islice(cuts, 4 * _TRIES):
         text = body[start:end]
         if start < end and shape(_parsed(text), False) == wanted["query"] and _opens(with_, wanted["with"]):
@@ -206,21 +211,22 @@ def relation_of(node: dict[str, Any], *, alias: bool = True) -> tuple[str, str]:
     named = node.get("alias", {})
     if not node.get("relname") or node.get("catalogname") or named.get("colnames"):
         return "", ""
-    schema = f"{_quoted(node['schemaname'])}." if node.get("schemaname") else ""
+    schema = f"{quoted(node['schemaname'])}." if node.get("schemaname") else ""
     only = "" if node.get("inh") else "ONLY "
-    known_as = f" AS {_quoted(named['aliasname'])}" if alias and named.get("aliasname") else ""
-    name = _quoted(named.get("aliasname") or node["relname"])
-    return f"{only}{schema}{_quoted(node['relname'])}{known_as}", name
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    known_as = f" AS {quoted(named['aliasname'])}" if alias and named.get("aliasname") else ""
+    name = quoted(named.get("aliasname") or node["relname"])
+    return f"{only}{schema}{quoted(node['relname'])}{known_as}", name
 
 
 def holds_write(node: Any) -> bool:
     """Is there a statement that changes data inside, or WHERE CURRENT OF?"""
-    if isinstance(node, list):
-        return any(holds_write(one) for one in node)
-    if not isinstance(node, dict):
-        return False
-    return not _WRITES.isdisjoint(node) or any(holds_write(value) for value in node.values())
+    left = [node]
+    while left:
+        item = left.pop()
+        if isinstance(item, dict):
+            if not _WRITES.isdisjoint(item):
+                return True
+            left.extend(item.values())
+        elif isinstance(item, list):
+            left.extend(item)
+    return False

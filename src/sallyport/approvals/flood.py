@@ -23,7 +23,8 @@ class Flood:
 
     def check_size(self, binding: Binding) -> None:
         """Raises RefusedError (SP1105) for what is too large to be reviewed."""
-        size = len(binding.sql.encode()) + sum(len(b) for b in binding.binds or () if b is not None)
+        texts = {binding.sql, binding.executed_sql}
+        size = sum(len(text.encode()) for text in texts) + sum(map(len, filter(None, binding.binds or ())))
         if size > self.limits.max_bytes:
             raise RefusedError(
                 refuse(

@@ -51,6 +51,8 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
     return Grant(
         id=new_id("gra"),
         scope=cast("Literal['statement', 'rule']", scope),
+        # Of the client's text, for that is what the reviewer lets the subject send again, with any constants. No mask is lost by it:
+        # each use is judged, and gets the masks that the subject has in that session, under the policy and catalog bound here.
         fingerprint=fingerprint(binding.sql, binding.types) if scope == "statement" else "",
         example=binding.sql,
         rule=request.rule,

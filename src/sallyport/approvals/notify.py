@@ -32,6 +32,7 @@ from sallyport.approvals.states import Request, plain
 from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
+from sallyport.core.tls import harden
 
 _log = structlog.get_logger("sallyport.approvals")
 
@@ -143,7 +144,12 @@ class Webhook:
             raise SallyportError(f"the webhook {url} has no secret: what cannot be signed is not sent")
         self._url, self._secret, self._console = url, secret, console
         self._events = EVENTS & frozenset(events)
-        self._client = httpx2.Client(trust_env=False, timeout=_TIMEOUT, follow_redirects=False)
+        self._client = httpx2.Client(
+            verify=harden(httpx2.create_ssl_context(trust_env=False)),
+            trust_env=False,
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+        )
         self._sender = Sender("webhook", self._post, pauses)
         self._sender.start()
 
@@ -225,11 +231,11 @@ class Mail:
 def _connect(settings: MailSettings) -> smtplib.SMTP:
     """With the server's certificate checked: smtplib's own default does not."""
     if settings.tls == "implicit":
-        context = ssl.create_default_context()
+        context = harden(ssl.create_default_context())
         return smtplib.SMTP_SSL(settings.host, settings.port, timeout=_TIMEOUT, context=context)
     smtp = smtplib.SMTP(settings.host, settings.port, timeout=_TIMEOUT)
     if settings.tls == "starttls":
-        smtp.starttls(context=ssl.create_default_context())
+        smtp.starttls(context=harden(ssl.create_default_context()))
     return smtp
 
 

@@ -28,8 +28,9 @@ from sallyport.approvals.states import Preview, plain
 from sallyport.core.errors import RefusedError, SallyportError
 from sallyport.policy.actions import canonical, is_ddl
 from sallyport.sql.facts import StatementFacts
+from sallyport.sql.identifiers import quoted
 from sallyport.sql.parse import MAX_LENGTH, parse
-from sallyport.sql.settings import changes_meaning
+from sallyport.sql.settings import MASKED_STARTUP, changes_meaning
 from sallyport.wire.sqlstate import condition_words
 
 log = structlog.get_logger("sallyport.approvals")
@@ -55,9 +56,14 @@ _QUOTABLE: Final = ("42", "53", "54", "55", "57", "25", "0A", "08", "3F")
 _QUOTABLE_RUN: Final = ("53", "57", "25", "08")
 
 
-def preamble(search_path: Sequence[str], session: Sequence[tuple[str, str]] = ()) -> str:
-    """Settings of one question, for its own transaction only. ``session``: those of the session, which say what constants mean."""
-    path = ", ".join('"' + name.replace('"', '""') + '"' for name in search_path) or "''"
+def preamble(
+    search_path: Sequence[str], session: Sequence[tuple[str, str]] = (), masked: bool = False
+) -> str:
+    """Settings of one question, for its own transaction only.
+
+    ``session``: those of the session, which say what constants mean. ``masked``: its text has masks in it.
+    """
+    path = ", ".join(map(quoted, search_path)) or "''"
     settings = {
         "transaction_read_only": "on",
         "statement_timeout": str(STATEMENT_TIMEOUT),
@@ -71,13 +77,17 @@ def preamble(search_path: Sequence[str], session: Sequence[tuple[str, str]] = ()
         if changes_meaning(name) and not name.startswith("default_transaction")
     }
     # Masks of dates are written in ISO, whatever the server's default is.
-    all_ = {"DateStyle": "ISO", "row_security": "on", **given, **settings}
+    pins = MASKED_STARTUP if masked else {}
+    all_ = {"DateStyle": "ISO", "row_security": "on", **given, **pins, **settings}
     return "".join(f"SET LOCAL {name} = {value};\n" for name, value in all_.items())
 
 
 @dataclass(slots=True)
 class Question:
-    """What is asked about one statement. ``types``: names of its parameters' types, for PREPARE; None without parameters."""
+    """What is asked about one statement, ``sql`` as the target gets it; ``masked``: with masks in it.
+
+    ``types``: names of its parameters' types, for PREPARE; None without parameters.
+    """
 
     query: Query
     sql: str
@@ -86,6 +96,7 @@ class Question:
     types: Sequence[str] = ()
     arguments: list[str] | None = None
     problems: list[str] = field(default_factory=list)
+    masked: bool = False
 
     async def ask(
         self, what: str, *statements: str, ran: bool = False
@@ -113,7 +124,9 @@ class Question:
     def message(self, *statements: str) -> str:
         """One message that begins with :func:`preamble`. Raises SallyportError unless each of the statements is one."""
         _check(statements)
-        return preamble(self.search_path, self.settings) + ";\n".join(("DEALLOCATE ALL", *statements))
+        return preamble(self.search_path, self.settings, self.masked) + ";\n".join(
+            ("DEALLOCATE ALL", *statements)
+        )
 
     def with_values(self, sql: str, prefix: str = "") -> tuple[str, ...]:
         """The statements that run this one with the bind values."""
@@ -133,15 +146,19 @@ async def measure(
     bind_formats: Sequence[int] = (),
     settings: Sequence[tuple[str, str]] = (),
     types: Sequence[int] = (),
+    masked: bool = False,
 ) -> Preview:
-    """The preview, under the session's ``settings``. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
+    """The preview of ``sql``, the text as the target gets it, under the session's ``settings``. ``masked``: it has masks in it. Takes a few times :data:`STATEMENT_TIMEOUT` at most. Raises nothing that :class:`SallyportError` does not cover."""
     started = time.monotonic()
-    question = Question(query, sql, search_path, settings)
+    question = Question(query, sql, search_path, settings, masked=masked)
     kind = canonical(facts.kind)
     preview = Preview()
+    runs = kind not in _PLANNED
     if kind in _PLANNED and await bind(question, binds, bind_formats, types):
-        preview = replace(preview, plan=await _plan(question))
-    if kind in _COUNTED and not question.problems:
+        plan = await _plan(question)
+        runs = plan is not None
+        preview = replace(preview, plan=plan or "")
+    if kind in _COUNTED and runs:
         preview = await _count(question, preview)
     if is_ddl(kind) or kind == "truncate":
         preview = await _schema_change(question, facts, preview)
@@ -186,8 +203,11 @@ async def bind(
     return True
 
 
-async def _plan(question: Question) -> str:
+async def _plan(question: Question) -> str | None:
+    """ "" for one that is too long. None: the statement cannot be planned, so it could not run either."""
     rows = await question.rows_of("the plan", question.sql, "EXPLAIN (FORMAT JSON) ")
+    if rows is None:
+        return None
     text = rows[0][0] if rows and rows[0] else ""
     if text and len(text) > _PLAN:
         question.problems.append("the plan is too long to be shown")

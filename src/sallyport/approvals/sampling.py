@@ -1,8 +1,9 @@
 """Some of the rows that a held statement would change, as one reviewer may see them. Measured when somebody looks; nothing of it is kept.
 
-The rows are what a SELECT gives that is made of the statement's own text. The judge decides about that SELECT as if the reviewer had sent it
-themselves, on this target, under the policy of now: what it does not allow is not shown, and what it masks is masked by the same plan and the same
-second lock as in a session. It runs as every preview does: in a read-only transaction, with short timeouts, under the session's settings.
+The rows are what a SELECT gives that is made of the text as the target would get it. The judge decides about that SELECT as if the reviewer had
+sent it themselves, on this target, under the policy of now: what it does not allow is not shown, and what it masks is masked by the same plan and
+the same second lock as in a session. Where its conditions read columns that are masked for the reviewer, they would choose other rows than the
+statement does; then none are shown. It runs as every preview does: in a read-only transaction, with short timeouts, under the session's settings.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sallyport.approvals.states import Request, Status, plain
 from sallyport.core.errors import SallyportError
 from sallyport.judge import Verdict, View
 from sallyport.policy.actions import canonical
+from sallyport.policy.decision import Filter
 from sallyport.session.programs import KEEP, compile_result
 from sallyport.wire import backend
 from sallyport.wire.frames import mask_rows
@@ -49,7 +51,7 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
     if request.status is not Status.PENDING:
         return Sample(problem="it is not pending any more")
     # a long text is parsed and judged: not while everybody waits
-    found = await asyncio.to_thread(sample_of, binding.sql, min(ROWS, view.bounds.rows or ROWS))
+    found = await asyncio.to_thread(sample_of, binding.executed_sql, min(ROWS, view.bounds.rows or ROWS))
     if not found.sql:
         return Sample(problem=found.why)
     script = await asyncio.to_thread(view.judge, found.sql.encode())
@@ -58,16 +60,28 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
     if verdict is None or not verdict.plain or refusal is not None:
         why = f": {plain(refusal.message)}" if refusal is not None else ""
         return Sample(problem=f"policy does not show you these rows{why}")
-    question = Question(query, binding.sql, binding.search_path, binding.settings)
+    if columns := _choosing_masked(view, verdict):
+        return Sample(problem=f"which rows they are depends on what is masked for you: {', '.join(columns)}")
+    masked = binding.masks_applied or script.rewritten is not None
+    question = Question(query, binding.executed_sql, binding.search_path, binding.settings, masked=masked)
     try:
         if not await bind(question, binding.binds, binding.bind_formats, binding.types):
             return Sample(problem="; ".join(question.problems))
-        description, data = await fetch(question.message(*question.with_values(found.sql)))
+        sent = script.sent(found.sql.encode()).decode()
+        description, data = await fetch(question.message(*question.with_values(sent)))
         return _masked(view, verdict, description, data)
     except (SallyportError, OSError) as error:
         return Sample(problem=explain(error, ran=True))
     finally:
         await question.let_go()
+
+
+def _choosing_masked(view: View, verdict: Verdict) -> list[str]:
+    """Columns that the sample's conditions read, and of which the reviewer sees the mask: schema.relation.column."""
+    masks = view.subject_policy.masks
+    read = {column for column, _ in verdict.facts.mentioned} | verdict.facts.mentioned_in_views
+    hidden = (column for column in read if column in masks and masks[column].filter is not Filter.ALLOW)
+    return sorted(view.catalog.column_name(column) for column in hidden)
 
 
 def _masked(view: View, verdict: Verdict, description: bytes, data: bytes) -> Sample:
@@ -76,7 +90,9 @@ def _masked(view: View, verdict: Verdict, description: bytes, data: bytes) -> Sa
         return Sample(problem="the rows are not the ones that were judged")
     shown = data if program is KEEP else mask_rows(data, 0, len(data), program)
     names = tuple(field.name for field in backend.parse_row_description(description))
-    masked = tuple(name for name, column in zip(names, verdict.plan.columns, strict=True) if column.spec)
+    masks = view.subject_policy.masks
+    columns = zip(names, verdict.facts.columns or (), strict=True)
+    masked = tuple(name for name, column in columns if not column.sources.isdisjoint(masks))
     return Sample(names, tuple(_rows(shown)), masked)
 
 

@@ -319,6 +319,23 @@ class Approvals:
                 self._end(request, Status.VOIDED, f"the grant it came from was revoked by {ended.revoked_by}")
             return ended
 
+    def disown(self, is_theirs: Callable[[str, str], bool], reason: str) -> None:
+        """A reviewer's word counts no longer: revoke the grants they gave, and void what they approved and was not used.
+
+        ``is_theirs``: whether a subject's id and issuer are the reviewer's. Raises RefusedError (SP1801) when it is not stored; the
+        grants are not used any more in this process all the same.
+        """
+        with self._lock:
+            given = [g for g in self.grants() if is_theirs(g.decision.reviewer, g.decision.issuer)]
+            for grant in given:
+                del self._grants[grant.id]
+            now = self._clock.now()
+            for grant in given:
+                self._store.change_grant(replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}"))
+            for request in list(self._open.values()):
+                if any(d.approve and is_theirs(d.reviewer, d.issuer) for d in request.decisions):
+                    self._end(request, Status.VOIDED, reason)
+
     # -- endings --------------------------------------------------------------------------------------------
 
     def withdraw(self, request_id: str, reason: str) -> Request:

@@ -32,6 +32,7 @@ from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
+from sallyport.core.tls import harden
 
 _log = structlog.get_logger("sallyport.approvals")
 
@@ -91,7 +92,12 @@ class Slack:
             raise SallyportError("Slack: signing_secret and bot_token must not be empty")
         self._settings, self._console = settings, console.rstrip("/")
         self._signatures = Signatures(settings.signing_secret, clock or SystemClock())
-        self._client = httpx2.Client(trust_env=False, timeout=_TIMEOUT, follow_redirects=False)
+        self._client = httpx2.Client(
+            verify=harden(httpx2.create_ssl_context(trust_env=False)),
+            trust_env=False,
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+        )
         self._latest: dict[str, Request] = {}
         self._posted: dict[str, tuple[str, str]] = {}  # request -> channel id and ts of its message
         self._sender = Sender("slack", self._send, pauses)

@@ -126,6 +126,8 @@ def _notes(request: Request) -> list[str]:
         notes.append(
             f"Shortened: the statement has {len(request.binding.sql)} characters. It is approved in the console."
         )
+    if request.binding.masks_applied:
+        notes.append("Masks are put into it before it is sent; the console shows that text.")
     if request.binding.binds:
         notes.append(f"Its {len(request.binding.binds)} values are not shown here, only in the console.")
     if request.preview is not None and request.preview.rows is not None:

@@ -50,6 +50,7 @@ TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = {
 
 _WORDS: Final = {
     "sql": "the statement's text",
+    "sent": "the text that is sent to the database",
     "binds": "the bind values",
     "bind_formats": "the formats of the bind values",
     "target": "the target",
@@ -72,9 +73,11 @@ _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
 class Binding:
     """What an approval is for. ``binds`` None: sent without parameters (simple query). ``session`` "": async, any session.
 
-    ``sql``: the text of this one statement. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that
-    matched. ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
-    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server infers: ``$1 = x`` is another comparison for another type.
+    ``sql``: the text of this one statement, as the client sent it. ``sent``: what the target gets for it, with masks put into it; "" in
+    requests of older gateways. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that matched.
+    ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
+    ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server infers: ``$1 = x`` is another comparison
+    for another type.
     """
 
     sql: str
@@ -91,12 +94,23 @@ class Binding:
     rules: tuple[str, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
     types: tuple[int, ...] = ()
+    sent: str = ""
+
+    @property
+    def executed_sql(self) -> str:
+        """The text that the database runs."""
+        return self.sent or self.sql
+
+    @property
+    def masks_applied(self) -> bool:
+        """Whether the target gets another text than the client sent."""
+        return self.sent not in ("", self.sql)
 
     @property
     def digest(self) -> str:
         """SHA-256, hex, over a canonical encoding (MessagePack of the fields in order: lengths and types are in it)."""
         fields = tuple(getattr(self, name) for name in _WORDS)
-        return hashlib.sha256(b"sallyport binding 2\0" + msgspec.msgpack.encode(fields)).hexdigest()
+        return hashlib.sha256(b"sallyport binding 3\0" + msgspec.msgpack.encode(fields)).hexdigest()
 
     def moved(self, other: Binding) -> list[str]:
         """What differs in ``other``, in words; [] when the two are identical."""
