@@ -104,6 +104,17 @@ def run(rest: Rest, *words: str, who: str = "dana", code: int = 0, url: str = ""
     return result
 
 
+def test_show_has_the_text_with_masks_where_it_differs(rest: Rest) -> None:
+    heading = "Sent to the database (masks applied):"
+    assert heading not in run(rest, "show", rest.house.ask().id).output
+    sent = f"{BINDING.sql}\n AND note = '[redacted]\x1b]0;own\x07'"
+    request = rest.house.ask(replace(BINDING, sent=sent))
+    shown = run(rest, "show", request.id).output
+    assert "[redacted]" in shown.partition(heading)[2] and "[redacted]" not in shown.partition(heading)[0]
+    assert "\x1b" not in shown
+    assert json.loads(run(rest, "show", request.id, "--json").output)["sent"] == sent
+
+
 def test_list_show_approve(rest: Rest) -> None:
     assert "Nothing waits" in run(rest, "list").output
     request = rest.house.ask(replace(BINDING, sql="UPDATE t\nSET x = '\x1b]0;own\x07\u202e'"))

@@ -75,8 +75,19 @@ def test_check_compares_patterns_with_the_targets(run: Run, home: Path) -> None:
     assert said in result.output.splitlines()
     assert "1 rule, 0 masks" in result.output
     assert said in run("check", "policy.yaml", "--config", "sallyport.yaml").output
+    assert "not compared" not in result.output
     for offline in (run("check", "--offline"), run("check", "policy.yaml")):
         assert "warning" not in offline.output
+        assert "not compared with a database: " in offline.output
+
+
+def test_check_counts_what_packs_bring_apart(run: Run, home: Path) -> None:
+    mask = "{columns: ['public.customers.ssn'], with: redact, filter: deny}"
+    policy = f"version: 1\npacks: [no-ddl, pii-default]\nmasks: [{mask}]\n"
+    (home / "policy.yaml").write_text(policy)
+    output = run("check").output
+    counted = r"OK: version \w+, 0 rules, 1 mask of its own; 1 rule, 1 mask of the rule packs "
+    assert re.search(counted + "no-ddl and pii-default: ", output), output
 
 
 def test_check_without_the_target_says_so(home: Path) -> None:
@@ -88,7 +99,7 @@ def test_check_without_the_target_says_so(home: Path) -> None:
     policy_commands.register(app, source)
     result = CliRunner().invoke(app, ["policy", "check"])
     assert result.exit_code == 0
-    assert "warning: target shop was not compared with the policy: its password is not there" in result.output
+    assert "not compared with a database: target shop: its password is not there" in result.output
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,20 @@ def test_check_warns(run: Run, home: Path) -> None:
     assert "warning: " in output
     assert "policy.yaml:2:8: no rule or mask uses the tag 'a'" in output
     assert "'shoop': no such target" in output
+
+
+def test_check_names_masks_whose_meaning_changed(run: Run, home: Path) -> None:
+    masks = "masks:\n  - {columns: ['public.customers.ssn'], with: redact}\n"
+    (home / "policy.yaml").write_text(f"version: 1\npacks: [pii-default]\n{masks}")
+    result = run("check", "policy.yaml")
+    assert result.exit_code == 0, result.output
+    warnings = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: policy.yaml:4:5: this mask has no 'filter': ")
+
+
+def test_the_demo_says_what_each_of_its_masks_means(run: Run) -> None:
+    assert "warning" not in run("check").output
 
 
 def test_check_finds_a_hash_mask_without_key(run: Run, home: Path) -> None:
@@ -190,19 +215,38 @@ def test_expectations_that_are_wrong(run: Run, home: Path, text: str, what: str)
 
 
 def test_explain_says_what_why_and_rule_by_rule(run: Run) -> None:
-    result = run("explain", "--as", "claude-postgres", "SELECT id, email, upper(ssn) AS s FROM customers")
+    result = run("explain", "--as", "claude-postgres", "SELECT id, email, ssn FROM customers")
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == "ALLOW by rule 'agents read the shop'"
     assert "  needs: select on public.customers" in lines
-    assert "  column id: as it is (no masked column goes into it); identity of public.customers.id" in lines
-    assert any(line.startswith("  column email: email (mask of public.customers.email") for line in lines)
     assert (
-        "  column s: redact (computed from public.customers.ssn, which is masked); derived of public.customers.ssn"
+        "  column id: as it is (no masked column goes into it); unchanged copy of public.customers.id"
         in lines
     )
+    assert any(line.startswith("  column email: email (mask of public.customers.email") for line in lines)
+    assert any(
+        line.startswith("  column ssn: partial(keep_last 4) (mask of public.customers.ssn") for line in lines
+    )
+    assert not any(line.startswith("  sent") for line in lines), "the masks are applied to the rows"
     assert "  * allow agents read the shop: concerns select on public.customers" in lines
+    assert re.fullmatch(r"  policy version \w{16}", lines[-1])
     assert any("people with a reason" in line and "none of the groups dba, privacy" in line for line in lines)
+
+
+def test_explain_of_what_is_computed_from_masks(run: Run) -> None:
+    sql = "SELECT split_part(email, '@', 2) AS host, count(*) FROM customers GROUP BY 1"
+    lines = run("explain", "--as", "claude-postgres", sql).output.splitlines()
+    assert lines[0] == "ALLOW by rule 'agents read the shop'"
+    assert (
+        "  column host: email (computed from the masked values of public.customers.email); computed from public.customers.email"
+        in lines
+    )
+    (sent,) = [line for line in lines if line.startswith("  sent: SELECT split_part(email, '@', 2) AS host")]
+    assert "UNION ALL" in sent
+    assert " FROM customers " not in sent
+    (said,) = json.loads(run("explain", "--as", "claude-postgres", "--json", sql).output)
+    assert "  sent: " + said["sent"] == sent
 
 
 def test_explain_is_what_the_wire_does(run: Run) -> None:
@@ -229,7 +273,7 @@ def test_explain_through_a_view(run: Run) -> None:
     )
     first, second = json.loads(said.output)[0]["columns"]
     assert first["sources"] == second["sources"] == ["public.customer_orders.email", "public.customers.email"]
-    assert (first["mask"], second["mask"]) == ("email", "redact")
+    assert (first["mask"], second["mask"]) == ("email", "email")
 
 
 def test_explain_of_a_refusal(run: Run) -> None:
@@ -243,10 +287,33 @@ def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:
     words = ["explain", "--as", "claude-postgres"]
     sql = "SELECT id FROM customers WHERE ssn = 'x'"
     output = run(*words, sql).output
-    assert output.startswith("DENY by the gateway: [SP1201] the masked column public.customers.ssn would ")
+    assert output.startswith("DENY by the gateway: [SP1201] the masked column public.customers.ssn ")
     assert re.search(r"policy\.yaml line \d+: pii\.national_id", output)
     (said,) = json.loads(run(*words, "--json", sql).output)
     assert (said["rule"], said["by_gateway"]) == ("", True)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMP TABLE t AS SELECT id FROM customers",
+        "CREATE TEMPORARY TABLE t (a int) ON COMMIT DROP",
+        "CREATE TABLE pg_temp.t (a int)",
+        "SELECT id INTO TEMP t FROM customers",
+        "CREATE TEMP VIEW t AS SELECT 1",
+        "CREATE TEMP SEQUENCE t",
+        "EXPLAIN CREATE TEMP TABLE t AS SELECT 1",
+    ],
+)
+@pytest.mark.parametrize("packs", ["read-only, no-ddl", "pii-default"])
+def test_temporary_tables_are_named_as_what_they_are(run: Run, home: Path, sql: str, packs: str) -> None:
+    """Not as something that a rule denies, which would send the reader to the policy."""
+    rule = "{name: r, allow: [read, ddl], relations: ['*.*']}"
+    (home / "policy.yaml").write_text(f"version: 1\npacks: [{packs}]\nrules: [{rule}]\n")
+    output = run("explain", "--as", "a", sql).output
+    assert output.startswith("DENY by the gateway: [SP1107] temporary tables"), output
+    assert "HINT: Use WITH" in output
+    assert "public.t" not in output
 
 
 def test_explain_as_json_with_a_whole_subject(run: Run) -> None:

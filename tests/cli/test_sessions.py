@@ -13,15 +13,19 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from sallyport.audit.actions import ActionLog
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.recorder import Recorder
 from sallyport.cli.sessions import register
 from sallyport.cli.sessionview import _bind, session_table
+from sallyport.core.clock import ManualClock
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import Forger, begin, data_row, message, row_description, until
+from sallyport.wire.backend import notice_response
+from tests.audit.helpers import Forger, begin, data_row, judged, message, row_description, until
 
+NOTICE = "[SP2001] computed with masked values of public.t.\x1b[2Jemail (email)"
 HOSTILE = "select id\nfrom t -- \x1b]0;owned\x07\u202egpj"
 
 
@@ -41,13 +45,13 @@ def data(tmp_path: Path) -> Path:
     recorder = Recorder(tmp_path, SqlSessionIndex(engine, writer), interval=0.005)
     recorder.start()
     session = begin(recorder, "s_alpha1")
-    session.statement(1, HOSTILE, outcome="allow", rule="agents read", binds=[b"4\x1b2", None])
+    session.statement(judged(1, HOSTILE, outcome="allow", rule="agents read", binds=[b"4\x1b2", None]))
     rows = [data_row(struct.pack("!i", number), b"evil\x1b[2Jcell\n") for number in range(60)]
     session.reply(1, row_description(("id", 23, 1), ("na\x1bme", 25, 0)) + b"".join(rows))
-    session.reply(1, message(b"C", b"SELECT 60\0"))
+    session.reply(1, notice_response("NOTICE", "00000", NOTICE) + message(b"C", b"SELECT 60\0"))
     session.complete(1, "SELECT 60", 60, "", 0.0125)
     until(lambda: session.backlog == 0)
-    session.statement(2, "drop table t", outcome="deny", rule="no ddl", code="SP1002")
+    session.statement(judged(2, "drop table t", outcome="deny", rule="no ddl", code="SP1002"))
     error = b"SERROR\0VERROR\0C42501\0M[SP1002] drop is refused\0Dby rule no ddl\0Hask a DBA\0\0"
     session.reply(2, message(b"E", error))
     session.complete(2, "", 0, "42501", 0.0)
@@ -91,6 +95,8 @@ def test_show(app: typer.Typer, data: Path) -> None:
     assert "select id from t -- \\e]0;owned\\x07\\u{202e}gpj" in first
     assert first.split()[:3][-1] == "allow"
     assert "12.5" in first
+    (said,) = [line for line in lines if "[SP2001]" in line]
+    assert "public.t.\\e[2Jemail" in said
     (second,) = [line for line in lines if "drop table" in line]
     assert "SP1002 no ddl" in second
     assert "42501" in second
@@ -106,6 +112,7 @@ def test_show_as_json(app: typer.Typer, data: Path) -> None:
         (2, "deny", 0),
     ]
     assert statements[0]["sql"] == HOSTILE
+    assert [line["notice"] for line in statements] == [NOTICE, ""]
 
 
 def test_replay(app: typer.Typer, data: Path) -> None:
@@ -123,23 +130,29 @@ def test_replay(app: typer.Typer, data: Path) -> None:
     assert "session over: terminated" in text
 
 
-def test_replay_keeps_the_recorded_pace(tmp_path: Path, app: typer.Typer) -> None:
-    recorder = Recorder(tmp_path)
+def test_replay_keeps_the_recorded_pace(
+    tmp_path: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = ManualClock()
+    recorder = Recorder(tmp_path, clock=clock)
     session = begin(recorder, "s_1")
-    at = recorder.clock.monotonic()
-    session.pending += [(6, at + 0.2, "one", ""), (6, at + 0.4, "two", "")]
+    for kind in ("one", "two"):
+        clock.advance(0.2)
+        session.note(kind, "")
     recorder.start()
     recorder.close()
-    took = []
-    for options in (["--instant"], [], ["--speed", "4"], ["--max-pause", "0.05"]):
-        began = time.monotonic()
+    pauses: list[float] = []
+    monkeypatch.setattr("sallyport.cli.sessions.time.sleep", pauses.append)
+
+    def replay(*options: str) -> list[float]:
+        pauses.clear()
         run(app, "sessions", "replay", "s_1", "--data", tmp_path, *options)
-        took.append(time.monotonic() - began)
-    instant, paced, fast, capped = took
-    assert paced > 0.4
-    assert 0.1 < fast < 0.4
-    assert 0.1 < capped < 0.4
-    assert instant < 0.2
+        return [pause for pause in pauses if pause > 0.001]
+
+    assert replay("--instant") == []
+    assert replay() == pytest.approx([0.2, 0.2])
+    assert replay("--speed", "4") == pytest.approx([0.05, 0.05])
+    assert replay("--max-pause", "0.05") == pytest.approx([0.05, 0.05])
 
 
 def test_replay_as_json(app: typer.Typer, data: Path) -> None:
@@ -159,6 +172,23 @@ def test_verify_all_and_one(app: typer.Typer, data: Path) -> None:
     assert "1 recording, 0 with problems." in run(app, "audit", "verify", "s_beta", "--data", data)
 
 
+def test_verify_says_which_recordings_are_of_people(app: typer.Typer, data: Path) -> None:
+    engine = open_database(data)
+    writer = Writer(engine, interval=0.01)
+    writer.start()
+    recorder = Recorder(data, SqlSessionIndex(engine, writer), interval=0.005)
+    recorder.start()
+    ActionLog(recorder).record("sessions.read", None, "127.0.0.1", "rest")
+    recorder.close()
+    writer.close()
+    engine.dispose()
+    lines = run(app, "audit", "verify", "--data", data).splitlines()
+    assert ["(what people did)" in line for line in lines if "  OK  " in line] == [
+        line.startswith("act_") for line in lines if "  OK  " in line
+    ]
+    assert sum("(what people did)" in line for line in lines) == 1
+
+
 def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> None:
     (path,) = (data / "recordings").glob("*/*/*/s_alpha1.sprec")
     forger = Forger(path)
@@ -169,8 +199,7 @@ def test_verify_says_what_was_done_and_where(app: typer.Typer, data: Path) -> No
     forger.replace_events(number, events)
     forger.write()
     text = run(app, "audit", "verify", "--data", data, code=1)
-    event = forger.blocks[number].first_event + target
-    assert f"block {number}, event {event}: edit: the event was changed" in text
+    assert f"block {number}: edit: its content or its header was changed" in text
     assert "2 recordings, 1 with problems." in text
     results = map(json.loads, run(app, "audit", "verify", "--json", "--data", data, code=1).splitlines())
     assert [(result["session"], result["ok"]) for result in results] == [
@@ -282,7 +311,7 @@ def test_sessions_are_found_by_their_statements(
     recorder = Recorder(data, SqlSessionIndex(engine, writer), interval=0.005)
     recorder.start()
     third = begin(recorder, "s_gamma3")
-    third.statement(1, "update orders set x = 1", outcome="hold", relations=("public.orders",))
+    third.statement(judged(1, "update orders set x = 1", outcome="hold", relations=("public.orders",)))
     third.end("terminated")
     recorder.close()
     writer.close()

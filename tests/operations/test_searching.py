@@ -16,7 +16,7 @@ from sallyport.operations.sessions import Sessions
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
-from tests.audit.helpers import AGENT, until
+from tests.audit.helpers import AGENT, judged, until
 
 COUNT = 250
 
@@ -32,10 +32,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, SqlS
     recorder.start()
     for number in range(COUNT):
         one = recorder.open_session(f"s_{number:03}", AGENT, "shop", "127.0.0.1:1", "psql")
-        one.statement(1, f"select {number}\nfrom customers", outcome="allow", relations=("public.customers",))
+        one.statement(
+            judged(1, f"select {number}\nfrom customers", outcome="allow", relations=("public.customers",))
+        )
         if number % 50 == 0:
             one.statement(
-                2, f"UPDATE orders SET total = {number}", outcome="deny", relations=("public.orders",)
+                judged(2, f"UPDATE orders SET total = {number}", outcome="deny", relations=("public.orders",))
             )
         one.end("done")
     until(lambda: recorder.backlog == 0)
@@ -147,7 +149,7 @@ def test_a_long_recording_is_not_read_for_ever(tmp_path: Path) -> None:
     recorder.start()
     long = recorder.open_session("s_long", AGENT, "shop", "127.0.0.1:1")
     for number in range(200):
-        long.statement(number + 1, f"select {number}", outcome="allow")
+        long.statement(judged(number + 1, f"select {number}", outcome="allow"))
     long.end("done")
     until(lambda: recorder.backlog == 0)
     recorder.close()
@@ -160,9 +162,9 @@ def test_a_damaged_recording_is_said_to_be_unread(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path, interval=0.005)
     recorder.start()
     one = recorder.open_session("s_damaged", AGENT, "shop", "127.0.0.1:1")
-    one.statement(1, "select 1", outcome="allow")
+    one.statement(judged(1, "select 1", outcome="allow"))
     until(lambda: one.backlog == 0)
-    one.statement(2, "select 2", outcome="allow")
+    one.statement(judged(2, "select 2", outcome="allow"))
     one.end("done")
     until(lambda: recorder.backlog == 0)
     recorder.close()

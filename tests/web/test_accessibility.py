@@ -14,6 +14,7 @@ import pytest
 
 from sallyport.core.subject import Subject
 from sallyport.demo.issuer import DevIssuer
+from tests.audit.helpers import judged
 from tests.support.browser import PHONE, Watched, shoot
 from tests.support.npm import npm_install
 from tests.web.running import running
@@ -34,6 +35,8 @@ PAGES = {
     "policy": ("Vera", "/policy"),
     "version": ("Vera", "/policy/versions/2"),
     "targets": ("Vera", "/targets"),
+    "locks": ("Olga", "/locks"),
+    "actions": ("Adam", "/actions"),
     "missing": ("Vera", "/nowhere"),
     "forbidden": ("Vera", "/sessions/s_first"),
 }
@@ -68,10 +71,10 @@ def _long_session(world: World) -> None:
     )
     word = "SELECT '" + "x" * 3000 + "'"
     for number, sql in enumerate((wide, high, word), 1):
-        session.statement(
+        session.statement(judged(
             number, sql, outcome="allow", rule="a rule with a rather long name that says what it is for",
             relations=("public.orders",), masked=tuple(f"public.customers.column_{n}" for n in range(30)),
-        )  # fmt: skip
+        ))  # fmt: skip
         session.complete(number, "SELECT 1", 1234567, "", 12.5)
     session.end("terminated")
 

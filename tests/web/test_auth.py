@@ -186,6 +186,8 @@ POSTS = (
     "/sessions/s_live2/kill",
     "/approvals/x/decision",
     "/grants/x/revoke",
+    "/locks",
+    "/locks/x/release",
 )
 
 

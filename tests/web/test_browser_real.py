@@ -285,7 +285,10 @@ def test_explain_asks_the_judge(people: People) -> None:
         ("SELECT id, email FROM people", ("allow", "by rule “agents read”", "\temail\t")),
         ("UPDATE tickets SET note = 'x' WHERE id = 1", ("hold", "by rule “changes wait for a DBA”")),
         ("DROP TABLE people", ("deny", "SP1002", "no-ddl: no schema changes")),
-        ("SELECT id FROM people WHERE email LIKE 'a%'", ("deny", "SP1201", "would influence")),
+        (
+            "SELECT id FROM people WHERE email LIKE 'a%'",
+            ("allow", "by rule “agents read”", "Sent to the database"),
+        ),
         ("SELEC", ("syntax error",)),
     ):
         page.get_by_label("Groups").fill("agents")

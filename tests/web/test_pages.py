@@ -214,6 +214,26 @@ def test_each_rule_shows_where_it_stands(browser: MakeBrowser, place: World) -> 
     place.approvals.withdraw(request.id, "tidy up")
 
 
+def test_the_text_with_masks_is_shown_where_it_differs(browser: MakeBrowser, place: World) -> None:
+    heading = "Sent to the database (masks applied)"
+    dana = browser("reviewer")
+    page = dana.get(f"/approvals/{place.request.id}").text
+    assert "[redacted]" not in page.partition(heading)[0] and "[redacted]" in page.partition(heading)[2]
+    request = place.ask(9005)
+    assert heading not in dana.get(f"/approvals/{request.id}").text
+    place.approvals.withdraw(request.id, "tidy up")
+
+
+def test_an_explanation_shows_the_text_with_masks(browser: MakeBrowser) -> None:
+    heading, vera = "Sent to the database (masks applied)", browser("viewer")
+    form = {"target": "shop", "groups": "agents", "subject": "", "agent": "", "claims": ""}
+    plain = vera.post("/policy/explain", **form, sql="SELECT id FROM customers").text
+    assert "Answer" in plain and heading not in plain
+    sql = "SELECT id FROM customers WHERE email IS NULL"
+    page = vera.post("/policy/explain", **form, sql=sql).text
+    assert heading in page and "UNION" in page.partition(heading)[2]
+
+
 def test_a_sample_of_the_rows(browser: MakeBrowser, place: World) -> None:
     request = place.ask(9004)
     page = browser("reviewer").get(f"/approvals/{request.id}").text
@@ -256,6 +276,8 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
     place.gateway.problem = "the recording cannot be written"
     assert client.get("/readyz").status_code == 503
     place.gateway.problem = ""
+    for target, status in (("shop", 200), ("warehouse", 503), ("nowhere", 404)):
+        assert client.get("/readyz", params={"target": target}).status_code == status
     text = client.get("/metrics").text
     assert 'sallyport_statements_total{verdict="deny"} 57.0' in text
     assert 'sallyport_judge_seconds_bucket{le="0.0005"} 1170.0' in text
@@ -264,6 +286,23 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
     assert 'sallyport_added_seconds_count{direction="back"} 1000.0' in text
     assert "sallyport_verdict_cache_hits_total 1600.0" in text
     assert "alert(1)" not in text
+
+
+def test_a_policy_that_was_not_taken(client: TestClient, place: World) -> None:
+    vera = Browser(client).sign_in("viewer")
+    assert "The policy file was not taken" not in vera.get("/").text
+    place.gateway.policy_problem = f"policy.yaml:7:3: {EVIL}"
+    try:
+        for path in ("/", "/sessions", "/policy", "/targets"):
+            text = vera.get(path).text
+            assert "The policy file was not taken" in text
+            assert "policy.yaml:7:3" in text
+            assert not any(raw in text for raw in RAW)
+        ready = client.get("/readyz")
+        assert (ready.status_code, "warning: the policy file was not taken" in ready.text) == (200, True)
+        assert "policy.yaml:7:3" not in ready.text
+    finally:
+        place.gateway.policy_problem = ""
 
 
 def test_activity() -> None:

@@ -6,7 +6,7 @@ Every name and statement in it that a client could choose is hostile.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview, Request
+from sallyport.audit.actions import ActionLog
 from sallyport.audit.recorder import Recorder
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
@@ -23,6 +24,7 @@ from sallyport.core.subject import Subject
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.signin import CONSOLE_CLIENT
 from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.settings import IssuerSettings
 from sallyport.judge import Judge
 from sallyport.operations.access import Access
@@ -39,15 +41,17 @@ from sallyport.operations.sessions import Sessions
 from sallyport.policy.explain import Explanation
 from sallyport.policy.load import parse_policy
 from sallyport.policy.versions import PolicyVersion
+from sallyport.sql.catalog import Type
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.locks import SqlLockStore
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.web.app import build
 from sallyport.web.settings import ConsoleSettings, Services
 from tests.approvals.helpers import BINDING
-from tests.audit.helpers import data_row, message, row_description, until
+from tests.audit.helpers import data_row, judged, message, row_description, until
 from tests.policy.shop import CATALOG
 
 #: Markup, a template, an attribute's end, bidi, zero-width, a terminal escape, a bell.
@@ -62,6 +66,8 @@ PEOPLE = {
     "operator": "olga-operator",
     "nobody": "paul-privacy",
 }
+#: With the type that its masked column has.
+TYPED = replace(CATALOG, types={25: Type(25, "pg_catalog", "text", "b", "S")})
 POLICY = """version: 1
 packs: [no-ddl]
 rules:
@@ -87,9 +93,11 @@ class FakeGateway:
     killed: list[tuple[str, str]] = field(default_factory=list)
     counters: GatewayMetrics = field(default_factory=GatewayMetrics)
     problem: str = ""
+    policy_problem: str = ""
+    accepted: tuple[str, ...] = ()
     judge: Judge = field(
         default_factory=lambda: Judge(
-            "shop", parse_policy(POLICY, "policy.yaml"), CATALOG, {}, max_statement_bytes=1 << 20
+            "shop", parse_policy(POLICY, "policy.yaml"), TYPED, {}, max_statement_bytes=1 << 20
         )
     )
 
@@ -103,6 +111,13 @@ class FakeGateway:
         if found:
             self.killed.append((session_id, reason))
         return found
+
+    def end_locked(self, lock: Lock, by: str) -> int:
+        names = {one.id: one.subject if lock.kind == "subject" else one.agent for one in self.sessions}
+        return sum(self.kill(id_, lock.reason) for id_, name in names.items() if name == lock.name)
+
+    def issuers(self) -> Collection[str]:
+        return self.accepted
 
     def targets(self) -> Sequence[TargetStatus]:
         masked = MaskedColumn(
@@ -123,13 +138,17 @@ class FakeGateway:
         ]  # fmt: skip
 
     def policy(self) -> PolicyStatus:
-        return PolicyStatus("0123456789abcdef", "policy.yaml", POLICY + f"# {EVIL}\n", (EVIL,), "")
+        return PolicyStatus(
+            "0123456789abcdef", "policy.yaml", POLICY + f"# {EVIL}\n", (EVIL,), self.policy_problem
+        )
 
     def metrics(self) -> GatewayMetrics:
         return replace(self.counters, sessions=len(self.sessions))
 
-    def ready(self) -> str:
-        return self.problem
+    def ready(self, target: str = "") -> str:
+        if target not in ("", "shop", "warehouse"):
+            raise LookupError(target)
+        return self.problem or ("it does not answer" if target == "warehouse" else "")
 
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
         if target != "shop":
@@ -162,9 +181,8 @@ class World:
 
     def ask(self, number: int, **changes: object) -> Request:
         """One more request that waits, of a statement of its own."""
-        binding = replace(
-            BINDING, sql=f"UPDATE orders SET status = 'x' WHERE id = {number}", session=self.ids[0]
-        )
+        sql = f"UPDATE orders SET status = 'x' WHERE id = {number}"
+        binding = replace(BINDING, sql=sql, sent=sql, session=self.ids[0])
         return self.approvals.ask(
             binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0,
             mode="wait", kind="update", touches=("update public.orders",), **changes,  # type: ignore[arg-type]
@@ -199,16 +217,19 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
         until(lambda: len(policies.recent()) == 3)
         approvals = Approvals(store, SystemClock())
         request = _ask(approvals, ids[0])
-        gateway = FakeGateway(_live(ids), counters=_counters())
+        gateway = FakeGateway(_live(ids), counters=_counters(), accepted=(issuer.url,))
+        locks = Locks(SqlLockStore(engine), SystemClock())
         known = IssuerSettings(issuer=issuer.url, audience="sallyport")
         services = Services(
             ConsoleSettings(public_url, known, CONSOLE_CLIENT),
             Access({role: frozenset(groups) for role, groups in ROLES.items()}),
-            Authenticator([known]),
+            Authenticator([known], locks=locks),
             Sessions(recorder.directory, index),
             gateway,
             approvals,
             policies=policies,
+            actions=ActionLog(recorder),
+            locks=locks,
         )
         yield World(issuer, gateway, approvals, services, request, ids, recorder, build(services))
     finally:
@@ -222,27 +243,29 @@ def _record(recorder: Recorder) -> list[str]:
     """A session with everything in it, and a hundred small ones."""
     agent = replace(_AGENT, id=f"agent {EVIL}", groups=frozenset({"agents", EVIL}), agent=f"claude {EVIL}")
     first = recorder.open_session("s_first", agent, "shop", "127.0.0.1:50000", EVIL)
-    first.statement(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
+    first.statement(judged(1, f"select name, note as \"{EVIL}\" -- {EVIL}\nfrom customers where id = $1",
                     outcome="allow", rule=EVIL, binds=[EVIL.encode(), None], relations=("public.customers", f"evil.{EVIL}"),
-                    masked=("public.customers.email", f"evil.t.{EVIL}"))  # fmt: skip
+                    masked=("public.customers.email", f"evil.t.{EVIL}")))  # fmt: skip
     rows = [data_row(str(n).encode(), EVIL.encode(), None) for n in range(400)]
     columns = row_description(("id", 25, 0), (EVIL, 25, 0), ("note", 25, 0))
     first.reply(1, columns + b"".join(rows) + message(b"C", b"SELECT 400\0"))
     first.complete(1, "SELECT 400", 400, "", 0.012)
     first.statement(
-        2,
-        "drop table customers",
-        outcome="deny",
-        rule="no-ddl",
-        code="SP1002",
-        relations=("public.customers",),
+        judged(
+            2,
+            "drop table customers",
+            outcome="deny",
+            rule="no-ddl",
+            code="SP1002",
+            relations=("public.customers",),
+        )
     )
     error = f"SERROR\0VERROR\0C42501\0M[SP1002] {EVIL}\0D{EVIL}\0H{EVIL}\0\0".encode()
     first.reply(2, message(b"E", error))
     first.complete(2, "", 0, "42501", 0.0)
     first.note("warning", EVIL)
     for number in range(3, 260):
-        first.statement(number, f"select {number}", outcome="allow", rule="agents read")
+        first.statement(judged(number, f"select {number}", outcome="allow", rule="agents read"))
         first.complete(number, "SELECT 1", 1, "", 0.0004)
     first.end(f"terminated {EVIL}")
     until(lambda: first.backlog == 0)
@@ -252,7 +275,7 @@ def _record(recorder: Recorder) -> list[str]:
         small = recorder.open_session(
             id_, replace(_AGENT, id=f"bot-{number % 3}", label=""), "shop", "127.0.0.1:1", "psql"
         )
-        small.statement(1, "select 1", outcome="allow" if number % 10 else "deny")
+        small.statement(judged(1, "select 1", outcome="allow" if number % 10 else "deny"))
         small.complete(1, "SELECT 1", 1, "", 0.001)
         small.end("terminated")
         ids.append(id_)
@@ -261,7 +284,8 @@ def _record(recorder: Recorder) -> list[str]:
 
 def _ask(approvals: Approvals, session: str) -> Request:
     sql = f"UPDATE orders -- {EVIL}\n   SET status = 'refunded', note = '{EVIL.replace(chr(39), '')}'\n WHERE id = $1 AND total > 100"
-    binding = replace(BINDING, sql=sql, session=session, binds=(EVIL.encode(), None))
+    sent = f"{sql} AND NOT EXISTS (SELECT '[redacted]' AS \"{EVIL}\")"
+    binding = replace(BINDING, sql=sql, sent=sent, session=session, binds=(EVIL.encode(), None))
     request = approvals.ask(
         binding, _AGENT, rule="changes wait", reviewers=["dba"], quorum=1, expires_seconds=900.0, mode="wait",
         kind="update", touches=("update public.orders", EVIL), in_transaction=True,

@@ -19,8 +19,19 @@ def demo(
     once: Annotated[
         bool, typer.Option("--once", help="Take the tour and end; exit 1 if a step failed.")
     ] = False,
-    token: Annotated[bool, typer.Option("--token", help="Print a token for the demo that runs.")] = False,
-    client: Annotated[str, typer.Option("--as", help="Whose token --token prints.")] = "claude-agent",
+    token: Annotated[
+        bool,
+        typer.Option("--token", help="Print a token for the demo that runs: the password of a login."),
+    ] = False,
+    client: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="NAME",
+            help="Whose token --token prints: the name of an agent or person of the demo, such as dana-dba. "
+            "(In 'policy explain', --as takes groups.)",
+        ),
+    ] = "claude-agent",
     directory: Annotated[Path, typer.Option(help="Where its database, files and log are.")] = Path(
         "var/demo"
     ),

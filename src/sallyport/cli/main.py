@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Sequence
-
-import typer
+from typing import TYPE_CHECKING
 
 import sallyport
 from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    import typer
 
 #: In the order of ``sallyport --help``. A module that is not there yet is left out.
 COMMANDS = (
@@ -27,6 +30,7 @@ COMMANDS = (
     "sessions",
     "audit",
     "approvals",
+    "lock",
     "identity",
     "issuer",
     "mcp",
@@ -35,6 +39,20 @@ COMMANDS = (
 
 def build() -> typer.Typer:
     """The program with every command that exists."""
+    import typer
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            typer.echo(f"sallyport {getattr(sallyport, '__version__', '') or _installed_version()}")
+            raise typer.Exit
+
+    def options(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Show the version."
+        ),
+    ) -> None:
+        """Options of the program itself."""
+
     app = typer.Typer(
         name="sallyport",
         help="A guarded door between AI agents and PostgreSQL. Start with: sallyport demo",
@@ -43,18 +61,12 @@ def build() -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback()(_options)
+    app.callback()(options)
     for name in COMMANDS:
         module = f"sallyport.cli.{name}"
         if importlib.util.find_spec(module) is not None:
             importlib.import_module(module).register(app)
     return app
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"sallyport {getattr(sallyport, '__version__', '') or _installed_version()}")
-        raise typer.Exit
 
 
 def _installed_version() -> str:
@@ -66,17 +78,22 @@ def _installed_version() -> str:
         return "(not installed)"
 
 
-def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
-    ),
-) -> None:
-    """Options of the program itself."""
+def _outlive_hangups() -> None:
+    """Survive SIGHUP from here on, long before the gateway can act on it.
+
+    A handler, not SIG_IGN: programs that the gateway starts must not inherit that. Nothing is
+    lost: the policy file is compared once the gateway runs.
+    """
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program. Errors made for people end in one line on standard error and exit status 2."""
+    if list(sys.argv[1:] if arguments is None else arguments)[:1] == ["serve"]:
+        _outlive_hangups()
     try:
+        import typer  # after the signal is handled: importing it takes a while
+
         build()(args=list(arguments) if arguments is not None else None)
     except SallyportError as error:
         from sallyport.audit.display import inert

@@ -37,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _CHECK = """Check a policy: OK, or what is wrong on which line.
 
 Without FILE, or with --config, the configuration is checked as well, and patterns are compared with the real
-names in every target that can be reached.
+names in the database of every target. What could not be compared is said.
 
 Example:
 
@@ -49,7 +49,11 @@ Example:
 
     sallyport policy explain --as claude-postgres --target shop "SELECT email FROM customers"
 
-SUBJECT is a list of groups (a,b) or JSON: {"id": "...", "groups": ["a"], "agent": "...", "claims": {...}}.
+SUBJECT is a list of groups (a,b), not the name of a person, or JSON:
+{"id": "...", "groups": ["a"], "agent": "...", "claims": {...}}.
+
+'needs' is what the statement does, which rules must allow; 'sent' is the text that the database would get, when
+masks are put into it; '*' marks the rules that concern this subject and statement.
 """
 _TEST = """Run a file of expectations against the policy. Exit status 1 when one fails.
 
@@ -95,7 +99,14 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
     @commands.command("explain", help=_EXPLAIN)
     def explain(
         sql: Annotated[str, typer.Argument(help="The statement, or several.")],
-        subject: Annotated[str, typer.Option("--as", help="Groups (a,b), or a subject as JSON.")],
+        subject: Annotated[
+            str,
+            typer.Option(
+                "--as",
+                metavar="SUBJECT",
+                help="Who asks: groups (a,b) as in the rules' 'subjects', or a subject as JSON.",
+            ),
+        ],
         target: Annotated[str, typer.Option(help="A target of the configuration.")] = "",
         config: ConfigOption = Path("sallyport.yaml"),
         as_json: AsJson = False,
@@ -121,20 +132,41 @@ def _check(file: Path | None, config_path: Path | None, source: CatalogSource | 
         _not_a_configuration(file)
     config = load_config(config_path or Path("sallyport.yaml")) if file is None or config_path else None
     policy = load_policy(file or Path(config.policy if config else ""))
-    warnings = list(policy.warnings)
-    if config is not None:
+    warnings, missed = list(policy.warnings), []
+    if config is None:
+        missed.append("no configuration was named; use --config")
+    else:
         from sallyport.app import check_together
 
         check_together(config, policy)
         warnings += [
             f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
         ]
-        if source is not None:
-            warnings += _unmatched(config, policy, source)
+        if source is None:
+            missed.append("--offline")
+        else:
+            compared, missed = _compared(config, policy, source)
+            warnings += compared
     for warning in dict.fromkeys(warnings):
         typer.echo(f"warning: {inert(warning)}")
-    rules, masks = _count(len(policy.rules), "rule"), _count(len(policy.masks), "mask")
-    typer.echo(f"OK: version {policy.version}, {rules}, {masks}: {policy.filename}")
+    typer.echo(f"OK: version {policy.version}, {_counts(policy)}: {policy.filename}")
+    for reason in missed:
+        typer.echo(f"not compared with a database: {inert(reason)}")
+
+
+def _counts(policy: Policy) -> str:
+    """How many rules and masks are the file's own, and how many those of its packs."""
+    own = _counted(policy, from_packs=False)
+    if not policy.packs:
+        return own
+    packs = _counted(policy, from_packs=True)
+    return f"{own} of its own; {packs} of the rule packs {' and '.join(policy.packs)}"
+
+
+def _counted(policy: Policy, *, from_packs: bool) -> str:
+    rules = sum(bool(rule.pack) is from_packs for rule in policy.rules)
+    masks = sum(bool(mask.pack) is from_packs for mask in policy.masks)
+    return f"{_count(rules, 'rule')}, {_count(masks, 'mask')}"
 
 
 def _count(number: int, thing: str) -> str:
@@ -155,17 +187,20 @@ def _not_a_configuration(file: Path) -> None:
         )
 
 
-def _unmatched(config: Config, policy: Policy, source: CatalogSource) -> Iterator[str]:
-    """What matches nothing in the targets; of a target that cannot be asked only that."""
+def _compared(config: Config, policy: Policy, source: CatalogSource) -> tuple[list[str], list[str]]:
+    """What matches nothing in the targets, and why targets could not be asked."""
     from sallyport.policy.bind import bind
 
+    warnings: list[str] = []
+    missed: list[str] = []
     for target in config.targets:
         try:
             catalog = source(config, target)
         except (SallyportError, OSError) as error:
-            yield f"target {target} was not compared with the policy: {error}"
+            missed.append(f"target {target}: {error}")
         else:
-            yield from bind(policy, catalog, target).warnings
+            warnings += bind(policy, catalog, target).warnings
+    return warnings, missed
 
 
 def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:
@@ -218,7 +253,9 @@ class _Explaining:
             raise ConfigError("the statement is empty. Write the SQL to explain, in quotes")
         explained = self.explanations(sql, who, target)
         if as_json:
-            typer.echo(json.dumps([_as_json(e) for e in explained], indent=2))
+            from sallyport.operations.explaining import explanation_data
+
+            typer.echo(json.dumps([explanation_data(e) for e in explained], indent=2))
             return
         for warning in self.judge(target).warnings:
             typer.echo(f"warning: {inert(warning)}", err=True)
@@ -240,7 +277,9 @@ class _Explaining:
             failed += bool(problem)
             line = f"{'FAIL' if problem else 'ok  '} {name}" + (f"\n     {problem}" if problem else "")
             typer.echo(inert(line, newlines=True))
-        typer.echo(f"{len(tests) - failed} of {len(tests)} as expected (policy {self.policy.version})")
+        typer.echo(
+            f"{len(tests) - failed} of {len(tests)} as expected (policy version {self.policy.version})"
+        )
         if failed:
             raise typer.Exit(1)
 
@@ -301,6 +340,15 @@ def subject_from(given: Any) -> Subject:
     return Subject(texts[0] or "someone", texts[1], frozenset(groups), texts[2], claims=claims)
 
 
+#: :attr:`~sallyport.policy.explain.ColumnExplanation.dependence` in words.
+_DEPENDENCE = {
+    "identity": "unchanged copy of",
+    "derived": "computed from",
+    "opaque": "may depend in any way on",
+    "": "from",
+}
+
+
 def _lines(explanation: Explanation) -> Iterator[str]:
     refusal = explanation.refusal
     by = f" by rule {explanation.rule!r}" if explanation.rule else ""
@@ -315,43 +363,11 @@ def _lines(explanation: Explanation) -> Iterator[str]:
                 yield f"  {label}: {text}"
     yield f"  needs: {', '.join(explanation.needs) or 'nothing'}"
     for column in explanation.columns:
-        sources = f"; {column.dependence} of {', '.join(column.sources)}" if column.sources else ""
+        how = _DEPENDENCE[column.dependence]
+        sources = f"; {how} {', '.join(column.sources)}" if column.sources else ""
         yield f"  column {column.name}: {column.mask or 'as it is'} ({column.why}){sources}"
+    if explanation.sent:
+        yield f"  sent: {explanation.sent}"
     for rule in explanation.rules:
         yield f"  {'*' if rule.matched else ' '} {rule.effect:5} {rule.rule}: {rule.why}"
-    yield f"  policy {explanation.policy_version}"
-
-
-def _as_json(explanation: Explanation) -> dict[str, Any]:
-    refusal = explanation.refusal
-    return {
-        "sql": explanation.sql,
-        "outcome": explanation.outcome.value,
-        "rule": explanation.rule,
-        "by_gateway": explanation.by_gateway,
-        "refusal": refusal
-        and {
-            "code": refusal.code.id,
-            "sqlstate": refusal.sqlstate,
-            "message": refusal.message,
-            "detail": refusal.detail,
-            "hint": refusal.hint,
-            "position": refusal.position,
-        },
-        "needs": list(explanation.needs),
-        "columns": [
-            {
-                "name": c.name,
-                "sources": list(c.sources),
-                "dependence": c.dependence,
-                "mask": c.mask or None,
-                "why": c.why,
-            }
-            for c in explanation.columns
-        ],
-        "rules": [
-            {"rule": r.rule, "effect": r.effect, "matched": r.matched, "why": r.why}
-            for r in explanation.rules
-        ],
-        "policy_version": explanation.policy_version,
-    }
+    yield f"  policy version {explanation.policy_version}"

@@ -25,6 +25,13 @@ def register(app: typer.Typer) -> None:
         config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
             "sallyport.yaml"
         ),
+        accept_lost_state: Annotated[
+            bool,
+            typer.Option(
+                "--accept-lost-state",
+                help="Let people log in although locks, approvals and policy versions were lost. Recorded.",
+            ),
+        ] = False,
     ) -> None:
         from sallyport import app as application
         from sallyport.config import load_config
@@ -32,4 +39,4 @@ def register(app: typer.Typer) -> None:
         def ready(host: str, port: int) -> None:
             typer.echo(f"sallyport listens on {host}:{port}", err=True)
 
-        application.serve(load_config(config), ready)
+        application.serve(load_config(config), ready, accept_lost_state=accept_lost_state)

@@ -1,4 +1,4 @@
-"""``sallyport sessions list|show|replay`` and ``sallyport audit verify``: look at what was recorded.
+"""``sallyport sessions list|show|replay`` and ``sallyport audit verify|actions``: look at what was recorded.
 
 They read the data directory (``--data``, or the one that ``--config`` names) beside a running gateway and
 change nothing. Exit status: 0; 1 when ``audit verify`` found a problem or a recording is damaged; 2 when
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -17,18 +17,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sallyport.audit.ports import ACTIONS, SESSION
+from sallyport.cli import auditindex
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from rich.console import Console
 
+    from sallyport.audit.actions import RecordedAction
     from sallyport.audit.verify import Problem
     from sallyport.operations.sessions import Sessions
 
 _DEFAULT_CONFIG = Path("sallyport.yaml")
 _STATUSES = ("live", "ended", "interrupted")
 _VERDICTS = ("allow", "hold", "deny")
+_OUTCOMES = ("done", "refused", "failed")
 
 ConfigFile = Annotated[
     Path | None,
@@ -50,9 +54,12 @@ def register(app: typer.Typer) -> None:
     sessions.command("show", help=_HELP_SHOW)(show_session)
     sessions.command("replay", help=_HELP_REPLAY)(replay_session)
     app.add_typer(sessions, name="sessions")
-    audit = typer.Typer(no_args_is_help=True, help="Prove that recordings are what the gateway wrote.")
-    audit.callback()(_audit)
+    audit = typer.Typer(
+        no_args_is_help=True, help="Prove that recordings are what the gateway wrote; see what people did."
+    )
     audit.command("verify", help=_HELP_VERIFY)(verify)
+    auditindex.add(audit)
+    audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 
 
@@ -73,13 +80,16 @@ With --json: one object per line and no waiting. Example: sallyport sessions rep
 
 _HELP_VERIFY = """Check the hash chain of one recording, or of all.
 
-Finds edits, deletions, insertions, reorderings and cut-off tails, and says where. Example: sallyport audit
-verify
+Finds edits, deletions, insertions, reorderings and cut-off tails, and says where. ses_... are sessions of
+agents, act_... are the actions of people in the console, over REST and in Slack ('sallyport audit actions').
+Example: sallyport audit verify
 """
 
 
-def _audit() -> None:
-    """Keeps ``audit`` a group while it has one command."""
+_HELP_ACTIONS = """List what people did in the console, over REST and in Slack, newest first.
+
+Who, what, when, from where, outcome. Example: sallyport audit actions --subject dana --action approvals.decide
+"""
 
 
 def list_sessions(
@@ -97,23 +107,33 @@ def list_sessions(
         str, typer.Option(help="With a statement that touches this relation; the schema may be left out.")
     ] = "",
     verdict: Annotated[str, typer.Option(help="With a statement that got this: allow, hold or deny.")] = "",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="session, or actions: the recordings of what people did in the console and over REST."
+        ),
+    ] = "session",
 ) -> None:
     with _errors():
         if status and status not in _STATUSES:
             raise SallyportError(f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}")
         if verdict and verdict not in _VERDICTS:
             raise SallyportError(f"there is no verdict {verdict!r}. --verdict takes {', '.join(_VERDICTS)}")
+        if kind not in (SESSION, ACTIONS):
+            raise SallyportError(f"there is no kind {kind!r}. --kind takes {SESSION}, {ACTIONS}")
         sessions = _sessions(config, data)
         if text or relation or verdict:
             found = sessions.with_statement(
                 text=text, relation=relation, verdict=verdict,
-                limit=limit or None, status=status, subject=subject, target=target,
+                limit=limit or None, status=status, subject=subject, target=target, kind=kind,
             )  # fmt: skip
             rows = [match.row for match in found.matches]
             for id_ in found.unread:
                 typer.echo(f"warning: the recording of {id_} is damaged and was not searched whole", err=True)
         else:
-            rows = sessions.recent(limit=limit or None, status=status, subject=subject, target=target)
+            rows = sessions.recent(
+                limit=limit or None, status=status, subject=subject, target=target, kind=kind
+            )
         from sallyport.cli import sessionview
 
         if as_json:
@@ -122,7 +142,7 @@ def list_sessions(
             console = _console()
             console.print(sessionview.session_table(rows, console.width))
         else:
-            typer.echo("No sessions.")
+            typer.echo("No sessions." if kind == SESSION else "No recordings of actions.")
 
 
 def show_session(
@@ -135,6 +155,9 @@ def show_session(
     with _errors() as problems:
         sessions = _sessions(config, data)
         row = sessions.find(session)
+        if row.kind == ACTIONS:
+            _show_actions(sessions.actions(row.id, problems.append), as_json)
+            return
         lines = sessions.statements(row.id, problems.append)
         from sallyport.audit.display import inert
         from sallyport.cli import sessionview
@@ -184,6 +207,45 @@ def replay_session(
             raise typer.Exit(130) from None
 
 
+def list_actions(
+    config: ConfigFile = None,
+    data: DataDir = None,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
+    subject: Annotated[str, typer.Option(help="Part of the id or e-mail of who did it.")] = "",
+    action: Annotated[
+        str, typer.Option(help="What: sessions.replay, say, or sessions for all that begin so.")
+    ] = "",
+    on: Annotated[str, typer.Option("--object", help="The id of what it was done to.")] = "",
+    outcome: Annotated[str, typer.Option(help="done, refused or failed.")] = "",
+) -> None:
+    with _errors():
+        from sallyport.operations.actions import ActionQuery, find_actions
+
+        if outcome and outcome not in _OUTCOMES:
+            raise SallyportError(f"there is no outcome {outcome!r}. --outcome takes {', '.join(_OUTCOMES)}")
+        query = ActionQuery(subject=subject, name=action, object_id=on, outcome=outcome, limit=limit)
+        page = find_actions(_sessions(config, data), query)
+        for id_ in page.damaged:
+            typer.echo(f"warning: the recording {id_} is damaged; see 'sallyport audit verify'", err=True)
+        _show_actions(page.actions, as_json)
+
+
+def _show_actions(actions: Iterable[RecordedAction], as_json: bool) -> None:
+    from sallyport.cli import sessionview
+    from sallyport.operations.actions import action_data
+
+    if as_json:
+        for recorded in actions:
+            typer.echo(sessionview.as_json(action_data(recorded)))
+        return
+    rows = list(actions)
+    if rows:
+        _console().print(sessionview.action_table(rows))
+    else:
+        typer.echo("No actions.")
+
+
 def verify(
     session: Annotated[
         str, typer.Argument(help="Session id or its beginning; without it, every recording.")
@@ -195,17 +257,22 @@ def verify(
     with _errors():
         found = failed = 0
         from sallyport.audit.display import inert
+        from sallyport.audit.ports import kind_of
         from sallyport.cli import sessionview
+        from sallyport.operations.sessions import INDEX, JOURNAL
 
-        for result in _sessions(config, data).verify(session):
-            found += 1
+        for result in _sessions(config, data, verifying=True).verify(session):
+            beside = result.session in (INDEX, JOURNAL)
+            found += not beside
             failed += not result.ok
             if as_json:
                 typer.echo(sessionview.as_json({"ok": result.ok, **_fields(result)}))
                 continue
             name = inert(result.session)
             state = "OK" if result.ok else "FAILED"
-            typer.echo(f"{name}  {state}  {_count(result.blocks, 'block')}, {_count(result.events, 'event')}")
+            size = f"{_count(result.blocks, 'block')}, {_count(result.events, 'event')}"
+            what = "  (what people did)" if kind_of(result.session) == ACTIONS else ""
+            typer.echo(f"{name}  {state}" + (f"  {size}{what}" if not beside else ""))
             for text in [*map(str, result.problems), *(f"note: {note}" for note in result.notes)]:
                 typer.echo(f"    {inert(text)}")
         if not as_json:
@@ -224,31 +291,42 @@ def _fields(value: DataclassInstance) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _sessions(config: Path | None, data: Path | None) -> Sessions:
-    """Raises SallyportError when there is no data directory."""
+def _sessions(config: Path | None, data: Path | None, *, verifying: bool = False) -> Sessions:
+    """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError when there is
+    no data directory.
+    """
     from sallyport.operations.sessions import Sessions
-    from sallyport.store.database import FILE, open_readonly
+    from sallyport.store.database import FILE, StoreError, open_readonly
     from sallyport.store.sessions import SqlSessionIndex
 
-    directory, recordings = (data, data / "recordings") if data is not None else _directories(config)
+    directory, recordings = directories(config, data)
     if not directory.is_dir():
-        raise SallyportError(f"there is no data directory {directory.absolute()}. {_WHERE}")
+        raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
     if not (directory / FILE).exists():
         if not recordings.is_dir():
-            raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {_WHERE}")
-        return Sessions(recordings, None)
-    return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
+            raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {WHERE}")
+        # Copies of recordings alone can be read; where a gateway ran, its index is missed.
+        ran = (directory / "gateway.lock").exists()
+        return Sessions(recordings, None, index_problem=f"{directory / FILE} is missing" if ran else "")
+    try:
+        return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
+    except StoreError as error:
+        if not verifying:
+            raise
+        return Sessions(recordings, None, index_problem=str(error))
 
 
 #: What to do when there is nothing in the place that was looked at.
-_WHERE = (
+WHERE = (
     "Say which gateway's with --config sallyport.yaml (the demo's: --config var/demo/sallyport.yaml), "
     "or --data DIRECTORY"
 )
 
 
-def _directories(config: Path | None) -> tuple[Path, Path]:
+def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
     """The data directory, and where the recordings are."""
+    if data is not None:
+        return data, data / "recordings"
     if config is None and not _DEFAULT_CONFIG.exists():
         return Path("var"), Path("var/recordings")
     from sallyport.config import load_config

@@ -22,6 +22,7 @@ from sallyport.audit.display import inert
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from sallyport.audit.actions import RecordedAction
     from sallyport.audit.ports import SessionRow
     from sallyport.operations.sessions import StatementLine
 
@@ -113,6 +114,9 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
         if not full:
             sql = " ".join(line.sql.split())
             sql = inert(sql if len(sql) <= _CELL else sql[:_CELL] + "…")
+        shown = Text(sql)
+        if line.notice:
+            shown.append(f"\n{inert(line.notice)}", style="dim")
         verdict = Text(line.outcome, style=_STYLES.get(line.outcome, ""))
         because = " ".join(filter(None, (line.code, line.rule)))
         took = "" if line.seconds is None else f"{line.seconds * 1000:.1f}"
@@ -124,7 +128,7 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
             Text(str(line.rows) if line.seconds is not None else ""),
             Text(took),
             Text(inert(line.sqlstate or line.command)),
-            Text(sql),
+            shown,
         )
         count += 1
         if count == 500:
@@ -134,7 +138,7 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
         yield table
 
 
-_STYLES = {"allow": "green", "deny": "red", "hold": "yellow"}
+_STYLES = {"allow": "green", "deny": "red", "hold": "yellow", "refused": "red", "failed": "yellow"}
 
 
 def _statement_head() -> Table:
@@ -147,6 +151,30 @@ def _statement_head() -> Table:
     table.add_column("ms", justify="right")
     table.add_column("result", overflow="fold")
     table.add_column("SQL", overflow="fold", ratio=1)
+    return table
+
+
+def action_table(actions: Iterable[RecordedAction]) -> Table:
+    """What people did: who, from where, what, to what, with which outcome."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("when (UTC)", no_wrap=True)
+    for name in ("who", "from", "action", "object", "outcome"):
+        table.add_column(name, overflow="fold")
+    table.add_column("details", overflow="fold", ratio=1)
+    for recorded in actions:
+        action = recorded.action
+        details = [f"{key}={_short(' '.join(value.split()))}" for key, value in action.details.items()]
+        outcome = Text(action.outcome, style=_STYLES.get(action.outcome, ""))
+        if action.reason:
+            outcome.append(f": {inert(_short(action.reason))}", style="dim")
+        cells = (
+            action.subject.email or action.subject.id or "nobody",
+            f"{action.channel} {action.address}",
+            action.name,
+            action.object,
+        )
+        shown = [Text(inert(cell)) for cell in cells]
+        table.add_row(moment(recorded.time), *shown, outcome, Text(inert(", ".join(details))))
     return table
 
 
@@ -214,7 +242,7 @@ class ReplayView:
         self._line(f"session {login.session}, {moment(login.started)}", "bold")
         self._line(f"  {subject.id} of {subject.issuer}, groups {', '.join(subject.groups) or 'none'}")
         self._line(
-            f"  agent {subject.agent or '-'}, label {subject.label or '-'} (not verified), "
+            f"  agent {subject.agent or '-'}, label {subject.label or '-'} (user name as the client gave it, not verified), "
             f"application {login.application or '-'} (not verified)"
         )
         self._line(f"  {login.client} -> {login.target}")

@@ -19,12 +19,15 @@ ROLES: Final = (VIEWER, REVIEWER, AUDITOR, OPERATOR)
 _EVERYBODY: Final = frozenset(
     {"overview.read", "sessions.list", "approvals.list", "policy.read", "policy.explain", "targets.read"}
 )
-#: Actions by role. Statements of a session are read by whoever reviews, audits or operates; results only by auditors.
+#: Actions by role. Statements of a session are read by whoever reviews, audits or operates; results, and what people did here, only by
+#: auditors. Who may end sessions may lock.
 PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
     VIEWER: _EVERYBODY,
-    REVIEWER: _EVERYBODY | {"sessions.read", "approvals.read", "approvals.decide"},
-    AUDITOR: _EVERYBODY | {"sessions.read", "sessions.replay", "approvals.read", "audit.verify"},
-    OPERATOR: _EVERYBODY | {"sessions.read", "sessions.kill", "approvals.read"},
+    REVIEWER: _EVERYBODY | {"sessions.read", "approvals.read", "approvals.decide", "locks.read"},
+    AUDITOR: _EVERYBODY
+    | {"sessions.read", "sessions.replay", "approvals.read", "audit.verify", "audit.actions", "locks.read"},
+    OPERATOR: _EVERYBODY
+    | {"sessions.read", "sessions.kill", "approvals.read", "locks.read", "locks.lock", "locks.release"},
 }
 ACTIONS: Final = frozenset().union(*PERMISSIONS.values())
 

@@ -121,6 +121,7 @@ class ApprovalOperations:
 def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
     """A request as JSON values. ``whole`` False: without statement, values, preview and reasons, for lists.
 
+    ``sent``: what the database gets for ``sql``, with masks put into it; the same text where there are none.
     Bind values are text where they are UTF-8 in text format, else ``{"base64": ...}``.
     """
     binding, who = request.binding, request.subject
@@ -154,6 +155,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
     if whole:
         data |= {
             "sql": binding.sql,
+            "sent": binding.sent,
             "binds": None if binding.binds is None else _binds(binding.binds, binding.bind_formats),
             "types": list(binding.types),
             "search_path": list(binding.search_path),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict, View
@@ -14,16 +16,61 @@ def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
     By the judge itself, as for a simple query; nothing is run. Raises RefusedError when the text cannot be read at all.
     """
     view = judge.view(subject, judge.catalog.default_search_path)
-    script = view.judge(sql.encode())
+    text = sql.encode()
+    script = view.judge(text)
     if script.refusal is not None:
         raise RefusedError(script.refusal)
-    return [_explanation(view, verdict) for verdict in script.statements]
+    if script.count == 1:  # the verdict may be of a template, and have parameters in the place of literals
+        return [_explanation(view, verdict, text, script.sent(text)) for verdict in script.statements]
+    return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in script.statements]
 
 
-def _explanation(view: View, verdict: Verdict) -> Explanation:
+def _explanation(view: View, verdict: Verdict, sql: bytes, sent: bytes) -> Explanation:
+    """``sql``: the statement as the client wrote it. ``sent``: as the target would get it."""
     policy = view.subject_policy
     decision = verdict.decision or policy.decide(verdict.facts)
     plan = view.plan(returned(verdict.facts))
     specs = tuple(column.spec for column in plan.columns) if plan is not None else ()
-    sql = verdict.sql.decode().strip()
-    return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql)
+    shown = sent.decode().strip() if verdict.cuts else ""
+    return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql.decode().strip(), shown)
+
+
+def explanation_data(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as JSON values: for ``policy explain --json`` and REST.
+
+    ``sent``: the text that the database gets, where masks are put into it; else "".
+    """
+    refusal = explanation.refusal
+    return {
+        "sql": explanation.sql,
+        "sent": explanation.sent,
+        "outcome": explanation.outcome.value,
+        "rule": explanation.rule,
+        "by_gateway": explanation.by_gateway,
+        "refusal": None
+        if refusal is None
+        else {
+            "code": refusal.code.id,
+            "sqlstate": refusal.sqlstate,
+            "message": refusal.message,
+            "detail": refusal.detail,
+            "hint": refusal.hint,
+            "position": refusal.position,
+        },
+        "needs": list(explanation.needs),
+        "columns": [
+            {
+                "name": column.name,
+                "sources": list(column.sources),
+                "dependence": column.dependence,
+                "mask": column.mask or None,
+                "why": column.why,
+            }
+            for column in explanation.columns
+        ],
+        "rules": [
+            {"rule": rule.rule, "effect": rule.effect, "matched": rule.matched, "why": rule.why}
+            for rule in explanation.rules
+        ],
+        "policy_version": explanation.policy_version,
+    }

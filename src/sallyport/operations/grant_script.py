@@ -15,6 +15,7 @@ from sallyport.audit.display import inert
 from sallyport.operations.grants import Wanted, warnings_of
 from sallyport.policy.reach import Permit
 from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.identifiers import quoted
 from sallyport.targets.privileges import Privileges
 
 _WIDTH = 130
@@ -22,7 +23,7 @@ _WIDTH = 130
 
 def quote(name: str) -> str:
     """A name as a quoted identifier; with Unicode escapes where somebody who reads it could be deceived."""
-    plain = '"' + name.replace('"', '""') + '"'
+    plain = quoted(name)
     if inert(name) == name:
         return plain
     return "U&" + "".join(c if c != "\\" and inert(c) == c else _escaped(c) for c in plain)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sallyport.policy.bind import BoundPolicy
+from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.patterns import is_system_schema
 from sallyport.policy.reach import Permit, Reach, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Relation

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from time import monotonic
 
 import structlog
 
 from sallyport.approvals.sampling import Sample, sample
 from sallyport.approvals.states import Request
-from sallyport.core.errors import ConfigError, refuse
+from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
+from sallyport.identity.locks import SUBJECT, Lock, is_locked_by
 from sallyport.judge import Judge
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
@@ -22,32 +24,60 @@ from sallyport.operations.ports import (
     TargetStatus,
 )
 from sallyport.policy.explain import Explanation
-from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
+from sallyport.server.ports import HostedSession
+from sallyport.server.upstream import FAILURES
+from sallyport.session.client_input import Blocked
 
 log = structlog.get_logger("sallyport.approvals")
 
 
 class RunningGateway:
-    """Reads the gateway's registry; changes nothing but by :meth:`kill`."""
+    """Reads the gateway's registry; changes nothing but by :meth:`kill` and :meth:`end_locked`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def live(self) -> Sequence[LiveSession]:
-        return [_session(one) for one in self._gateway.connections() if one.session is not None]
+        return [_session(hosted) for hosted in self._gateway.hosted()]
 
     def kill(self, session_id: str, reason: str) -> bool:
-        for one in self._gateway.connections():
-            if one.id == session_id:
+        for hosted in self._gateway.hosted():
+            if hosted.id == session_id:
                 refusal = refuse("SP1803", f"an operator ended this session: {reason}", hint="Connect again.")
-                one.shut(refusal, f"ended by an operator: {reason}")
+                hosted.shut(refusal, f"ended by an operator: {reason}")
                 return True
         return False
 
+    def end_locked(self, lock: Lock, by: str) -> int:
+        refusal, ended = lock.refusal(), 0
+        for hosted in self._gateway.hosted():
+            if is_locked_by(hosted.subject, lock):
+                hosted.shut(refusal, f"locked by {by}: {lock.reason}")
+                ended += 1
+        self._disown(lock)
+        return ended
+
+    def _disown(self, lock: Lock) -> None:
+        """What a locked reviewer approved, and nobody used yet, must not run either."""
+        approvals = self._gateway.approvals
+        if approvals is None or lock.kind != SUBJECT:
+            return
+
+        def is_theirs(reviewer: str, issuer: str) -> bool:
+            return reviewer == lock.name and lock.issuer in ("", issuer)
+
+        try:
+            approvals.disown(is_theirs, f'its reviewer "{lock.name}" was locked')
+        except RefusedError as error:
+            log.error("what a locked reviewer approved could not be voided", lock=lock.id, reason=str(error))
+
+    def issuers(self) -> Collection[str]:
+        return self._gateway.authenticator.issuers
+
     def targets(self) -> Sequence[TargetStatus]:
-        sessions = Counter(one.target for one in self._gateway.connections())
+        sessions = Counter(hosted.target for hosted in self._gateway.hosted())
         return [
             _target(database, sessions[name], self._gateway.readiness(database))
             for name, database in sorted(self._gateway.databases.items())
@@ -65,9 +95,8 @@ class RunningGateway:
     def metrics(self) -> GatewayMetrics:
         gateway = self._gateway
         totals = gateway.totals.copy()
-        for one in gateway.connections():
-            if one.session is not None:
-                totals.add(one.session.counters)
+        for hosted in gateway.hosted():
+            totals.add(hosted.session.counters)
         statements = totals.statements
         buckets: Counter[float] = Counter()
         seconds = misses = 0.0
@@ -95,16 +124,41 @@ class RunningGateway:
             cache_misses=int(misses),
             recorder_backlog=gateway.recorder.backlog,
             recorder_failed=gateway.recorder.failed,
+            journal_failed=gateway.intents is not None and gateway.intents.journal.failed,
+            recordings_lost=gateway.recorder.lost,
+            policy_problem=bool(gateway.policy_problem),
+            policy_failures=gateway.policy.failures,
+            recorder_lag=gateway.lag.seconds(
+                monotonic(), gateway.recorder.accepted - gateway.recorder.backlog
+            ),
+            logins={"accepted": gateway.sessions_total, **gateway.refused_logins},
+            target_failures={
+                name: {kind: database.dialer.failures[kind] for kind in FAILURES}
+                for name, database in gateway.databases.items()
+            },
+            issuer_failures=gateway.authenticator.failures(),
+            task_failures={
+                **gateway.tasks.failures,
+                **{f"catalog of {name}": database.failures for name, database in gateway.databases.items()},
+            },
             added={"there": dict(gateway.added.there.buckets), "back": dict(gateway.added.back.buckets)},
             added_seconds={"there": gateway.added.there.seconds, "back": gateway.added.back.seconds},
         )
 
-    def ready(self) -> str:
+    def ready(self, target: str = "") -> str:
+        databases = self._gateway.databases
+        if target and target not in databases:
+            raise LookupError(target)
         if self._gateway.stopping:
             return "the gateway is shutting down"
         if self._gateway.recorder.failed:
             return "sessions cannot be recorded"
-        problems = [self._gateway.readiness(d) for d in self._gateway.databases.values()]
+        if self._gateway.intents is not None and self._gateway.intents.journal.failed:
+            return "nothing can be changed, as the journal cannot be written"
+        if self._gateway.state_problem:
+            return "the gateway's state was lost; see its log"
+        asked = [databases[target]] if target else databases.values()
+        problems = [self._gateway.readiness(database) for database in asked]
         return problems[0] if problems and all(problems) else ""
 
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
@@ -128,26 +182,24 @@ class RunningGateway:
         return found
 
 
-def _session(one: ClientConnection) -> LiveSession:
-    session, subject = one.session, one.subject
-    if session is None or subject is None:
-        raise ValueError("not a session")
+def _session(hosted: HostedSession) -> LiveSession:
+    session, subject = hosted.session, hosted.subject
     state = "idle"
-    if session.blocked == "AskApproval":
+    if session.blocked is Blocked.APPROVAL:
         state = "waiting for approval"
-    elif session.entries:
+    elif session.pipeline.entries:
         state = "active"
     elif session.transaction_status != b"I":
         state = "in transaction"
     return LiveSession(
-        id=one.id,
+        id=hosted.id,
         subject=subject.id,
         issuer=subject.issuer,
         agent=subject.agent,
         label=subject.label,
-        target=one.target,
-        client=one.peer,
-        started=one.started,
+        target=hosted.target,
+        client=hosted.peer,
+        started=hosted.started,
         statements=session.counters.statements,
         refused=session.counters.refused,
         state=state,
@@ -157,6 +209,8 @@ def _session(one: ClientConnection) -> LiveSession:
 
 def _target(database: Database, sessions: int, problem: str) -> TargetStatus:
     dialed, judge = database.dialer.target, database.judge
+    if problem and database.logins.problem:
+        problem = f"{problem}: {database.logins.problem}"
     if judge is None:
         return TargetStatus(
             database.name, dialed.host, dialed.database, False, problem or "not read yet", sessions=sessions

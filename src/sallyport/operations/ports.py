@@ -6,13 +6,14 @@ shows them passes them through :func:`sallyport.audit.display.inert`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
+from sallyport.identity.locks import Lock
 from sallyport.policy.explain import Explanation
 
 
@@ -96,7 +97,14 @@ class GatewayMetrics:
 
     statements: by verdict (allow, deny, hold). refusals: by code (SPnnnn). masked: rows by masked column. judge_buckets: upper
     bound in seconds -> statements judged within it (not cumulative; ``inf`` last). judge_seconds: their sum.
-    recorder_backlog: bytes. added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
+    recorder_backlog: bytes. recordings_lost: sessions whose own recording could not be written any more.
+    recorder_lag: seconds, the age of the oldest event that is not on disk.
+    policy_problem: the policy in force is not the file's. policy_failures: files that were not taken.
+    logins: of agents, by outcome (accepted, or the code of the refusal). target_failures: failed logins
+    at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer,
+    failed fetches of keys and why the last one failed ("" when it did not).
+    task_failures: of what the gateway does beside its sessions, by task.
+    added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
     of those that were measured (:mod:`sallyport.server.added`); added_seconds: their sums.
     """
 
@@ -111,6 +119,15 @@ class GatewayMetrics:
     cache_misses: int = 0
     recorder_backlog: int = 0
     recorder_failed: bool = False
+    journal_failed: bool = False
+    recordings_lost: int = 0
+    policy_problem: bool = False
+    policy_failures: int = 0
+    recorder_lag: float = 0.0
+    logins: Mapping[str, int] = field(default_factory=dict)
+    target_failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    issuer_failures: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    task_failures: Mapping[str, int] = field(default_factory=dict)
     added: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
     added_seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -126,14 +143,28 @@ class LiveGateway(Protocol):
         """End a session: its client gets FATAL with SQLSTATE 57P01 and this reason. False: it is not connected."""
         ...
 
+    def end_locked(self, lock: Lock, by: str) -> int:
+        """End every session of whom ``lock`` names: their clients get FATAL SP1608 with its reason. What its subject
+        approved as a reviewer, and nobody used yet, is void. How many sessions there were.
+        """
+        ...
+
+    def issuers(self) -> Collection[str]:
+        """Whose tokens are accepted."""
+        ...
+
     def targets(self) -> Sequence[TargetStatus]: ...
 
     def policy(self) -> PolicyStatus: ...
 
     def metrics(self) -> GatewayMetrics: ...
 
-    def ready(self) -> str:
-        """Why no session could start now; "" when one could."""
+    def ready(self, target: str = "") -> str:
+        """Why no session could start now, on this target or on any; "" when one could. Anybody
+        may read it.
+
+        Raises LookupError when there is no such target.
+        """
         ...
 
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:

@@ -9,6 +9,7 @@ is printed here.
 from __future__ import annotations
 
 import difflib
+import os
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,18 @@ from pathlib import Path
 from typing import Protocol
 
 from sallyport.audit import events as ev
-from sallyport.audit.archive import RecordingError, find_recordings
-from sallyport.audit.ports import SessionQuery, SessionRow, StatementText
-from sallyport.audit.replay import Step, steps
+from sallyport.audit.actions import RecordedAction, actions_of
+from sallyport.audit.archive import (
+    RecordingError,
+    find_recordings,
+    is_session_id,
+    recording_path,
+)
+from sallyport.audit.blocks import is_unwritten
+from sallyport.audit.completion import verify_journal
+from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
+from sallyport.audit.replay import Step, mask_notice, steps
+from sallyport.audit.summary import row_of_login
 from sallyport.audit.tail import last_events
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
 from sallyport.core.errors import SallyportError
@@ -29,6 +39,10 @@ from sallyport.operations.searching import Found, search
 Authorize = Callable[[str, str], None]
 #: Status of a session that only its recording knows of.
 NOT_INDEXED = "not indexed"
+#: What verification calls the index itself, and the journal.
+INDEX, JOURNAL = "index", "journal"
+#: The result of a statement that was recovered from the journal.
+OUTCOME_UNKNOWN = "recovered, outcome not known"
 #: Statements that wait for their end while a recording is read.
 _OPEN = 1000
 #: Sessions in a page of a search that goes on to the end.
@@ -39,7 +53,13 @@ class SessionReader(Protocol):
     """The part of the store that these operations read."""
 
     def recent(
-        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+        self,
+        *,
+        limit: int | None = 50,
+        status: str = "",
+        subject: str = "",
+        target: str = "",
+        kind: str = "",
     ) -> list[SessionRow]: ...
 
     def search(self, wanted: SessionQuery) -> list[SessionRow]: ...
@@ -58,7 +78,7 @@ class UnknownSessionError(SallyportError):
 @dataclass(frozen=True, slots=True)
 class StatementLine:
     """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its end is not
-    recorded.
+    recorded. ``masked``: columns masked in its rows. ``notice``: which masks its expressions saw, as the client was told.
     """
 
     number: int
@@ -73,6 +93,7 @@ class StatementLine:
     seconds: float | None = None
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    notice: str = ""
 
 
 def permit(action: str, session_id: str) -> None:
@@ -81,27 +102,43 @@ def permit(action: str, session_id: str) -> None:
 
 class Sessions:
     """``directory``: of the recordings. ``index`` None: there is no store; what the recordings themselves
-    say is used instead.
+    say is used instead. ``index_problem``: why there is none, when there should be one.
     """
 
-    def __init__(self, directory: Path, index: SessionReader | None, authorize: Authorize = permit) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        index: SessionReader | None,
+        authorize: Authorize = permit,
+        index_problem: str = "",
+    ) -> None:
+        self._index_problem = index_problem
         self._directory = directory
         self._index = index
         self._authorize = authorize
 
     def recent(
-        self, *, limit: int | None = 50, status: str = "", subject: str = "", target: str = ""
+        self,
+        *,
+        limit: int | None = 50,
+        status: str = "",
+        subject: str = "",
+        target: str = "",
+        kind: str = "",
     ) -> list[SessionRow]:
-        """Newest first. "" means any, limit None means all."""
+        """Newest first. "" means any, limit None means all. kind: session | actions."""
         self._authorize("sessions.list", "")
         if self._index is not None:
-            return self._index.recent(limit=limit, status=status, subject=subject, target=target)
-        wanted = [
+            return self._index.recent(limit=limit, status=status, subject=subject, target=target, kind=kind)
+        rows = [
             row
             for row in self._all()
-            if status in ("", row.status) and subject in ("", row.subject) and target in ("", row.target)
+            if status in ("", row.status)
+            and subject in ("", row.subject)
+            and target in ("", row.target)
+            and kind in ("", row.kind)
         ]
-        return wanted[:limit]
+        return rows[:limit]
 
     def search(self, wanted: SessionQuery, seconds: float | None = None) -> Found:
         """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row.
@@ -132,6 +169,7 @@ class Sessions:
         status: str = "",
         subject: str = "",
         target: str = "",
+        kind: str = "",
     ) -> Found:
         """As :meth:`recent`, those with one statement like that; however long it takes."""
         found = Found()
@@ -142,6 +180,7 @@ class Sessions:
             status=status,
             subject=subject,
             target=target,
+            kind=kind,
             limit=_PAGE,
         )
         while True:
@@ -161,7 +200,7 @@ class Sessions:
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
-        return Sessions(self._directory, self._index, authorize)
+        return Sessions(self._directory, self._index, authorize, self._index_problem)
 
     def find(self, prefix: str) -> SessionRow:
         """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
@@ -170,7 +209,7 @@ class Sessions:
             row = self._get(self._complete(prefix))
         if row is None:
             raise UnknownSessionError(f"the recording of session {prefix} cannot be read")
-        self._authorize("sessions.read", row.id)
+        self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
         return row
 
     def statements(
@@ -186,6 +225,13 @@ class Sessions:
         began, events = last_events(self._path(row), row.id, count)
         return list(deque(_lines(events, began), maxlen=count))[::-1]
 
+    def actions(
+        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+    ) -> Iterator[RecordedAction]:
+        """What people did, of one recording of actions, in order. Raises RecordingError."""
+        row = self.find(session_id)
+        return actions_of(row.id, read_events(self._path(row), row.id, on_problem))
+
     def replay(self, session_id: str, on_problem: Callable[[Problem], None] | None = None) -> Iterator[Step]:
         """What the agent saw. Raises RecordingError."""
         row = self.find(session_id)
@@ -195,28 +241,51 @@ class Sessions:
         """Check one session's recording, or with "" every one: those the index knows and those only on
         disk.
         """
+        recordings = self._recordings()
         if session_id:
-            row = self.find(session_id)
-            yield self._verify(row.id, row)
+            yield self._verify_one(session_id, recordings)
             return
         self._authorize("audit.verify", "")
-        rows = {row.id: row for row in self._index.recent(limit=None)} if self._index is not None else {}
-        for id_ in sorted({*rows, *self._recordings()}):
-            yield self._verify(id_, rows.get(id_))
+        rows: dict[str, SessionRow] = {}
+        problem = self._index_problem
+        if self._index is not None:
+            try:
+                rows = {row.id: row for row in self._index.recent(limit=None)}
+            except IndexUnreadableError as error:
+                problem = str(error)
+        if problem:
+            yield Verification(INDEX, self._directory, problems=[Problem(UNREADABLE, problem)])
+        for id_ in sorted({*rows, *recordings}):
+            yield self._verify(id_, rows.get(id_), recordings.get(id_))
+        if (journal := verify_journal(self._directory)) is not None:
+            yield journal
 
-    def _verify(self, session_id: str, row: SessionRow | None) -> Verification:
-        indexed = row is not None and row.status != NOT_INDEXED
-        path = self._path(row) if row is not None else self._recordings()[session_id]
-        if row is not None and not path.exists():
-            result = Verification(session_id, path)
-            if row.last_hash:
-                result.problems.append(Problem(DELETION, f"the recording {row.file} is missing"))
-            else:
-                result.notes.append("nothing was recorded yet")
-            return result
+    def _verify_one(self, session_id: str, recordings: dict[str, Path]) -> Verification:
         try:
+            row = self.find(session_id)
+        except UnknownSessionError:
+            if session_id not in recordings:
+                raise
+            self._authorize("sessions.read", session_id)
+            return self._verify(session_id, None, recordings[session_id])
+        return self._verify(row.id, row, recordings.get(row.id))
+
+    def _verify(self, session_id: str, row: SessionRow | None, recording: Path | None) -> Verification:
+        """``recording``: the file that bears the session's name, if there is one."""
+        indexed = row is not None and row.status != NOT_INDEXED
+        path = recording or self._directory
+        if not is_session_id(session_id):
+            problem = Problem(UNREADABLE, "its name is not a session id")
+            return Verification(session_id, path, problems=[problem])
+        try:
+            if row is not None:
+                path = self._path(row)
+            if row is not None and not os.path.lexists(path):
+                return _missing(row, path)
             result = verify(path, row if indexed else None)
         except RecordingError as error:
+            if row is not None and not row.last_hash and is_unwritten(path, row.id):
+                return _missing(row, path)
             return Verification(session_id, path, problems=[Problem(UNREADABLE, str(error))])
         if self._index is not None and not indexed:
             result.notes.append("the index does not know this session")
@@ -227,7 +296,7 @@ class Sessions:
         return row if row is not None else self._from_recording(session_id)
 
     def _path(self, row: SessionRow) -> Path:
-        return self._directory / row.file
+        return recording_path(self._directory, row.id, row.file)
 
     def _recordings(self) -> dict[str, Path]:
         return find_recordings(self._directory)
@@ -265,21 +334,19 @@ class Sessions:
             login = None
         if not isinstance(login, ev.Login):
             return None
-        who = login.subject
-        return SessionRow(
-            id=session_id,
-            subject=who.id,
-            issuer=who.issuer,
-            groups=who.groups,
-            agent=who.agent,
-            label=who.label,
-            target=login.target,
-            client=login.client,
-            application=login.application,
-            started=login.started,
-            file=str(path.relative_to(self._directory)),
-            status=NOT_INDEXED,
-        )
+        row = row_of_login(login, str(path.relative_to(self._directory)))
+        row.id, row.status = session_id, NOT_INDEXED
+        return row
+
+
+def _missing(row: SessionRow, path: Path) -> Verification:
+    """The verdict on a recording that is not there, or has nothing in it."""
+    result = Verification(row.id, path)
+    if row.last_hash:
+        result.problems.append(Problem(DELETION, f"the recording {row.file} is missing"))
+    else:
+        result.notes.append("nothing was recorded")
+    return result
 
 
 class _Unindexed:
@@ -308,10 +375,16 @@ def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[S
                 event.number, event.at - began, event.sql, event.outcome, event.rule, event.code,
                 relations=event.relations, masked=event.masked,
             )  # fmt: skip
+        elif isinstance(event, ev.Reply):
+            line = waiting.get(event.number)
+            if line is not None and (notice := mask_notice(event.data)):
+                waiting[event.number] = replace(line, notice=notice)
         elif isinstance(event, ev.Complete) and (line := waiting.get(event.number)) is not None:
             waiting[event.number] = replace(
                 line, command=event.command, rows=event.rows, sqlstate=event.sqlstate, seconds=event.seconds
             )
+        elif isinstance(event, ev.Recovered) and (line := waiting.get(event.number)) is not None:
+            waiting[event.number] = replace(line, command=OUTCOME_UNKNOWN)
         while waiting and (len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None):
             yield waiting.popitem(last=False)[1]
     yield from waiting.values()

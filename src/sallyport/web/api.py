@@ -13,17 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sallyport.audit import events as ev
 from sallyport.core.secret import Secret
-from sallyport.identity.authenticate import LoginRefused
+from sallyport.identity.authenticate import LockedError, LoginRefused
 from sallyport.operations.access import ForbiddenError, Principal
 from sallyport.web.console import Console, address_of, console_of
+from sallyport.web.recorded import Doing, asked_for, recorded
 
 PREFIX = "/api/v1"
-_MAX_BODY = 1 << 20
+#: Characters of one detail that are recorded of what was refused.
+_REFUSED_LENGTH = 1000
 
 
 class ProblemError(Exception):
@@ -58,11 +62,23 @@ class Parameter:
     schema: Mapping[str, Any]
 
 
-class Call:
-    """One request of somebody with a token. ``body``: decoded, of the operation's type."""
+FAR = 2**40
+TIME = {"type": "integer", "minimum": 0, "maximum": FAR}
+TEXT = {"type": "string", "maxLength": 300}
+ANY_OBJECT = {"type": "object"}
+LIMIT = Parameter(
+    "limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+)
 
-    def __init__(self, console: Console, request: Request, principal: Principal, body: Any) -> None:
+
+class Call:
+    """One request of somebody with a token. ``body``: decoded, of the operation's type. ``doing``: what will be recorded of it."""
+
+    def __init__(
+        self, console: Console, request: Request, principal: Principal, body: Any, doing: Doing
+    ) -> None:
         self.console, self.request, self.principal, self.body = console, request, principal, body
+        self.doing = doing
         self.services = console.services
         self.sessions = console.sessions_for(principal)
 
@@ -85,6 +101,10 @@ class Call:
             raise invalid(f"{name}: a whole number from {least} to {most}")
         return int(text)
 
+    def seconds(self, name: str) -> float | None:
+        """Unix seconds in the query, None when it is not there. Raises ProblemError."""
+        return float(self.number(name, 0, 0, FAR)) if name in self.request.query_params else None
+
     def choice(self, name: str, *values: str) -> str:
         """One of ``values``, "" when it is not there. Raises ProblemError."""
         if name not in self.request.query_params:
@@ -97,7 +117,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One row of the table. ``body``: type of the request's JSON, None when it has none. ``answer``: type or JSON schema of the result."""
+    """One row of the table. ``body``: type of the request's JSON, None when it has none. ``answer``: type or JSON schema of the result.
+    ``action``: its name in the record, when it is not the permission's.
+    """
 
     method: str
     path: str
@@ -109,6 +131,7 @@ class Operation:
     query: tuple[Parameter, ...] = ()
     body: type | None = None
     errors: tuple[int, ...] = field(default=())
+    action: str = ""
 
 
 def invalid(detail: str) -> ProblemError:
@@ -120,21 +143,23 @@ def not_found(detail: str) -> ProblemError:
 
 
 async def principal_of(console: Console, request: Request) -> Principal:
-    """Who sent the token. Raises ProblemError (401, 429)."""
-    limit, address = console.token_limit, address_of(request)
-    if limit.exceeded(address):
-        wait = {"Retry-After": str(limit.retry_after)}
-        raise ProblemError(429, "Too many bad tokens", "Wait a minute, then send a good one.", wait)
+    """Who sent the token. Raises ProblemError (401; 429 for a bad one when its address has sent too many), LockedError."""
+    address = address_of(request)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         detail = "Send 'Authorization: Bearer <token>' with an access token for this gateway."
         raise ProblemError(401, "No token", detail, {"WWW-Authenticate": "Bearer"})
     try:
         subject = await console.services.authenticator.authenticate(
-            Secret(token.strip()), label="", entrance="rest"
+            Secret(token.strip()), label="", entrance="rest", address=address
         )
+    except LockedError:
+        raise
     except LoginRefused as error:
-        limit.count(address)
+        if error.refusal.code.id == "SP1607":
+            wait = {"Retry-After": "60"}
+            detail = "Wait a minute, then send a good one."
+            raise ProblemError(429, "Too many bad tokens", detail, wait) from None
         detail = f"{error.refusal.text}. {error.refusal.hint}"
         header = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
         raise ProblemError(401, "The token is not valid", detail, header) from None
@@ -147,20 +172,74 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         try:
             console = console_of(request)
-            principal = await principal_of(console, request)
-            principal.require(operation.permission)
-            unknown = set(request.query_params) - {one.name for one in operation.query}
-            if unknown:
-                known = ", ".join(one.name for one in operation.query) or "none"
-                raise invalid(f"There is no parameter {min(unknown)[:100]!r}. There are: {known}.")
-            body = await _body(request, operation.body) if operation.body is not None else None
-            return json_response(await operation.handler(Call(console, request, principal, body)))
+            try:
+                principal = await principal_of(console, request)
+            except LockedError as error:
+                raise await _locked(console, request, operation, error) from None
+            doing = Doing(
+                operation.action or operation.permission, principal, "rest", request.path_params.get("id", "")
+            )
+            with recorded(console.services.actions, doing):
+                try:
+                    principal.require(operation.permission)
+                except ForbiddenError:
+                    doing.details = await _refused_request(request, operation)
+                    raise
+                return json_response(await _answer(operation, console, request, doing))
         except ForbiddenError as error:
             return ProblemError(403, "Not permitted", str(error)).response()
+        except HTTPException as error:
+            return ProblemError(error.status_code, "Not done", error.detail).response()
         except ProblemError as error:
             return error.response()
 
     return answer
+
+
+async def _answer(operation: Operation, console: Console, request: Request, doing: Doing) -> Any:
+    """Raises ProblemError."""
+    unknown = set(request.query_params) - {parameter.name for parameter in operation.query}
+    if unknown:
+        known = ", ".join(parameter.name for parameter in operation.query) or "none"
+        raise invalid(f"There is no parameter {min(unknown)[:100]!r}. There are: {known}.")
+    doing.add(request.query_params)
+    body = None
+    if operation.body is not None:
+        body = await _body(request, operation.body)
+        doing.add(msgspec.to_builtins(body))
+    return await operation.handler(Call(console, request, doing.principal, body, doing))
+
+
+async def _refused_request(request: Request, operation: Operation) -> dict[str, str]:
+    """What somebody asked for who may not: whom they would have locked, say. In short: it is not for them to fill the record."""
+    known = {parameter.name for parameter in operation.query}
+    asked = asked_for({name: text for name, text in request.query_params.items() if name in known})
+    if operation.body is not None:
+        try:
+            asked |= asked_for(msgspec.to_builtins(await _body(request, operation.body)))
+        except ProblemError as problem:
+            asked["body"] = f"not usable: {problem.detail}"
+    return {name: text[:_REFUSED_LENGTH] for name, text in asked.items()}
+
+
+async def _locked(
+    console: Console, request: Request, operation: Operation, error: LockedError
+) -> ProblemError:
+    """The token is good, but whose it is may do nothing now. That they tried is recorded, within bounds."""
+    refusal = error.refusal
+    if not error.is_excessive:
+        console.services.actions.record(
+            operation.action or operation.permission,
+            error.subject,
+            address_of(request),
+            "rest",
+            object_id=request.path_params.get("id", ""),
+            outcome=ev.REFUSED,
+            reason=refusal.text,
+            details=await _refused_request(request, operation),
+        )
+    detail = f"{refusal.text}. {refusal.detail}. {refusal.hint}"
+    return ProblemError(403, "Locked", detail, code=refusal.code.id)
 
 
 async def _body(request: Request, kind: type) -> Any:

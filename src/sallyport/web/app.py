@@ -24,7 +24,7 @@ from sallyport.web import api, auth, slack
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
-from sallyport.web.pages import approvals, overview, policy, sessions, targets
+from sallyport.web.pages import actions, approvals, locks, overview, policy, sessions, targets
 from sallyport.web.resources import OPERATIONS
 from sallyport.web.security import BodyTooLargeError, Guard
 from sallyport.web.settings import Services
@@ -75,10 +75,13 @@ def _routes() -> list[Route]:
         get("/approvals", page("approvals.list", approvals.inbox)),
         get("/approvals/stream", page("approvals.list", approvals.stream, background=True)),
         get("/approvals/{id}", page("approvals.read", approvals.show)),
-        get("/approvals/{id}/sample", page("approvals.read", approvals.sample, background=True)),
+        get(
+            "/approvals/{id}/sample",
+            page("approvals.read", approvals.sample, background=True, name="approvals.sample"),
+        ),
         get("/approvals/{id}/status", page("approvals.read", approvals.status, background=True)),
         post("/approvals/{id}/decision", action("approvals.decide", approvals.decide)),
-        post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke)),
+        post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke, name="approvals.revoke")),
         get("/sessions", page("sessions.list", sessions.index)),
         get("/sessions/{id}", page("sessions.read", sessions.show)),
         post("/sessions/{id}/kill", action("sessions.kill", sessions.kill)),
@@ -88,6 +91,10 @@ def _routes() -> list[Route]:
         post("/policy/explain", action("policy.explain", policy.explain)),
         get("/policy/versions/{id}", page("policy.read", policy.version)),
         get("/targets", page("targets.read", targets.show)),
+        get("/locks", page("locks.read", locks.index)),
+        post("/locks", action("locks.lock", locks.lock)),
+        post("/locks/{id}/release", action("locks.release", locks.release)),
+        get("/actions", page("audit.actions", actions.index)),
         get("/sign-in", auth.sign_in),
         get("/sign-in/start", auth.start),
         get("/sign-in/callback", auth.callback),
@@ -108,9 +115,20 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """A session could start now."""
-    problem = console_of(request).services.gateway.ready()
-    return PlainTextResponse(f"{problem}\n" if problem else "ok\n", 503 if problem else 200)
+    """A session could start now, on any target or on that of ``?target=NAME``. What is wrong and
+    keeps nobody out is a warning behind the ok.
+    """
+    gateway = console_of(request).services.gateway
+    try:
+        problem = gateway.ready(request.query_params.get("target", ""))
+    except LookupError:
+        return PlainTextResponse("there is no such target\n", 404)
+    policy = gateway.policy()
+    if problem:
+        return PlainTextResponse(f"{problem}\n", 503)
+    # Asked without a token, so what the file says is not quoted.
+    warning = f"warning: the policy file was not taken; version {policy.version} stays in force\n"
+    return PlainTextResponse("ok\n" + (warning if policy.problem else ""))
 
 
 def _static_files() -> dict[str, tuple[bytes, str]]:

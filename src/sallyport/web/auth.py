@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sallyport.audit import events as ev
 from sallyport.web.console import Console, Visit, action, address_of, console_of
 from sallyport.web.oidc import SignInError
 
@@ -70,11 +71,19 @@ async def callback(request: Request) -> Response:
             raise SignInError("The identity provider's answer says something twice.")
         subject = await console.client.finish(pending, dict(answer))
     except SignInError as error:
-        log.warning("sign-in failed", reason=str(error), address=address_of(request))
+        address = address_of(request)
+        log.warning("sign-in failed", reason=str(error), address=address)
+        if pending is not None:  # begun here, so bounded by how many may begin
+            console.services.actions.record(
+                "sign-in", error.subject, address, "web", outcome=ev.REFUSED, reason=str(error)
+            )
         return _sign_in_page(console, pending.onward if pending else "/", str(error), 403)
     console.signins.close(request.cookies.get(console.cookie, ""))
     roles = sorted(console.services.access.principal(subject).roles)
     log.info("signed in", subject=subject.id, issuer=subject.issuer, roles=roles, address=address_of(request))
+    console.services.actions.record(
+        "sign-in", subject, address_of(request), "web", details={"roles": ", ".join(roles)}
+    )
     response = RedirectResponse(pending.onward, 303)
     _set(console, response, console.cookie, console.signins.open(subject), None)
     _forget(console, response, console.pending_cookie)
@@ -90,7 +99,7 @@ async def _sign_out(visit: Visit) -> Response:
     return response
 
 
-sign_out = action("", _sign_out)
+sign_out = action("", _sign_out, name="sign-out")
 
 
 def _limit(console: Console, request: Request) -> None:

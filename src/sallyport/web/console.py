@@ -15,12 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sallyport.core.address import forwarded_address
 from sallyport.core.errors import SallyportError
 from sallyport.operations.access import ROLES, Principal
 from sallyport.operations.pages import Pager
 from sallyport.operations.sessions import Sessions
 from sallyport.web.activity import Activity
 from sallyport.web.oidc import CodeClient
+from sallyport.web.recorded import Doing, recorded
 from sallyport.web.rendering import environment
 from sallyport.web.settings import Services
 from sallyport.web.signins import RateLimit, SignIn, SignIns
@@ -29,7 +31,6 @@ Handler = Callable[["Visit"], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _SIGN_INS_A_MINUTE = 20
-_BAD_TOKENS_A_MINUTE = 30
 _DECISIONS_A_MINUTE = 60
 
 
@@ -44,11 +45,10 @@ class Console:
         self.services = services
         settings, clock = services.settings, services.clock
         self.signins = SignIns(clock, absolute=settings.session_seconds, idle=settings.idle_seconds)
-        self.client = CodeClient(settings, clock)
+        self.client = CodeClient(settings, clock, services.locks)
         self.activity = Activity(services.gateway.metrics, clock)
         self.pager = Pager()
         self.sign_in_limit = RateLimit(clock, _SIGN_INS_A_MINUTE, 60.0)
-        self.token_limit = RateLimit(clock, _BAD_TOKENS_A_MINUTE, 60.0)
         self.templates = environment()
         self.closing = False
         prefix = "__Host-" if settings.secure else ""
@@ -61,7 +61,13 @@ class Console:
         return self.templates.get_template(template).render(**values)
 
     def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
-        return self.signins.get(request.cookies.get(self.cookie, ""), touch=touch)
+        """None for somebody who was locked since: their sign-in is over."""
+        cookie = request.cookies.get(self.cookie, "")
+        signin = self.signins.get(cookie, touch=touch)
+        if signin is not None and self.services.locks.of(signin.subject, agents=False) is not None:
+            self.signins.close(cookie)
+            return None
+        return signin
 
     async def close(self) -> None:
         self.closing = True
@@ -72,11 +78,14 @@ class Console:
 class Visit:
     """One request of somebody who is signed in."""
 
-    def __init__(self, console: Console, request: Request, signin: SignIn) -> None:
+    def __init__(self, console: Console, request: Request, signin: SignIn, name: str = "") -> None:
+        """``name``: of the action that is recorded."""
         self.console, self.request, self.signin = console, request, signin
         self.services = console.services
         self.principal = console.services.access.principal(signin.subject, address_of(request))
         self.form: FormData = FormData()
+        self.doing = Doing(name, self.principal, "web", request.path_params.get("id", ""))
+        self.doing.add(request.query_params)
 
     @property
     def sessions(self) -> Sessions:
@@ -97,6 +106,7 @@ class Visit:
             "path": self.request.url.path,
             "now": self.services.clock.now(),
             "roles": [role for role in ROLES if role in self.principal.roles],
+            "policy_problem": self.services.gateway.policy().problem,
             "approvals_on": self.services.approvals is not None,
             "waiting": len(self.services.approvals.pending()) if self.services.approvals is not None else 0,
         }
@@ -119,25 +129,36 @@ def console_of(request: Request) -> Console:
 
 
 def address_of(request: Request) -> str:
-    return request.client.host if request.client else ""
+    """Who the request comes from: its peer, or whom a trusted proxy names."""
+    peer = request.client.host if request.client else ""
+    settings = console_of(request).services.settings
+    if not settings.forwarding_header:
+        return peer
+    return forwarded_address(peer, request.headers.getlist(settings.forwarding_header), settings.proxies)
 
 
-def page(permission: str, handler: Handler, *, background: bool = False) -> Endpoint:
-    """A GET handler for whoever may do ``permission``. ``background``: a page asks for it by itself, which is no sign of anybody."""
+def page(permission: str, handler: Handler, *, background: bool = False, name: str = "") -> Endpoint:
+    """A GET handler for whoever may do ``permission``. ``background``: a page asks for it by itself, which is no sign of anybody.
+    ``name``: of the action, when it is not the permission's.
+    """
 
     async def endpoint(request: Request) -> Response:
         console = console_of(request)
         signin = console.sign_in_of(request, touch=not background)
         if signin is None:
             return _to_sign_in(request, background)
-        visit = Visit(console, request, signin)
-        visit.principal.require(permission)
-        return await handler(visit)
+        visit = Visit(console, request, signin, name or permission)
+        visit.doing.silent = background and not name
+        with recorded(console.services.actions, visit.doing):
+            visit.principal.require(permission)
+            response = await handler(visit)
+            visit.doing.status = response.status_code
+        return response
 
     return endpoint
 
 
-def action(permission: str, handler: Handler) -> Endpoint:
+def action(permission: str, handler: Handler, *, name: str = "") -> Endpoint:
     """A POST handler: as :func:`page`, and the CSRF token must be there."""
 
     async def endpoint(request: Request) -> Response:
@@ -145,11 +166,15 @@ def action(permission: str, handler: Handler) -> Endpoint:
         signin = console.sign_in_of(request)
         if signin is None:
             raise HTTPException(403, "You are not signed in any more. Sign in and send it again.")
-        visit = Visit(console, request, signin)
-        visit.form = await checked_form(request, signin)
-        if permission:
-            visit.principal.require(permission)
-        return await handler(visit)
+        visit = Visit(console, request, signin, name or permission)
+        with recorded(console.services.actions, visit.doing):
+            visit.form = await checked_form(request, signin)
+            visit.doing.add(visit.form)
+            if permission:
+                visit.principal.require(permission)
+            response = await handler(visit)
+            visit.doing.status = response.status_code
+        return response
 
     return endpoint
 

@@ -1,26 +1,43 @@
 """``/metrics`` in Prometheus' text format, made from the gateway's counters at the moment somebody asks.
 
-Labels are verdicts, refusal codes and target names: never subjects, statements or values.
+Labels are verdicts, refusal codes and what the configuration names (targets, issuers): never subjects, statements
+or values. docs/monitoring.md describes every metric, and a test compares.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_PLAIN_0_0_4,
+    CollectorRegistry,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+import sallyport
+from sallyport.judge.view import JUDGE_BOUNDS
+from sallyport.operations.ports import GatewayMetrics
+from sallyport.server.added import BOUNDS
 from sallyport.web.console import Console, console_of
 
 
 class _Gateway(Collector):
-    def __init__(self, console: Console) -> None:
+    """``disks``: by name of a directory, bytes that are left there and bytes in all."""
+
+    def __init__(self, console: Console, disks: Mapping[str, tuple[int, int]]) -> None:
         self._console = console
+        self._disks = disks
 
     def collect(self) -> Iterator[Metric]:
         services = self._console.services
@@ -42,12 +59,14 @@ class _Gateway(Collector):
             "Time to judge a statement.",
             {"": now.judge_buckets},
             {"": now.judge_seconds},
+            JUDGE_BOUNDS,
         )
         yield _histogram(
             "sallyport_added_seconds",
             "Time from reading a piece of a session to handing it on, one of 17 measured.",
             {d: now.added.get(d, {}) for d in ("there", "back")},
             now.added_seconds,
+            BOUNDS,
             "direction",
         )
         yield CounterMetricFamily(
@@ -62,6 +81,24 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "sallyport_recorder_failed", "1 while recordings cannot be written.", int(now.recorder_failed)
         )
+        yield GaugeMetricFamily(
+            "sallyport_journal_failed",
+            "1 while statements that may change something cannot be journaled.",
+            int(now.journal_failed),
+        )
+        yield CounterMetricFamily(
+            "sallyport_recordings_lost",
+            "Recordings that were deleted, cut short or replaced while they were written.",
+            now.recordings_lost,
+        )
+        yield GaugeMetricFamily(
+            "sallyport_policy_problem",
+            "1 while the policy in force is not the file's, because that cannot be used.",
+            int(now.policy_problem),
+        )
+        yield CounterMetricFamily(
+            "sallyport_policy_reload_failures", "Policy files that were not taken.", now.policy_failures
+        )
         waiting = len(services.approvals.pending()) if services.approvals is not None else 0
         yield GaugeMetricFamily("sallyport_approvals_waiting", "Requests that wait for a decision.", waiting)
         ready = GaugeMetricFamily(
@@ -70,6 +107,85 @@ class _Gateway(Collector):
         for target in services.gateway.targets():
             ready.add_metric([target.name], int(target.ready))
         yield ready
+        yield from self._surroundings(now)
+
+    def _surroundings(self, now: GatewayMetrics) -> Iterator[Metric]:
+        """What the gateway depends on: clients' logins, targets, issuers, the recorder's disk;
+        and what it is.
+        """
+        yield _labelled(
+            CounterMetricFamily,
+            "sallyport_logins",
+            "Logins of agents, by outcome: accepted, or a refusal's code.",
+            ("outcome",),
+            {(outcome,): count for outcome, count in {"accepted": 0, **now.logins}.items()},
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "sallyport_target_login_failures",
+            "Failed logins of the gateway at a target.",
+            ("target", "kind"),
+            {(name, kind): n for name, kinds in now.target_failures.items() for kind, n in kinds.items()},
+        )
+        yield _labelled(
+            CounterMetricFamily,
+            "sallyport_task_failures",
+            "Failures of what the gateway does beside its sessions; each is tried again.",
+            ("task",),
+            {(task,): count for task, count in now.task_failures.items()},
+        )
+        yield from self._issuers(now)
+        yield GaugeMetricFamily(
+            "sallyport_recorder_lag_seconds", "Age of the oldest event that is not on disk.", now.recorder_lag
+        )
+        yield from self._space()
+        yield _labelled(
+            GaugeMetricFamily,
+            "sallyport_build_info",
+            "Always 1; what runs is in the labels.",
+            ("version", "python"),
+            {(sallyport.__version__, platform.python_version()): 1},
+        )
+
+    def _issuers(self, now: GatewayMetrics) -> Iterator[Metric]:
+        yield _labelled(
+            CounterMetricFamily,
+            "sallyport_issuer_failures",
+            "Failed fetches of an issuer's keys.",
+            ("issuer",),
+            {(issuer,): count for issuer, (count, _) in now.issuer_failures.items()},
+        )
+        yield _labelled(
+            GaugeMetricFamily,
+            "sallyport_issuer_up",
+            "0 when the last fetch of an issuer's keys failed.",
+            ("issuer",),
+            {(issuer,): int(not error) for issuer, (_, error) in now.issuer_failures.items()},
+        )
+
+    def _space(self) -> Iterator[Metric]:
+        for name, text, part in (
+            ("sallyport_disk_free_bytes", "Space left where a directory is.", 0),
+            ("sallyport_disk_size_bytes", "Space in all there.", 1),
+        ):
+            values: dict[tuple[str, ...], float] = {
+                (directory,): sizes[part] for directory, sizes in self._disks.items()
+            }
+            yield _labelled(GaugeMetricFamily, name, text, ("directory",), values)
+
+
+def _labelled(
+    family: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    values: Mapping[tuple[str, ...], float],
+) -> Metric:
+    """``values``: by the values of the labels."""
+    metric = family(name, text, labels=labels)
+    for key, value in sorted(values.items()):
+        metric.add_metric(key, value)
+    return metric
 
 
 def _histogram(
@@ -77,13 +193,16 @@ def _histogram(
     text: str,
     series: Mapping[str, Mapping[float, int]],
     sums: Mapping[str, float],
+    bounds: Iterable[float],
     label: str = "",
 ) -> Metric:
-    """``series``: by value of the label, buckets that are not cumulative."""
+    """``series``: by value of the label, buckets that are not cumulative. ``bounds``: those that
+    are always there.
+    """
     made = HistogramMetricFamily(name, text, labels=[label] if label else [])
     for value, counts in series.items():
         buckets, seen = [], 0
-        for bound in sorted({*counts, math.inf}):
+        for bound in sorted({*bounds, *counts, math.inf}):
             seen += counts.get(bound, 0)
             buckets.append(("+Inf" if bound == math.inf else repr(float(bound)), float(seen)))
         made.add_metric([value] if label else [], buckets, sums.get(value, 0.0))
@@ -91,6 +210,24 @@ def _histogram(
 
 
 async def metrics(request: Request) -> Response:
+    console = console_of(request)
+    # A file system that does not answer must not stop the loop.
+    disks = await run_in_threadpool(_disks, console.services.directories)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Gateway(console_of(request)))
+    ProcessCollector(registry=registry)
+    registry.register(_Gateway(console, disks))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _disks(directories: Mapping[str, Path]) -> dict[str, tuple[int, int]]:
+    """What the gateway's user may still write there, and the size. Directories that are not there
+    are left out.
+    """
+    disks = {}
+    for name, path in directories.items():
+        try:
+            status = os.statvfs(path)
+        except OSError:
+            continue
+        disks[name] = status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+    return disks

@@ -20,9 +20,10 @@ from sallyport.core.clock import Clock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.identity.authenticate import Authenticator, LoginRefused
+from sallyport.identity.authenticate import Authenticator, LockedError, LoginRefused
 from sallyport.identity.fetch import FetchError, fetch_json, new_client, post_form
 from sallyport.identity.jwt import printable
+from sallyport.identity.locks import Locks
 from sallyport.identity.oidc import discovery_url
 from sallyport.identity.settings import url_problem
 from sallyport.web.settings import ConsoleSettings
@@ -34,19 +35,26 @@ _DISCOVERY_SECONDS = 600.0
 
 
 class SignInError(SallyportError):
-    """Nobody was signed in. The text is fit for the person who tried."""
+    """Nobody was signed in. The text is fit for the person who tried. ``subject``: who it was, when that is certain."""
+
+    def __init__(self, text: str, subject: Subject | None = None) -> None:
+        super().__init__(text)
+        self.subject = subject
 
 
 class CodeClient:
     """The console's client at its issuer. For one event loop."""
 
-    def __init__(self, settings: ConsoleSettings, clock: Clock) -> None:
+    def __init__(self, settings: ConsoleSettings, clock: Clock, locks: Locks) -> None:
         self._settings, self._clock = settings, clock
         self._document: Mapping[str, Any] = {}
         self._until = 0.0
         # An ID token's audience is the client; azp then names the console, which is not the agent of anybody.
         self._authenticator = Authenticator(
-            [replace(settings.issuer, audience=settings.client_id)] if settings.client_id else [], clock
+            [replace(settings.issuer, audience=settings.client_id)] if settings.client_id else [],
+            clock,
+            only_id_tokens=True,
+            locks=locks,
         )
 
     async def authorization_url(self, pending: Pending) -> str:
@@ -80,6 +88,9 @@ class CodeClient:
         token = await self._redeem(answer["code"], pending.verifier)
         try:
             subject = await self._authenticator.authenticate(token, label="", entrance="web")
+        except LockedError as error:
+            refusal = error.refusal
+            raise SignInError(f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject) from None
         except LoginRefused as error:
             raise SignInError(
                 f"The identity provider's token was refused: {error.refusal.message}."

@@ -92,7 +92,7 @@ def _responses(one: Operation, named: dict[Any, Any]) -> dict[str, Any]:
         "200": {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
     }
     body = (415,) if one.body is not None else ()
-    for status in sorted({400, 401, 403, 413, 421, 422, 429, *body, *one.errors}):
+    for status in sorted({400, 401, 403, 413, 421, 422, 429, 503, *body, *one.errors}):
         kind = "text/plain" if status in (413, 421) else "application/problem+json"
         problem: Any = (
             {"type": "string"} if kind == "text/plain" else {"$ref": "#/components/schemas/Problem"}

@@ -74,7 +74,7 @@ def badge(word: str) -> Markup:
     known = {
         "allow": "good", "approved": "good", "used": "good", "live": "good", "ready": "good",
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
-        "deny": "bad", "denied": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
+        "done": "good", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
     }  # fmt: skip
     return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')
 

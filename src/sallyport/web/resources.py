@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from sallyport.approvals.problems import DecisionError
 from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
-from sallyport.audit.ports import SessionQuery, SessionRow
+from sallyport.audit.ports import SESSION, SessionQuery, SessionRow
 from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.core.subject import Subject
 from sallyport.operations.approvals import (
@@ -24,19 +24,32 @@ from sallyport.operations.approvals import (
     request_data,
     sample_data,
 )
+from sallyport.operations.explaining import explanation_data
 from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
 from sallyport.policy.versions import PolicyVersion, unified
 from sallyport.web.activity import VERDICTS
-from sallyport.web.api import Call, Operation, Parameter, ProblemError, invalid, not_found
+from sallyport.web.api import (
+    ANY_OBJECT,
+    FAR,
+    LIMIT,
+    TEXT,
+    TIME,
+    Call,
+    Operation,
+    Parameter,
+    ProblemError,
+    invalid,
+    not_found,
+)
 from sallyport.web.console import FormError
-from sallyport.web.pages.policy import explanation_data, version_id
+from sallyport.web.management import MANAGEMENT
+from sallyport.web.pages.policy import version_id
 from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
 
 log = structlog.get_logger("sallyport.web")
 _EVENT_BYTES = 1 << 20
-_FAR = 2**40
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------------
@@ -86,14 +99,15 @@ async def list_sessions(call: Call) -> Any:
         subject=call.text("subject"),
         target=call.text("target"),
         status=status,
-        since=_seconds(call, "since"),
-        until=_seconds(call, "until"),
+        since=call.seconds("since"),
+        until=call.seconds("until"),
         refused=refused == "true",
         after=after,
         limit=limit,
         text=call.text("text"),
         relation=call.text("relation"),
         verdict=call.choice("verdict", *VERDICTS),
+        kind=SESSION,
     )
     found = await run_in_threadpool(call.sessions.search, wanted, SEARCH_SECONDS)
     return {
@@ -104,10 +118,6 @@ async def list_sessions(call: Call) -> Any:
         "next": None if found.after is None else place(found.after),
         "unread": found.unread,
     }
-
-
-def _seconds(call: Call, name: str) -> float | None:
-    return float(call.number(name, 0, 0, _FAR)) if name in call.request.query_params else None
 
 
 async def get_session(call: Call) -> Any:
@@ -126,7 +136,7 @@ def _row(call: Call) -> SessionRow:
 
 
 async def session_events(call: Call) -> Any:
-    start, limit = call.number("start", 0, 0, _FAR), call.number("limit", 200, 1, 1000)
+    start, limit = call.number("start", 0, 0, FAR), call.number("limit", 200, 1, 1000)
     row = await run_in_threadpool(_row, call)
     try:
         page = await run_in_threadpool(
@@ -183,9 +193,6 @@ class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class ApprovalList(msgspec.Struct, frozen=True):
     approvals: list[dict[str, Any]]
-
-
-_ANY = {"type": "object"}
 
 
 def _operations(call: Call) -> ApprovalOperations:
@@ -313,7 +320,7 @@ def _version_data(one: PolicyVersion) -> dict[str, Any]:
 
 
 async def get_policy_version(call: Call) -> Any:
-    against = call.number("against", 0, 1, _FAR) if "against" in call.request.query_params else None
+    against = call.number("against", 0, 1, FAR) if "against" in call.request.query_params else None
     try:
         one, other, lines = await run_in_threadpool(
             compared, _versions(call), version_id(call.path("id")), against
@@ -348,28 +355,22 @@ async def list_targets(call: Call) -> Any:
     return {"targets": [asdict(one) for one in call.services.gateway.targets()]}
 
 
-_LIMIT = Parameter(
-    "limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
-)
-_TIME = {"type": "integer", "minimum": 0, "maximum": _FAR}
-_TEXT = {"type": "string", "maxLength": 300}
-
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/sessions", "listSessions", "sessions.list", "Sessions, newest first, one page.", list_sessions,
         SessionPage,
         (
-            Parameter("subject", "Part of subject, label or agent.", _TEXT),
-            Parameter("target", "The target's name.", _TEXT),
+            Parameter("subject", "Part of subject, label or agent.", TEXT),
+            Parameter("target", "The target's name.", TEXT),
             Parameter("status", "Only these.", {"type": "string", "enum": ["live", "ended", "interrupted"]}),
             Parameter("refused", "Only those with a refused statement.", {"type": "boolean"}),
-            Parameter("text", "Part of a statement's SQL, whatever case and layout. Needs sessions.read.", _TEXT),
-            Parameter("relation", "A relation that the statement touches, with or without its schema. Needs sessions.read.", _TEXT),
+            Parameter("text", "Part of a statement's SQL, whatever case and layout. Needs sessions.read.", TEXT),
+            Parameter("relation", "A relation that the statement touches, with or without its schema. Needs sessions.read.", TEXT),
             Parameter("verdict", "The statement's verdict: of the same statement as text and relation.", {"type": "string", "enum": list(VERDICTS)}),
-            Parameter("since", "Started then or later; Unix seconds.", _TIME),
-            Parameter("until", "Started before; Unix seconds.", _TIME),
+            Parameter("since", "Started then or later; Unix seconds.", TIME),
+            Parameter("until", "Started before; Unix seconds.", TIME),
             Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,9})?~[a-z0-9_]{1,64}$"}),
-            _LIMIT,
+            LIMIT,
         ),
     ),
     Operation("GET", "/sessions/{id}", "getSession", "sessions.read", "One session.", get_session, SessionRow, errors=(404,)),
@@ -377,7 +378,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET", "/sessions/{id}/events", "listSessionEvents", "sessions.replay",
         "What the agent asked and saw, step by step, one page.", session_events, EventPage,
         (
-            Parameter("start", "Position of the first step.", _TIME),
+            Parameter("start", "Position of the first step.", TIME),
             Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}),
         ),
         errors=(404,),
@@ -385,26 +386,26 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/sessions/{id}/kill", "killSession", "sessions.kill", "End a live session.", kill_session, Killed, errors=(404,)),
     Operation(
         "GET", "/approvals", "listApprovals", "approvals.list", "Requests for approval.", list_approvals, ApprovalList,
-        (Parameter("status", "Only these.", {"type": "string", "enum": ["pending"]}), _LIMIT), errors=(404,),
+        (Parameter("status", "Only these.", {"type": "string", "enum": ["pending"]}), LIMIT), errors=(404,),
     ),
-    Operation("GET", "/approvals/{id}", "getApproval", "approvals.read", "One request, whole.", get_approval, _ANY, errors=(404,)),
+    Operation("GET", "/approvals/{id}", "getApproval", "approvals.read", "One request, whole.", get_approval, ANY_OBJECT, errors=(404,)),
     Operation(
         "GET", "/approvals/{id}/sample", "sampleApproval", "approvals.read", "Some of the rows it would change, masked for you.",
-        get_sample, SampleData, errors=(404, 503),
+        get_sample, SampleData, errors=(404, 503), action="approvals.sample",
     ),
     Operation(
-        "POST", "/approvals/{id}/decision", "decideApproval", "approvals.decide", "Approve or deny.", decide, _ANY,
+        "POST", "/approvals/{id}/decision", "decideApproval", "approvals.decide", "Approve or deny.", decide, ANY_OBJECT,
         body=DecisionBody, errors=(404, 409, 503),
     ),
     Operation("GET", "/policy", "getPolicy", "policy.read", "The policy in force.", get_policy, PolicyStatus),
     Operation(
         "GET", "/policy/versions", "listPolicyVersions", "policy.read", "The policies that were in force, newest first.",
-        list_policy_versions, PolicyVersionList, (_LIMIT,), errors=(404,),
+        list_policy_versions, PolicyVersionList, (LIMIT,), errors=(404,),
     ),
     Operation(
         "GET", "/policy/versions/{id}", "getPolicyVersion", "policy.read", "One of them, and what it changed.", get_policy_version,
         ComparedVersion,
-        (Parameter("against", "Compare with the version of this id instead of the one before.", {"type": "integer", "minimum": 1, "maximum": _FAR}),),
+        (Parameter("against", "Compare with the version of this id instead of the one before.", {"type": "integer", "minimum": 1, "maximum": FAR}),),
         errors=(404,),
     ),
     Operation(
@@ -412,4 +413,5 @@ OPERATIONS: tuple[Operation, ...] = (
         "What the policy would say to a statement. Nothing is run.", explain, Explained, body=ExplainBody,
     ),
     Operation("GET", "/targets", "listTargets", "targets.read", "The databases behind the gateway.", list_targets, TargetList),
+    *MANAGEMENT,
 )  # fmt: skip

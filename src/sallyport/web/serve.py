@@ -11,12 +11,17 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from sallyport.core.errors import ConfigError
+from sallyport.core.tls import harden
+from sallyport.web.listener import Listener
 
 log = structlog.get_logger("sallyport.web")
 
@@ -26,10 +31,27 @@ AGAIN_SECONDS = 1.0
 _BACKLOG = 256
 
 
+class _Http(H11Protocol):
+    """uvicorn's protocol, which says when its connection is gone."""
+
+    def __init__(
+        self, config: uvicorn.Config, state: ServerState, app_state: dict[str, Any], lost: Callable[[], None]
+    ) -> None:
+        super().__init__(config, state, app_state)
+        self._lost = lost
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._lost()
+
+
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listening: socket.socket, announce: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._listening, self._announce = listening, announce
+        self._accepting: asyncio.Task[None] | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -37,15 +59,34 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])  # connections are accepted here
         if self.started:
-            self._listening()
+            listener = Listener(self._listening, self.config.ssl, self._protocol)
+            self._accepting = asyncio.get_running_loop().create_task(listener.run(), name="console listener")
+            self._accepting.add_done_callback(self._deaf)
+            self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.stop_accepting()
+        await super().shutdown(sockets)
+
+    async def stop_accepting(self) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.wait([self._accepting])
+
+    def _deaf(self, accepting: asyncio.Task[None]) -> None:
+        if not accepting.cancelled():  # it ends only by being cancelled: the console starts again
+            log.error("the console stopped accepting", exc_info=accepting.exception())
+            self.should_exit = True
+
+    def _protocol(self, lost: Callable[[], None]) -> asyncio.Protocol:
+        return _Http(self.config, self.server_state, self.lifespan.state, lost)
 
 
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """TLS 1.2 or later, HTTP/1.1. Raises ConfigError when the files cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(certificate, key)
@@ -84,8 +125,8 @@ async def serve(
         if ready is not None:
             ready(*listening.getsockname()[:2])
 
-    server = _Server(config, announce)
-    running = asyncio.get_running_loop().create_task(server.serve([listening]), name="console")
+    server = _Server(config, listening, announce)
+    running = asyncio.get_running_loop().create_task(server.serve([]), name="console")
     try:
         await asyncio.shield(running)
     finally:
@@ -93,8 +134,7 @@ async def serve(
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([running], timeout=_LAST_SECONDS + 2)
-        for one in getattr(server, "servers", ()):  # where it was cut off, it did not close them itself
-            one.close()
+        await server.stop_accepting()  # where it was cut off, it did not do so itself
         listening.close()
 
 

@@ -5,14 +5,19 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.slack import Slack
+from sallyport.audit.actions import ActionLog
+from sallyport.core.address import Networks
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.locks import Locks
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
 from sallyport.operations.policies import PolicyVersions
@@ -23,7 +28,8 @@ from sallyport.operations.sessions import Sessions
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
     """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people sign in with.
-    client_id "": nobody can sign in. client_secret None: a public client. Seconds.
+    client_id "": nobody can sign in. client_secret None: a public client. Seconds. forwarding_header: of requests from
+    ``proxies``, who they come from.
     """
 
     public_url: str
@@ -33,6 +39,8 @@ class ConsoleSettings:
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     session_seconds: float = 8 * 3600.0
     idle_seconds: float = 1800.0
+    forwarding_header: str = ""
+    proxies: Networks = field(default_factory=lambda: Networks(()))
 
     @property
     def secure(self) -> bool:
@@ -60,7 +68,8 @@ class ConsoleSettings:
 @dataclass(frozen=True, slots=True)
 class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
-    policies None: earlier ones are not kept.
+    policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
+    locks: those that the authenticator knows.
     """
 
     settings: ConsoleSettings
@@ -70,5 +79,8 @@ class Services:
     gateway: LiveGateway
     approvals: Approvals | None = None
     slack: Slack | None = None
+    directories: Mapping[str, Path] = field(default_factory=dict)
     policies: PolicyVersions | None = None
     clock: Clock = field(default_factory=SystemClock)
+    actions: ActionLog = field(kw_only=True)
+    locks: Locks = field(kw_only=True)

@@ -22,6 +22,7 @@ from sallyport.approvals import slack_blocks
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.slack import Slack
 from sallyport.approvals.states import plain
+from sallyport.audit import events as ev
 from sallyport.core.errors import RefusedError
 from sallyport.operations.access import ForbiddenError, Principal
 from sallyport.operations.approvals import ApprovalOperations
@@ -105,20 +106,43 @@ class _Interaction:
                 f"Sallyport does not know the Slack user {plain(user, 40)}. "
                 "Whoever runs it can add them to approvals.slack.people."
             )
+        lock = self.console.services.locks.of(subject)
+        if lock is not None:
+            raise ForbiddenError(f"{lock.refusal().text}. Reason: {lock.reason}")
         return self.console.services.access.principal(subject, f"slack:{user}")
 
     def _decide(self, request_id: str, approve: bool, reason: str) -> str:
         """ "" or why not, for the person."""
+        actions = self.console.services.actions
+        if actions.failed:
+            return "Decisions cannot be recorded now, so this one is not taken."
+        who, outcome = None, ev.REFUSED
         try:
             who = self._principal()
-            operations = ApprovalOperations(self.approvals, "slack")
-            if approve and not slack_blocks.whole(operations.show(who, request_id)):
-                return "The statement is too long to be shown here. Approve it in the console."
-            operations.decide(who, request_id, approve, reason)
+            problem = self._decide_as(who, request_id, approve, reason)
+            outcome = ev.FAILED if problem else ev.DONE
         except ForbiddenError as error:
-            return str(error)
+            problem = str(error)
         except RefusedError as error:
-            return f"{error.refusal.message}. {error.refusal.hint}".strip()
+            problem, outcome = f"{error.refusal.message}. {error.refusal.hint}".strip(), ev.FAILED
+        actions.record(
+            "approvals.decide",
+            None if who is None else who.subject,
+            f"slack:{_text(self.payload, 'user', 'id')}" if who is None else who.address,
+            "slack",
+            object_id=request_id,
+            outcome=outcome,
+            reason=problem,
+            details={"approve": str(approve).lower(), "reason": reason},
+        )
+        return problem
+
+    def _decide_as(self, who: Principal, request_id: str, approve: bool, reason: str) -> str:
+        """ "" or why not. Raises ForbiddenError, RefusedError."""
+        operations = ApprovalOperations(self.approvals, "slack")
+        if approve and not slack_blocks.whole(operations.show(who, request_id)):
+            return "The statement is too long to be shown here. Approve it in the console."
+        operations.decide(who, request_id, approve, reason)
         return ""
 
     async def _approve(self, request_id: str) -> None:

@@ -89,6 +89,7 @@ async def show(visit: Visit) -> Response:
 
 async def _detail(visit: Visit, problem: str = "", status: int = 200) -> Response:
     ops = operations(visit)
+    visit.doing.reason = problem
     try:
         request = await run_in_threadpool(ops.show, visit.principal, visit.request.path_params["id"])
     except DecisionError as error:

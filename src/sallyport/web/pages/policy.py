@@ -13,7 +13,6 @@ from starlette.responses import Response
 from sallyport.core.errors import ConfigError, RefusedError
 from sallyport.core.subject import Subject
 from sallyport.operations.policies import UnknownVersionError, compared
-from sallyport.policy.explain import Explanation
 from sallyport.web.console import FormError, Visit
 
 _MAX_SQL = 20_000
@@ -57,8 +56,10 @@ async def explain(visit: Visit) -> Response:
             raise FormError("Write a statement.")
         found = await visit.services.gateway.explain(who, asked.target, asked.sql)
     except RefusedError as error:
+        visit.doing.reason = error.refusal.text
         return await _page(visit, asked=asked, refusal=error.refusal)
     except (FormError, ConfigError) as error:
+        visit.doing.reason = str(error)
         return await _page(visit, 422, asked=asked, problem=str(error))
     return await _page(visit, asked=asked, explained=found)
 
@@ -108,32 +109,3 @@ def subject_of(id_: str, groups: str, agent: str, claims: str) -> Subject:
         raise FormError('Claims: a JSON object, like {"team": "billing"}.')
     names = frozenset(group.strip() for group in groups.split(",") if group.strip())
     return Subject(id_.strip() or "someone", "", names, agent=agent.strip(), claims=given)
-
-
-def explanation_data(explanation: Explanation) -> dict[str, Any]:
-    """As ``sallyport policy explain --json`` prints it."""
-    refusal = explanation.refusal
-    return {
-        "outcome": explanation.outcome.value,
-        "rule": explanation.rule,
-        "refusal": None
-        if refusal is None
-        else {
-            "code": refusal.code.id,
-            "sqlstate": refusal.sqlstate,
-            "message": refusal.message,
-            "detail": refusal.detail,
-            "hint": refusal.hint,
-            "position": refusal.position,
-        },
-        "needs": list(explanation.needs),
-        "columns": [
-            {"name": c.name, "sources": list(c.sources), "mask": c.mask or None, "why": c.why}
-            for c in explanation.columns
-        ],
-        "rules": [
-            {"rule": r.rule, "effect": r.effect, "matched": r.matched, "why": r.why}
-            for r in explanation.rules
-        ],
-        "policy_version": explanation.policy_version,
-    }

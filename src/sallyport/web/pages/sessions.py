@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
-from sallyport.audit.ports import SessionQuery, SessionRow
+from sallyport.audit.ports import ACTIONS, SESSION, SessionQuery, SessionRow
 from sallyport.operations.ports import LiveSession
 from sallyport.operations.searching import Found
 from sallyport.operations.sessions import UnknownSessionError
@@ -81,6 +81,7 @@ def _query(asked: dict[str, str]) -> SessionQuery:
         relation=asked.get("relation", "").strip(),
         verdict=verdict,
         after=after_of(asked.get("after", "")),
+        kind=SESSION,
         limit=_PAGE,
     )
 
@@ -120,7 +121,7 @@ def _find(visit: Visit) -> SessionRow:
         row = visit.sessions.find(id_)
     except UnknownSessionError as error:
         raise HTTPException(404, str(error)) from None
-    if row.id != id_:  # a prefix is for people who type; an address is exact
+    if row.id != id_ or row.kind == ACTIONS:  # a prefix is for people who type; an address is exact
         raise HTTPException(404, f"There is no session {id_}.")
     return row
 

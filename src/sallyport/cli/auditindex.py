@@ -1,0 +1,83 @@
+"""``sallyport audit reindex``: make a lost or damaged index anew from the recordings, while no gateway runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.store.reindex import Reindexed
+
+_HELP = """Make the index of sessions anew from the recordings. Stop the gateway first.
+
+A damaged database is set aside, and what can be read of it is kept. Locks, approvals and policy versions are
+not in the recordings; the command says when they were lost. Example: sallyport audit reindex
+"""
+
+
+def add(commands: typer.Typer) -> None:
+    """Add ``reindex`` to ``audit``."""
+
+    @commands.command("reindex", help=_HELP)
+    def reindex(
+        config: Annotated[
+            Path | None,
+            typer.Option("--config", "-c", help="The gateway's configuration. [./sallyport.yaml]"),
+        ] = None,
+        data: Annotated[
+            Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
+        ] = None,
+    ) -> None:
+        from sallyport.cli.sessions import WHERE, directories
+        from sallyport.store.mark import StoreMark
+        from sallyport.store.reindex import reindex
+
+        directory, recordings = directories(config, data)
+        if not directory.is_dir():
+            raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
+        with _locked(directory) as lock:
+            mark = StoreMark(lock, directory)
+            lost = mark.missing(recordings)
+            engine, result = reindex(directory, recordings)
+            lost = lost or mark.differs(engine)
+            mark.take(engine, reindexed=True)
+            engine.dispose()
+        _report(result, lost)
+
+
+def _locked(directory: Path) -> IO[bytes]:
+    """The data directory's lock. Raises SallyportError while a gateway has it."""
+    try:
+        fd = os.open(directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.fdopen(fd, "a+b")
+    except OSError as error:
+        raise SallyportError(f"cannot write in {directory}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SallyportError(
+            f"a gateway uses the data directory {directory}. Stop it, then run this again"
+        ) from None
+    return lock
+
+
+def _report(result: Reindexed, lost: str) -> None:
+    from sallyport.audit.display import inert
+
+    typer.echo(f"{result.kept} sessions kept, {result.rebuilt} made anew from their recordings.")
+    for path in result.unreadable:
+        typer.echo(f"cannot be read: {inert(str(path))}")
+    for session in result.suspicious:
+        typer.echo(f"not what the index remembers: {inert(session)}; see 'sallyport audit verify'")
+    if result.set_aside is not None:
+        typer.echo(f"The damaged database is now {result.set_aside}.")
+    if result.lost or (lost and result.set_aside is None):
+        what = f"of {', '.join(result.lost)}" if result.lost else "locks, approvals and policy versions"
+        typer.echo(f"Lost for good, unless there is a backup: {what}. Set locks again before you start.")

@@ -1,0 +1,119 @@
+"""``sallyport lock``: keep a subject or an agent out at once, over the REST interface of the running gateway.
+
+The gateway checks who may (the role operator, as for ending sessions); this only asks. See :mod:`sallyport.cli.rest` for address and token. Exit
+status: 0; 1 when the gateway says no (not permitted, not locked); 2 when it cannot be asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
+from sallyport.core.errors import SallyportError
+
+_HELP = """Lock a subject or an agent: its live sessions end, its logins and tokens are refused.
+
+The subject is the token's sub, the agent its azp or client_id, as 'sallyport sessions list' shows them. Without either, the locks in force
+are listed.
+
+Example: sallyport lock --agent claude-code --minutes 60 --reason "it deleted orders"
+
+Let it in again: sallyport lock --release --agent claude-code
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add ``lock`` to the ``sallyport`` program."""
+    app.command("lock", help=_HELP)(lock)
+
+
+def lock(
+    subject: Annotated[str, typer.Option(help="The token's sub.")] = "",
+    agent: Annotated[str, typer.Option(help="The token's azp or client_id.")] = "",
+    issuer: Annotated[str, typer.Option(help="Only of this issuer's tokens. [any]")] = "",
+    reason: Annotated[str, typer.Option(help="Why. Needed: whoever is locked reads it.")] = "",
+    minutes: Annotated[
+        int, typer.Option(min=0, max=5_256_000, help="For so long; 0 is until it is released.")
+    ] = 0,
+    release: Annotated[bool, typer.Option("--release", help="Let it in again.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List those that are over as well.")] = False,
+    url: Url = LOCAL,
+    as_json: AsJson = False,
+) -> None:
+    def run() -> None:
+        if subject and agent:
+            raise SallyportError("say --subject or --agent, not both: lock one after the other")
+        kind, name = ("agent", agent) if agent else ("subject", subject)
+        if release:
+            _release(RestClient(url), kind, name, issuer, as_json)
+        elif not name:
+            if reason or minutes or issuer:
+                raise SallyportError("say whom to lock: --subject or --agent")
+            _list(RestClient(url), everything, as_json)
+        else:
+            if not reason.strip():
+                raise SallyportError("say why with --reason: whoever is locked reads it")
+            body = {"kind": kind, "name": name, "issuer": issuer, "reason": reason, "minutes": minutes}
+            _lock(RestClient(url), body, as_json)
+
+    run_request(run)
+
+
+def _lock(gateway: RestClient, body: Mapping[str, Any], as_json: bool) -> None:
+    answer = gateway.post("/locks", body)
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    count = answer["sessions"]
+    sessions = f"{count} live session{'' if count == 1 else 's'} ended"
+    typer.echo(f"{_line(answer['lock'])}\n{sessions}.")
+    if not count:
+        typer.echo("Is the name right? 'sallyport sessions list' shows subjects and agents.")
+
+
+def _release(gateway: RestClient, kind: str, name: str, issuer: str, as_json: bool) -> None:
+    if not name:
+        raise SallyportError("say whom to let in again: --subject or --agent")
+    locks = [
+        lock
+        for lock in gateway.get("/locks", limit="500")["locks"]
+        if lock["kind"] == kind and lock["name"] == name and issuer in ("", lock["issuer"])
+    ]
+    if not locks:
+        typer.echo(
+            inert(f"sallyport: the {kind} {name} is not locked; 'sallyport lock' lists the locks"), err=True
+        )
+        raise typer.Exit(1)
+    for lock in locks:
+        released = gateway.post(f"/locks/{quote(lock['id'], safe='')}/release", {})
+        typer.echo(json.dumps(released) if as_json else _line(released))
+
+
+def _list(gateway: RestClient, everything: bool, as_json: bool) -> None:
+    locks = gateway.get("/locks", limit="500", **({"status": "all"} if everything else {}))["locks"]
+    for lock in locks:
+        typer.echo(json.dumps(lock) if as_json else _line(lock))
+    if not locks and not as_json:
+        typer.echo("Nobody is locked." if not everything else "Nobody was ever locked.")
+
+
+def _line(lock: Mapping[str, Any]) -> str:
+    """One lock: who, until when, by whom, why."""
+    from sallyport.cli.sessionview import moment
+
+    of = f" of {lock['issuer']}" if lock["issuer"] else ""
+    if lock["released_at"] is not None:
+        state = f"released {moment(lock['released_at'])} by {lock['released_by']}"
+    elif lock["expires_at"] is None:
+        state = "until released"
+    else:
+        state = f"{'until' if lock['in_force'] else 'expired'} {moment(lock['expires_at'])}"
+    text = (
+        f"{lock['id']}  {lock['kind']} {lock['name']}{of}  {state}  locked by {lock['by']}: {lock['reason']}"
+    )
+    return inert(text)

@@ -1,0 +1,115 @@
+"""The REST interface of a running gateway, for commands: address, token, and errors as one line.
+
+The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN or the one that ``sallyport login`` kept. A token goes to https and to
+this machine only. What the gateway answers is hostile text until :func:`inert` made it harmless.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from sallyport.core.address import is_loopback
+from sallyport.core.errors import SallyportError
+from sallyport.core.secret import Secret
+from sallyport.core.tls import harden
+
+if TYPE_CHECKING:
+    import httpx2
+
+_TOKEN_VARIABLE: Final = "SALLYPORT_TOKEN"  # noqa: S105 - the variable's name
+_SECONDS: Final = 20.0
+
+Url = Annotated[str, typer.Option(envvar="SALLYPORT_URL", help="Address of the gateway's console.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead, one object per line.")]
+LOCAL: Final = "http://127.0.0.1:8642"
+
+
+class RejectedError(SallyportError):
+    """The gateway said no."""
+
+
+class RestClient:
+    """The REST interface, as somebody. Raises SallyportError for what is not an answer, RejectedError for a no."""
+
+    def __init__(self, url: str) -> None:
+        import httpx2
+
+        parts = httpx2.URL(url)
+        if parts.scheme not in ("http", "https") or not parts.host:
+            raise SallyportError(
+                f"--url {url!r} is not an address; write it like https://gateway.example.com"
+            )
+        if parts.scheme == "http" and not is_loopback(parts.host):
+            raise SallyportError(f"{url} is not https: a token does not go there in the clear")
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {_token().reveal()}", "Accept": "application/json"}
+
+    def get(self, path: str, **query: str) -> Any:
+        return self._ask("GET", path, query, None)
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        return self._ask("POST", path, {}, body)
+
+    def _ask(self, method: str, path: str, query: Mapping[str, str], body: Mapping[str, Any] | None) -> Any:
+        import httpx2
+
+        try:
+            # The environment's proxies and .netrc are not asked: the token goes to the gateway and nowhere else.
+            context = harden(httpx2.create_ssl_context(trust_env=False))
+            with httpx2.Client(
+                verify=context, trust_env=False, timeout=_SECONDS, follow_redirects=False
+            ) as client:
+                answer = client.request(
+                    method, f"{self._url}/api/v1{path}", params=dict(query), json=body, headers=self._headers
+                )
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise SallyportError(
+                f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console on, and --url right?"
+            ) from None
+        return _answer(answer)
+
+
+def _answer(answer: httpx2.Response) -> Any:
+    try:
+        value = answer.json()
+    except ValueError:
+        value = None
+    if answer.status_code == 401:
+        raise SallyportError("the token is not accepted: run 'sallyport login', or set SALLYPORT_TOKEN")
+    if not isinstance(value, dict):
+        raise SallyportError(
+            f"the answer (status {answer.status_code}) is not of a Sallyport console; check --url"
+        )
+    if answer.is_success:
+        return value
+    raise RejectedError(inert(value.get("detail") or value.get("title") or f"status {answer.status_code}"))
+
+
+def _token() -> Secret:
+    if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
+        return Secret(text)
+    from sallyport.cli.identity import _kept
+
+    return _kept().token
+
+
+def run_request(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except (RejectedError, SallyportError) as error:
+        typer.echo(f"sallyport: {error}", err=True)
+        raise typer.Exit(1 if isinstance(error, RejectedError) else 2) from None
+    except (KeyError, TypeError, AttributeError):
+        typer.echo("sallyport: the gateway's answer is of another version of Sallyport", err=True)
+        raise typer.Exit(2) from None
+
+
+def inert(value: object, *, newlines: bool = False) -> str:
+    """Text of the gateway's, harmless in a terminal."""
+    from sallyport.audit.display import inert as harmless
+
+    return harmless(str(value), newlines=newlines)
