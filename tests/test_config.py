@@ -53,7 +53,7 @@ def test_the_example(tmp_path: Path) -> None:
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     for name in ("tls.crt", "tls.key", "ca.pem"):
-        (tmp_path / name).touch()
+        (tmp_path / name).touch(mode=0o600)
     text = EXAMPLE.replace(
         "listen: 127.0.0.1:6432", "listen: 0.0.0.0:6432\ntls: {certificate: tls.crt, key: tls.key}"
     )

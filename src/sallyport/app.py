@@ -11,10 +11,11 @@ import contextlib
 import fcntl
 import gc
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
@@ -24,30 +25,42 @@ import structlog
 from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
+from sallyport.audit.actions import ActionLog
+from sallyport.audit.completion import complete_recordings
+from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
+from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels
 from sallyport.config import Config, Console, OidcIssuer, SecretRef
+from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
-from sallyport.core.errors import ConfigError, refuse
+from sallyport.core.errors import ConfigError, SallyportError, refuse
+from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.locks import Locks
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.sessions import Sessions
-from sallyport.policy.load import PolicyFile
+from sallyport.policy.file import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
+from sallyport.server.descriptors import Descriptors
 from sallyport.server.gateway import Gateway, GatewayLimits, Query
+from sallyport.server.intents import IntentWriter
+from sallyport.server.peers import KeepAlive
+from sallyport.server.ports import Closable
 from sallyport.server.query import QueryClient
-from sallyport.server.upstream import Dialer
-from sallyport.session.holding import HeldStatement
+from sallyport.server.upstream import Dialer, UnreachableError
+from sallyport.session.held import HeldStatement
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.store.approvals import SqlApprovalStore
-from sallyport.store.database import open_database
+from sallyport.store.locks import SqlLockStore
+from sallyport.store.mark import open_store
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
@@ -59,6 +72,9 @@ from sallyport.targets.targets import Target
 log = structlog.get_logger("sallyport")
 
 _BACKLOG = 512
+#: Seconds between the recorder's passes, shortest and longest. With strict each flushes every session's file to the
+#: disk; statements wait for the journal's flushes, which must not stand behind them.
+_PASSES = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
 
 
 def configure_logging(config: Config) -> None:
@@ -107,7 +123,18 @@ def _reference(given: SecretRef, where: str) -> Reference:
 
 def _dialer(name: str, config: Config) -> Dialer:
     target = _target(name, config)
-    return Dialer(target, tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds)
+    context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
+    return Dialer(target, context, seconds, _keep_alive(config))
+
+
+def _keep_alive(config: Config) -> KeepAlive:
+    network = config.network
+    return KeepAlive(
+        network.keepalive_idle_seconds,
+        network.keepalive_interval_seconds,
+        network.keepalive_probes,
+        network.user_timeout_seconds,
+    )
 
 
 def _issuer(issuer: OidcIssuer) -> IssuerSettings:
@@ -142,10 +169,13 @@ def check_together(config: Config, policy: Policy) -> None:
 
 
 def _limits(config: Config) -> GatewayLimits:
-    limits = config.limits
+    limits, descriptors = config.limits, Descriptors.raised()
+    logins = descriptors.logins(limits.max_logins)
     return GatewayLimits(
         login_seconds=limits.login_seconds,
-        max_sessions=limits.max_sessions,
+        max_logins=logins,
+        max_logins_per_address=limits.max_logins_per_address,
+        max_sessions=descriptors.sessions(limits.max_sessions, logins),
         max_sessions_per_subject=limits.max_sessions_per_subject,
         max_message_bytes=limits.max_message_bytes,
         max_row_bytes=limits.max_row_bytes,
@@ -156,14 +186,26 @@ def _limits(config: Config) -> GatewayLimits:
     )
 
 
+@contextlib.contextmanager
+def _told_to_operators() -> Iterator[None]:
+    """Give the exact reason why a target cannot be reached, which agents do not get."""
+    try:
+        yield
+    except UnreachableError as error:
+        raise SallyportError(f"{error.refusal.message}: {error.reason}") from None
+
+
 async def load_target_catalog_async(config: Config, target: str) -> CatalogSnapshot:
-    """Read a target's catalog over the gateway's own connection. Raises ConfigError, RefusedError."""
+    """Read a target's catalog over the gateway's own connection. Raises ConfigError, SallyportError whose
+    text is for operators.
+    """
     if target not in config.targets:
         known = ", ".join(sorted(config.targets)) or "none"
         raise ConfigError(f"there is no target {target!r} in the configuration; there is: {known}")
     client = QueryClient(_dialer(target, config), 60.0)
     try:
-        return await load_catalog(client.query)
+        with _told_to_operators():
+            return (await load_catalog(client.query)).snapshot
     finally:
         await client.close()
 
@@ -176,17 +218,25 @@ def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
 def load_target_privileges(config: Config, target: str, role: str = "") -> tuple[CatalogSnapshot, Privileges]:
     """A target's catalog and what a role may do there ("": the gateway's own), for callers without an event loop.
 
-    Raises ConfigError, RefusedError, PrivilegeError.
+    Raises ConfigError, PrivilegeError, and as :func:`load_target_catalog_async`.
     """
 
     async def load() -> tuple[CatalogSnapshot, Privileges]:
         client = QueryClient(_dialer(target, config), 60.0)
         try:
-            return await load_catalog(client.query), await load_privileges(client.query, role)
+            with _told_to_operators():
+                return (await load_catalog(client.query)).snapshot, await load_privileges(client.query, role)
         finally:
             await client.close()
 
     return asyncio.run(load())
+
+
+def _close_to_others(data: Path) -> None:
+    """Everything the gateway keeps is for its user, and perhaps its group. Raises ConfigError."""
+    for path in (data, *data.glob("sallyport.db*"), data / "gateway.lock"):
+        if path.exists() and (mode := close_to_others(path)) is not None:
+            log.warning("was open to every user of this machine; closed", path=str(path), mode=f"{mode:04o}")
 
 
 def _only_gateway(data: Path) -> IO[bytes]:
@@ -196,7 +246,9 @@ def _only_gateway(data: Path) -> IO[bytes]:
     """
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = open(data / "gateway.lock", "ab")  # noqa: SIM115 - held for as long as the gateway runs
+        _close_to_others(data)
+        fd = os.open(data / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.fdopen(fd, "a+b")  # held for as long as the gateway runs
     except OSError as error:
         raise ConfigError(
             f"the data directory {data} cannot be used: {error.strerror}. Set 'data' to one that can."
@@ -211,11 +263,42 @@ def _only_gateway(data: Path) -> IO[bytes]:
     return lock
 
 
+def _complete_recordings(recordings: Path, index: SqlSessionIndex) -> None:
+    """Raises ConfigError when what the journal has cannot be recorded: it is not to be lost."""
+    try:
+        count = complete_recordings(recordings, index)
+    except OSError as error:
+        raise ConfigError(
+            f"the journal of an earlier run cannot be put into the recordings in {recordings}: "
+            f"{error.strerror}. Make room, or let the gateway's user write there."
+        ) from None
+    if count:
+        log.warning("statements of an earlier run were recovered from the journal", statements=count)
+
+
+def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
+    """The policy to start with: the file's, or loudly the last good one. Raises ConfigError when
+    there is neither.
+    """
+    policy = PolicyFile(
+        config.policy_path,
+        check=lambda candidate: check_together(config, candidate),
+        last_good=lambda: next(iter(policies.recent(1)), None),
+    )
+    if policy.problem:
+        log.error(
+            "the policy file cannot be used; the version that was in force last is",
+            version=policy.current.version,
+            reason=policy.problem,
+        )
+    return policy
+
+
 @asynccontextmanager
-async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
+async def gateway_running(
+    config: Config, *, accept_lost_state: bool = False
+) -> AsyncIterator[tuple[Gateway, tuple[str, int]]]:
     """A gateway that listens; gives it and the address it got. Everything it started ends with the block."""
-    policy = PolicyFile(config.policy_path)
-    check_together(config, policy.current)
     context = (
         tls.server_context(Path(config.tls.certificate), Path(config.tls.key))
         if config.tls is not None
@@ -223,14 +306,37 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
     )
     keys = await _secrets(config.mask_keys)
     lock = _only_gateway(config.data_directory)
-    store = open_database(config.data_directory)
+    if config.recording_directory.exists():
+        _close_to_others(config.recording_directory)
+    opened = await asyncio.to_thread(
+        open_store,
+        config.data_directory,
+        config.recording_directory,
+        lock,
+        accept_lost_state=accept_lost_state,
+    )
+    store = opened.engine
     writer = Writer(store)
+    policies = SqlPolicyVersions(store, writer)
+    policy = _policy_file(config, policies)
     index = SqlSessionIndex(store, writer)
-    interrupted = index.mark_interrupted()
+    interrupted = await asyncio.to_thread(recover_interrupted, config.recording_directory, index)
     if interrupted:
         log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
+    await asyncio.to_thread(_complete_recordings, config.recording_directory, index)
     writer.start()
-    recorder = Recorder(config.data_directory, index, directory=config.recording_directory)
+    strict = config.recording.durability == "strict"
+    interval, longest = _PASSES[config.recording.durability]
+    recorder = Recorder(
+        config.data_directory,
+        index,
+        directory=config.recording_directory,
+        fsync=strict,
+        interval=interval,
+        max_interval=longest,
+    )
+    recorder.journal = journal = Journal(config.recording_directory, sync=strict)
+    journal.open()
     recorder.start()
     databases = {
         name: Database(
@@ -243,8 +349,12 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         )
         for name in config.targets
     }
+    locks = Locks(SqlLockStore(store), SystemClock())
     authenticator = Authenticator(
-        [_issuer(i) for i in config.identity.oidc], required_claims=config.identity.required_claims
+        [_issuer(i) for i in config.identity.oidc],
+        required_claims=config.identity.required_claims,
+        failures_per_minute=config.limits.failed_logins_per_minute,
+        locks=locks,
     )
     approval_store = SqlApprovalStore(store)
     channels = await open_channels(config.approvals, _public_url(config), _secret)
@@ -259,15 +369,24 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
         databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
     )
     gateway.measure = _measure
-    policies = SqlPolicyVersions(store, writer)
+    gateway.intents = intents = IntentWriter(journal)
+    loop = asyncio.get_running_loop()
+    limits = gateway.limits
+    recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
+    recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
+    gateway.keep_alive = _keep_alive(config)
+    gateway.proxies = Networks(config.proxy_protocol)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
-    gateway.on_policy(policy.current, STARTED)
+    source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
+    policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
+    gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
     server = console = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
+        intents.start()
         if config.console is not None:
-            console = await _start_console(config, config.console, gateway, index, policies, channels)
+            console = await _start_console(config, config.console, gateway, index, policies, channels, locks)
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
@@ -279,23 +398,32 @@ async def gateway_running(config: Config) -> AsyncIterator[tuple[Gateway, tuple[
             await asyncio.wait([console])
         await gateway.stop(_say_goodbye)
         await asyncio.to_thread(channels.close)
+        await intents.close()
         recorder.close()
+        journal.close()
         approval_store.close()
         writer.close()
         store.dispose()
         lock.close()
 
 
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argument: str) -> None:
+    """From another thread; once the loop is closed nobody is left to be told."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, argument)
+
+
 async def _measure(query: Query, held: HeldStatement) -> Preview:
     return await measure(
         query,
         held.verdict.facts,
-        held.sql,
+        held.sent,
         held.binds,
         held.search_path,
         held.bind_formats,
         held.settings,
         held.types,
+        held.sent != held.sql,
     )
 
 
@@ -314,6 +442,7 @@ async def _start_console(
     index: SqlSessionIndex,
     policies: SqlPolicyVersions,
     channels: Channels,
+    locks: Locks,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -339,6 +468,8 @@ async def _start_console(
             scopes=console.scopes,
             session_seconds=console.session_seconds,
             idle_seconds=console.idle_seconds,
+            forwarding_header=console.forwarding_header,
+            proxies=Networks(console.trusted_proxies),
         ),
         access=Access(
             {
@@ -354,6 +485,9 @@ async def _start_console(
         approvals=gateway.approvals,
         slack=channels.slack,
         policies=policies,
+        directories={"data": config.data_directory, "recordings": config.recording_directory},
+        actions=ActionLog(gateway.recorder),
+        locks=locks,
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None
@@ -388,29 +522,41 @@ async def _listen(config: Config, gateway: Gateway) -> asyncio.Server:
         ) from None
 
 
-def _say_goodbye(connection: ClientConnection) -> None:
-    connection.shut(
+def _say_goodbye(peer: Closable) -> None:
+    peer.shut(
         refuse("SP1803", "the gateway is shutting down", hint="Connect again in a moment."),
         "the gateway is shutting down",
     )
 
 
-async def serve_async(config: Config, ready: Callable[[str, int], None]) -> None:
-    """Run until SIGINT or SIGTERM. ``ready`` is told the address once clients can connect."""
-    stop = asyncio.Event()
+async def serve_async(
+    config: Config, ready: Callable[[str, int], None], *, accept_lost_state: bool = False
+) -> None:
+    """Run until SIGINT or SIGTERM, then drain; a second one cuts that short. ``ready`` is told the address
+    once clients can connect.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    async with gateway_running(config) as (gateway, (host, port)):
+        loop.add_signal_handler(number, end)
+    running = gateway_running(config, accept_lost_state=accept_lost_state)
+    async with running as (gateway, (host, port)):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(signal.SIGHUP, gateway.reload_policy, SIGNAL)
         log.info("listening", address=f"{host}:{port}", targets=sorted(config.targets))
         ready(host, port)
         await stop.wait()
-        log.info("stopping", sessions=gateway.sessions)
+        seconds = config.shutdown.drain_seconds
+        log.info("stopping", sessions=gateway.sessions, drain_seconds=seconds)
+        await gateway.drain(seconds, _say_goodbye, hurry)
+        log.info("drained", sessions_left=gateway.sessions)
 
 
-def serve(config: Config, ready: Callable[[str, int], None]) -> None:
+def serve(config: Config, ready: Callable[[str, int], None], *, accept_lost_state: bool = False) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
     # Messages make and drop many small tuples; the default thresholds would scan them all again and again.
@@ -418,6 +564,6 @@ def serve(config: Config, ready: Callable[[str, int], None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve_async(config, ready))
+        asyncio.run(serve_async(config, ready, accept_lost_state=accept_lost_state))
         return
-    uvloop.run(serve_async(config, ready))
+    uvloop.run(serve_async(config, ready, accept_lost_state=accept_lost_state))

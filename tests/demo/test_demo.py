@@ -188,7 +188,9 @@ def test_it_says_so_when_the_gateway_dies(demo: Demo) -> None:
     gateway.kill()
     assert demo.process.wait(30) == 1
     assert demo.process.stdout is not None
-    assert "ended by itself" in demo.process.stdout.read()
+    said = demo.process.stdout.read()
+    assert "The gateway was ended by SIGKILL" in said
+    assert f"Its log: {demo.directory / 'gateway.log'}" in said
     demo.process.stdout.close()
     assert _left(demo.directory) == []
 

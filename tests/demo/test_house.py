@@ -16,8 +16,11 @@ import pytest
 
 from sallyport.config import load_config
 from sallyport.core.secret import Secret
-from sallyport.demo import house, main, review, tour
+from sallyport.demo import house, main, review, shop, tour
+from sallyport.demo.account import Install, PostgresError
+from sallyport.demo.endings import ending
 from sallyport.demo.postgres import Cluster, bundled
+from sallyport.demo.process import ProcessError, Program
 from sallyport.policy.load import load_policy
 from tests.support.gateway import SHOP_POLICY
 from tests.support.places import scratch_dir
@@ -94,6 +97,61 @@ def test_every_step_fails_without_a_gateway(postgres: Server) -> None:
     assert held[0].startswith("Ordinary work")
     empty = tour.Reply(("id",), ())
     assert all(step.check(empty, tour.Reply()) for step in tour.STEPS)
+
+
+#: psql's own way to run a program; what it kills is psql.
+_KILLS_PSQL = r"\! kill -9 $PPID"
+
+
+def test_a_psql_that_is_killed_is_named(own_postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing itself, so the reason must not be taken from what it said alone."""
+    login = tour.Login(own_postgres.port, own_postgres.user, own_postgres.password)
+    with pytest.raises(PostgresError, match=r"^psql was ended by SIGKILL"):
+        tour.run(bundled(), login, ["SELECT 1", _KILLS_PSQL, "SELECT 2"])
+    monkeypatch.setattr(shop, "AGENT_ROLE", "another_agent")
+    monkeypatch.setattr(shop, "DATABASE", "another_shop")
+    monkeypatch.setattr(shop, "schema", lambda: f"{_KILLS_PSQL}\n")
+    with pytest.raises(PostgresError) as caught:
+        shop.load(own_postgres.cluster, bundled(), "p" * 8)
+    assert "psql was ended by SIGKILL" in str(caught.value)
+    assert str(own_postgres.cluster.log) in str(caught.value)
+
+
+def test_a_server_that_ends_without_a_word_is_named(tmp_path: Path) -> None:
+    program = Program(["/bin/sh", "-c", "exit 3"], tmp_path / "it.log")
+    with pytest.raises(ProcessError) as caught:
+        program.wait_saying("never")
+    assert "ended with exit status 3" in str(caught.value)
+    assert str(tmp_path / "it.log") in str(caught.value) and "said nothing" in str(caught.value)
+    directory = scratch_dir("silent")
+    for name in ("postgres", "initdb"):
+        (directory / name).write_text("#!/bin/sh\nkill -9 $$\n")
+        (directory / name).chmod(0o755)
+    cluster = Cluster(Install(directory, (directory,), "silent"), directory / "data", "x")
+    with pytest.raises(PostgresError, match="initdb was ended by SIGKILL"):
+        cluster.start()
+    cluster.data.mkdir()
+    (cluster.data / "PG_VERSION").write_text("18")
+    with pytest.raises(PostgresError) as stopped:
+        cluster.start()
+    assert "was ended by SIGKILL" in str(stopped.value) and str(cluster.log) in str(stopped.value)
+
+
+def test_a_console_that_is_gone_is_an_error_with_a_reason() -> None:
+    desk = review.Desk("http://127.0.0.1:9", Secret("x"), "Dana")
+    with pytest.raises(review.ReviewError, match=r"at http://127\.0\.0\.1:9 did not answer: \S"):
+        desk.decide("SELECT 1", review.Review(True, ""), lambda: True)
+    desk.close()
+
+
+def test_endings_in_words() -> None:
+    assert [ending(status) for status in (None, 0, 3, -9, -60)] == [
+        "still runs",
+        "ended with exit status 0",
+        "ended with exit status 3",
+        "was ended by SIGKILL",
+        "was ended by signal 60",
+    ]
 
 
 def test_a_tour_that_is_over_is_not_waited_for() -> None:

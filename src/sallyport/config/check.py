@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ class Check:
         return self.document.error(path, what, fix)
 
     def absolute(self, path: str) -> str:
-        return str((self.base / Path(path).expanduser()).resolve())
+        """Symbolic links stay: policies and secrets are replaced by changing where one leads."""
+        return os.path.abspath(self.base / Path(path).expanduser())
 
     def readable(self, path: YamlPath, name: str) -> None:
         if not Path(self.absolute(name)).is_file():

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from sallyport.config.check import Check
 from sallyport.config.model import Config, Console, TlsFiles
-from sallyport.core.address import parse_address
+from sallyport.core.address import Networks, parse_address
+from sallyport.core.files import refuse_exposed
 from sallyport.core.yamltext import YamlPath
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 
 
 def addresses(check: Check, config: Config) -> None:
@@ -27,11 +32,34 @@ def addresses(check: Check, config: Config) -> None:
             raise check.error(path, what, fix)
 
 
+def proxies(check: Check, path: YamlPath, texts: tuple[str, ...]) -> None:
+    """Addresses or networks. Raises ConfigError."""
+    try:
+        Networks(texts)
+    except ValueError as error:
+        raise check.error(
+            path, str(error), "Write addresses or networks, like 10.0.0.7 or 10.1.0.0/16"
+        ) from None
+
+
+def _forwarding(check: Check, console: Console) -> None:
+    proxies(check, ("console", "trusted_proxies"), console.trusted_proxies)
+    if bool(console.forwarding_header) != bool(console.trusted_proxies):
+        path = "forwarding_header" if console.forwarding_header else "trusted_proxies"
+        fix = "Write both 'forwarding_header: X-Forwarded-For' and 'trusted_proxies: [ADDRESS]', or neither"
+        raise check.error(("console", path), "one of two keys that belong together", fix)
+    if console.forwarding_header and not _HEADER_NAME.fullmatch(console.forwarding_header):
+        raise check.error(
+            ("console", "forwarding_header"), "this is not the name of a header", "Write X-Forwarded-For"
+        )
+
+
 def tls(check: Check, tls: TlsFiles | None) -> TlsFiles | None:
     if tls is None:
         return None
     for key in ("certificate", "key"):
         check.readable(("tls", key), getattr(tls, key))
+    refuse_exposed(Path(check.absolute(tls.key)), "tls.key")
     return TlsFiles(check.absolute(tls.certificate), check.absolute(tls.key), tls.direct)
 
 
@@ -43,6 +71,7 @@ def console(check: Check, config: Config) -> Console | None:
     if console.issuer and console.issuer not in issuers:
         fix = "Write one of them exactly, or remove the key: then it is the first"
         raise check.error(("console", "issuer"), "this issuer is not one of identity.oidc", fix)
+    _forwarding(check, console)
     if console.public_url:
         _public_url(check, console.public_url)
     if console.client_id and "openid" not in console.scopes:

@@ -12,6 +12,13 @@ from sallyport.config.check import Check
 from sallyport.config.model import Config, SecretRef
 from sallyport.core.yamltext import YamlPath, read_yaml
 
+#: What 0 means, where it may be written.
+_ZERO = {
+    "session_seconds": "0 for no bound",
+    "idle_seconds": "0 for no bound",
+    "drain_seconds": "0 for no time",
+}
+
 
 def load_config(path: Path | str) -> Config:
     """Read, check and complete a configuration file. Raises ConfigError."""
@@ -22,6 +29,7 @@ def load_config(path: Path | str) -> Config:
     keys = {name: _mask_key(check, name) for name in _mapping(check, "mask_keys")}
     config = document.convert((), Config)
     entrances.addresses(check, config)
+    entrances.proxies(check, ("proxy_protocol",), config.proxy_protocol)
     identity = issuers.identity(check, config.identity)
     _numbers(check, config)
     if not config.policy:
@@ -57,14 +65,18 @@ def _mask_key(check: Check, name: str) -> SecretRef:
 
 
 def _numbers(check: Check, config: Config) -> None:
-    for section in ("limits", "catalog"):
+    for section in ("limits", "catalog", "network", "shutdown"):
         values = getattr(config, section)
         for key in values.__struct_fields__:
-            may_be_zero = key in ("session_seconds", "idle_seconds")
+            may_be_zero = key in _ZERO
             value = getattr(values, key)
             if value < 0 or (value == 0 and not may_be_zero):
-                fix = "Write a positive number" + (", or 0 for no bound" if may_be_zero else "")
+                fix = "Write a positive number" + (f", or {_ZERO[key]}" if may_be_zero else "")
                 raise check.error((section, key), f"{value} is not usable", fix)
+    for key in ("keepalive_idle_seconds", "keepalive_interval_seconds", "keepalive_probes"):
+        most = 127 if key == "keepalive_probes" else 32767  # the kernel's own bounds
+        if getattr(config.network, key) > most:
+            raise check.error(("network", key), f"the system's bound is {most}", f"Write at most {most}")
     if config.limits.max_message_bytes > 2**30 - 1:
         raise check.error(
             ("limits", "max_message_bytes"), "PostgreSQL's own bound is 1 GB", "Write at most 1073741823"

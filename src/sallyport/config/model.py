@@ -52,7 +52,8 @@ class ConsoleRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The web console and REST interface. ``issuer`` "": the first of ``identity.oidc``. ``client_id`` "": nobody
-    can sign in, only bearer tokens count. ``public_url`` "": made from ``listen``. Seconds.
+    can sign in, only bearer tokens count. ``public_url`` "": made from ``listen``. Seconds. ``forwarding_header``: of
+    requests from ``trusted_proxies``, lists who they come from.
     """
 
     listen: str = "127.0.0.1:8642"
@@ -62,6 +63,8 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_secret: SecretRef | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
     roles: ConsoleRoles = ConsoleRoles()
+    forwarding_header: str = ""
+    trusted_proxies: tuple[str, ...] = ()
     session_seconds: float = 8 * 3600.0
     idle_seconds: float = 1800.0
 
@@ -114,6 +117,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     login_seconds: float = 30.0
+    max_logins: int = 1000
+    max_logins_per_address: int = 500
+    failed_logins_per_minute: int = 30
     max_sessions: int = 500
     max_sessions_per_subject: int = 50
     max_message_bytes: int = 64 * 1024 * 1024
@@ -198,10 +204,30 @@ class CatalogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     check_seconds: float = 5.0
 
 
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How peers that vanish are noticed, on both legs. Whole seconds."""
+
+    keepalive_idle_seconds: int = 30
+    keepalive_interval_seconds: int = 10
+    keepalive_probes: int = 3
+    user_timeout_seconds: int = 60
+
+
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``directory``: default is ``recordings`` under ``data``."""
+    """``directory``: default is ``recordings`` under ``data``. ``durability``: what has a statement that may
+    change something before the database gets it: the operating system (standard) or the disk (strict).
+    """
 
     directory: str = ""
+    durability: Literal["standard", "strict"] = "standard"
+
+
+class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``drain_seconds``: how long running statements and open transactions get once the gateway
+    was told to stop. 0: no time.
+    """
+
+    drain_seconds: float = 10.0
 
 
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -213,13 +239,15 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything in ``sallyport.yaml``. Paths are absolute once loaded. ``mask_keys``: secrets of ``hash``
-    masks, by the name that the policy uses ("default" when it names none).
+    masks, by the name that the policy uses ("default" when it names none). ``proxy_protocol``: addresses or
+    networks of proxies whose connections begin with a PROXY protocol header (version 2).
     """
 
     identity: Identity
     targets: dict[str, Target]
     policy: str
     listen: str = "127.0.0.1:6432"
+    proxy_protocol: tuple[str, ...] = ()
     tls: TlsFiles | None = None
     console: Console | None = None
     data: str = "./var"
@@ -227,7 +255,9 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     approvals: ApprovalSettings = ApprovalSettings()
     catalog: CatalogSettings = CatalogSettings()
+    network: Network = Network()
     recording: Recording = Recording()
+    shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
     @property
@@ -278,6 +308,8 @@ SECTIONS: Mapping[str, Any] = {
     "approvals.limits": ApprovalLimits,
     "approvals.identities": IdentityLinks,
     "catalog": CatalogSettings,
+    "network": Network,
     "recording": Recording,
+    "shutdown": Shutdown,
     "log": Log,
 }

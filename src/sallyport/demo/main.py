@@ -25,6 +25,7 @@ from rich.markup import escape
 
 from sallyport.core.errors import SallyportError
 from sallyport.demo import show, tour
+from sallyport.demo.endings import ending, last_words
 from sallyport.demo.house import STATE, DemoError, House, State
 from sallyport.demo.issuer import DEMO_CLIENTS
 from sallyport.demo.postgres import bundled
@@ -122,7 +123,7 @@ def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tou
     def walk() -> None:
         try:
             found.append(tour_())
-        except (OSError, subprocess.SubprocessError, ValueError) as error:
+        except (SallyportError, OSError, ValueError) as error:
             found.append(error)
 
     thread = threading.Thread(target=walk, name="tour", daemon=True)  # it ends with the gateway at the latest
@@ -140,7 +141,8 @@ def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tou
         desk.close()
     thread.join(_TOUR_SECONDS)
     if not found or isinstance(found[0], Exception):
-        raise DemoError(f"The tour did not end: {found[0] if found else 'psql still runs'}")
+        why = (str(found[0]) or type(found[0]).__name__) if found else "psql still runs"
+        raise DemoError(f"The tour did not end: {why}. The gateway's log is {house.gateway.log}")
     return found[0], seen
 
 
@@ -148,9 +150,9 @@ def _replay(console: Console, house: House, began: float, number: int) -> bool:
     """The last step: the session made since ``began``, listed and replayed from its recording."""
     title = "All of it was recorded, as the agent saw it. Any session can be replayed."
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
-    session = _ended_session(house, began)
+    session, problem = _ended_session(house, began)
     if not session:
-        console.print("   [bold red]✗ the session is not listed[/]")
+        console.print(f"   [bold red]✗ {escape(problem)}[/]")
         return False
     replayed = _sallyport(house, "sessions", "replay", session)
     lines = replayed.stdout.rstrip().splitlines()
@@ -160,30 +162,43 @@ def _replay(console: Console, house: House, began: float, number: int) -> bool:
         console.print(f"   {line}", markup=False, no_wrap=True, overflow="ellipsis")
     if len(lines) > 14:
         console.print(f"   [dim]... and {len(lines) - 14} lines more[/]")
-    complete = replayed.returncode == 0 and all(step.sql in replayed.stdout for step in tour.STEPS)
-    console.print(
-        "   [green]✓ as it must be[/]" if complete else "   [bold red]✗ the replay is not complete[/]"
-    )
+    shown = (line in replayed.stdout for step in tour.STEPS for line in step.sql.splitlines())
+    complete = replayed.returncode == 0 and all(shown)
+    if complete:
+        console.print("   [green]✓ as it must be[/]")
+    else:
+        said = f"the command {ending(replayed.returncode)}: {last_words(replayed.stderr)}"
+        console.print(f"   [bold red]✗ the replay is not complete; {escape(said)}[/]")
     return complete
 
 
-def _ended_session(house: House, began: float) -> str:
-    """The id of the session that began last, once it is listed as ended; "" when that does not come."""
+def _ended_session(house: House, began: float) -> tuple[str, str]:
+    """The id of the session that began last, once it is listed as ended; when that does not come, "" and
+    why.
+    """
     deadline = time.monotonic() + _LISTED_SECONDS
+    problem = "the session is not listed"
     while time.monotonic() < deadline:
         listed = _sallyport(house, "sessions", "list", "--json")
         try:
             newest = json.loads(listed.stdout)[0]
             if newest["started"] >= began and newest["status"] == "ended":
-                return str(newest["id"])
+                return str(newest["id"]), ""
         except (ValueError, LookupError, TypeError):
             pass  # nothing is listed yet
+        if listed.returncode:
+            said = last_words(listed.stderr)
+            problem = f"the sessions could not be listed; the command {ending(listed.returncode)}: {said}"
         time.sleep(0.2)
-    return ""
+    return "", problem
 
 
 def _sallyport(house: House, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(house.command(*words), capture_output=True, text=True, timeout=60, check=False)
+    command = house.command(*words)
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        raise DemoError(f"sallyport {' '.join(words)} did not end within 60 s") from None
 
 
 def _invite(console: Console, house: House) -> None:
@@ -233,8 +248,10 @@ def _program() -> list[str]:
 def _stay(console: Console, house: House) -> int:
     while house.gateway.alive and house.database.running:
         time.sleep(0.3)
-    what = "PostgreSQL" if house.gateway.alive else f"The gateway (see {house.gateway.log})"
-    console.print(f"[bold red]{what} ended by itself.[/]")
+    log = house.database.log if house.gateway.alive else house.gateway.log
+    what = "PostgreSQL" if house.gateway.alive else "The gateway"
+    status = house.database.status if house.gateway.alive else house.gateway.process.poll()
+    console.print(f"[bold red]{what} {ending(status)}, which the demo did not ask for.[/] Its log: {log}")
     return 1
 
 
@@ -256,5 +273,6 @@ def token(client: str, directory: Path = DIRECTORY) -> str:
     except httpx2.HTTPError:
         raise DemoError("The demo does not run. Start it in another terminal: sallyport demo") from None
     if answer.status_code != 200:
-        raise DemoError(f"The demo's issuer gives no token to {client!r}: {answer.json().get('error', '')}")
+        said = f"{answer.status_code} {last_words(answer.text[:300])}"
+        raise DemoError(f"The demo's issuer gives no token to {client!r}: it answered {said}")
     return str(answer.json()["access_token"])

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sallyport.demo.account import Install, PostgresError, account, reachable_install
+from sallyport.demo.endings import ending, last_words
 
 __all__ = ["SUPERUSER", "Cluster", "Install", "PostgresError", "bundled", "free_port", "psql"]
 
@@ -90,6 +91,11 @@ class Cluster:
         return self._server is not None and self._server.poll() is None
 
     @property
+    def status(self) -> int | None:
+        """How the server ended, as subprocess gives it; None while it runs, and after :meth:`stop`."""
+        return self._server.poll() if self._server is not None else None
+
+    @property
     def pid(self) -> int:
         """Process id of the postmaster; 0 when it does not run."""
         return self._server.pid if self._server is not None and self.running else 0
@@ -112,7 +118,8 @@ class Cluster:
             _, errors = done.communicate()
         if done.returncode != 0:
             shutil.rmtree(self.data, ignore_errors=True)
-            raise PostgresError(f"initdb failed:\n{errors.decode(errors='replace').strip()}")
+            said = last_words(errors.decode(errors="replace"))
+            raise PostgresError(f"initdb {ending(done.returncode)}:\n{said}")
 
     def start(self) -> None:
         """Start the server; returns when it accepts connections. PostgresError otherwise."""
@@ -127,10 +134,14 @@ class Cluster:
             atexit.register(self.stop)
             if self._wait_ready():
                 return
+            how = ending(self._server.poll())
             self.stop()
             if self.wanted_port or "Address already in use" not in self._log_end():
                 break
-        raise PostgresError(f"PostgreSQL did not start. The end of its log:\n{self._log_end()}")
+        raise PostgresError(
+            f"PostgreSQL did not start; it {how}. The end of its log, {self.log}:\n"
+            f"{last_words(self._log_end())}"
+        )
 
     def stop(self) -> None:
         """Fast shutdown, then an immediate one, then SIGKILL. Safe to call twice."""
@@ -237,7 +248,8 @@ def psql(
     """Run psql against 127.0.0.1 with ``script`` on standard input.
 
     Passwords travel in the environment, never in arguments; so do ``variables``, which a script fetches with
-    ``\\getenv``. Never raises for a failing statement: look at returncode and stderr.
+    ``\\getenv``. Never raises for a failing statement: look at returncode and stderr. PostgresError when it
+    does not end within ``seconds``.
     """
     env = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
     env |= {"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10", "PSQLRC": os.devnull, **(variables or {})}
@@ -245,6 +257,9 @@ def psql(
         str(install.program("psql")), "--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1",
         "--host=127.0.0.1", f"--port={port}", f"--username={user}", f"--dbname={database}", *arguments,
     ]  # fmt: skip
-    return subprocess.run(
-        command, input=script, env=env, text=True, capture_output=True, timeout=seconds, check=False
-    )
+    try:
+        return subprocess.run(
+            command, input=script, env=env, text=True, capture_output=True, timeout=seconds, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise PostgresError(f"psql did not end within {seconds:g} s") from None

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sallyport.core.errors import SallyportError
+from sallyport.demo.endings import ending, last_words
 from sallyport.demo.postgres import die_with_parent
 
 
@@ -64,8 +65,7 @@ class Program:
                 time.sleep(0.02)
             else:
                 return
-        state = "still runs" if self.alive else f"ended with status {self.process.returncode}"
-        raise ProcessError(f"Nothing listens on port {port}; the program {state}. It said:\n{self._end()}")
+        raise ProcessError(f"Nothing listens on port {port}; {self._end()}")
 
     def wait_saying(self, text: str, seconds: float = 30.0) -> None:
         """Return once it has said ``text``; ProcessError when that never comes. Unlike a port that answers, only this
@@ -74,8 +74,7 @@ class Program:
         deadline = time.monotonic() + seconds
         while text not in self.output:
             if not self.alive or time.monotonic() > deadline:
-                state = "still runs" if self.alive else f"ended with status {self.process.returncode}"
-                raise ProcessError(f"It did not get ready; the program {state}. It said:\n{self._end()}")
+                raise ProcessError(f"It did not get ready; {self._end()}")
             time.sleep(0.02)
 
     def stop(self, seconds: float = 15.0) -> int:
@@ -87,7 +86,7 @@ class Program:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise ProcessError(f"It did not end within {seconds:.0f} s. It said:\n{self._end()}") from None
+            raise ProcessError(f"It did not end within {seconds:.0f} s; {self._end()}") from None
 
     def kill(self) -> None:
         """SIGKILL, for it and whatever it started and left in its process group."""
@@ -99,4 +98,5 @@ class Program:
         self.process.wait(10)
 
     def _end(self) -> str:
-        return self.output[-4000:].strip() or "(nothing)"
+        how = ending(self.process.poll())
+        return f"the program {how}. The end of its log, {self.log}:\n{last_words(self.output[-4000:])}"

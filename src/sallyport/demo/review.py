@@ -1,7 +1,7 @@
 """The tour's reviewer: somebody with a token at the REST interface, who sees what waits and decides about it.
 
 :meth:`Desk.decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
-comes, or the gateway does not take the decision.
+comes, or the gateway does not answer or does not take the decision.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import httpx2
 
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
+from sallyport.demo.endings import last_words
 
 _SECONDS = 20.0
 
@@ -60,6 +61,7 @@ class Desk:
     """The REST interface at ``url``, as whoever the token says. ``name``: for people."""
 
     def __init__(self, url: str, token: Secret, name: str) -> None:
+        self._url = url
         self._http = httpx2.Client(
             base_url=f"{url}/api/v1", timeout=10, headers={"Authorization": f"Bearer {token.reveal()}"}
         )
@@ -80,7 +82,7 @@ class Desk:
 
     def _decide(self, found: dict[str, Any], review: Review) -> Seen:
         body = {"approve": review.approve, "reason": review.reason}
-        self._checked(self._http.post(f"/approvals/{found['id']}/decision", json=body))
+        self._asked("POST", f"/approvals/{found['id']}/decision", body)
         subject, preview = found["subject"], found["preview"]
         return Seen(
             id=found["id"],
@@ -93,11 +95,17 @@ class Desk:
         )
 
     def _get(self, path: str) -> dict[str, Any]:
-        return self._checked(self._http.get(path))
+        return self._asked("GET", path)
 
-    def _checked(self, answer: httpx2.Response) -> dict[str, Any]:
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        where = f"The REST interface at {self._url}"
+        try:
+            answer = self._http.request(method, path, json=body)
+        except httpx2.HTTPError as error:
+            raise ReviewError(f"{where} did not answer: {error or type(error).__name__}") from None
         if answer.status_code != 200:
-            raise ReviewError(f"The REST interface answered {answer.status_code}: {answer.text[:300]}")
+            said = last_words(answer.text[:300])
+            raise ReviewError(f"{where} answered {method} {path} with {answer.status_code}: {said}")
         return dict(answer.json())
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import re
 from functools import cache
 from importlib import resources
 
+from sallyport.demo.endings import ending, last_words
 from sallyport.demo.postgres import SUPERUSER, Cluster, Install, PostgresError, psql
 
 DATABASE = "shop"
@@ -50,4 +51,7 @@ def load(cluster: Cluster, client: Install, agent_password: str) -> None:
             arguments=("--quiet", "--output=/dev/null"),
         )
         if done.returncode != 0:
-            raise PostgresError(f"The demo shop could not be loaded:\n{done.stderr.strip()}")
+            raise PostgresError(
+                f"The demo shop could not be loaded: psql {ending(done.returncode)}. "
+                f"PostgreSQL's log is {cluster.log}. psql said:\n{last_words(done.stderr)}"
+            )

@@ -28,7 +28,7 @@ def step(
     wide: there is room for two tables side by side. seen: what a reviewer had before them.
     """
     title = Text.assemble((f"{number}. ", "bold cyan"), (what.title, "bold"))
-    sql = Text.assemble(("shop=> ", "dim"), f"{what.sql};")
+    sql = Text.assemble(("shop=> ", "dim"), f"{what.sql};".replace("\n", "\n       "))
     verdict = Text(f"✗ {problem}", style="bold red") if problem else Text("✓ as it must be", style="green")
     if reply.message:
         shown: RenderableType = refusal(reply)
@@ -41,13 +41,13 @@ def step(
 
 
 def _waited(what: Step, reply: Reply, seen: Seen | None) -> list[RenderableType]:
-    """What the client was told while it waited, and what the reviewer saw and did meanwhile."""
-    if seen is None or what.review is None:
-        return []
+    """What the client was told before the answer; and, where it waited, what the reviewer saw and did meanwhile."""
     told: list[RenderableType] = [
         Text.assemble(("NOTICE:  ", "bold blue"), notice.replace("\n", "\n         "))
         for notice in reply.notices
     ]
+    if seen is None or what.review is None:
+        return told
     rows = "rows not counted" if seen.rows is None else f"it would change {seen.rows} rows"
     plan = f" ({seen.plan})" if seen.plan else ""
     word = "approves" if what.review.approve else "denies"

@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from sallyport.demo.account import Install
+from sallyport.demo.account import Install, PostgresError
+from sallyport.demo.endings import ending, last_words
 from sallyport.demo.postgres import psql
 from sallyport.demo.review import Review, Seen
 
@@ -72,16 +73,15 @@ def _masked(reply: Reply, raw: Reply) -> str:
     return ""
 
 
-def _redacted(reply: Reply, raw: Reply) -> str:
-    if reply.message or len(reply.rows) != len(raw.rows) or not raw.rows:
-        return "the derived column did not come back"
-    told = [real for seen, real in zip(reply.rows, raw.rows, strict=True) if _shares(seen[-1], real[-1])]
-    return "the derived column tells something about the real value" if told else ""
-
-
-def _shares(seen: str, real: str, length: int = 4) -> bool:
-    """Whether any ``length`` characters of the real value are in what was seen."""
-    return any(real[i : i + length].lower() in seen.lower() for i in range(len(real) - length + 1))
+def _computed(reply: Reply, raw: Reply) -> str:
+    """The same groups with the same counts, computed from masked values, of which psql was told."""
+    if reply.message or not raw.rows or [row[:2] for row in reply.rows] != [row[:2] for row in raw.rows]:
+        return "the answer is not what the masked values give"
+    for (*_, masked), (*_, real) in zip(reply.rows, raw.rows, strict=True):
+        if masked == real or masked[:4] != real[:4]:
+            return "a real value went into the answer"
+    told = any(notice.startswith("[SP2001]") for notice in reply.notices)
+    return "" if told else "psql was not told that it was computed from masked values"
 
 
 def _refused(*codes: str) -> Callable[[Reply, Reply], str]:
@@ -129,13 +129,14 @@ _NO = Review(False, "payments are kept for ten years; export them instead")
 STEPS: tuple[Step, ...] = (
     Step("An agent reads customers. Personal data comes back masked.", _PEOPLE, _masked, raw=True),
     Step(
-        "What is computed from masked data is redacted, not passed.",
-        "SELECT id, upper(email) || ' / ' || ssn AS contact FROM customers ORDER BY id LIMIT 3",
-        _redacted,
+        "A question about masked columns is answered. The database computes with what the masks show, and the agent is told.",
+        "SELECT split_part(email, '@', 2) AS host, count(*), max(birth_date) AS youngest FROM customers\n"
+        "WHERE birth_date < '1980-01-01' GROUP BY 1 ORDER BY 1",
+        _computed,
         raw=True,
     ),
     Step(
-        "A masked column may not choose the rows either: that would be guessing, row by row.",
+        "For ssn the policy says filter: deny. It may be selected, and nothing else: no guessing, row by row.",
         "SELECT id, name FROM customers WHERE ssn LIKE '022-43%'",
         _refused("SP1201"),
     ),
@@ -177,7 +178,7 @@ class Login:
 
 def run(client: Install, login: Login, statements: Sequence[str]) -> list[Reply]:
     """Run statements in one psql session. A session that could not even begin gives one error for all of
-    them.
+    them. PostgresError when psql was killed, or failed without saying why.
     """
     done = psql(
         client,
@@ -194,6 +195,8 @@ def run(client: Install, login: Login, statements: Sequence[str]) -> list[Reply]
             f"--pset=null={_NULL}",
         ),
     )
+    if done.returncode < 0 or (done.returncode and not done.stderr.strip()):
+        raise PostgresError(f"psql {ending(done.returncode)}. It said:\n{last_words(done.stderr)}")
     return read(done.stdout, done.stderr, len(statements))
 
 
