@@ -20,9 +20,10 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import judging, workloads
+from bench import durability, growth, judging, rewritten, workloads
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -32,6 +33,11 @@ def main() -> int:
     options = _options()
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=120)
+    if options.growth:
+        growth.print_growth(console, *((1000, 100) if options.quick else (10_000, 1000)))
+        return 0
+    if options.durability:
+        return 0 if _durability(options, console) else 1
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
     with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (server, gateway, ways):
@@ -40,10 +46,13 @@ def main() -> int:
             console.print(f"[dim]· {name}[/]")
             for figure, values in _measure(ways, rounds, run).items():
                 results[f"{name}, {figure}" if figure else name] = values
+        by_hand = _rewritten(options, gateway, rows, console)
         for name, value in judging.figures(server, gateway.policy_file, 50 if options.quick else 300).items():
             results[name] = {"Sallyport": value}
     _print(console, results)
-    _write(console, results, rows, sessions)
+    if by_hand:
+        _print_rewritten(console, by_hand)
+    _write(console, {**results, **by_hand}, rows, sessions)
     return 0
 
 
@@ -56,8 +65,26 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=0, help="length of a pgbench run (default 5, quick 2)"
     )
+    parser.add_argument(
+        "--growth", action="store_true", help="instead: what 10,000 tables and 1,000 rules cost"
+    )
+    parser.add_argument(
+        "--durability",
+        action="store_true",
+        help="instead: kill the gateway under 8, 100 and 200 clients, and what its journal costs",
+    )
+    parser.add_argument("--kills", type=int, default=20, help="with --durability: kills of each (0: none)")
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
     return parser.parse_args()
+
+
+def _durability(options: argparse.Namespace, console: Console) -> bool:
+    return durability.print_durability(
+        console,
+        kills=options.kills,
+        rounds=options.rounds if options.rounds else (2 if options.quick else 5),
+        seconds=options.seconds or (2 if options.quick else 5),
+    )
 
 
 def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tuple[str, int, Run]]:
@@ -93,6 +120,41 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         (f"{rows:,} rows x 7, COPY TO STDOUT", min(rounds, 3), bulk(workloads.copy_all)),
     ]
     return [one for one in found if options.only.lower() in one[0].lower()]
+
+
+def _rewritten(
+    options: argparse.Namespace, gateway: Gateway, rows: int, console: Console
+) -> dict[str, dict[str, float]]:
+    """Statements that are rewritten, against the same with masks written by hand."""
+    rounds = options.rounds or (2 if options.quick else 5)
+    seconds = options.seconds or (2 if options.quick else 5)
+
+    def point(mode: str) -> Run:
+        return lambda way: {"per second": rewritten.point(way, mode, seconds, rows)}
+
+    runs: list[tuple[str, Run]] = [
+        ("rewritten point SELECT, prepared, 8 clients", point("prepared")),
+        ("rewritten point SELECT, simple, 8 clients", point("simple")),
+        (f"rewritten SELECT of {rows:,} rows", lambda way: {"rows per second": rewritten.scan(way, rows)}),
+    ]
+    results = {}
+    for name, run in runs:
+        if options.only.lower() in name:
+            console.print(f"[dim]· {name}[/]")
+            for figure, values in _measure(rewritten.ways(gateway), rounds, run).items():
+                results[f"{name}, {figure}"] = values
+    return results
+
+
+def _print_rewritten(console: Console, results: dict[str, dict[str, float]]) -> None:
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("")
+    for name in ("masks by hand", "rewritten", "rewritten / by hand"):
+        table.add_column(name, justify="right")
+    for what, values in results.items():
+        hand, own = values.get(rewritten.BY_HAND), values.get("Sallyport")
+        table.add_row(what, _number(hand), _number(own), _ratio(own, hand))
+    console.print(table)
 
 
 def _measure(ways: list[Contender], rounds: int, run: Run) -> dict[str, dict[str, float]]:

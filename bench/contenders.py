@@ -27,8 +27,8 @@ SELECT i AS id, 'Person ' || i AS name, 'person' || i || '@example.com' AS email
 FROM generate_series(1, %s) AS i
 """
 _MASKS = """\
-  - {columns: ["public.people.ssn"], with: {partial: {keep_last: 4}}}
-  - {columns: ["public.people.phone"], with: redact}
+  - {columns: ["public.people.ssn"], with: {partial: {keep_last: 4}}, filter: masked}
+  - {columns: ["public.people.phone"], with: redact, filter: masked}
 """
 SETTINGS = {"max_connections": "2300", "shared_buffers": "512MB"}
 

@@ -31,9 +31,14 @@ class Rate:
 
 
 def point_selects(way: Contender, mode: str, clients: int, seconds: float, rows: int) -> Rate:
+    """Point SELECTs of all columns; as :func:`pgbench`."""
+    return pgbench(way, _POINT, mode, clients, seconds, rows)
+
+
+def pgbench(way: Contender, script: str, mode: str, clients: int, seconds: float, rows: int) -> Rate:
     """pgbench with ``--protocol=mode``; RuntimeError with its complaint when a transaction fails."""
     file = scratch_dir("pgbench") / "point.sql"
-    file.write_text(_POINT)
+    file.write_text(script)
     command = [
         client_program("pgbench"), "--no-vacuum", f"--protocol={mode}", f"--client={clients}",
         f"--jobs={min(clients, 2)}", f"--time={max(1, round(seconds))}", f"--define=rows={rows}",
@@ -59,11 +64,11 @@ class Bulk:
     growth: int
 
 
-def fetch_all(way: Contender, rows: int) -> Bulk:
+def fetch_all(way: Contender, rows: int, sql: str = _ALL) -> Bulk:
     """All rows into libpq's memory (psycopg execute; making Python objects is not counted)."""
 
     def work(db: psycopg.Connection) -> int:
-        return db.execute(_ALL).rowcount
+        return db.execute(sql.encode()).rowcount
 
     return _bulk(way, work, rows)
 

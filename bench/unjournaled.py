@@ -1,0 +1,16 @@
+"""``sallyport`` without its journal of intents, to measure what that costs. Never for use."""
+
+from __future__ import annotations
+
+from sallyport.audit.journal import Journal, JournaledRecording
+from sallyport.cli.main import main
+
+
+def _append(journal: Journal, recording: JournaledRecording, statement: bytes) -> int:
+    """Nothing waits for the intent that comes before the first."""
+    return 0
+
+
+if __name__ == "__main__":
+    Journal.append = _append  # type: ignore[method-assign]
+    main()
