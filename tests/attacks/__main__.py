@@ -5,6 +5,7 @@ make attacks ARGS=--all                       PostgreSQL 14, 16 and 18
 make attacks ARGS="--generate 5000 --seed 7"  more random queries
 make attacks ARGS=--sweep                     and every function, operator and cast over masked columns
 make attacks ARGS="--only 'FROM v_people'"    what contains this text, or is in this group
+make attacks ARGS="--scan sessions,orders"    of the attacks on masks at the scan only these parts ("none": none)
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import argparse
 import sys
 
 from tests.attacks import cases, generate, sweep
+from tests.attacks.scan import __main__ as scan
+from tests.attacks.scan.stage import Tally
+from tests.attacks.scan.stage import stage as scan_stage
 from tests.attacks.suite import Attacks, Bench, Benign, Row, bench, check, check_protocol
 
 _WIDTH = 300
@@ -23,18 +27,31 @@ def main() -> int:
     versions = ["14", "16", "18"] if options.all else options.pg.split(",")
     attacks: list[Row] = []
     benign: list[Row] = []
+    scanned: dict[str, Tally] = {}
     for version in versions:
         print(f"PostgreSQL {version}", flush=True)
         with bench(version) as stage:
             tried, harmless = _one_version(stage, options)
         attacks += tried
         benign += harmless
+        scanned |= {f"{version} {part}": tally for part, tally in _scan(version, options).items()}
     leaked = sum(row.leaked for row in attacks)
     print(
         f"attacks: {sum(row.tried for row in attacks)} tried, {leaked} leaked; "
         f"benign: {sum(row.tried for row in benign)} tried, {sum(row.leaked for row in benign)} wrongly refused"
     )
-    return 1 if leaked else 0
+    for part, tally in scanned.items():
+        print(f"masks at the scan, {part}: {tally}")
+    return 1 if leaked or any(tally.leaks for tally in scanned.values()) else 0
+
+
+def _scan(version: str, options: argparse.Namespace) -> dict[str, Tally]:
+    """The attacks on masks at the scan, which have databases of their own."""
+    if options.scan == "none":
+        return {}
+    with scan_stage(version) as running:
+        every = 25 if options.quick else 1
+        return scan.attack(running, tuple(options.scan.split(",")), options.only, every=every)
 
 
 def _options() -> argparse.Namespace:
@@ -48,6 +65,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--generate", type=int, default=150, metavar="N", help="random queries (150)")
     parser.add_argument(
         "--sweep", action="store_true", help="every function, operator and cast over masked columns"
+    )
+    parser.add_argument(
+        "--scan",
+        default=",".join(scan.PARTS),
+        metavar="PARTS",
+        help="parts of the attacks on masks at the scan",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the random queries (1)")
     return parser.parse_args()

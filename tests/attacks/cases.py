@@ -6,7 +6,7 @@ one after the other in one session. ``<<<`` after a COPY ... FROM STDIN gives th
 with ``--:``. A case may begin with options in brackets:
 
 ``[as builder]`` run as the builder, in worlds that may be ruined. ``[restless]`` the answer differs by itself (clocks, transaction
-ids), so only canaries are looked for. ``[masked a b]`` in benign cases: these output columns show their mask. ``[since 16]``: needs this
+ids), so only canaries are looked for. ``[masked a b*]`` in benign cases: these output columns show their mask; with ``*``: are computed from masks. ``[since 16]``: needs this
 version. ``[simple]``: the simple protocol only. ``[residual WHY]`` documented in docs/threat-model.md as not defended: reported apart.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _OPTION = re.compile(r"\[([a-z]+)((?: [^\]]*)?)\]\s*")
-_VALUE = re.compile(r"\{(\w+)\.(\w+)(?:\+(\d))?\}")
+_VALUE = re.compile(r"\{([a-z]\w*)\.([a-z]\w*)(?:\+(\d))?\}")
 _BYTE = re.compile(rb"\\x([0-9a-f]{2})")
 
 

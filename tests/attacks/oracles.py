@@ -38,6 +38,30 @@ def normalise(data: bytes, late_oid: int = 1 << 32) -> bytes:
     return _PROCESS.sub(rb"\1#", joined)
 
 
+def without_origins(data: bytes) -> bytes:
+    """Without what masks at the scan change of an answer that shows the same: notices that say which masks were computed with, and the table
+    and number that RowDescription gives for a column.
+    """
+    kept = bytearray()
+    for kind, body in messages(data):
+        if kind == backend.NOTICE_RESPONSE and b"[SP2001]" in body:
+            continue
+        if kind == backend.ROW_DESCRIPTION:
+            body = _unplaced(body)
+        kept += bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body
+    return bytes(kept)
+
+
+def _unplaced(body: bytes) -> bytes:
+    """A RowDescription whose columns come from no table."""
+    out, at = bytearray(body), 2
+    for one in backend.parse_row_description(body):
+        at += len(one.name.encode()) + 1
+        out[at : at + 6] = bytes(6)
+        at += 18
+    return bytes(out)
+
+
 def difference(one: bytes, other: bytes) -> str:
     """Where two answers part, shown; empty when they are equal."""
     if one == other:
@@ -64,8 +88,9 @@ def summary(data: bytes) -> str:
 
 
 def refusals(data: bytes) -> list[str]:
-    """Codes of the gateway's refusals."""
-    return re.findall(r"\[(SP\d{4})\]", data.decode("latin-1"))
+    """Codes of the gateway's refusals: of errors, as its notices have codes too."""
+    errors = (body for kind, body in messages(data) if kind == backend.ERROR_RESPONSE)
+    return [code for body in errors for code in re.findall(r"\[(SP\d{4})\]", body.decode("latin-1"))]
 
 
 def tags(data: bytes) -> list[str]:
@@ -120,13 +145,17 @@ def sqlstates(data: bytes) -> list[str]:
 def masked_difference(
     wanted: bytes, answer: bytes, masked: Sequence[str], shown: Sequence[bytes | None]
 ) -> str:
-    """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead of the value."""
+    """Where two answers differ, when columns named in ``masked`` must hold one of ``shown`` instead of the value; ``name*``: anything, as it
+    is computed from masks.
+    """
     kinds = [[kind for kind, _ in messages(one)] for one in (wanted, answer)]
     if kinds[0] != kinds[1]:
         return f"{summary(wanted)} <> {summary(answer)}"
     for (names, real), (_, got) in zip(cells(wanted), cells(answer), strict=True):
         for name, value, cell in zip(names, real, got, strict=True):
             if name == "?" and cell in shown:
+                continue
+            if f"{name}*" in masked or (name == "?" and cell != value and any("*" in one for one in masked)):
                 continue
             if name in masked and cell not in shown:
                 return f"{name} is not masked"

@@ -78,6 +78,8 @@ _PARTS = ("by_secret_", "routed_", "mv_")
 _INSERTED = {"orders": "id, person_id, note, amount, placed", "ledger": "id, note, amount, secret"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _GRAM, _DIGITS, _LONG_GRAM = 6, 8, 12
+#: Words of PostgreSQL in which a canary is found by chance.
+_ORDINARY = b" rangevargetrelidextended"
 
 
 def masked_columns() -> dict[str, list[str]]:
@@ -122,7 +124,7 @@ class Canaries:
 
     def found(self, data: bytes, said: bytes = b"") -> bytes | None:
         """The first canary in ``data`` that the client did not say itself (``said``)."""
-        low, spoken = data.lower(), said.lower()
+        low, spoken = data.lower(), said.lower() + _ORDINARY
         for size, grams in ((_GRAM, self.grams), (_DIGITS, self.digit_grams), (_LONG_GRAM, self.long_grams)):
             for i in range(len(low) - size + 1):
                 window = low[i : i + size]
@@ -362,12 +364,22 @@ class Databases:
         self.rebuild()
         self.first = [self.state(i) for i in range(WORLDS)]
 
-    def rebuild(self) -> None:
-        """The builder's worlds as they were."""
+    def next_transaction(self) -> str:
+        """The server's next transaction id: it is the same for as long as nothing is written."""
+        found = self._admin.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text").fetchone()
+        return str(found[0])  # type: ignore[index]
+
+    def rebuild(self) -> str:
+        """The builder's worlds as they were, and with a new empty relation, whose name it returns."""
+        new = f"public.rebuilt_{self.next_transaction()}"
         for number, name in enumerate(self.builders):
             self._admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             self._admin.execute(f"CREATE DATABASE {name} TEMPLATE ruin{number} OWNER {ROLE}")
+            with psycopg.connect(self._dsn(name), autocommit=True) as connection:
+                connection.execute(f"CREATE TABLE {new} (id int)")
+                connection.execute(f"GRANT SELECT ON {new} TO {ROLE}")
             self._direct.pop(name, None)
+        return new
 
     def direct(self, name: str) -> psycopg.Connection[Any]:
         """As superuser, past the gateway."""

@@ -24,6 +24,8 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
 REFUSALS = TEXTS["docs/refusals.md"]
 ARCHITECTURE = TEXTS["docs/architecture.md"]
+#: Codes of notices, which are no refusals.
+NOTICES = {"SP2001"}
 
 
 def generator() -> ModuleType:
@@ -52,8 +54,15 @@ def test_every_code_is_explained(code: str) -> None:
 
 def test_no_code_is_invented() -> None:
     for name, text in TEXTS.items():
-        unknown = set(re.findall(r"\bSP\d{4}\b", text)) - CODES.keys()
+        unknown = set(re.findall(r"\bSP\d{4}\b", text)) - CODES.keys() - NOTICES
         assert not unknown, f"{name} names codes that do not exist: {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("code", sorted(NOTICES))
+def test_every_notice_is_explained(code: str) -> None:
+    section = re.search(rf"^### {code}\n(.*?)(?=^##|\Z)", REFUSALS, re.M | re.S)
+    assert section, f"docs/refusals.md has no section '### {code}'"
+    assert f"[{code}] " in section[1], f"docs/refusals.md: {code} has no example of its message"
 
 
 # -- commands ---------------------------------------------------------------------------------------------------

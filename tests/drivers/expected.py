@@ -16,6 +16,13 @@ from tests.support.postgres import Server
 #: Columns without a mask first: id, name, city; then email, ssn, phone, birth_date.
 COLUMNS = "id, name, city, email, ssn, phone, birth_date"
 QUERY = f"SELECT {COLUMNS} FROM customers ORDER BY id LIMIT 5"
+#: Expressions and a condition over masked columns: computed from the masks' values, which a NOTICE says.
+COMPUTED = """SELECT id, upper(email), right(ssn, 4), coalesce(phone, '-'), birth_date + 1
+FROM customers WHERE email LIKE '_***@example.%' AND birth_date <= '2100-01-01' ORDER BY id LIMIT 5"""
+NOTICE = (
+    "[SP2001] computed with masked values of public.customers.birth_date (date), "
+    "public.customers.email (email), public.customers.phone (redact), public.customers.ssn (partial)"
+)
 
 
 def server_of(gateway: Gateway) -> Server:
@@ -48,6 +55,16 @@ def check_masked(seen: list[tuple[Any, ...]], gateway: Gateway) -> None:
         else:
             assert not set("0123456789") & set(mine[5])
         assert str(mine[6])[:10] == f"{birth.year}-01-01"
+
+
+def check_computed(seen: list[tuple[Any, ...]], gateway: Gateway) -> None:
+    """Rows of COMPUTED."""
+    real = truth(gateway)
+    assert len(seen) == len(real) == 5
+    for mine, (number, _, _, email, ssn, _, birth) in zip(seen, real, strict=True):
+        initial, host = email[:1].upper(), email.partition("@")[2].upper()
+        expected = (number, f"{initial}***@{host}", ssn[-4:], "[redacted]", f"{birth.year}-01-02")
+        assert (*mine[:4], str(mine[4])[:10]) == expected
 
 
 def check_no_secrets(text: str | bytes, gateway: Gateway) -> None:

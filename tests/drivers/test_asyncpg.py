@@ -12,7 +12,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.drivers.expected import COLUMNS, QUERY, check_masked, check_no_secrets, truth
+from tests.drivers.expected import (
+    COLUMNS,
+    COMPUTED,
+    NOTICE,
+    QUERY,
+    check_computed,
+    check_masked,
+    check_no_secrets,
+    truth,
+)
 from tests.support.gateway import Gateway
 
 
@@ -47,6 +56,19 @@ def test_prepared_with_parameters(door: Gateway) -> None:
 
     for rows in _run(door, work):
         check_masked(rows, door)
+
+
+def test_computed_from_masks(door: Gateway) -> None:
+    notices: list[str] = []
+
+    async def work(db: asyncpg.Connection) -> list[list[tuple]]:
+        db.add_log_listener(lambda _, notice: notices.append(notice.message))
+        statement = await db.prepare(COMPUTED.replace("LIMIT 5", "LIMIT $1"))
+        return [[tuple(row) for row in await statement.fetch(5)] for _ in range(3)]
+
+    for rows in _run(door, work):
+        check_computed(rows, door)
+    assert notices == [NOTICE] * 3
 
 
 def test_types_that_need_introspection(door: Gateway) -> None:

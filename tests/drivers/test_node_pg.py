@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drivers.expected import check_masked
+from tests.drivers.expected import NOTICE, check_computed, check_masked
 from tests.support.gateway import Gateway
 from tests.support.node import run_node
 
@@ -32,6 +32,12 @@ def answers(door: Gateway, answers_by_port: dict[int, dict]) -> dict:
 def test_masked(door: Gateway, answers: dict, way: str) -> None:
     rows = [(*row[:6], datetime.date.fromisoformat(row[6])) for row in answers[way]]
     check_masked(rows, door)
+
+
+@pytest.mark.parametrize("way", ["computed", "computed_with_values"])
+def test_computed_from_masks(door: Gateway, answers: dict, way: str) -> None:
+    check_computed([tuple(row) for row in answers[way]], door)
+    assert answers["notices"] == [NOTICE] * 2
 
 
 def test_a_refusal_has_all_its_fields(answers: dict) -> None:

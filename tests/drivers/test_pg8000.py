@@ -9,7 +9,7 @@ import pg8000.dbapi
 import pg8000.native
 import pytest
 
-from tests.drivers.expected import COLUMNS, QUERY, check_masked, truth
+from tests.drivers.expected import COLUMNS, COMPUTED, NOTICE, QUERY, check_computed, check_masked, truth
 from tests.support.gateway import Gateway
 
 
@@ -42,6 +42,14 @@ def test_prepared(door: Gateway, db: pg8000.native.Connection) -> None:
     for _ in range(3):
         check_masked([tuple(row) for row in statement.run(most=5)], door)
     statement.close()
+
+
+def test_computed_from_masks(door: Gateway, db: pg8000.native.Connection) -> None:
+    statement = db.prepare(COMPUTED)
+    for _ in range(3):
+        check_computed([tuple(row) for row in statement.run()], door)
+    statement.close()
+    assert [notice[b"M"].decode() for notice in db.notices] == [NOTICE] * 3
 
 
 def test_a_refusal(db: pg8000.native.Connection) -> None:

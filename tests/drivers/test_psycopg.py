@@ -9,7 +9,16 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.drivers.expected import COLUMNS, QUERY, check_masked, check_no_secrets, truth
+from tests.drivers.expected import (
+    COLUMNS,
+    COMPUTED,
+    NOTICE,
+    QUERY,
+    check_computed,
+    check_masked,
+    check_no_secrets,
+    truth,
+)
 from tests.support.gateway import Gateway
 
 
@@ -34,6 +43,58 @@ def test_prepared_and_executed_often(door: Gateway, db: psycopg.Connection, bina
     sql = f"SELECT {COLUMNS} FROM customers WHERE id <= %s ORDER BY id"
     for _ in range(3):
         check_masked(db.execute(sql, (5,), prepare=True, binary=binary).fetchall(), door)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_computed_from_masks(door: Gateway, db: psycopg.Connection, binary: bool) -> None:
+    notices: list[str | None] = []
+    db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+    for _ in range(3):
+        cursor = db.execute(COMPUTED, prepare=True, binary=binary)
+        assert {cursor.pgresult.ftable(number) for number in range(5)} == {0}
+        check_computed(cursor.fetchall(), door)
+    assert notices == [NOTICE] * 3
+
+
+def test_computed_from_masks_in_a_simple_query_a_cursor_and_copy(door: Gateway) -> None:
+    notices: list[str | None] = []
+    with psycopg.connect(door.dsn(), cursor_factory=psycopg.ClientCursor) as db:
+        db.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        advice: list[str] = []
+        db.add_notice_handler(lambda notice: advice.append(f"{notice.message_detail} {notice.message_hint}"))
+        check_computed(db.execute(COMPUTED).fetchall(), door)
+        assert notices == [NOTICE]
+        assert "share a mask" in advice[0] and "such as a key" in advice[0]
+        with db.cursor("computed") as cursor:
+            cursor.itersize = 2
+            check_computed(list(cursor.execute(COMPUTED)), door)
+        with db.cursor().copy(f"COPY ({COMPUTED}) TO STDOUT") as copy:
+            copy.set_types(["int4", "text", "text", "text", "date"])
+            check_computed(list(copy.rows()), door)
+    assert set(notices) == {NOTICE}
+
+
+def test_parameters_compare_with_masks(door: Gateway, db: psycopg.Connection) -> None:
+    sql = "SELECT count(*) FROM customers WHERE email = %s"
+    ((real,),) = truth(door, "SELECT email FROM customers WHERE id = 1")
+    for _ in range(2):
+        assert db.execute(sql, (real,), prepare=True).fetchone() == (0,)
+        (count,) = db.execute(sql, ("m***@example.net",), prepare=True).fetchone()
+        assert count > 1
+
+
+def test_an_error_names_a_place_in_the_text_of_the_client(db: psycopg.Connection) -> None:
+    """The server's positions are in the text with masks."""
+    sql = "SELECT upper(email), 7 FROM customers WHERE id = 'x'"
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation) as failed:
+        db.execute(sql)
+    assert failed.value.diag.statement_position == str(sql.index("'x'") + 1)
+    assert failed.value.diag.message_primary == 'invalid input syntax for type integer: "x"'
+
+
+def test_an_error_quotes_the_mask(db: psycopg.Connection) -> None:
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation, match=r'"\*{7}3775"'):
+        db.execute("SELECT ssn::int FROM customers WHERE id = 1")
 
 
 def test_binary_parameters_of_many_types(db: psycopg.Connection) -> None:
@@ -65,10 +126,10 @@ def test_a_pipeline(door: Gateway, db: psycopg.Connection) -> None:
 def test_a_refusal_in_a_pipeline_skips_until_sync_and_no_further(
     door: Gateway, db: psycopg.Connection
 ) -> None:
-    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1201"), db.pipeline() as pipeline:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1001"), db.pipeline() as pipeline:
         first = db.execute("SELECT 1")
         pipeline.sync()
-        db.execute("SELECT id FROM customers WHERE ssn = '022-43-3775'")
+        db.execute("DELETE FROM customers WHERE id = 1")
         db.execute("UPDATE products SET stock = -1 WHERE id = 1")
         pipeline.sync()
     assert first.fetchone() == (1,)

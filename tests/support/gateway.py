@@ -55,10 +55,10 @@ rules:
     allow: [read]
     relations: ["public.*"]
 masks:
-  - {tags: [pii.email], with: email, filter: equality, except: {groups: [privacy]}}
-  - {tags: [pii.ssn], with: {partial: {keep_last: 4}}}
-  - {tags: [pii.phone, pii.card, pii.note], with: redact}
-  - {tags: [pii.birth], with: {date: {precision: year}}}
+  - {tags: [pii.email], with: email, filter: masked, except: {groups: [privacy]}}
+  - {tags: [pii.ssn], with: {partial: {keep_last: 4}}, filter: masked}
+  - {tags: [pii.phone, pii.card, pii.note], with: redact, filter: masked}
+  - {tags: [pii.birth], with: {date: {precision: year}}, filter: masked}
 """
 
 
@@ -129,6 +129,8 @@ class Gateway:
             "identity": {"oidc": [{"issuer": self.issuer.url, "audience": self.issuer.audience}]},
             "targets": {name: self._target(name, server) for name, server in self.targets.items()},
             "policy": str(self.policy_file),
+            # What a test leaves running must not make it wait.
+            "shutdown": {"drain_seconds": 0.5},
         }
         if self.tls:
             config["tls"] = {

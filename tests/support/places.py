@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -35,8 +35,11 @@ def scratch_dir(purpose: str) -> Path:
 def _sweep() -> None:
     for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = path.name.removeprefix(_PREFIX).split("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)) and path.stat().st_uid == os.geteuid():
-            shutil.rmtree(path, ignore_errors=True)
+        if not owner.isdigit() or psutil.pid_exists(int(owner)):
+            continue
+        with suppress(FileNotFoundError):  # another process of the suite sweeps too
+            if path.stat().st_uid == os.geteuid():
+                shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -6,15 +6,21 @@ and may be changed while connections are open; counters tell how many bytes pass
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import socket
 import struct
 import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Server
 
 _CHUNK = 65536
+_CANCEL_REQUEST = (80877102).to_bytes(4, "big")
 _LINGER_RESET = struct.pack("ii", 1, 0)  # close() sends RST
 
 
@@ -36,18 +42,24 @@ class Fault:
 
 @dataclass
 class FaultProxy:
-    """``with FaultProxy(host, port) as proxy:`` then connect to 127.0.0.1, ``proxy.port``."""
+    """``with FaultProxy(host, port) as proxy:`` then connect to 127.0.0.1, ``proxy.port``.
+
+    hold_cancels: CancelRequests (in clear) wait until it is False again. cancels: how many came.
+    """
 
     host: str
     target_port: int
     from_client: Fault = field(default_factory=Fault)
     from_server: Fault = field(default_factory=Fault)
+    listen: str = "127.0.0.1"
+    hold_cancels: bool = False
+    cancels: int = 0
     accepted: int = 0
     client_bytes: int = 0
     server_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.listen, 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -97,6 +109,8 @@ class FaultProxy:
         try:
             while data := source.recv(_CHUNK):
                 fault = self.from_client if is_client else self.from_server
+                if is_client and not passed and data[4:8] == _CANCEL_REQUEST:
+                    self._hold_cancel()
                 while data:
                     piece = data[: self._allowed(fault, passed, len(data))]
                     if not piece and fault.cut_after >= 0 and passed >= fault.cut_after:
@@ -125,6 +139,12 @@ class FaultProxy:
             for one in mine:
                 _hang_up(one, reset=reset)
 
+    def _hold_cancel(self) -> None:
+        with self._lock:
+            self.cancels += 1
+        while self.hold_cancels and not self._closed:
+            time.sleep(0.005)
+
     @staticmethod
     def _allowed(fault: Fault, passed: int, waiting: int) -> int:
         limits = [waiting]
@@ -151,3 +171,10 @@ def _hang_up(one: socket.socket, *, reset: bool = False) -> None:
     except OSError:
         pass
     one.close()
+
+
+def through(server: Server, proxy: FaultProxy) -> Server:
+    """``server`` as a gateway reaches it behind ``proxy``."""
+    cluster = copy.copy(server.cluster)
+    cluster.port = proxy.port
+    return dataclasses.replace(server, cluster=cluster, host=proxy.listen)

@@ -31,7 +31,7 @@ def run_in_terminal(
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env={**os.environ, "TERM": "xterm-256color", **env},
+        env={**os.environ, "TERM": "xterm-256color", **env, "COLUMNS": str(columns)},
         start_new_session=True,
     )
     os.close(slave)

@@ -119,7 +119,7 @@ EXPLAIN SELECT * FROM mv_people
 EXPLAIN SELECT last4 FROM gen
 EXPLAIN SELECT * FROM by_secret
 EXPLAIN SELECT kind FROM by_secret_low
-EXPLAIN SELECT * FROM judged
+[residual row policy] EXPLAIN SELECT * FROM judged
 EXPLAIN UPDATE cards SET holder = 'x' WHERE number > 'm'
 EXPLAIN (ANALYZE, TIMING off) UPDATE cards SET holder = number
 EXPLAIN (ANALYZE) CREATE TABLE stolen AS SELECT ssn FROM people

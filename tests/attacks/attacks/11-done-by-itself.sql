@@ -15,7 +15,7 @@ SELECT COALESCE(big, 1::oid) FROM people WHERE id = 1
 SELECT ARRAY[big, 1::oid] FROM people WHERE id = 1
 SELECT GREATEST(big, 1::oid) FROM people WHERE id = 1
 SELECT CASE WHEN id > 0 THEN birth ELSE now() END FROM people
-SELECT birth FROM people UNION ALL SELECT now()
+[restless] SELECT birth FROM people UNION ALL SELECT now()
 SELECT coalesce(birth, joined::timestamp) FROM people
 SELECT coalesce(balance, 1::float8), greatest(balance, rating) FROM people
 SELECT balance FROM people UNION ALL SELECT 1::float8
@@ -100,7 +100,7 @@ PREPARE s(int8) AS SELECT big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
 PREPARE s AS SELECT big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
 PREPARE s AS SELECT $1::oid, big = $1 FROM people WHERE id = 1 ;; EXECUTE s(1)
 PREPARE s AS SELECT big = $1, $1::oid FROM people WHERE id = 1 ;; EXECUTE s(1)
-PREPARE s(timestamptz) AS SELECT coalesce(birth, $1) FROM people ;; EXECUTE s(now())
+[restless] PREPARE s(timestamptz) AS SELECT coalesce(birth, $1) FROM people ;; EXECUTE s(now())
 PREPARE s(float8) AS SELECT balance < $1 FROM people ;; EXECUTE s(1)
 PREPARE s(float8) AS SELECT ARRAY[balance, $1] FROM people ;; EXECUTE s(1)
 PREPARE s(float8[]) AS SELECT balance = ANY ($1) FROM people ;; EXECUTE s('{1}')
@@ -109,7 +109,7 @@ PREPARE s(float8) AS SELECT balance IN (1, $1) FROM people ;; EXECUTE s(1)
 PREPARE s(float8) AS SELECT $1 + balance FROM people ;; EXECUTE s(1)
 PREPARE s AS SELECT birth = $1 FROM people ;; EXECUTE s('2020-01-01')
 PREPARE s(timestamptz) AS SELECT birth = $1 FROM people ;; EXECUTE s(now())
-PREPARE s(timestamptz) AS SELECT nullif(birth, $1), greatest(birth, $1) FROM people ;; EXECUTE s(now())
+[restless] PREPARE s(timestamptz) AS SELECT nullif(birth, $1), greatest(birth, $1) FROM people ;; EXECUTE s(now())
 --: Escapes in json are read when it becomes jsonb
 SELECT to_jsonb(p) FROM people p
 SELECT jsonb_agg(raw), jsonb_build_array(raw) FROM people

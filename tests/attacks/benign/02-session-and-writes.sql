@@ -20,8 +20,6 @@ UPDATE orders o SET note = p.name FROM people p WHERE p.id = o.person_id RETURNI
 UPDATE notes SET (title, body) = ('a', 'b') WHERE id = 2
 UPDATE notes SET title = (SELECT name FROM people WHERE people.id = notes.id)
 UPDATE cards SET holder = 'h' WHERE id = 1
-UPDATE cards SET number = '1234' WHERE id = 1
-UPDATE cards SET number = NULL, pin = 5 WHERE id = 2 RETURNING id
 [since 18] UPDATE notes SET title = 'z' WHERE id = 1 RETURNING old.title, new.title
 UPDATE notes SET id = 1 WHERE id = 2
 DELETE FROM notes WHERE id = 4
@@ -98,8 +96,8 @@ DISCARD ALL ;; SELECT 1
 RESET ALL ;; SHOW DateStyle
 DISCARD PLANS ;; DISCARD SEQUENCES
 --: Explain, locks, notifications
-EXPLAIN (COSTS off) SELECT name FROM people WHERE id = 1
-EXPLAIN (COSTS off, VERBOSE) SELECT o.note FROM orders o JOIN people p ON p.id = o.person_id WHERE p.age > 30
+EXPLAIN (COSTS off) SELECT note FROM orders WHERE id = 1
+EXPLAIN (COSTS off, VERBOSE) SELECT o.note FROM orders o JOIN notes p ON p.id = o.person_id WHERE p.title > 'a'
 EXPLAIN SELECT * FROM orders
 EXPLAIN (FORMAT json, COSTS off) SELECT count(*) FROM notes GROUP BY title
 EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off, BUFFERS off) SELECT * FROM notes WHERE id < 3

@@ -12,16 +12,22 @@ const settings = {
 const columns = "id, name, city, email, ssn, phone, birth_date";
 const all = `SELECT ${columns} FROM customers ORDER BY id LIMIT 5`;
 const some = `SELECT ${columns} FROM customers WHERE id <= $1 ORDER BY id`;
+const computed = `SELECT id, upper(email), right(ssn, 4), coalesce(phone, '-'), birth_date + 1
+  FROM customers WHERE email LIKE '_***@example.%' AND birth_date <= '2100-01-01' ORDER BY id LIMIT 5`;
 
 async function main() {
   const answers = {};
   const client = new Client(settings);
   await client.connect();
+  answers.notices = [];
+  client.on("notice", (notice) => answers.notices.push(notice.message));
   const rows = async (query) => (await client.query({ rowMode: "array", ...query })).rows;
   answers.simple = await rows({ text: all });
   answers.extended = await rows({ text: some, values: [5] });
   answers.named = await rows({ text: some, values: [5], name: "people" });
   answers.again = await rows({ text: some, values: [5], name: "people" });
+  answers.computed = await rows({ text: computed });
+  answers.computed_with_values = await rows({ text: computed.replace("LIMIT 5", "LIMIT $1"), values: [5], name: "computed" });
   const cursor = client.query(new Cursor(all, [], { rowMode: "array" }));
   answers.cursor = [...(await cursor.read(2)), ...(await cursor.read(10))];
   await cursor.close();

@@ -1,0 +1,3 @@
+-- EXPLAIN of a query over a masked column.
+-- rows: any
+explain select phone from users where id = 1;

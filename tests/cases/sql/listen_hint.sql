@@ -1,0 +1,3 @@
+-- LISTEN.
+-- rows: 0
+listen ch;

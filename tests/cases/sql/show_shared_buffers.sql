@@ -1,0 +1,3 @@
+-- A setting of the server that tuning tools look at.
+-- rows: 1
+show shared_buffers;

@@ -1,0 +1,3 @@
+-- Connect with options='-csearch_path=public'.
+-- rows: 1
+show search_path;

@@ -1,0 +1,1 @@
+"""The oracle for rewriting: a statement through the gateway against the same statement on a masked copy."""

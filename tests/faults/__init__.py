@@ -1,0 +1,1 @@
+"""Faults of the real thing: files, descriptors, sockets that break while a gateway runs."""
