@@ -26,7 +26,7 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 
 #: Handled apart from the tables (the hot path): rows, in answer to these, and a bundle's whole answer.
 ROWS = (Expect.QUERY, Expect.EXECUTE, Expect.PROBE)
-WHOLE = {Expect.BUNDLE: ("whole answer", fast.reply), Expect.QUERY: ("whole answer", fast.reply)}
+WHOLE = {Expect.BUNDLE: ("whole answer", fast.response), Expect.QUERY: ("whole answer", fast.response)}
 
 
 def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
@@ -40,7 +40,9 @@ def states_set_by(function: Callable[..., object]) -> tuple[list[str], bool]:
 
 
 def _sets(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Assign) and any(".state" in ast.unparse(target) for target in node.targets):
+    if isinstance(node, ast.Assign) and any(
+        ".client_state" in ast.unparse(target) for target in node.targets
+    ):
         return re.findall(r"ClientState\.(\w+)", ast.unparse(node.value))
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "session.close":
         return ["CLOSED"]
