@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -121,6 +122,18 @@ def test_an_approval_comes_in_and_is_approved(open_page: Open, console: tuple[Wo
     assert decided.status.value == "approved"
     assert (decided.decisions[0].reviewer, decided.decisions[0].channel) == ("dana", "web")
     assert decided.decisions[0].address == "127.0.0.1"
+
+
+def test_the_inbox_is_live_though_its_script_comes_late(open_page: Open) -> None:
+    page = open_page("Dana")
+
+    def late(route: Any) -> None:
+        time.sleep(0.5)
+        route.continue_()
+
+    page.route("**/hx-sse.min.js", late)
+    with page.expect_request("**/approvals/stream"):
+        page.goto("/approvals")
 
 
 def test_a_denial_needs_a_reason(open_page: Open, console: tuple[World, str]) -> None:
