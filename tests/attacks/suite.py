@@ -60,6 +60,14 @@ class Row:
     findings: list[Finding] = field(default_factory=list)
 
 
+@dataclass
+class Outcome:
+    """Of one case in one way. ``stopped``: the gateway refused it in every world."""
+
+    found: list[Finding]
+    stopped: bool
+
+
 class Bench:
     """One server with its worlds, and a gateway before them. ``ways`` and ``worlds`` may be fewer, for speed."""
 
@@ -185,21 +193,30 @@ class Attacks:
         found: list[Finding] = []
         stopped = True
         for way in self._ways(case):
-            clients = self.bench.sessions(self.names, agent)
-            try:
-                answers, wrote = play(clients, steps, WAYS[way])
-                found += self._judge(case, way, steps, answers, agent)
-                tidy(clients, steps)
-            except Hang:
-                found.append(Finding(case, way, "hang", "no answer"))
+            outcome = self._once(case, way, steps, agent)
+            if outcome.found and all(one.what == "differs" for one in outcome.found):
+                # What a value causes, it causes again. A catalog that was read in the middle of a case does not come again.
                 self.bench.forget()
-                continue
-            stopped = stopped and all(oracles.refusals(answer) for answer in answers)
-            if way == self._ways(case)[0]:
-                self._count(answers[0])
-            if wrote:
-                found += self._after(case, way, agent)
+                outcome = self._once(case, way, steps, agent)
+            found += outcome.found
+            stopped = stopped and outcome.stopped
         return found, stopped
+
+    def _once(self, case: Case, way: str, steps: list[Step], agent: str) -> Outcome:
+        """A case in one way, judged and undone."""
+        clients = self.bench.sessions(self.names, agent)
+        try:
+            answers, wrote = play(clients, steps, WAYS[way])
+            found = self._judge(case, way, steps, answers, agent)
+            tidy(clients, steps)
+        except Hang:
+            self.bench.forget()
+            return Outcome([Finding(case, way, "hang", "no answer")], stopped=True)
+        if way == self._ways(case)[0]:
+            self._count(answers[0])
+        if wrote:
+            found += self._after(case, way, agent)
+        return Outcome(found, stopped=all(oracles.refusals(answer) for answer in answers))
 
     def _count(self, answer: bytes) -> None:
         refused, failed = oracles.refusals(answer), oracles.sqlstates(answer)
