@@ -54,17 +54,16 @@ class StatementCancel:
         self._flush = flush
         self._shut = shut
         self._last = 0.0
-        self._idle = asyncio.Event()  # no request is outstanding
-        self._idle.set()
+        self._delivered: asyncio.Event | None = None  # set when the request that is outstanding is done with
 
     def is_due(self) -> bool:
         """Whether a request that comes now has anything to do: a statement runs, and no other request is outstanding."""
-        return self._idle.is_set() and self._session.awaits_server
+        return self._delivered is None and self._session.awaits_server
 
     async def deliver_own(self) -> None:
         """Cancel what runs because the gateway wants so: behind a request of the client that is outstanding."""
-        while not self._idle.is_set():
-            await self._idle.wait()
+        while self._delivered is not None:
+            await self._delivered.wait()
         if self.is_due():
             await self.deliver()
 
@@ -72,10 +71,10 @@ class StatementCancel:
         """Cancel what runs now, unless it ends before the request could be sent. Call when :meth:`is_due`; the request is
         outstanding from then on.
         """
-        self._idle.clear()
-        return self._deliver(self._session.position)
+        self._delivered = asyncio.Event()
+        return self._deliver(self._session.position, self._delivered)
 
-    async def _deliver(self, position: tuple[int, int, bool]) -> None:
+    async def _deliver(self, position: tuple[int, int, bool], delivered: asyncio.Event) -> None:
         session = self._session
         try:
             await asyncio.sleep(self._last + INTERVAL - monotonic() if self._last else 0.0)
@@ -85,7 +84,8 @@ class StatementCancel:
                 self._last = monotonic()
                 await self._send()
         finally:
-            self._idle.set()
+            self._delivered = None
+            delivered.set()
             session.release_input()
             self._hold(False)
             self._flush()

@@ -13,7 +13,6 @@ succeeds again, statements that may change something are refused (:mod:`sallypor
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -178,7 +177,7 @@ class WriteGate:
     ) -> None:
         self._writer, self._recording, self._link = writer, recording, link
         self._on_failed = on_failed
-        self._held: deque[tuple[int, bytes | bytearray]] = deque()  # with the intent that they wait for
+        self._held: list[tuple[int, bytes | bytearray]] = []  # with the intent that they wait for
         self._size = 0
         self._after: list[Callable[[], None]] = []
         self._failed = False
@@ -207,10 +206,13 @@ class WriteGate:
         """Send what waits for no later intent; whether that was all."""
         if self._size > _HIGH_WATER and self._link.on_pause is not None:
             self._link.on_pause(False)  # before sending: the transport may say otherwise
-        while self._held and self._held[0][0] <= written:
-            data = self._held.popleft()[1]
+        held, sent = self._held, 0
+        while sent < len(held) and held[sent][0] <= written:
+            data = held[sent][1]
+            sent += 1
             self._size -= len(data)
             self._link.send(data)
+        del held[:sent]
         if not self._held:
             self._run_after()
         elif self._size > _HIGH_WATER and self._link.on_pause is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntFlag
 from typing import Protocol
 
 from sallyport.audit.recorder import Recorder
@@ -21,14 +21,15 @@ from sallyport.server.upstream import UpstreamLink
 _BACKLOG_POLL = 0.005
 
 
-class PauseReason(IntEnum):
+class PauseReason(IntFlag):
     """Why a side is not read."""
 
+    NONE = 0
     SERVER_SLOW = 1  # the client: its target does not read
     SESSION_WAITS = 2  # the client: it has sent enough for a session that waits
-    RECORDER_SLOW = 3  # both
-    CLIENT_SLOW = 4  # the target: its client does not read
-    CANCELLING = 5  # the target: a CancelRequest is on its way there
+    RECORDER_SLOW = 4  # both
+    CLIENT_SLOW = 8  # the target: its client does not read
+    CANCELLING = 16  # the target: a CancelRequest is on its way there
 
 
 class LaneHold(Protocol):
@@ -74,8 +75,7 @@ class Pacing:
         self._recorder = recorder
         self._limits = limits
         self._on_unrecordable = on_unrecordable
-        self._client_reasons: set[PauseReason] = set()
-        self._server_reasons: set[PauseReason] = set()
+        self._client_reasons = self._server_reasons = PauseReason.NONE
         self._is_stopped = False
         self.lane: LaneHold | None = None
 
@@ -91,31 +91,17 @@ class Pacing:
 
     def pause_client(self, reason: PauseReason, pause: bool) -> None:
         """Read the client only while there is no reason not to."""
-        reasons = self._client_reasons
-        if pause is (reason in reasons):
-            return
-        if pause:
-            reasons.add(reason)
-            if len(reasons) == 1:
-                self._port.pause()
-        else:
-            reasons.discard(reason)
-            if not reasons:
-                self._port.resume()
+        before = self._client_reasons
+        self._client_reasons = before | reason if pause else before & ~reason
+        if bool(before) is not bool(self._client_reasons):
+            (self._port.pause if pause else self._port.resume)()
 
     def pause_server(self, reason: PauseReason, pause: bool) -> None:
         """Read the target only while there is no reason not to."""
-        reasons = self._server_reasons
-        if pause is (reason in reasons):
-            return
-        if pause:
-            reasons.add(reason)
-            if len(reasons) == 1:
-                self._link.pause()
-        else:
-            reasons.discard(reason)
-            if not reasons:
-                self._link.resume()
+        before = self._server_reasons
+        self._server_reasons = before | reason if pause else before & ~reason
+        if bool(before) is not bool(self._server_reasons):
+            (self._link.pause if pause else self._link.resume)()
 
     def check_recorder(self) -> None:
         """Read nothing more while the recorder is too far behind."""

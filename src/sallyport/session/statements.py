@@ -129,7 +129,9 @@ class NamespaceTracker(Generic[T]):
     def __init__(self) -> None:
         self.confirmed: dict[bytes, T] = {}
         self._assumed: dict[bytes, tuple[T | None, int]] = {}
-        self._new: set[bytes] = set()  # assumed to be created, and not confirmed
+        self._new: dict[
+            bytes, None
+        ] = {}  # a set, and smaller while it is empty: assumed to be created, and not confirmed
         self._before: dict[
             bytes, list[T]
         ] = {}  # what was assumed of a name earlier, and may be what it means
@@ -141,7 +143,7 @@ class NamespaceTracker(Generic[T]):
             self._before.setdefault(name, []).append(earlier[0])
         self._assumed[name] = value, step
         if value is not None and name not in self.confirmed:
-            self._new.add(name)
+            self._new[name] = None
 
     def is_ambiguous(self, name: bytes, step: int) -> bool:
         """Could the name mean something else than :meth:`lookup` says, for a message of this step: would that still be read if a creation failed?"""
@@ -165,7 +167,7 @@ class NamespaceTracker(Generic[T]):
 
     def confirm(self, name: bytes, value: T | None) -> None:
         """The server said that the creation (or close) happened."""
-        self._new.discard(name)
+        self._new.pop(name, None)
         if value is None:
             self.confirmed.pop(name, None)
         else:

@@ -9,6 +9,7 @@ Source: protocol section 54.2.1 and 54.3.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -137,7 +138,8 @@ class UpstreamLogin:
             raise ProtocolError(f"message type 0x{kind:02x} before the login was accepted")
         elif kind == 0x53:
             status = backend.parse_parameter_status(body)
-            self.parameters[status.name] = status.value
+            # The same of every session of a target: kept once.
+            self.parameters[sys.intern(status.name)] = sys.intern(status.value)
         elif kind == 0x4B:
             self.pid, self.key = backend.parse_backend_key_data(body)
         elif kind == 0x5A:
