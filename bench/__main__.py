@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import durability, growth, judging, rewritten, workloads
+from bench import durability, growth, judging, latency, rewritten, workloads
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -38,6 +38,9 @@ def main() -> int:
         return 0
     if options.durability:
         return 0 if _durability(options, console) else 1
+    if options.latency:
+        latency.print_latency(console, 200 if options.quick else 1000)
+        return 0
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
     with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (server, gateway, ways):
@@ -73,6 +76,11 @@ def _options() -> argparse.Namespace:
         action="store_true",
         help="instead: kill the gateway under 8, 100 and 200 clients, and what its journal costs",
     )
+    parser.add_argument(
+        "--latency",
+        action="store_true",
+        help="instead: how long a session waits while others log in, or are judged",
+    )
     parser.add_argument("--kills", type=int, default=20, help="with --durability: kills of each (0: none)")
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
     return parser.parse_args()
@@ -94,7 +102,8 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
     def point(mode: str, clients: int) -> Run:
         def run(way: Contender) -> dict[str, float]:
             rate = workloads.point_selects(way, mode, clients, seconds, rows)
-            return {"per second": rate.per_second} if clients > 1 else {"ms": rate.latency}
+            speed = {"per second": rate.per_second} if clients > 1 else {"ms": rate.latency}
+            return {**speed, "CPU µs each": rate.cpu} if way.name != "direct" else speed
 
         return run
 
@@ -114,6 +123,9 @@ def _workloads(options: argparse.Namespace, rows: int, sessions: int) -> list[tu
         (f"{sessions} idle sessions", 1, idle),
         ("point SELECT, simple, 8 clients", rounds, point("simple", 8)),
         ("point SELECT, prepared, 8 clients", rounds, point("prepared", 8)),
+        ("point SELECT, simple, 200 clients", min(rounds, 3), point("simple", 200)),
+        ("point SELECT, prepared, 200 clients", min(rounds, 3), point("prepared", 200)),
+        ("point SELECT, prepared, 500 clients", min(rounds, 3), point("prepared", 500)),
         ("point SELECT, simple, 1 client", rounds, point("simple", 1)),
         ("point SELECT, prepared, 1 client", rounds, point("prepared", 1)),
         (f"{rows:,} rows x 7, psycopg fetch", min(rounds, 3), bulk(workloads.fetch_all)),

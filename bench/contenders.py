@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import psycopg
 from tests.support.gateway import SHOP_POLICY, Gateway
 from tests.support.postgres import Server, start_server
-from tests.support.processes import rss
+from tests.support.processes import cpu_seconds, rss
 
 from bench import pgbouncer
 from sallyport.demo.issuer import DevIssuer
@@ -36,12 +36,13 @@ SETTINGS = {"max_connections": "2300", "shared_buffers": "512MB"}
 @dataclass
 class Contender:
     """One way to the database. dsn: for pgbench and psycopg. memory: resident bytes of what stands in
-    between.
+    between; cpu: seconds of processor that it has used so far.
     """
 
     name: str
     dsn: str
     memory: Callable[[], int]
+    cpu: Callable[[], float] = lambda: 0.0
 
 
 @contextmanager
@@ -64,13 +65,13 @@ def contenders(rows: int, tell: Callable[[str], None]) -> Iterator[tuple[Server,
         else:
             stack.callback(program.stop)
             dsn = f"postgresql://{server.user}:{server.password}@127.0.0.1:{port}/shop?sslmode=disable"
-            ways.append(Contender("PgBouncer", dsn, lambda: rss(program)))
+            ways.append(Contender("PgBouncer", dsn, lambda: rss(program), lambda: cpu_seconds(program)))
         issuer = stack.enter_context(DevIssuer(lifetime=12 * 3600.0))
         extra = {"limits": {"max_sessions": 3000, "max_sessions_per_subject": 3000}}
         gateway = Gateway(issuer, {"shop": server}, SHOP_POLICY + _MASKS, extra=extra).start()
         stack.callback(gateway.stop)
         _check_masked(server, gateway)
-        ways.append(Contender("Sallyport", gateway.dsn(), gateway.rss))
+        ways.append(Contender("Sallyport", gateway.dsn(), gateway.rss, gateway.cpu_seconds))
         yield server, gateway, ways
 
 

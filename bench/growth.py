@@ -110,9 +110,9 @@ def _print_waits(
             if work is None:
                 cells.append("")
                 continue
-            with _waiting(other) as waits:
+            with beside(other, "SELECT id FROM customers WHERE id = 1") as waits:
                 work()
-            cells.append(f"{_quantile(waits, 0.999) * 1000:.1f} / {max(waits) * 1000:.1f}")
+            cells.append(f"{quantile(waits, 0.999) * 1000:.1f} / {max(waits) * 1000:.1f}")
         table.add_row(f"point query beside: {name}, p99.9 / max ms", *cells)
     sights = [_first_sight(agent, n) for n in range(100)]
     table.add_row(
@@ -148,15 +148,15 @@ def _policy(rules: int) -> str:
 
 
 @contextmanager
-def _waiting(db: Session) -> Iterator[list[float]]:
-    """Point queries one after another on a session, and how long each took (seconds)."""
+def beside(db: Session, sql: str) -> Iterator[list[float]]:
+    """The same query again and again on a session, and how long each took (seconds)."""
     waits: list[float] = []
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
             began = time.perf_counter()
-            db.execute("SELECT id FROM customers WHERE id = 1")
+            db.execute(sql.encode())
             waits.append(time.perf_counter() - began)
             stop.wait(0.001)
 
@@ -169,7 +169,8 @@ def _waiting(db: Session) -> Iterator[list[float]]:
         thread.join()
 
 
-def _quantile(values: list[float], share: float) -> float:
+def quantile(values: list[float], share: float) -> float:
+    """The value that this share of them does not exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 

@@ -20,7 +20,7 @@ from sallyport.demo.postgres import free_port
 from tests.support.certificates import Authority
 from tests.support.places import scratch_dir
 from tests.support.postgres import Server
-from tests.support.processes import ProcessError, Program, rss
+from tests.support.processes import ProcessError, Program, cpu_seconds, rss
 
 AGENT = "claude-agent"
 DBA = "dana-dba"
@@ -180,6 +180,10 @@ class Gateway:
     def rss(self) -> int:
         """Resident memory of the gateway in bytes."""
         return rss(self._running())
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the gateway has used so far."""
+        return cpu_seconds(self._running())
 
     @property
     def pid(self) -> int:
