@@ -165,22 +165,11 @@ class SqlApprovalStore:
 
 
 def _values(request: Request) -> dict[str, Any]:
-    binding = request.binding
     return {
         "id": request.id,
         "status": request.status.value,
-        "digest": binding.digest,
-        "sql": binding.sql,
-        "binds": msgspec.msgpack.encode(binding.binds),
-        "bind_formats": list(binding.bind_formats),
-        "target": binding.target,
-        "subject": binding.subject,
-        "issuer": binding.issuer,
-        "session": binding.session,
-        "policy_version": binding.policy_version,
-        "epoch": binding.epoch,
-        "search_path": list(binding.search_path),
-        "role": binding.role,
+        "digest": request.binding.digest,
+        "binding": msgspec.msgpack.encode(request.binding),
         "requester": msgspec.to_builtins(request.subject),
         "rule": request.rule,
         "reviewers": list(request.reviewers),
@@ -194,35 +183,14 @@ def _values(request: Request) -> dict[str, Any]:
         "preview": None if request.preview is None else msgspec.to_builtins(request.preview),
         "void_reason": request.void_reason,
         "grant_id": request.grant,
-        "rules": list(binding.rules),
-        "settings": [list(pair) for pair in binding.settings],
-        "types": list(binding.types),
-        "sent": binding.sent,
         "further": msgspec.to_builtins(request.further),
     }
 
 
 def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
-    binding = Binding(
-        sql=row.sql,
-        binds=msgspec.msgpack.decode(row.binds, type=tuple[bytes | None, ...] | None),
-        bind_formats=tuple(row.bind_formats),
-        target=row.target,
-        subject=row.subject,
-        issuer=row.issuer,
-        session=row.session,
-        policy_version=row.policy_version,
-        epoch=row.epoch,
-        search_path=tuple(row.search_path),
-        role=row.role,
-        rules=tuple(row.rules),
-        settings=tuple((name, value) for name, value in row.settings),
-        types=tuple(row.types),
-        sent=row.sent,
-    )
     return Request(
         id=row.id,
-        binding=binding,
+        binding=msgspec.msgpack.decode(row.binding, type=Binding),
         subject=msgspec.convert(row.requester, Requester),
         rule=row.rule,
         reviewers=tuple(row.reviewers),

@@ -83,25 +83,15 @@ policy_versions = Table(
     Column("changed", Float),
 )
 
-#: :class:`sallyport.approvals.states.Request`. The binding's fields are columns of their own; ``binds`` is MessagePack of a list
-#: of bytes and nil, or of nil. ``requester`` is JSON of the Requester. Never a token.
+#: :class:`sallyport.approvals.states.Request`. ``binding`` is MessagePack of the Binding, by
+#: the names of its fields. ``requester`` is JSON of the Requester. Never a token.
 approvals = Table(
     "approvals",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("status", String(16), nullable=False),
     Column("digest", String(64), nullable=False),
-    Column("sql", Text, nullable=False),
-    Column("binds", LargeBinary, nullable=False),
-    Column("bind_formats", JSON, nullable=False),
-    Column("target", Text, nullable=False),
-    Column("subject", Text, nullable=False),
-    Column("issuer", Text, nullable=False),
-    Column("session", String(64), nullable=False),
-    Column("policy_version", Text, nullable=False),
-    Column("epoch", Text, nullable=False),
-    Column("search_path", JSON, nullable=False),
-    Column("role", Text, nullable=False),
+    Column("binding", LargeBinary, nullable=False),
     Column("requester", JSON, nullable=False),
     Column("rule", Text, nullable=False),
     Column("reviewers", JSON, nullable=False),
@@ -115,11 +105,7 @@ approvals = Table(
     Column("preview", JSON(none_as_null=True)),
     Column("void_reason", Text, nullable=False),
     Column("grant_id", String(64), nullable=False),
-    Column("rules", JSON, nullable=False, server_default="[]"),
-    Column("settings", JSON, nullable=False, server_default="[]"),
     Column("further", JSON, nullable=False, server_default="[]"),
-    Column("types", JSON, nullable=False, server_default="[]"),
-    Column("sent", Text, nullable=False, server_default=""),
     Index("ix_approvals_status", "status"),
     Index("ix_approvals_created", "created"),
     Index("ix_approvals_digest", "digest"),
