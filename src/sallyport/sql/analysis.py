@@ -86,6 +86,7 @@ EXPRESSIONS: Handlers[ExpressionHandler] = Handlers("expression")
 FROM_ITEMS: Handlers[ItemHandler] = Handlers("FROM item")
 QUERIES: Handlers[QueryHandler] = Handlers("query")
 STATEMENTS: Handlers[StatementHandler] = Handlers("statement")
+_expression_of = EXPRESSIONS.table.get
 
 
 #: Steps beyond one for each token, and for each statement.
@@ -222,11 +223,16 @@ class Analysis:
     # walking
 
     def expression(self, node: Node, scope: Scope) -> Value:
-        tag, body = tag_of(node)
-        self.work.left -= 1
-        if self.work.left < 0:
-            self.work.spend(0)
-        entry = EXPRESSIONS.table.get(tag)
+        # as tag_of: a call for each node is felt
+        for tag, body in node.items():  # noqa: B007
+            break
+        else:
+            tag, body = "", {}
+        work = self.work
+        work.left -= 1
+        if work.left < 0:
+            work.spend(0)
+        entry = _expression_of(tag)
         if entry is None:
             return self.not_understood(tag, body)
         handler, fields = entry
@@ -347,11 +353,13 @@ class Analysis:
 
     def mention(self, sources: Sources, position: int = -1) -> None:
         """Note that columns are used other than as an entry of a select list by themselves."""
-        self.work.spend(len(sources) >> 4)
+        if len(sources) > 15:
+            self.work.spend(len(sources) >> 4)
+        mentioned = self._mentioned
         for column in sources:
-            first = self._mentioned.get(column, -1)
+            first = mentioned.get(column, -1)
             if first < 0 or 0 <= position < first:
-                self._mentioned[column] = position
+                mentioned[column] = position
 
     def distinguish(self, columns: Iterable[Field]) -> None:
         """Rows are told apart by these columns: DISTINCT, UNION, INTERSECT, EXCEPT."""
@@ -431,8 +439,10 @@ class Analysis:
         if fields is not None:
             self.work.spend(sum([len(f.value.sources) for f in fields]) >> 4)
             self.columns = tuple(
-                OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin, f.value.raw)
-                for f in fields
+                [
+                    OutputColumn(f.name, f.value.sources, f.value.dependence, f.value.origin, f.value.raw)
+                    for f in fields
+                ]
             )
 
     def relation(self, schema: str, name: str) -> Relation | None:
@@ -462,19 +472,23 @@ class Analysis:
                 "Use each parameter once.",
             )
         accesses = self._accesses
+        read: dict[int, list[set[ColumnId]]] = {}
+        for (relation, action, _), columns in accesses.items():
+            if action == "select":
+                read.setdefault(relation, []).append(columns)
         for column in self.seen:
-            for indirect in (False, True):
-                found = accesses.get((column.relation, "select", indirect))
-                if found is not None:
-                    found.add(column)
+            for columns in read.get(column.relation, ()):
+                columns.add(column)
         return StatementFacts(
             kind=self.kind,
             start=start,
             end=end,
             columns=self.columns,
             accesses=tuple(
-                Access(relation, action, indirect, frozenset(columns))
-                for (relation, action, indirect), columns in accesses.items()
+                [
+                    Access(relation, action, indirect, frozenset(columns))
+                    for (relation, action, indirect), columns in accesses.items()
+                ]
             ),
             functions=tuple(self._functions),
             influences=tuple(self._influences),

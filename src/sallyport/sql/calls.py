@@ -94,21 +94,16 @@ def operator(
     ):
         _compare_rows(a, names, left.row, right.row, at)
         return derived((left, right), BOOL)
-    found = a.names.operator(
-        names, None if left is None else left.type, right.type if right_type is None else right_type
-    )
-    values = (right,) if left is None else (left, right)
+    left_type = None if left is None else left.type
+    found = a.names.operator(names, left_type, right.type if right_type is None else right_type)
     if not found.found:
-        return missing_operator(
-            a,
-            names,
-            None if left is None else left.type,
-            right.type if right_type is None else right_type,
-            at,
-        )
-    judge(a, found, f"operator {'.'.join(names)}", at)
-    operands = values if right_type is None else (*values[:-1], replace(right, type=right_type))
-    converts_operands(a, found.candidates, operands, at)
+        return missing_operator(a, names, left_type, right.type if right_type is None else right_type, at)
+    values = (right,) if left is None else (left, right)
+    if found.reason or found.users:
+        judge(a, found, f"operator {'.'.join(names)}", at)
+    if a.names.made_casts:
+        operands = values if right_type is None else (*values[:-1], replace(right, type=right_type))
+        converts_operands(a, found.candidates, operands, at)
     return result(found, values)
 
 

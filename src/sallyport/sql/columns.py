@@ -24,9 +24,11 @@ _INDICES = fields("is_slice lidx uidx")
 def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
     names = strings(parts)
-    at = position(node)
-    a.work.spend(scope.breadth() >> 4)
-    if not all(names):
+    at: int = node.get("location", 0)
+    steps = scope.breadth() >> 4
+    if steps:
+        a.work.spend(steps)
+    if "" in names:
         if len(names) > 1 and "A_Star" in parts[-1]:
             return _whole_row(a, names[:-1], scope, at)
         return a.unknown("SP1102", "understand * in this place", position=at)
@@ -38,8 +40,9 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
         return missing_column(a, names, scope, at)
     if is_row:
         return a.read(value, at)
-    if value.origin is not None and value.origin.attnum < 0:  # of heap.c
-        a.system_columns.add(value.origin)
+    origin = value.origin
+    if origin is not None and origin.attnum < 0:  # of heap.c
+        a.system_columns.add(origin)
     if a.ungrouped is not None:
         a.ungrouped.note(value, names, at)
     if node is not a.bare:
@@ -82,7 +85,7 @@ def find(a: Analysis, names: tuple[str, ...], scope: Scope, at: int) -> tuple[Va
         return whole(a, item), not item.scalar
     if len(names) > 4:
         return None, False
-    item = item_named(a, names[:-1], scope)
+    item = scope.item(names[0]) if len(names) == 2 else item_named(a, names[:-1], scope)
     if item is None:
         return _parameter_field(a, names, scope, at), True
     if len(names) > 2:
@@ -209,7 +212,7 @@ def star(a: Analysis, node: Node, scope: Scope, returned: bool = False) -> tuple
     """
     tag, body = tag_of(node)
     if tag == "ColumnRef":
-        parts = body.get("fields", [])
+        parts = body.get("fields")
         if not parts or "A_Star" not in parts[-1]:
             return None
         names = strings(parts[:-1])

@@ -48,22 +48,27 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
     """A call's value, and what it resolved to."""
     at = position(node)
     names = function_name(a, node)
-    node = given(a, node)
+    if a.context.void:
+        node = given(a, node)
     arguments = node.get("args", [])
     level = a.ungrouped
     if level is not None and "over" not in node and names and names[-1] in a.names.aggregates:
         # inside an aggregate of a sublink, references to the query around it are as ungrouped as outside
         a.ungrouped = level.outer if level is scope.grouping else level
     values = a.expressions(arguments, scope)
-    named = any("NamedArgExpr" in argument for argument in arguments)
-    ordered = _aggregate_order(a, node, scope)
+    named = parameters = False
+    for argument in arguments:
+        named = named or "NamedArgExpr" in argument
+        parameters = parameters or "ParamRef" in argument
+    ordered = _aggregate_order(a, node, scope) if "agg_order" in node else []
     if "agg_filter" in node:
         a.condition(a.expression(node["agg_filter"], scope), at)
     a.ungrouped = level
     if node.get("agg_within_group"):
         values = [*values, *ordered]
     types = tuple([value.type for value in values])
-    check_inferred(a, node, names, arguments, types)
+    if parameters:
+        check_inferred(a, node, names, arguments, types)
     if len(values) == 1 and not named and (type_ := _cast_without_effect(a, names, values[0])):
         value = cast_to(a, values[0], type_, at)
         return value, Resolved(True, result=value.type)
@@ -73,7 +78,7 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
         if other is not None:
             return other, Resolved(True, result=other.type)
         return missing_function(a, names, types, at), found
-    if not node.keys() & _NOT_FOLLOWED:
+    if found.users and node.keys().isdisjoint(_NOT_FOLLOWED):
         inside = followed(a, found, node, values, at)
         if inside is not None:
             return inside, found._replace(followed=True)
@@ -87,8 +92,10 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
         found = found._replace(reason="")
     if found.reason and _locks_a_constant(found, values):
         found = found._replace(reason="")
-    judge(a, found, f"function {'.'.join(names)}", at)
-    converts_arguments(a, found.candidates, values, at, in_order=not named)
+    if found.reason or found.users:
+        judge(a, found, f"function {'.'.join(names)}", at)
+    if a.names.made_casts:
+        converts_arguments(a, found.candidates, values, at, in_order=not named)
     if "json" in names[-1]:
         converts_to_json(a, values, at)
     if "over" in node:
@@ -109,6 +116,8 @@ def _locks_a_constant(found: Resolved, values: list[Value]) -> bool:
 
 def _with_row(found: Resolved, value: Value) -> Value:
     """A record with OUT parameters has fields: (f(x)).name."""
+    if not found.candidates or len(found.candidates[0].out_names) < 2:
+        return value
     outs = {(f.out_names, f.out_types) for f in found.candidates}
     if len(outs) != 1:
         return value

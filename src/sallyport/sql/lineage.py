@@ -84,8 +84,10 @@ def derived(values: Iterable[Value], type_: int = 0, constant: bool = False) -> 
             filled.append(value.sources)
         if value.dependence is _OPAQUE:
             dependence = _OPAQUE
-        raw = raw or value.raw
-    return Value(_joined(filled), dependence, None, type_, None, constant, raw=raw)
+        if value.raw:
+            raw = True
+    # by position, as names cost more than all the rest
+    return Value(_joined(filled), dependence, None, type_, None, constant, "", None, 0, raw)
 
 
 def worse(left: Dependence, right: Dependence) -> Dependence:
