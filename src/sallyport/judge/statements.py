@@ -47,6 +47,8 @@ _TRANSACTION_CONTROL = frozenset(
 
 
 _READING = frozenset({"select", "lock"})
+#: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
+_OPAQUE = Dependence.OPAQUE
 
 #: What the NOTICE of :meth:`Statements._notice` says besides which columns.
 MASKS_DETAIL = (
@@ -160,7 +162,7 @@ class Statements:
         inner = None
         if facts.inner is not None and refusal is None:
             inner = self._inner(sql, facts.inner, replacement.relations)
-        kinds = frozenset(effect.kind for effect in facts.effects)
+        kinds = frozenset([effect.kind for effect in facts.effects])
         moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
             s.name.lower() in ("search_path", "") for s in facts.settings
         )
@@ -264,7 +266,7 @@ class Statements:
 
     def _relations(self, facts: StatementFacts) -> set[int]:
         found = {access.relation for access in facts.accesses}
-        found.update(column.relation for column in facts.touched)
+        found.update([column.relation for column in facts.touched])
         if facts.inner is not None:
             found |= self._relations(facts.inner)
         return found
@@ -296,18 +298,18 @@ class Statements:
         """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""
         if self._visible and any(not level.touched.isdisjoint(self._visible) for level in chain(facts)):
             return True
-        relations = (self.catalog.relations.get(oid) for oid in self._relations(facts))
-        return any(
-            relation is not None and relation.kind == "v" and self.subject_policy.trusts_view(relation)
-            for relation in relations
-        )
+        for oid in self._relations(facts):
+            relation = self.catalog.relations.get(oid)
+            if relation is not None and relation.kind == "v" and self.subject_policy.trusts_view(relation):
+                return True
+        return False
 
     def _opaque(self, facts: StatementFacts) -> bool:
         if not self.has_masks:
             return False
         if facts.functions or (facts.inner is not None and facts.inner.functions):
             return True
-        if any(column.dependence is Dependence.OPAQUE for column in facts.columns or ()):
+        if any([column.dependence is _OPAQUE for column in facts.columns or ()]):
             return True
         if self.catalog.event_triggers and any(e.kind is EffectKind.DDL for e in facts.effects):
             return True

@@ -66,7 +66,7 @@ def build_plan(
     place the text that is sent has subselects with the masks.
     """
     forbidden = frozenset(masks) if replaced else frozenset()
-    return MaskPlan(tuple(_planned(column, masks, replaced) for column in columns), forbidden)
+    return MaskPlan(tuple([_planned(column, masks, replaced) for column in columns]), forbidden)
 
 
 def column_spec(

@@ -106,17 +106,22 @@ class _Deciding:
     standing: Standing
     facts: StatementFacts
     needs: tuple[Need, ...] = ()
+    concerning: list[tuple[BoundRule, ...]] = field(
+        default_factory=list
+    )  # the rules that may concern each need
     _variables: Mapping[str, Any] | None = None
     _conditions: dict[int, bool | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.needs = needs_of(self.facts)
+        self.concerning = [self.standing.rules_for(need) for need in self.needs]
 
     def decision(self) -> Decision:
         denying, holding = self._restricting()
         if denying:
             return self._denied(*denying[0])
-        uncovered = [need for need in self.needs if not self._covered(need, self.standing.rules_for(need))]
+        pairs = zip(self.needs, self.concerning, strict=True)
+        uncovered = [need for need, rules in pairs if not self._covered(need, rules)]
         if uncovered:
             return self._nothing_allows(uncovered)
         if holding:
@@ -154,9 +159,9 @@ class _Deciding:
     def _rules(self) -> Iterable[BoundRule]:
         """The rules in force that may concern some need, in order."""
         if len(self.needs) == 1:
-            return self.standing.rules_for(self.needs[0])
-        concerned = {id(rule) for need in self.needs for rule in self.standing.rules_for(need)}
-        return (rule for rule in self.standing.rules if id(rule) in concerned)
+            return self.concerning[0]
+        concerned = {id(rule) for rules in self.concerning for rule in rules}
+        return [rule for rule in self.standing.rules if id(rule) in concerned]
 
     def _restricts(self, bound: BoundRule) -> Need | None:
         catalog = self.standing.catalog
@@ -174,8 +179,8 @@ class _Deciding:
         return covered(need, giving, self.standing.catalog)
 
     def _deciding_rule(self) -> str:
-        for need in self.needs:
-            for bound in self.standing.rules_for(need):
+        for need, rules in zip(self.needs, self.concerning, strict=True):
+            for bound in rules:
                 if bound.rule.effect is _ALLOW and self._covered(need, (bound,)):
                     return bound.rule.name
         return ""

@@ -465,7 +465,8 @@ class Analysis:
         return found
 
     def facts(self, start: int, end: int) -> StatementFacts:
-        for number in sorted({one for one, _ in self.cast_parameters if self.occurrences.get(one, 0) > 1}):
+        casts = {one for one, _ in self.cast_parameters if self.occurrences.get(one, 0) > 1}
+        for number in sorted(casts) if casts else ():
             self.unknown(
                 "SP1103",
                 f"know whether a cast that users made would convert ${number}, which stands in more than one place",

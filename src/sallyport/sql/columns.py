@@ -25,29 +25,35 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     parts = node.get("fields", [])
     names = strings(parts)
     at: int = node.get("location", 0)
-    steps = scope.breadth() >> 4
-    if steps:
-        a.work.spend(steps)
+    if scope.parent is not None or len(scope.items) > 15:
+        a.work.spend(scope.breadth() >> 4)
     if "" in names:
         if len(names) > 1 and "A_Star" in parts[-1]:
             return _whole_row(a, names[:-1], scope, at)
         return a.unknown("SP1102", "understand * in this place", position=at)
     try:
-        value, is_row = find(a, names, scope, at)
+        value = scope.qualified(*names) if len(names) == 2 else None
+        if value is None:
+            value, is_row = find(a, names, scope, at)
+            if value is not None and is_row:
+                return a.read(value, at)
     except Ambiguous:
         return ambiguous_column(a, names, at)
     if value is None:
         return missing_column(a, names, scope, at)
-    if is_row:
-        return a.read(value, at)
     origin = value.origin
     if origin is not None and origin.attnum < 0:  # of heap.c
         a.system_columns.add(origin)
     if a.ungrouped is not None:
         a.ungrouped.note(value, names, at)
+    sources = value.sources
     if node is not a.bare:
-        a.mention(value.sources, at)
-    return a.show(value, at) if node is a.returned else a.read(value, at)
+        a.mention(sources, at)
+    if value.raw and node is not a.returned:
+        return a.read(value, at)
+    if sources:  # as show
+        a.seen |= sources
+    return a.show(value, at) if value.denied else value
 
 
 def named_column(a: Analysis, name: str, scope: Scope) -> Value:

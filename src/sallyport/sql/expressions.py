@@ -100,6 +100,9 @@ def _operation(a: Analysis, node: Node, scope: Scope) -> Value:
 
 
 def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
+    if "A_Expr" not in node.get("lexpr", _NOTHING):
+        left = a.expression(node["lexpr"], scope) if "lexpr" in node else None
+        return _step(a, node, left, scope)
     # the left spine of a chain is walked in a loop, so that a || b || c ... costs no stack
     chain = [node]
     while True:
@@ -110,11 +113,19 @@ def _operator(a: Analysis, node: Node, scope: Scope) -> Value:
     first = chain[-1].get("lexpr")
     value = a.expression(first, scope) if first is not None else None
     for step in reversed(chain):
-        a.against_access_method = value is not None and value.origin == _ACCESS_METHOD_NAME
-        right = a.expression(step["rexpr"], scope) if "rexpr" in step else CONSTANT
-        a.against_access_method = False
-        value = operator(a, strings(step.get("name", [])), value, right, position(step))
+        value = _step(a, step, value, scope)
     return value if value is not None else CONSTANT
+
+
+def _step(a: Analysis, node: Node, left: Value | None, scope: Scope) -> Value:
+    """An operator with its left operand, which was walked."""
+    a.against_access_method = left is not None and left.origin == _ACCESS_METHOD_NAME
+    right = a.expression(node["rexpr"], scope) if "rexpr" in node else CONSTANT
+    a.against_access_method = False
+    return operator(a, strings(node.get("name", [])), left, right, node.get("location", 0))
+
+
+_NOTHING: Node = {}
 
 
 #: pg_am.amname. Whether a setting named by a parameter equals an access method's name tells nothing else of the setting.

@@ -92,17 +92,22 @@ def note_range_variable(a: Analysis, node: Node, relation: int, scope: Scope | N
         scope.level = a.levels
     alias = node.get("alias", {})
     at = position(node)
+    if "schemaname" in node or "catalogname" in node:
+        path = tuple([node[key] for key in ("catalogname", "schemaname", "relname") if key in node])
+    else:
+        path = (node["relname"],) if "relname" in node else ()
     a.range_variables[at] = RangeVariable(
         at,
         relation,
         alias.get("aliasname", node.get("relname", "")),
-        tuple([node[key] for key in ("catalogname", "schemaname", "relname") if key in node]),
+        path,
         bool(alias),
         "colnames" in alias,
         not node.get("inh"),
         at in a.sampled,
-        target=scope is None,
-        level=scope.level if scope is not None else 0,
+        False,
+        scope is None,
+        scope.level if scope is not None else 0,
     )
 
 

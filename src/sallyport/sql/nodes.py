@@ -48,13 +48,20 @@ def tag_of(node: Node) -> tuple[str, Node]:
 
 def string(node: Node) -> str:
     """The text of a String node; "" for anything else."""
-    body = node.get("String")
-    return body.get("sval", "") if body is not None else ""
+    return node["String"].get("sval", "") if "String" in node else ""
 
 
 def strings(items: list[Node]) -> tuple[str, ...]:
     """The texts of String nodes; "" for anything else."""
-    return tuple([item["String"].get("sval", "") if "String" in item else "" for item in items])
+    if len(items) == 2:  # of most columns
+        one, two = items
+        return (
+            one["String"].get("sval", "") if "String" in one else "",
+            two["String"].get("sval", "") if "String" in two else "",
+        )
+    if len(items) == 1:
+        return (string(items[0]),)
+    return tuple([string(item) for item in items])
 
 
 def position(node: Node) -> int:

@@ -170,6 +170,26 @@ class Scope(Struct):
                     found = value
         return found
 
+    def qualified(self, name: str, column: str) -> Value | None:
+        """A column of the item that answers to ``name``; None where there is no such item, or no such column in it. Raises Ambiguous."""
+        scope: Scope | None = self
+        while scope is not None:
+            found: Item | None = None
+            for item in scope.items:
+                if item.name == name and item.visible:
+                    if found is not None:
+                        raise Ambiguous(name)
+                    found = item
+            if found is not None:
+                number = (found.positions or found.index).get(column)
+                if number is None:
+                    return None  # perhaps a system column
+                if number < 0:
+                    raise Ambiguous(column)
+                return found.fields[number].value
+            scope = scope.parent
+        return None
+
     def item(self, name: str, relation: int = 0) -> Item | None:
         """The item that answers to ``name`` (or, with ``relation``, to schema.name). Raises Ambiguous."""
         scope: Scope | None = self
