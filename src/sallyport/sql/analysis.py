@@ -236,7 +236,7 @@ class Analysis:
         if entry is None:
             return self.not_understood(tag, body)
         handler, fields = entry
-        if not body.keys() <= fields:
+        if not fields.issuperset(body):
             self.unread(tag, body, fields)
         value = handler(self, body, scope)
         if len(value.sources) > _FEW:
@@ -255,13 +255,13 @@ class Analysis:
             self.not_understood(tag, body)
             return None
         handler, fields = entry
-        if not body.keys() <= fields:
+        if not fields.issuperset(body):
             self.unread(tag, body, fields)
         return handler(self, body, scope)
 
     def check(self, tag: str, body: Node, fields: frozenset[str]) -> None:
         """A structure read in place: everything it holds must be declared."""
-        if not body.keys() <= fields:
+        if not fields.issuperset(body):
             self.unread(tag, body, fields)
 
     # what is not understood

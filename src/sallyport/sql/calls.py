@@ -71,9 +71,7 @@ def judge(a: Analysis, found: Resolved, what: str, at: int) -> None:
 
 def result(found: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
     value = derived(values, found.result if type_ is None else type_)
-    if found.users:
-        return replace(value, dependence=Dependence.OPAQUE)
-    return value
+    return replace(value, dependence=Dependence.OPAQUE) if found.users else value
 
 
 def operator(

@@ -44,7 +44,8 @@ def from_item(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[I
         a.not_understood(tag, body)
         return [make_item("", ())]
     handler, known = entry
-    a.check(tag, body, known)
+    if not known.issuperset(body):
+        a.unread(tag, body, known)
     return handler(a, body, scope, left)
 
 
@@ -58,24 +59,28 @@ def settled(columns: tuple[Field, ...] | None) -> tuple[Field, ...]:
 
 
 def aliased(a: Analysis, item: Item, node: Node | None) -> Item:
-    """``item AS name (columns)``."""
+    """``item AS name (columns)``. The item is the caller's own: it is changed."""
     if node is None:
         return item
-    a.check("Alias", node, _ALIAS)
-    new = strings(node.get("colnames", []))
+    if not _ALIAS.issuperset(node):
+        a.unread("Alias", node, _ALIAS)
+    item.name = name = node.get("aliasname", "")
+    item.schema, item.visible = "", bool(name)
+    if "colnames" not in node:
+        return item
+    new = strings(node["colnames"])
     columns = item.fields
     a.work.spend(len(columns) >> 3 if new else 0)
     if len(new) > len(columns):
         a.missing(
             "SP1113",
-            f'table "{node.get("aliasname", "")}" has {len(columns)} columns available but {len(new)} columns specified',
+            f'table "{name}" has {len(columns)} columns available but {len(new)} columns specified',
         )
     if new:
         a.positional.update(source.relation for f in columns for source in f.value.sources)
-        columns = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
-    name = node.get("aliasname", "")
-    positions = None if new else item.positions
-    return replace(item, name=name, fields=columns, positions=positions, schema="", visible=bool(name))
+        item.fields = tuple([Field(new[n], f.value) if n < len(new) else f for n, f in enumerate(columns)])
+        item.positions = None
+    return item
 
 
 def outside(scope: Scope, left: list[Item]) -> Scope:
@@ -130,11 +135,12 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
     relation = a.named_relation(node)
     if relation is None:
         return [aliased(a, make_item(name, ()), node.get("alias"))]
+    at = position(node)
     note_range_variable(a, node, relation.oid, scope)
     a.read_relation(relation)
-    note_partition(a, relation, position(node))
-    item = relation_item(a, relation, position(node))
-    item.variable = position(node)
+    note_partition(a, relation, at)
+    item = relation_item(a, relation, at)
+    item.variable = at
     if scope.grouping is not None and (a.views or relation.oid in a.context.masked):
         item.fields = scope.grouping.tagged(relation, item.fields, item.variable)
     return [aliased(a, item, node.get("alias"))]

@@ -86,8 +86,9 @@ def derived(values: Iterable[Value], type_: int = 0, constant: bool = False) -> 
             dependence = _OPAQUE
         if value.raw:
             raw = True
+    sources = filled[0] if len(filled) == 1 else _joined(filled)
     # by position, as names cost more than all the rest
-    return Value(_joined(filled), dependence, None, type_, None, constant, "", None, 0, raw)
+    return Value(sources, dependence, None, type_, None, constant, "", None, 0, raw)
 
 
 def worse(left: Dependence, right: Dependence) -> Dependence:

@@ -137,9 +137,11 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool =
     columns: list[Field] = []
     for target in targets:
         body = target["ResTarget"]
-        a.check("ResTarget", body, _RES_TARGET)
+        if not _RES_TARGET.issuperset(body):
+            a.unread("ResTarget", body, _RES_TARGET)
         value = body["val"]
-        expanded = star(a, value, scope, returned)
+        bare = value.get("ColumnRef")
+        expanded = star(a, value, scope, returned) if bare is not None or "A_Indirection" in value else None
         if expanded is not None:
             columns.extend(expanded)
             a.work.spend(len(expanded) * 3 // 2 + 1)
@@ -147,8 +149,8 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool =
                 a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
                 break
             continue
-        a.bare = value.get("ColumnRef")
-        a.returned = a.bare if returned else None
+        a.bare = bare
+        a.returned = bare if returned else None
         if scope.grouping is not None:
             scope.grouping.entry = len(columns) + 1
         output = a.expression(value, scope)
@@ -209,7 +211,8 @@ def _sort_value(
     tag, body = tag_of(node)
     if tag == "ColumnRef" and len(body.get("fields", [])) == 1:
         name = string(body["fields"][0])
-        a.work.spend(len(columns) >> 4)
+        if len(columns) > 15:
+            a.work.spend(len(columns) >> 4)
         if name and not (grouping and _is_input(scope, name)):
             named = [f.value for f in columns if f.name == name]
             if named:
@@ -237,7 +240,8 @@ def _group(a: Analysis, node: Node, columns: tuple[Field, ...], scope: Scope) ->
         return [v for item in body.get("content", []) for v in _group(a, item, columns, scope)]
     if tag == "RowExpr":
         return [v for item in body.get("args", []) for v in _group(a, item, columns, scope)]
-    a.work.spend(len(scope.items) >> 4)
+    if len(scope.items) > 15:
+        a.work.spend(len(scope.items) >> 4)
     return [_sort_value(a, node, columns, scope, grouping=True)]
 
 
