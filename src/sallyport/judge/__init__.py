@@ -15,6 +15,7 @@ from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
+    Part,
     ScriptVerdict,
     Verdict,
     internal_refusal,
@@ -26,6 +27,7 @@ __all__ = [
     "AFTER_SEARCH_PATH",
     "Judge",
     "ParsePermit",
+    "Part",
     "RunPermit",
     "ScriptVerdict",
     "Verdict",

@@ -15,6 +15,7 @@ from sallyport.judge.verdict import (
     AFTER_SEARCH_PATH,
     EXPLAINS_RAW,
     RELATIONS,
+    Part,
     ScriptVerdict,
     Verdict,
     failure,
@@ -89,6 +90,7 @@ class Statements:
             if verdict.refusal is not None:
                 refused = index
                 break
+        moves_at = _moves_at(verdicts, refused, len(facts))
         rewritten = None
         if any(verdict.cuts for verdict in verdicts):
             sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
@@ -107,6 +109,8 @@ class Statements:
             count=len(facts),
             rewritten=rewritten,
             permit=script_permit(sql, verdicts, refused, len(facts)),
+            parts=tuple(map(_part, facts)) if moves_at >= 0 else (),
+            moves_at=moves_at,
         )
 
     def statement(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool = False) -> Verdict:
@@ -318,6 +322,25 @@ class Statements:
         return writes and any(
             relations[oid].has_triggers for oid in self._relations(facts) if oid in relations
         )
+
+
+def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:
+    """The first statement that changes what those behind it mean, of a script that does not run as it is; -1 where none does before the
+    refusal, or where that says more than that the rest is unknown. A held one is at that place itself.
+    """
+    if refused < 0:
+        return -1
+    moves = (i for i, one in enumerate(verdicts) if one.is_ddl or one.changes_search_path)
+    found = next(moves, -1)
+    if found == refused and not (verdicts[found].held and found + 1 < count):
+        return -1
+    return found
+
+
+def _part(facts: StatementFacts) -> Part:
+    kinds = [effect.kind for effect in facts.effects]
+    chains = EffectKind.BEGIN in kinds and kinds[0] is not EffectKind.BEGIN
+    return Part(facts.start, facts.end, facts.kind, chains)
 
 
 def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:

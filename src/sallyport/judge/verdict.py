@@ -73,12 +73,22 @@ class Verdict(Struct):
     records: dict[str, Any] = {}
 
 
+class Part(Struct, frozen=True):
+    """Where a statement of a script is (bytes), what kind it is, and whether it opens the next transaction (AND CHAIN)."""
+
+    start: int
+    end: int
+    kind: str
+    chains: bool = False
+
+
 class ScriptVerdict(Struct):
     """Verdicts of a whole simple-query string or Parse text. ``refused``: index of the first statement that does not run, or -1.
 
     ``refusal`` without statements: the text could not be read at all (syntax error, too long).
     ``permit``: for the text as a whole; where its only statement is held, only to prepare it.
     ``plain``: exactly one statement, allowed, with no effect on the session: the hot path.
+    ``parts``: every statement, where those behind number ``moves_at`` can be judged only once that has run. () where all are judged.
     """
 
     sql: bytes
@@ -91,6 +101,8 @@ class ScriptVerdict(Struct):
     rewritten: Rewritten | None = None  # None: the text is sent as it came
     pieces: tuple[bytes | int, ...] | None = None  # of a template: text, and numbers of literals
     permit: ParsePermit | None = None
+    parts: tuple[Part, ...] = ()
+    moves_at: int = -1
     traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
 
     def sent(self, sql: bytes) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from sallyport.core.errors import ProtocolError
+from sallyport.session import failures
 from sallyport.session.entries import Entry
+from sallyport.session.server_stream import Completion
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal, Prepared, same
-from sallyport.session.states import ClientState, Expect
+from sallyport.session.states import ClientState, Expect, Own
 from sallyport.wire import backend
 
 Buffer = bytes | bytearray
@@ -63,6 +65,7 @@ def close_complete(session: SessionState, entry: Entry, buffer: Buffer, start: i
 
 
 def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
+    """ReadyForQuery. Of statements that are sent one by one the client gets only the last."""
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
     if session.client_state is ClientState.COPY_IN:
@@ -71,15 +74,50 @@ def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
         if session.names.ddl_open and not session.pipeline.entries:
             session.on_transaction_ended()
         session.portals.keep(_outlives_transaction)
+    message = None
+    series = session.series
+    if series is not None:
+        series.failed = series.failed or session.stream.withholding
+        message = series.on_ready(entry, session.transaction_status, bytes(buffer[start:end]))
+        if message:
+            session.series = None
     if session.stream.withholding:
-        session.stream.substitute = bytes(buffer[start:end])
+        session.stream.substitute = bytes(buffer[start:end]) if message is None else message
         session.stream.withholding = False
-        if not session.pipeline.entries:
-            session.on_settled()
-        return b""
+        message = b""
     if not session.pipeline.entries:
         session.on_settled()
-    return None
+    return message
+
+
+def own_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    """What the gateway sent itself has worked. With a COMMIT the statement before it has ended."""
+    series = session.series
+    if series is None or entry.own is None or bytes(buffer[start + 5 : end - 1]) != entry.own.value.encode():
+        raise ProtocolError("the transaction of a message was not opened or ended")
+    if series.end is None or entry.own is not Own.COMMIT:
+        return b""
+    session.stream.completed, series.end = series.end, None
+    return series.tail
+
+
+def own_error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    """What the gateway sent itself has failed: a COMMIT, by a deferred constraint. That is how the statement before it ended."""
+    series = session.series
+    if series is None:
+        raise ProtocolError("an error although nothing was asked")
+    fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
+    session.settings.on_transaction_end()
+    message = failures.readable(session, entry, fields, buffer, start, end)
+    sqlstate = fields.get("C", "XX000")
+    if series.is_outside and not failures.is_fatal(fields):
+        series.kept += message
+        series.failed_with = sqlstate
+        return b""
+    series.failed = True
+    if series.end is not None:
+        session.stream.completed, series.end = Completion(series.end.entry, "", sqlstate), None
+    return message
 
 
 def _outlives_transaction(portal: Portal) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from sallyport.core.errors import Refusal
 from sallyport.judge import ScriptVerdict, Verdict
 from sallyport.session.statements import Portal, Prepared
-from sallyport.session.states import Expect
+from sallyport.session.states import Expect, Own
 from sallyport.sql.facts import EffectKind
 from sallyport.sql.rewrite.cuts import Rewritten
 
@@ -44,6 +44,7 @@ class Entry:
     hidden: injected by the gateway; its replies are dropped. pending: effects that must be confirmed when rows come, by statement
     index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
     sql: of a simple query, the text as the client sent it.
+    shift: characters of the client's text before the statement, where that was sent by itself. own: of what the gateway sent.
     copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
     """
 
@@ -56,6 +57,7 @@ class Entry:
         "kind",
         "name",
         "number",
+        "own",
         "pending",
         "portal",
         "prepared",
@@ -64,6 +66,7 @@ class Entry:
         "refused_at",
         "rows",
         "script",
+        "shift",
         "size",
         "sql",
         "started",
@@ -106,7 +109,9 @@ class Entry:
         self.copy: Any = None
         self.pending: dict[int, PendingEffect] | None = None
         self.value: str | None = None
+        self.own: Own | None = None
         self.sql = b""
+        self.shift = 0
 
     @property
     def rewriting(self) -> Rewritten | None:

@@ -21,6 +21,8 @@ def error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     sqlstate = fields.get("C", "XX000")
     session.settings.on_transaction_end()
     replaced = _treated(session, entry, fields, buffer, start, end)
+    if session.series is not None:
+        session.series.failed = True
     ended_with = sqlstate if entry.refusal is None else entry.refusal.sqlstate
     session.stream.completed = Completion(entry, "", ended_with)
     if session.client_state is ClientState.COPY_IN:
@@ -40,10 +42,23 @@ def error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     return replaced
 
 
+def is_fatal(fields: dict[str, str]) -> bool:
+    """Whether the server ends the connection with this error."""
+    return fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
+
+
+def readable(
+    session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
+) -> bytes:
+    """An ErrorResponse or NoticeResponse as the client gets it."""
+    replaced = _readable(session, entry, fields, buffer, start, end)
+    return bytes(buffer[start:end]) if replaced is None else replaced
+
+
 def _treated(
     session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
 ) -> bytes | None:
-    fatal = fields.get("V", fields.get("S")) in ("FATAL", "PANIC")
+    fatal = is_fatal(fields)
     if (
         fields.get("C") == "25P02"
     ):  # the transaction had failed before: what PostgreSQL says of every statement
@@ -59,10 +74,12 @@ def _readable(
     """None when the message may pass as it is, else what the client gets: without data, and with a position in its own text."""
     replaced = _scrubbed(session, entry, fields, buffer, start, end)
     rewriting = entry.rewriting if "P" in fields else None
-    if rewriting is None:
+    if rewriting is None and not (entry.shift and "P" in fields):
         return replaced
     message = bytes(buffer[start:end]) if replaced is None else replaced
-    return backend.with_position(message, rewriting.character)
+    if rewriting is not None:
+        message = backend.with_position(message, rewriting.character)
+    return backend.with_position(message, lambda at: at + entry.shift)
 
 
 def _scrubbed(
@@ -105,6 +122,12 @@ def notice(session: SessionState, entry: Entry | None, buffer: Buffer, start: in
     if entry is None:
         return _rebuild(session, buffer, start, end) if session.names.view.has_masks else None
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
+    series = session.series
+    if series is not None and series.drops_warning(fields.get("C", "")):
+        return b""
+    if series is not None and series.is_outside and entry.kind is Expect.OWN:
+        series.kept += readable(session, entry, fields, buffer, start, end)
+        return b""
     return _readable(session, entry, fields, buffer, start, end)
 
 
@@ -113,7 +136,8 @@ _REPORTED_PINS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"
 
 def parameter_status(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
-) -> None:
+) -> bytes | None:
+    """A setting has changed. While statements are sent one by one the client gets it at their end, as from PostgreSQL."""
     status = backend.parse_parameter_status(bytes(buffer[start + 5 : end]))
     pinned = _REPORTED_PINS.get(status.name)
     if pinned is not None and status.value != pinned:
@@ -123,14 +147,27 @@ def parameter_status(
         raise ProtocolError(f"{status.name} changed")
     if status.name == "search_path":
         session.names.on_path_reported(split_search_path(status.value))
+    if session.series is None:
+        return None
+    session.series.settings.pop(status.name, None)
+    session.series.settings[status.name] = bytes(buffer[start:end])
+    return b""
 
 
 def notification(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
     """Payloads come from other sessions, unmasked: whoever has masks gets the channel and an empty payload."""
-    if not session.names.view.has_masks:
-        return None
+    message = None
+    if session.names.view.has_masks:
+        message = _without_payload(buffer, start, end)
+    if session.series is None:
+        return message
+    session.series.notifications += bytes(buffer[start:end]) if message is None else message
+    return b""
+
+
+def _without_payload(buffer: Buffer, start: int, end: int) -> bytes:
     found = backend.parse_notification(bytes(buffer[start + 5 : end]))
     body = found.pid.to_bytes(4, "big", signed=True) + found.channel.encode() + b"\0\0"
     return b"A" + (len(body) + 4).to_bytes(4, "big") + body

@@ -19,6 +19,7 @@ from sallyport.policy.decision import Outcome
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import AskApproval
 from sallyport.session.held import NO_APPROVAL, HeldStatement
+from sallyport.session.series import Series
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal, declared
 from sallyport.session.states import Clearance, Expect
@@ -72,6 +73,8 @@ def cancel_waiting(session: SessionState) -> bool:
     waits, or one that was sent before it runs: that is what the request means.
     """
     waiting = session.input
+    if session.series is not None:
+        return _cancel_series(session, session.series)
     message = waiting.next_message
     if waiting.reason is Blocked.NO or message is None or message not in _STATEMENTS:
         return False
@@ -79,6 +82,16 @@ def cancel_waiting(session: SessionState) -> bool:
         return False
     waiting.is_canceled = True
     return True
+
+
+def _cancel_series(session: SessionState, series: Series) -> bool:
+    """What runs is cancelled at the server, and none of the statements behind it will run, should it be too late for that."""
+    is_running = any(entry.kind is not Expect.PROBE for entry in session.pipeline.entries)
+    if is_running:
+        series.is_canceled = True
+    else:
+        session.input.is_canceled = True
+    return not is_running
 
 
 def was_canceled(session: SessionState) -> Refusal | None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sallyport.core.errors import ProtocolError
-from sallyport.session import copying, extended, fast, replies, simple
+from sallyport.session import copying, extended, fast, one_by_one, replies, simple
 from sallyport.session.client_input import Blocked
 from sallyport.session.held import Ruling
 from sallyport.session.state import Limits, SessionState
@@ -48,6 +48,7 @@ class Session(SessionState):
             or self.client_state is not _READY
             or self.pipeline.copies_ahead
             or self.to_server.pending
+            or self.series is not None
         ):
             return None
         kind = data[0]
@@ -65,6 +66,7 @@ class Session(SessionState):
             or waiting.received
             or not self.pipeline.entries
             or self.to_client
+            or self.series is not None
             or self.client_state is _CLOSED
         ):
             return None
@@ -90,18 +92,26 @@ class Session(SessionState):
             replies.receive(self, data)
         except ProtocolError as error:
             self.fault("the server's answer could not be understood", str(error))
+        one_by_one.advance(self)
         waiting = self.input
         if waiting.blocked is Blocked.COPY and not self._copy_may_begin():
             waiting.unblock()
             self._continue()
-        if waiting.received and not self.pipeline.entries and waiting.blocked in (Blocked.NO, Blocked.DRAIN):
+        if (
+            self.series is None
+            and waiting.received
+            and not self.pipeline.entries
+            and waiting.blocked in (Blocked.NO, Blocked.DRAIN)
+        ):
             waiting.unblock()
             self._continue()
 
     def resume(self, refreshed: bool = False) -> None:
         """The command that blocked this session is done. ``refreshed``: it was RefreshCatalog, and the catalog could be read."""
         waiting = self.input
-        is_waited_for = waiting.blocked is Blocked.REFRESH and bool(waiting.received)
+        is_waited_for = waiting.blocked is Blocked.REFRESH and (
+            bool(waiting.received) or self.series is not None
+        )
         self.names.on_refreshed(refreshed, is_waited_for)
         waiting.unblock()
         self._continue()
@@ -122,6 +132,7 @@ class Session(SessionState):
             self._continue()
 
     def _continue(self) -> None:
+        one_by_one.advance(self)
         if self.input.may_continue and self.client_state is not ClientState.CLOSED:
             self._consume_client(self.input.received)
 
@@ -131,6 +142,8 @@ class Session(SessionState):
         try:
             spans, rest = split(data, 0, self.limits.max_client_message, False)
             for kind, start, end, _ in spans:
+                if self.series is not None and self.client_state is _READY:
+                    break
                 handler = _CLIENT[self.client_state].get(kind)
                 if handler is None:
                     raise ProtocolError(_unexpected(kind, self.client_state))
@@ -152,6 +165,7 @@ class Session(SessionState):
             del received[:position]
         elif position < len(data):
             received += memoryview(data)[position:]
+        one_by_one.advance(self)
 
     def _copy_may_begin(self) -> bool:
         """Is it open whether the server's COPY will read the next message? Then that waits, or what it means would be a guess."""

@@ -278,6 +278,8 @@ _NAMES: dict[str, Callable[..., bytes | None]] = {
     "notice": failures.notice,
     "parameter_status": failures.parameter_status,
     "notification": failures.notification,
+    "own_complete": acknowledgements.own_complete,
+    "own_error": acknowledgements.own_error,
     "probe_ignored": acknowledgements.probe_ignored,
     "probe_ready": acknowledgements.probe_ready,
 }

@@ -9,6 +9,7 @@ from sallyport.judge import Verdict
 from sallyport.session import effects
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.programs import KEEP, compile_copy_out, compile_result
+from sallyport.session.series import Series
 from sallyport.session.server_stream import Completion
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
@@ -154,9 +155,31 @@ def command_complete(
         raise ProtocolError("a statement ran that is not the one that was judged")
     if verdict is not None and verdict.effects:
         effects.on_completed(session, verdict, entry.pending_now)
-    session.stream.completed = Completion(entry, _tag(buffer, start, end), "")
+    completed = Completion(entry, _tag(buffer, start, end), "")
     notice = _notice(entry)
+    if session.series is not None:
+        return _complete_in_series(session, session.series, completed, notice + bytes(buffer[start:end]))
+    session.stream.completed = completed
     return notice + bytes(buffer[start:end]) if notice else None
+
+
+def _complete_in_series(
+    session: SessionState, series: Series, completed: Completion, message: bytes
+) -> bytes:
+    """A statement that was sent by itself has ended: the last one only once its transaction was committed."""
+    if series.keeps_end and not session.stream.withholding:
+        if series.end is not None:
+            raise ProtocolError("a statement has ended twice")
+        series.end, series.tail = completed, message
+        return b""
+    kept, series.kept = series.kept, b""
+    if not series.failed_with:
+        session.stream.completed = completed
+        return kept + message
+    # The client's COMMIT: it has warned, and what it was to commit could not be.
+    session.stream.completed = Completion(completed.entry, "", series.failed_with)
+    series.failed, series.failed_with = True, ""
+    return kept
 
 
 def _notice(entry: Entry) -> bytes:

@@ -1,7 +1,7 @@
 """The only way from a session to its target. What carries a statement takes the judge's permit for it.
 
 Messages that carry none have their own methods: those that name nothing but what was permitted before, the placeholders of refused
-messages, which fail at the server, and the gateway's own question for search_path.
+messages, which fail at the server, and the gateway's own question for search_path and its own BEGIN, COMMIT and ROLLBACK.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from sallyport.core.errors import SallyportError
 from sallyport.judge import ParsePermit, RunPermit
+from sallyport.session.states import Own
 from sallyport.wire import frontend
 
 #: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
@@ -98,6 +99,10 @@ class ServerWriter:
 
     def refuse_execute(self) -> None:
         self.pending += frontend.execute(NOWHERE)
+
+    def own(self, what: Own) -> None:
+        """Open or end a block around statements that are sent one by one."""
+        self.pending += frontend.query(what.value)
 
     def probe(self) -> None:
         """Ask for search_path."""

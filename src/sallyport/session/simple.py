@@ -13,6 +13,7 @@ from sallyport.session import effects, holding
 from sallyport.session.clearance import clearance
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
+from sallyport.session.series import Series
 from sallyport.session.state import SessionState
 from sallyport.session.states import Clearance, Expect, Handled
 from sallyport.wire import frontend
@@ -28,8 +29,9 @@ _FUNCTION_CALL = refuse(
 
 def query(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     """A Query message: judge the script, then forward it whole, cut it before the first refused statement, or wait."""
+    series = session.series
     handled = _query(session, data, start, end)
-    if handled is Handled.DONE:
+    if handled is Handled.DONE and session.series is series:
         session.pipeline.on_query()
     return handled
 
@@ -45,6 +47,11 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
     script = judge_script(session, sql)
     if script is None:
         return Handled.LATER
+    if script.parts and _is_sent_one_by_one(session, script):
+        if session.waits_for_answers():
+            return Handled.LATER
+        session.series = Series(sql, script.parts)
+        return Handled.DONE
     permit = script.permit
     if script.plain and isinstance(permit, RunPermit) and not session.needs_clearance:
         verdict = script.statements[0]
@@ -55,6 +62,16 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
         session.to_server.query((permit,), _as_sent(script, sql, data, start, end))
         return Handled.DONE
     return _query_in_full(session, sql, script, data, start, end)
+
+
+def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
+    """Whether the statement that could not be judged in its place is reached by sending those before it. Behind messages that wait
+    for a Sync there is no place for the gateway's own, and a script that begins with what is held waits only where people can be asked.
+    """
+    if session.pipeline.unsynced:
+        return False
+    stopped = script.statements[script.refused]
+    return script.refused > script.moves_at or (stopped.held and session.can_hold)
 
 
 def _query_in_full(

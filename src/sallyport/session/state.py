@@ -24,6 +24,7 @@ from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
 from sallyport.session.pipeline import Pipeline
 from sallyport.session.ports import JudgedStatement, SessionRecorder
+from sallyport.session.series import Series
 from sallyport.session.server_stream import ServerStream
 from sallyport.session.server_writer import ServerWriter
 from sallyport.session.statements import NamespaceTracker, Portal, Prepared
@@ -60,7 +61,7 @@ class SessionState:
 
     ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``, ``running``: of the latest
     statement, and its text. ``can_hold``: somebody can be asked to approve a held statement. ``ruling``: the answer for the held
-    statement that is read next.
+    statement that is read next. ``series``: the message whose statements are being sent one by one.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class SessionState:
         "recorder",
         "ruling",
         "running",
+        "series",
         "settings",
         "statements",
         "stream",
@@ -112,6 +114,7 @@ class SessionState:
         self.judgement = OpenJudgement()
         self.can_hold = False
         self.ruling: Ruling | None = None
+        self.series: Series | None = None
         self.counters = Counters()
         self.number = 0
         self.running = ""
@@ -165,6 +168,7 @@ class SessionState:
             and self.transaction_status in (b"I", b"T")
             and not (self.to_client or self.to_server.pending or self.commands)
             and self.ruling is None
+            and self.series is None
             and self.pipeline.is_empty
             and self.input.is_open
             and self.stream.is_between_answers

@@ -20,6 +20,14 @@ class ClientState(IntEnum):
     CLOSED = 3
 
 
+class Own(Enum):
+    """What the gateway sends by itself around statements that it sends one by one (:mod:`sallyport.session.series`)."""
+
+    BEGIN = "BEGIN"
+    COMMIT = "COMMIT"
+    ROLLBACK = "ROLLBACK"
+
+
 class Handled(Enum):
     """What became of a message of the client."""
 
@@ -49,6 +57,7 @@ class Expect(IntEnum):
         9  # Bind, maybe Describe, Execute and Sync of one known statement, answered as one (session.fast)
     )
     PROBE = 8  # the gateway's own simple query; its replies never reach the client
+    OWN = 10  # likewise: it opens or ends a block around statements that are sent one by one
 
 
 #: (state, message type) -> handler name in session.machine
@@ -125,5 +134,6 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.CLOSE: {"3": "close_complete", "E": "error"},
     Expect.SYNC: {"Z": "ready", "E": "error"},
     Expect.BUNDLE: {},  # expanded into its messages before any of its replies is looked at
+    Expect.OWN: {"C": "own_complete", "E": "own_error", "Z": "ready"},
     Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
 }

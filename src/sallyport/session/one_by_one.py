@@ -1,0 +1,83 @@
+"""Sends the statements of one simple Query one at a time: see :mod:`sallyport.session.series`."""
+
+from __future__ import annotations
+
+from sallyport.core.errors import Refusal
+from sallyport.judge import Part
+from sallyport.session import simple
+from sallyport.session.clearance import clearance
+from sallyport.session.client_input import Blocked
+from sallyport.session.entries import Entry
+from sallyport.session.series import Series
+from sallyport.session.state import SessionState
+from sallyport.session.states import ClientState, Expect, Handled, Own
+from sallyport.wire import frontend
+
+#: They begin or end a block themselves, or fail where there is none, so none is opened for them.
+_CONTROL = frozenset({"begin", "commit", "rollback", "savepoint", "release", "rollback_to"})
+_FREE = frozenset({Blocked.NO, Blocked.DRAIN})
+
+
+def advance(session: SessionState) -> None:
+    """Send what is next, once nothing is outstanding and nothing is waited for."""
+    while (
+        (series := session.series) is not None
+        and session.client_state is ClientState.READY
+        and not session.pipeline.entries
+        and session.input.blocked in _FREE
+        and not session.input.is_held
+    ):
+        session.input.unblock()
+        if _step(session, series) is Handled.LATER:
+            return
+
+
+def _step(session: SessionState, series: Series) -> Handled:
+    if series.failed or series.is_over:
+        _send(session, series, Own.ROLLBACK if series.failed else Own.COMMIT)
+        return Handled.DONE
+    part = series.parts[series.index]
+    if session.transaction_status == b"I" and part.kind not in _CONTROL:
+        _send(session, series, Own.BEGIN)
+        return Handled.DONE
+    if series.is_canceled:
+        series.is_canceled, session.input.is_canceled = False, True
+    if series.is_ours and part.kind in _CONTROL and part.kind != "begin" and _may_go(session, series, part):
+        series.is_outside = True
+        commits = part.kind == "commit" and not part.chains
+        _send(session, series, Own.COMMIT if commits else Own.ROLLBACK)
+        return Handled.DONE
+    return _send_part(session, series, part)
+
+
+def _may_go(session: SessionState, series: Series, part: Part) -> bool:
+    """Whether nothing stands against a statement for which our block is to be ended first: what is refused rolls that back."""
+    if session.input.is_canceled:
+        return False
+    script = session.names.view.judge(series.sql[part.start : part.end])
+    if script.refused >= 0 or not script.statements:
+        return False
+    return not isinstance(clearance(session, script.statements[0], may_wait=False), Refusal)
+
+
+def _send_part(session: SessionState, series: Series, part: Part) -> Handled:
+    message = frontend.query(series.sql[part.start : part.end])
+    if simple.query(session, message, 0, len(message)) is Handled.LATER:
+        return Handled.LATER
+    entry = session.pipeline.entries[-1]
+    entry.shift = series.shift_to(part.start)
+    series.number = entry.number
+    series.begins = part.kind == "begin" and series.is_ours
+    series.index += 1
+    return Handled.DONE
+
+
+def _send(session: SessionState, series: Series, what: Own) -> None:
+    session.to_server.own(what)
+    entry = Entry(Expect.OWN, series.number)
+    entry.own = what
+    session.pipeline.entries.append(entry)
+    session.pipeline.on_query()
+    if what is not Own.BEGIN:
+        session.names.on_end_forwarded()
+        session.settings.on_transaction_end()

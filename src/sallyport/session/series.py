@@ -1,0 +1,93 @@
+"""A simple Query whose statements are sent one at a time, as a value: where it is, and what is kept for its end.
+
+PostgreSQL runs the statements of one message in an implicit transaction block. What a statement behind a schema change means is known only
+once that has run, so the gateway opens a block of its own (BEGIN, which the client does not see), sends one statement after the other,
+each judged by what those before it left, and ends the block. Explicit blocks differ from implicit ones in few things, which
+:mod:`sallyport.session.one_by_one` makes good: BEGIN in one turns it into an explicit block without a warning, COMMIT and ROLLBACK warn,
+savepoints and AND CHAIN are errors.
+
+What PostgreSQL sends before ReadyForQuery only (settings that changed, notifications) is kept for the end of the whole message, and the
+last statement's end until COMMIT has worked.
+
+Source: PostgreSQL, src/backend/tcop/postgres.c (exec_simple_query), src/backend/access/transam/xact.c (TBLOCK_IMPLICIT_INPROGRESS).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sallyport.judge import Part
+from sallyport.session.entries import Entry
+from sallyport.session.server_stream import Completion
+from sallyport.session.states import Expect, Own
+
+#: SQLSTATE of "there is already a transaction in progress".
+_ALREADY_OPEN = "25001"
+
+
+@dataclass(slots=True)
+class Series:
+    """``index``: of the part that is sent next. ``characters``: of ``sql`` before it.
+
+    ``is_ours``: the block that is open was opened by the gateway, so the server's is the implicit one. ``begins``: the part that runs
+    is a BEGIN in it. ``is_outside``: our block was ended for the part that is sent next. ``failed``: nothing more of it runs.
+    ``failed_with``: the SQLSTATE with which ending our block for a COMMIT of the client's failed.
+    ``is_canceled``: the client asked to cancel the message while a part ran. ``number``: of the statement that ran last.
+
+    ``kept``: what came at the end of our block and is said before the end of the client's COMMIT. ``end``, ``tail``: the last
+    statement's end, and the message that says so.
+    """
+
+    sql: bytes
+    parts: tuple[Part, ...]
+    index: int = 0
+    characters: int = 0
+    is_ours: bool = False
+    begins: bool = False
+    is_outside: bool = False
+    failed: bool = False
+    failed_with: str = ""
+    is_canceled: bool = False
+    number: int = 0
+    kept: bytes = b""
+    end: Completion | None = None
+    tail: bytes = b""
+    notifications: bytearray = field(default_factory=bytearray)
+    settings: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        """Every part was sent."""
+        return self.index >= len(self.parts)
+
+    @property
+    def keeps_end(self) -> bool:
+        """Whether the end of the statement that runs is kept until our block was committed."""
+        return self.is_over and self.is_ours and not self.begins
+
+    def shift_to(self, start: int) -> int:
+        """Characters before byte ``start``, where the next part begins."""
+        done = self.parts[self.index - 1].start if self.index else 0
+        self.characters += len(self.sql[done:start].decode())
+        return self.characters
+
+    def drops_warning(self, sqlstate: str) -> bool:
+        """Whether a warning comes only because the gateway's block is an explicit one."""
+        return self.begins and sqlstate == _ALREADY_OPEN
+
+    def on_ready(self, entry: Entry, status: bytes, message: bytes) -> bytes:
+        """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the client gets, b"" before the end."""
+        if entry.kind is Expect.OWN:
+            self.is_ours = entry.own is Own.BEGIN and status == b"T"
+            if self.is_ours or self.is_outside:
+                return b""
+            return self._finish(message)
+        if status == b"I" or (self.begins and not self.failed):
+            self.is_ours = False
+        self.begins = self.is_outside = False
+        if self.is_ours or not (self.failed or self.is_over):
+            return b""
+        return self._finish(message)
+
+    def _finish(self, message: bytes) -> bytes:
+        return bytes(self.notifications) + b"".join(self.settings.values()) + message
