@@ -78,7 +78,8 @@ def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     series = session.series
     if series is not None:
         series.failed = series.failed or session.stream.withholding
-        message = series.on_ready(entry, session.transaction_status, bytes(buffer[start:end]))
+        told = session.settings.told
+        message = series.on_ready(entry, session.transaction_status, bytes(buffer[start:end]), told)
         if message:
             session.series = None
     if session.stream.withholding:

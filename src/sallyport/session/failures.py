@@ -64,7 +64,7 @@ def _treated(
     ):  # the transaction had failed before: what PostgreSQL says of every statement
         return None
     if entry.refusal is not None and entry.refused_now and not fatal:
-        return backend.refusal_error(entry.refusal)
+        return _shifted(backend.refusal_error(entry.refusal), entry)
     return _readable(session, entry, fields, buffer, start, end)
 
 
@@ -79,7 +79,12 @@ def _readable(
     message = bytes(buffer[start:end]) if replaced is None else replaced
     if rewriting is not None:
         message = backend.with_position(message, rewriting.character)
-    return backend.with_position(message, lambda at: at + entry.shift)
+    return _shifted(message, entry)
+
+
+def _shifted(message: bytes, entry: Entry) -> bytes:
+    """An error or notice with its position in the text that the client sent, of which the statement may be a part."""
+    return backend.with_position(message, lambda at: at + entry.shift) if entry.shift else message
 
 
 def _scrubbed(
@@ -148,9 +153,9 @@ def parameter_status(
     if status.name == "search_path":
         session.names.on_path_reported(split_search_path(status.value))
     if session.series is None:
+        session.settings.told[status.name] = status.value
         return None
-    session.series.settings.pop(status.name, None)
-    session.series.settings[status.name] = bytes(buffer[start:end])
+    session.series.settings[status.name] = status.value
     return b""
 
 

@@ -20,6 +20,7 @@ from sallyport.judge import Part
 from sallyport.session.entries import Entry
 from sallyport.session.server_stream import Completion
 from sallyport.session.states import Expect, Own
+from sallyport.wire.backend import parameter_status
 
 #: SQLSTATE of "there is already a transaction in progress".
 _ALREADY_OPEN = "25001"
@@ -53,7 +54,7 @@ class Series:
     end: Completion | None = None
     tail: bytes = b""
     notifications: bytearray = field(default_factory=bytearray)
-    settings: dict[str, bytes] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_over(self) -> bool:
@@ -75,19 +76,24 @@ class Series:
         """Whether a warning comes only because the gateway's block is an explicit one."""
         return self.begins and sqlstate == _ALREADY_OPEN
 
-    def on_ready(self, entry: Entry, status: bytes, message: bytes) -> bytes:
-        """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the client gets, b"" before the end."""
+    def on_ready(self, entry: Entry, status: bytes, message: bytes, told: dict[str, str]) -> bytes:
+        """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the client gets, b"" before the end.
+        ``told``: what the client knows of settings.
+        """
         if entry.kind is Expect.OWN:
             self.is_ours = entry.own is Own.BEGIN and status == b"T"
             if self.is_ours or self.is_outside:
                 return b""
-            return self._finish(message)
+            return self._finish(message, told)
         if status == b"I" or (self.begins and not self.failed):
             self.is_ours = False
         self.begins = self.is_outside = False
         if self.is_ours or not (self.failed or self.is_over):
             return b""
-        return self._finish(message)
+        return self._finish(message, told)
 
-    def _finish(self, message: bytes) -> bytes:
-        return bytes(self.notifications) + b"".join(self.settings.values()) + message
+    def _finish(self, message: bytes, told: dict[str, str]) -> bytes:
+        changed = {name: value for name, value in self.settings.items() if told.get(name) != value}
+        told.update(changed)
+        statuses = (parameter_status(name, value) for name, value in changed.items())
+        return b"".join((self.notifications, *statuses, message))

@@ -1,0 +1,258 @@
+"""Messages of several statements in which the schema changes: message for message what PostgreSQL itself would say.
+
+Every text runs through a gateway and, on a copy of the database, past it; libpq's trace of both connections is compared, and what is in the
+two databases at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from sallyport.demo.issuer import DevIssuer
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server, start_server
+from tests.support.psql import run_psql
+
+SCHEMA = """
+GRANT ALL ON SCHEMA public TO sallyport_agent;
+SET ROLE sallyport_agent;
+CREATE TABLE kept (id int PRIMARY KEY, note text);
+INSERT INTO kept VALUES (1, 'one'), (2, 'two');
+CREATE TABLE late (id int PRIMARY KEY, kept int REFERENCES kept DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE later (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE people (id int PRIMARY KEY, name text, ssn text);
+INSERT INTO people VALUES (1, 'Ada', 'canary-ssn-1'), (2, 'Bo', 'canary-ssn-2');
+CREATE SCHEMA other;
+CREATE TABLE other.kept (id int PRIMARY KEY, remark text);
+INSERT INTO other.kept VALUES (7, 'other');
+CREATE SEQUENCE numbers;
+"""
+POLICY = """
+version: 1
+tags: {pii: ["*.*.ssn"]}
+search_paths: ["public", "other, public", "other"]
+rules:
+  - name: the release job changes the schema
+    subjects: {groups: [dba, claude-postgres]}
+    allow: [read, write, ddl, lock, truncate]
+    relations: ["public.*", "other.*", "s.*"]
+  - name: and what is in no schema
+    subjects: {groups: [dba, claude-postgres]}
+    allow: [create_schema, comment, listen, notify]
+  - name: nobody empties people
+    deny: [truncate]
+    relations: ["public.people"]
+masks:
+  - {tags: [pii], with: redact, except: {groups: [dba]}}
+"""
+#: In this order, all on one connection, each outside a transaction or, with a plus, in the one that is open; what is between braces comes
+#: as COPY data.
+TEXTS = (
+    # everything works
+    "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'one'), (2, 'two')",
+    "DROP TABLE IF EXISTS x; CREATE TABLE x (a int, b text); INSERT INTO x VALUES (1, 'a') RETURNING a, b; SELECT * FROM x",
+    "CREATE TABLE y (LIKE x); INSERT INTO y SELECT * FROM x; UPDATE y SET a = a + 1; DELETE FROM y WHERE a = 9; TABLE y; DROP TABLE y",
+    "ALTER TABLE x ADD COLUMN c int DEFAULT 5; SELECT c FROM x; ALTER TABLE x DROP COLUMN c; SELECT * FROM x;",
+    "ALTER TABLE x RENAME TO z; SELECT * FROM z; ALTER TABLE z RENAME COLUMN b TO d; SELECT d FROM z; ALTER TABLE z RENAME TO x",
+    ";; /* comment */ ALTER TABLE x RENAME d TO b; -- another\n ;SELECT b /* é */ FROM x;;",
+    "CREATE VIEW v AS SELECT a FROM x; SELECT * FROM v; DROP VIEW v; SELECT 1",
+    "CREATE INDEX ix ON x (a); COMMENT ON INDEX ix IS 'é'; DROP INDEX ix; DROP INDEX IF EXISTS ix",
+    "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TABLE m (m mood); INSERT INTO m VALUES ('ok'); SELECT * FROM m; DROP TABLE m; DROP TYPE mood",
+    "CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1); SELECT count(*) FROM s.t; DROP TABLE s.t; DROP SCHEMA s",
+    "CREATE TABLE p (d int) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); "
+    "INSERT INTO p VALUES (5); SELECT tableoid::regclass::text, d FROM p; DROP TABLE p",
+    # errors at each place
+    "ALTER TABLE x ADD a int; CREATE TABLE e (a int); INSERT INTO e VALUES (1)",
+    "CREATE TABLE e (a int); ALTER TABLE e ADD a int; INSERT INTO e VALUES (1)",
+    "CREATE TABLE e (a int); INSERT INTO e VALUES (1); SELECT 1 / 0 AS broken FROM e; SELECT 2",
+    "CREATE TABLE e (a int); INSERT INTO e VALUES (1); INSERT INTO e /* é */ VALUES ('abc')",
+    "CREATE TABLE e (a int);\n\n SELECT 'éé'; SELECT 'abc'::int FROM e",
+    "CREATE TABLE e (a int UNIQUE); INSERT INTO e VALUES (1); INSERT INTO e VALUES (1); INSERT INTO e VALUES (2)",
+    "CREATE TABLE e (a int CHECK (a > 0)); INSERT INTO e VALUES (-1)",
+    "CREATE TABLE x (a int); INSERT INTO x VALUES (1)",
+    "ALTER TABLE kept ADD COLUMN extra int NOT NULL; INSERT INTO kept VALUES (9)",
+    "SELECT 1; CREATE TABLE e (a int); SELECT * FROM e; DROP TABLE e; SELECT 1 / 0",
+    # deferred constraints
+    "CREATE TABLE e (a int); INSERT INTO late VALUES (1, 99); SELECT 5",
+    "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1)",
+    "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1) RETURNING id",
+    "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); COMMIT; INSERT INTO e VALUES (1)",
+    "CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); SET CONSTRAINTS ALL IMMEDIATE; SELECT 1",
+    "CREATE TABLE e (a int); SET CONSTRAINTS ALL DEFERRED; INSERT INTO later VALUES (1); DROP TABLE e",
+    "DELETE FROM later; BEGIN; CREATE TABLE e (a int); INSERT INTO later VALUES (1), (1); SELECT 1; COMMIT",
+    # transactions inside
+    "BEGIN; CREATE TABLE b (a int); INSERT INTO b VALUES (1); COMMIT",
+    "BEGIN; INSERT INTO b VALUES (2); ALTER TABLE b ADD c int; SELECT * FROM b; ROLLBACK; SELECT * FROM b",
+    "ALTER TABLE b ADD c int; BEGIN; INSERT INTO b VALUES (3, 3); COMMIT; SELECT * FROM b",
+    "ALTER TABLE b ADD d int; BEGIN; INSERT INTO b VALUES (4, 4, 4)",
+    "ALTER TABLE b ADD d int; INSERT INTO b VALUES (4, 4, 4); BEGIN",
+    "ALTER TABLE b ADD d int; SELECT d FROM b; COMMIT; ALTER TABLE b ADD e int; SELECT e FROM b",
+    "ALTER TABLE b ADD f int; SELECT f FROM b; ROLLBACK; SELECT * FROM b",
+    "ALTER TABLE b ADD f int; SELECT f FROM b; ABORT; ALTER TABLE b ADD f text; SELECT f FROM b; END",
+    "ALTER TABLE b ADD g int; SELECT g FROM b; COMMIT; SELECT 1 / 0; SELECT 3",
+    "ALTER TABLE b DROP g; SELECT * FROM b; COMMIT AND CHAIN; SELECT 1",
+    "ALTER TABLE b DROP f; SELECT * FROM b; ROLLBACK AND CHAIN; SELECT 1",
+    "ALTER TABLE b ADD h int; SELECT h FROM b; SAVEPOINT s; SELECT 1",
+    "ALTER TABLE b ADD h int; SELECT h FROM b; RELEASE s; SELECT 1",
+    "ALTER TABLE b ADD h int; SELECT h FROM b; ROLLBACK TO s; SELECT 1",
+    "BEGIN; ALTER TABLE b ADD h int; SAVEPOINT s; ALTER TABLE b ADD i int; SELECT i FROM b; ROLLBACK TO s; SELECT h FROM b; RELEASE s; COMMIT",
+    "BEGIN; ALTER TABLE b ADD i int; SELECT i FROM b; COMMIT AND CHAIN; SELECT i FROM b; ALTER TABLE b ADD j int; SELECT j FROM b; COMMIT",
+    "ALTER TABLE b DROP j; SELECT * FROM b; BEGIN; BEGIN; SELECT 1; COMMIT; COMMIT; SELECT 2",
+    "ALTER TABLE b ADD j int; SELECT j FROM b; BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1",
+    "ALTER TABLE b ADD j int; SELECT j FROM b; BEGIN READ ONLY; SELECT 1; INSERT INTO b VALUES (1)",
+    "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; ALTER TABLE b ADD j int; SELECT j FROM b; SHOW transaction_isolation",
+    "ALTER TABLE b ADD k int; SELECT k FROM b; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT 1",
+    "COMMIT; ALTER TABLE b ADD l int; SELECT l FROM b; COMMIT; COMMIT",
+    "ROLLBACK; SAVEPOINT s; ALTER TABLE b ADD m int; SELECT m FROM b",
+    "ALTER TABLE b ADD m int; SELECT m FROM b; START TRANSACTION; SELECT 1 / 0; ROLLBACK",
+    # settings, cursors, prepared statements, notifications
+    "SET LOCAL work_mem = '5MB'; ALTER TABLE b ADD n int; SELECT n FROM b; SHOW work_mem",
+    "SET application_name = 'one'; ALTER TABLE b ADD o int; SELECT o FROM b; SET application_name = 'two'; SHOW application_name",
+    "SET application_name = 'three'; ALTER TABLE b ADD p int; SELECT p FROM b; SELECT 1 / 0",
+    "SET search_path = other; SELECT * FROM kept; CREATE TABLE f (id int); SELECT * FROM f; SET search_path = public; SELECT * FROM kept",
+    "SET LOCAL search_path = other, public; SELECT * FROM kept; CREATE TABLE g (id int); SELECT * FROM other.g; DROP TABLE other.g; DROP TABLE f",
+    "SELECT * FROM kept",
+    "CREATE TABLE q (id int); INSERT INTO q VALUES (1), (2), (3); DECLARE c CURSOR FOR SELECT id FROM q ORDER BY id; FETCH 2 FROM c; "
+    "MOVE 1 FROM c; CLOSE c; SELECT 1",
+    "DECLARE c CURSOR FOR SELECT id FROM q; ALTER TABLE kept ADD x int; SELECT x FROM kept; FETCH c; ALTER TABLE kept DROP x",
+    "DROP TABLE q; CREATE TABLE q (id int); PREPARE p AS SELECT id FROM q; INSERT INTO q VALUES (4); EXECUTE p; DEALLOCATE p",
+    "LISTEN here; CREATE TABLE n (id int); NOTIFY here, 'first'; SELECT * FROM n; COMMIT; NOTIFY here, 'second'; DROP TABLE n",
+    "UNLISTEN here",
+    "CREATE TABLE n (id serial, t timestamptz DEFAULT now()); INSERT INTO n DEFAULT VALUES; "
+    "SELECT count(*) FROM n WHERE t = transaction_timestamp(); DROP TABLE n",
+    "LOCK TABLE kept; ALTER TABLE kept ADD x int; SELECT x FROM kept; ALTER TABLE kept DROP x",
+    "CREATE TABLE w (id int); EXPLAIN (COSTS off) SELECT * FROM w; ANALYZE w; TRUNCATE w; SELECT nextval('numbers'); DROP TABLE w",
+    # COPY
+    "CREATE TABLE c (a int, b text); COPY c FROM STDIN; SELECT * FROM c ORDER BY a{1\tone\n2\ttwo\n}",
+    "TRUNCATE c; ALTER TABLE c ADD d int; COPY c (a, d) FROM STDIN; COPY c TO STDOUT{3\t4\n}",
+    "ALTER TABLE c ADD e int; COPY c FROM STDIN; SELECT 1{1\tbroken\n}",
+    "ALTER TABLE c ADD e int; COPY c (e) FROM STDIN{9\n}",
+    "ALTER TABLE c DROP e; COPY c TO STDOUT; COPY (SELECT a FROM c) TO STDOUT; DROP TABLE c",
+    # what cannot run in a block
+    "CREATE TABLE i (a int); SELECT * FROM i; CREATE INDEX CONCURRENTLY ii ON i (a)",
+    "CREATE TABLE i (a int); INSERT INTO i VALUES (1); COMMIT; CREATE INDEX CONCURRENTLY ii ON i (a); SELECT 1",
+    "DROP TABLE i; SELECT * FROM kept; REINDEX TABLE CONCURRENTLY kept",
+    "DROP TABLE i; CREATE TABLE i (b int); SELECT b FROM i; DISCARD ALL",
+    # in a transaction that is open, and in one that has failed
+    "BEGIN",
+    "+ALTER TABLE i ADD c int; SELECT c FROM i; BEGIN",
+    "+ALTER TABLE i ADD d int; SELECT d FROM i; SELECT 1 / 0; SELECT 2",
+    "+CREATE TABLE j (a int); SELECT * FROM j",
+    "+ROLLBACK; CREATE TABLE j (a int); SELECT * FROM j; DROP TABLE j",
+    "BEGIN",
+    "+ALTER TABLE i ADD c int; SELECT c FROM i; COMMIT; ALTER TABLE i ADD d int; SELECT d FROM i",
+    "SELECT * FROM i",
+)
+
+
+@dataclass
+class World:
+    gateway: Gateway
+    server: Server
+
+    def connect(self, who: str = "dana-dba", **more: str) -> psycopg.Connection[tuple[object, ...]]:
+        return psycopg.connect(self.gateway.dsn(self.gateway.token(who), **more), autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def world(issuer: DevIssuer) -> Iterator[World]:
+    server: Server = start_server()
+    try:
+        with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+            db.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+            db.execute("GRANT CREATE ON DATABASE shop TO sallyport_agent")
+            db.execute(SCHEMA)
+        with psycopg.connect(server.superuser_dsn, dbname="postgres", autocommit=True) as db:
+            db.execute("CREATE DATABASE direct TEMPLATE shop")
+            db.execute("GRANT CREATE ON DATABASE direct TO sallyport_agent")
+        running = Gateway(issuer, {"shop": server}, policy=POLICY).start()
+        yield World(running, server)
+        running.stop()
+    finally:
+        server.stop()
+
+
+class Traced:
+    """A connection, and what it has received since it was asked last."""
+
+    def __init__(self, dsn: str) -> None:
+        self.connection = psycopg.connect(dsn, autocommit=True)
+        self.pgconn = self.connection.pgconn
+
+    def run(self, text: str) -> list[str]:
+        """What the server says to a text."""
+        with tempfile.TemporaryFile("w+") as file:
+            self.pgconn.trace(file.fileno())
+            self.pgconn.set_trace_flags(pq.Trace.SUPPRESS_TIMESTAMPS | pq.Trace.REGRESS_MODE)
+            self._run(text)
+            self.pgconn.untrace()
+            file.seek(0)
+            return [line for line in file if line.startswith("B")]
+
+    def _run(self, text: str) -> None:
+        sql, _, data = text.removeprefix("+").partition("{")
+        self.pgconn.send_query(sql.encode())
+        while True:
+            result = self.pgconn.get_result()
+            if result is None:
+                break
+            if result.status == pq.ExecStatus.COPY_IN:
+                self.pgconn.put_copy_data(data[:-1].encode())
+                self.pgconn.put_copy_end()
+            elif result.status == pq.ExecStatus.COPY_OUT:
+                while self.pgconn.get_copy_data(0)[0] > 0:
+                    pass
+        assert self.pgconn.status == pq.ConnStatus.OK, text
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+STATE = """
+SELECT table_schema, table_name, string_agg(column_name || ' ' || data_type, ', ' ORDER BY ordinal_position),
+  query_to_xml(format('SELECT * FROM %I.%I ORDER BY 1', table_schema, table_name), true, true, '')::text
+FROM information_schema.columns WHERE table_schema IN ('public', 'other') GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
+
+def direct(world: World) -> str:
+    return world.server.agent_dsn.replace("/shop", "/direct")
+
+
+def differences(world: World, texts: tuple[str, ...]) -> list[str]:
+    """Texts whose answers are not the same, with both."""
+    through = Traced(world.gateway.dsn(world.gateway.token("dana-dba")))
+    past = Traced(direct(world))
+    found = []
+    for text in texts:
+        if not text.startswith("+") and past.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            assert through.run("ROLLBACK") == past.run("ROLLBACK"), text
+        one, other = through.run(text), past.run(text)
+        if one != other:
+            found.append(f"{text}\n  through the gateway:\n{''.join(one)}  directly:\n{''.join(other)}")
+    through.close()
+    past.close()
+    return found
+
+
+def test_message_for_message(world: World) -> None:
+    assert len(TEXTS) >= 70
+    found = differences(world, TEXTS)
+    assert not found, "\n".join(found)
+    with (
+        psycopg.connect(world.server.superuser_dsn) as one,
+        psycopg.connect(world.server.superuser_dsn, dbname="direct") as other,
+    ):
+        assert one.execute(STATE).fetchall() == other.execute(STATE).fetchall()
