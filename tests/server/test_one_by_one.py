@@ -6,10 +6,6 @@ two databases at the end.
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +17,8 @@ import pytest
 from psycopg import pq
 
 from sallyport.demo.issuer import DevIssuer
+from sallyport.wire import backend, frontend
+from tests.server.raw import Raw
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 from tests.support.psql import run_psql
@@ -220,11 +218,18 @@ class Traced:
         self.connection.close()
 
 
-STATE = """
-SELECT table_schema, table_name, string_agg(column_name || ' ' || data_type, ', ' ORDER BY ordinal_position),
-  query_to_xml(format('SELECT * FROM %I.%I ORDER BY 1', table_schema, table_name), true, true, '')::text
-FROM information_schema.columns WHERE table_schema IN ('public', 'other') GROUP BY 1, 2 ORDER BY 1, 2
-"""
+def state(dsn: str) -> list[tuple[str, list[object]]]:
+    """Every table with its columns and rows."""
+    with psycopg.connect(dsn) as db:
+        names = db.execute(
+            "SELECT relname, oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'v', 'p') "
+            "AND relnamespace::regnamespace::text IN ('public', 'other', 's') ORDER BY 2"
+        ).fetchall()
+        found = []
+        for _, name in names:
+            cursor = db.execute(f"SELECT * FROM {name} ORDER BY 1".encode())
+            found.append((name, [[column.name for column in cursor.description or ()], cursor.fetchall()]))
+        return found
 
 
 def direct(world: World) -> str:
@@ -251,8 +256,213 @@ def test_message_for_message(world: World) -> None:
     assert len(TEXTS) >= 70
     found = differences(world, TEXTS)
     assert not found, "\n".join(found)
+    past = state(world.server.superuser_dsn.replace("/shop", "/direct"))
+    assert state(world.server.superuser_dsn) == past
+    assert len(past) > 8
+
+
+#: What somebody who sees masks sends to read what they hide: later statements mean what earlier ones have made.
+ATTACKS = (
+    "CREATE VIEW fresh AS SELECT id, ssn AS s FROM people; SELECT s FROM fresh",
+    "ALTER TABLE kept RENAME TO gone; CREATE VIEW kept AS SELECT id, ssn AS note FROM people; SELECT note FROM kept",
+    "DROP TABLE late; CREATE VIEW late AS SELECT id, ssn AS kept FROM people; SELECT kept FROM late",
+    "CREATE VIEW later2 AS SELECT ssn AS s FROM people; ALTER VIEW later2 RENAME TO harmless; SELECT s FROM harmless",
+    "ALTER TABLE kept RENAME TO people2; ALTER TABLE people RENAME TO kept; SELECT * FROM kept",
+    "ALTER TABLE people RENAME COLUMN ssn TO open; SELECT open FROM people",
+    "ALTER TABLE people RENAME COLUMN ssn TO a; ALTER TABLE people RENAME COLUMN name TO ssn; SELECT a FROM people",
+    "CREATE TABLE stolen (s text); INSERT INTO stolen SELECT ssn FROM people; SELECT s FROM stolen",
+    "SET search_path = other, public; CREATE VIEW late AS SELECT id, ssn AS kept FROM people; SELECT kept FROM late",
+    "SET search_path = other, public; SELECT 1; CREATE VIEW other.later AS SELECT ssn AS id FROM people; SELECT id FROM later",
+    "PREPARE p AS SELECT note FROM kept; ALTER TABLE kept RENAME TO k2; CREATE VIEW kept AS SELECT ssn AS note FROM people; EXECUTE p",
+    "CREATE VIEW f2 AS SELECT ssn AS s FROM people; COPY (SELECT s FROM f2) TO STDOUT; DROP VIEW f2",
+    "CREATE VIEW f3 AS SELECT ssn AS s FROM people; DECLARE c CURSOR FOR SELECT s FROM f3; FETCH ALL FROM c",
+    "CREATE VIEW f4 AS SELECT ssn AS s FROM people; SELECT s::int FROM f4",
+    "CREATE VIEW f5 AS SELECT ssn AS s FROM people; SELECT 1; COMMIT; SELECT s FROM f5; BEGIN; SELECT s || 'x' FROM f5",
+    "BEGIN; CREATE VIEW f6 AS SELECT name AS s FROM people; SELECT s FROM f6; ROLLBACK; CREATE VIEW f6 AS SELECT ssn AS s FROM people; SELECT s FROM f6",
+    "CREATE SCHEMA s; ALTER TABLE people SET SCHEMA s; SELECT ssn FROM s.people",
+    "CREATE MATERIALIZED VIEW mat AS SELECT ssn AS s FROM people; SELECT s FROM mat",
+    "ALTER TABLE kept ADD v text; UPDATE kept SET v = (SELECT max(ssn) FROM people); SELECT v FROM kept",
+    "CREATE UNIQUE INDEX u ON people (ssn); INSERT INTO people VALUES (9, 'x', 'canary-ssn-1'); SELECT 1",
+    "CREATE TABLE child () INHERITS (people); INSERT INTO child VALUES (3, 'c', 'canary-mine'); SELECT ssn FROM child",
+    "CREATE TABLE like_people (LIKE people); INSERT INTO like_people SELECT * FROM people; SELECT ssn FROM like_people",
+)
+
+
+@pytest.mark.parametrize("text", ATTACKS, ids=[text[:60] for text in ATTACKS])
+def test_later_statements_are_judged_by_what_earlier_ones_made(world: World, text: str) -> None:
+    with Raw(world.gateway, 30.0) as raw:
+        raw.login()
+        answers = raw.send(frontend.query(text)).until("Z")
+        assert b"canary" not in b"".join(answers)
+        assert any(answer[:1] in b"CE" for answer in answers)
+        if answers[-1] != backend.ready_for_query(b"I"):
+            raw.send(frontend.query("ROLLBACK")).until("Z")
+        raw.send(frontend.query("SELECT ssn FROM people"))
+        assert b"canary" not in b"".join(raw.until("Z"))
+    with psycopg.connect(world.server.superuser_dsn) as db:
+        assert db.execute("SELECT count(*) FROM people WHERE ssn LIKE 'canary-ssn-%'").fetchone() == (2,)
+
+
+def test_a_refusal_rolls_back_and_leaves_a_session(world: World) -> None:
+    with world.connect("claude-agent") as db:
+        script = (
+            b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); TRUNCATE people; CREATE TABLE r2 (a int)"
+        )
+        with pytest.raises(psycopg.Error, match="SP1002"):
+            db.execute(script)
+        assert db.info.transaction_status == pq.TransactionStatus.IDLE
+        with pytest.raises(psycopg.Error, match="SP1106"):
+            db.execute("SELECT * FROM r1")
+        with pytest.raises(psycopg.Error, match="SP1002"):
+            db.execute(b"BEGIN; " + script)
+        assert db.info.transaction_status == pq.TransactionStatus.INERROR
+        db.execute("ROLLBACK")
+        db.execute(b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); DROP TABLE r1")
+
+
+def test_positions_of_refusals_are_those_in_the_whole_text(world: World) -> None:
+    script = "CREATE TABLE r3 (é int); SELECT 1; SELECT nothing FROM r3"
+    with world.connect() as db, pytest.raises(psycopg.Error, match="SP1108") as caught:
+        db.execute(script.encode())
+    assert caught.value.diag.statement_position == str(script.index("nothing") + 1)
+
+
+def test_psycopg_runs_scripts(world: World) -> None:
+    """As its own suite does: DROP, CREATE and fill in one execute, and results one after the other."""
+    with world.connect() as db:
+        for _ in range(2):
+            cursor = db.execute(
+                "drop table if exists script; create table script (id serial primary key, data text);"
+                "insert into script (data) values ('a'), ('b') returning id; select data from script order by id"
+            )
+            results = [cursor.statusmessage]
+            rows: list[object] = []
+            while True:
+                if cursor.description:
+                    rows.append(cursor.fetchall())
+                if not cursor.nextset():
+                    break
+                results.append(cursor.statusmessage)
+            assert results == ["DROP TABLE", "CREATE TABLE", "INSERT 0 2", "SELECT 2"]
+            assert rows == [[(1,), (2,)], [("a",), ("b",)]]
+    with world.connect() as db:
+        db.autocommit = False
+        db.execute("create table script2 (id int); insert into script2 values (1)")
+        db.rollback()
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            db.execute("select * from script2")
+
+
+def test_psql_runs_several_statements_in_one_message(world: World) -> None:
+    dsn = world.gateway.dsn(world.gateway.token("dana-dba"))
+    text = "DROP TABLE IF EXISTS psql1; CREATE TABLE psql1 (a int); INSERT INTO psql1 VALUES (7); SELECT a FROM psql1"
+    done = run_psql(dsn, "", "--command", text)
+    assert (done.stdout, done.returncode) == ("7\n", 0), done.stderr
+    done = run_psql(
+        dsn,
+        "",
+        "--command",
+        "ALTER TABLE psql1 ADD b int; SELECT b FROM psql1; SELECT b::text::int / 0 FROM psql1; SELECT nothing",
+    )
+    assert done.returncode == 1 and "SP1106" not in done.stdout
+    script = "\\set ON_ERROR_STOP 1\nALTER TABLE psql1 ADD b int\\; INSERT INTO psql1 VALUES (8, 9)\\; SELECT b FROM psql1 WHERE a = 8;\nSELECT 5;"
+    done = run_psql(dsn, script)
+    assert (done.stdout, done.returncode) == ("9\n5\n", 0), done.stderr
+
+
+def test_what_comes_behind_waits(world: World) -> None:
+    """Messages that a client pipelines behind such a text run after it, in order."""
+    with Raw(world.gateway, 30.0) as raw:
+        raw.login()
+        first = "CREATE TABLE w1 (a int); INSERT INTO w1 VALUES (1); SELECT a FROM w1"
+        second = "INSERT INTO w1 VALUES (2); ALTER TABLE w1 ADD b int; SELECT b FROM w1"
+        extended = frontend.parse("", "SELECT a FROM w1") + frontend.bind("", "") + frontend.execute("")
+        raw.send(
+            frontend.query(first),
+            frontend.query(second),
+            extended,
+            frontend.sync(),
+            frontend.query("DROP TABLE w1"),
+        )
+        kinds = ["".join(answer[:1].decode() for answer in raw.until("Z")) for _ in range(4)]
+        assert kinds == ["CCTDCZ", "CCTDDCZ", "12DDCZ", "CZ"]
+
+
+def test_behind_an_unsynced_pipeline_there_is_no_place_for_it(world: World) -> None:
+    with Raw(world.gateway, 30.0) as raw:
+        raw.login()
+        raw.send(frontend.parse("", "SELECT 1"), frontend.query("CREATE TABLE u1 (a int); SELECT a FROM u1"))
+        answers = raw.until("Z")
+        assert b"[SP1106]" in b"".join(answers)
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_cancel_ends_the_whole_message(world: World, is_cancelled: bool) -> None:
     with (
-        psycopg.connect(world.server.superuser_dsn) as one,
-        psycopg.connect(world.server.superuser_dsn, dbname="direct") as other,
+        psycopg.connect(world.server.superuser_dsn) as holder,
+        world.connect() as db,
+        psycopg.connect(world.server.superuser_dsn, autocommit=True) as watcher,
     ):
-        assert one.execute(STATE).fetchall() == other.execute(STATE).fetchall()
+        holder.execute("LOCK TABLE later")
+        failed: list[psycopg.Error] = []
+
+        def run() -> None:
+            try:
+                db.execute(
+                    "CREATE TABLE cancelled (a int); SELECT 1; INSERT INTO later VALUES (1000); INSERT INTO cancelled VALUES (1)"
+                )
+            except psycopg.Error as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO later%'"
+        deadline = time.monotonic() + 20
+        while watcher.execute(waiting).fetchone() != (1,):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if is_cancelled:
+            db.cancel_safe(timeout=10)
+        else:
+            holder.rollback()
+        thread.join(20)
+        assert not thread.is_alive()
+        holder.rollback()
+        assert [error.sqlstate for error in failed] == (["57014"] if is_cancelled else [])
+        assert db.info.transaction_status == pq.TransactionStatus.IDLE
+        found = watcher.execute("SELECT to_regclass('cancelled')::text").fetchone()
+        assert found == ((None,) if is_cancelled else ("cancelled",))
+        if not is_cancelled:
+            db.execute("DROP TABLE cancelled; DELETE FROM later WHERE id = 1000; SELECT 1")
+
+
+def test_a_client_that_goes_away_leaves_nothing(world: World) -> None:
+    with (
+        psycopg.connect(world.server.superuser_dsn) as holder,
+        psycopg.connect(world.server.superuser_dsn, autocommit=True) as watcher,
+    ):
+        holder.execute("LOCK TABLE later")
+        with Raw(world.gateway, 30.0) as raw:
+            raw.login()
+            raw.send(
+                frontend.query("CREATE TABLE left_over (a int); INSERT INTO later VALUES (1001); SELECT 1")
+            )
+            raw.message()
+        deadline = time.monotonic() + 20
+        open_ = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sallyport_agent' AND state <> 'idle'"
+        while watcher.execute(open_).fetchone() != (0,):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            holder.rollback()
+        assert watcher.execute("SELECT to_regclass('left_over')::text").fetchone() == (None,)
+
+
+def test_long_scripts(world: World) -> None:
+    """A fixture: a table and a thousand rows, each in a statement of its own."""
+    rows = "".join(f"INSERT INTO fixture VALUES ({n}, 'row {n}');\n" for n in range(1000))
+    with world.connect() as db:
+        db.execute(
+            f"CREATE TABLE fixture (id int PRIMARY KEY, note text);\n{rows}CREATE INDEX ON fixture (note);".encode()
+        )
+        assert db.execute("SELECT count(*), max(id) FROM fixture").fetchone() == (1000, 999)
+        db.execute("DROP TABLE fixture")

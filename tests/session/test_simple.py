@@ -636,13 +636,119 @@ def test_a_search_path_that_policy_does_not_list_is_refused(stage: Stage) -> Non
 def test_names_wait_for_a_new_search_path(stage: Stage) -> None:
     play(
         stage,
-        client >> query("SET search_path = public; SELECT ssn FROM customers"),
-        server << Like("Q", ("SET search_path", "refused by sallyport"), ("ssn",)),
-    )
-    play(
-        stage,
         client >> (query("SET search_path = public"), query("SELECT id FROM products")),
         server << query("SET search_path = public"),
+    )
+
+
+PROBE = query("SELECT pg_catalog.current_setting('search_path')")
+
+
+def path_is(stage: Stage, path: str) -> bytes:
+    return stage.describe("current_setting:25") + rows(path) + done("SELECT 1")
+
+
+def test_behind_a_new_search_path_statements_are_sent_one_by_one(stage: Stage) -> None:
+    """In a block of the gateway's own, whose end the last statement's end waits for."""
+    run = play(
+        stage,
+        client >> query("SET search_path = public; SELECT id FROM products; SELECT 1 FROM products"),
+        server << query("BEGIN"),
+        server >> (done("BEGIN"), IN_BLOCK),
+        client << NOTHING,
+        server << query("SET search_path = public"),
+        server >> (done("SET"), IN_BLOCK),
+        client << done("SET"),
+        server << PROBE,
+        client >> query("SELECT 2"),
+        server << NOTHING,
+        server >> (path_is(stage, "public"), IN_BLOCK),
+        server << query("SELECT id FROM products"),
+        server >> (stage.describe("products.id"), rows("1"), done("SELECT 1"), IN_BLOCK),
+        client << (stage.describe("products.id"), rows("1"), done("SELECT 1")),
+        server << query("SELECT 1 FROM products"),
+        server >> (stage.describe("?column?:23"), done("SELECT 0"), IN_BLOCK),
+        client << stage.describe("?column?:23"),
+        server << query("COMMIT"),
+        server >> done("COMMIT"),
+        client << done("SELECT 0"),
+        server >> IDLE,
+        client << IDLE,
+        server << PROBE,
+        server >> (path_is(stage, "public"), IDLE),
+        server << query("SELECT 2"),
+    )
+    assert [(s["sql"], s["outcome"]) for s in run.recording.statements] == [
+        ("SET search_path = public", "allow"),
+        ("SELECT id FROM products", "allow"),
+        ("SELECT 1 FROM products", "allow"),
+        ("SELECT 2", "allow"),
+    ]
+    assert run.recording.completed == [(1, "SET", 0, ""), (2, "SELECT 1", 1, ""), (3, "SELECT 0", 0, "")]
+
+
+def begun(text: str, first: str) -> tuple[Any, ...]:
+    """A text whose statements are sent one by one, up to its first."""
+    return (
+        client >> query(text),
+        server << query("BEGIN"),
+        server >> (done("BEGIN"), IN_BLOCK),
+        server << query(first),
+    )
+
+
+def test_a_commit_that_fails_is_how_the_last_statement_ended(new_stage: Callable[[], Stage]) -> None:
+    alter, insert = "ALTER TABLE products ADD COLUMN z integer", "UPDATE products SET sku = 'a' WHERE id = 1"
+    error = server_error("23505", "duplicate key")
+    run = play(
+        new_stage,
+        *begun(f"{alter}; {insert}", alter),
+        server >> (done("ALTER TABLE"), IN_BLOCK),
+        client << done("ALTER TABLE"),
+        asks_own,
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << query(insert),
+        server >> (done("UPDATE 1"), IN_BLOCK),
+        client << NOTHING,
+        server << query("COMMIT"),
+        server >> (error, IDLE),
+        client << (scrubbed("23505"), IDLE),
+        asks(RefreshCatalog),
+    )
+    assert run.recording.completed == [(1, "ALTER TABLE", 0, ""), (2, "", 0, "23505")]
+
+
+def test_a_refused_part_rolls_back_what_the_others_did(new_stage: Callable[[], Stage]) -> None:
+    alter = "ALTER TABLE products ADD COLUMN z integer"
+    run = play(
+        new_stage,
+        *begun(f"{alter}; GRANT SELECT ON products TO public; SELECT 1", alter),
+        server >> (done("ALTER TABLE"), IN_BLOCK),
+        client << done("ALTER TABLE"),
+        asks_own,
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << FAILS,
+        server >> (FAILED, FAILED_BLOCK),
+        client << refused("SP1102"),
+        server << query("ROLLBACK"),
+        server >> (done("ROLLBACK"), IDLE),
+        client << IDLE,
+        asks(RefreshCatalog),
+    )
+    assert [s["outcome"] for s in run.recording.statements] == ["allow", "deny"]
+
+
+def test_what_the_gateway_sends_itself_must_do_what_it_says(new_stage: Callable[[], Stage]) -> None:
+    alter = "ALTER TABLE products ADD COLUMN z integer"
+    play(
+        new_stage,
+        *begun(f"SELECT 1; {alter}; SELECT 2 FROM products", "SELECT 1"),
+        server >> (server_error("57014"), FAILED_BLOCK),
+        client << server_error("57014"),
+        server << query("ROLLBACK"),
+        server >> (done("COMMIT"), IDLE),
+        client << refused("SP1203", severity="FATAL"),
+        closes,
     )
 
 
