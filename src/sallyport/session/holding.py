@@ -4,7 +4,8 @@ A held statement pauses its own session: its message stays unread, and is read a
 catalog or a search_path that moved meanwhile is seen; the ruling itself compares what was approved with what would run (``use``). One
 ruling answers one statement, once.
 
-What can be held: a simple Query of one statement, and Execute of a bound portal. A held statement inside a batch, behind SQL-level PREPARE,
+What can be held: a simple Query of one statement, one of several that are sent one by one, and Execute of a bound portal. A held statement inside
+a batch that is sent as one, behind SQL-level PREPARE,
 DECLARE, EXPLAIN or COPY (query), or reached by SQL-level EXECUTE and FETCH through a name that Parse or Bind made, is refused with the advice
 to send it alone: approving a part of something, or something that can be run again and again, would approve more than the reviewer saw.
 """
