@@ -71,6 +71,12 @@ TEXTS = (
     "CREATE SCHEMA s; CREATE TABLE s.t (id int); INSERT INTO s.t VALUES (1); SELECT count(*) FROM s.t; DROP TABLE s.t; DROP SCHEMA s",
     "CREATE TABLE p (d int) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10); "
     "INSERT INTO p VALUES (5); SELECT tableoid::regclass::text, d FROM p; DROP TABLE p",
+    # CASCADE where nothing depends on it
+    "DROP TABLE IF EXISTS y CASCADE; CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0)); DROP TABLE y /* é */ CASCADE ;",
+    "CREATE TABLE y (a int, b int, CONSTRAINT c CHECK (a > 0)); ALTER TABLE y DROP CONSTRAINT c, DROP COLUMN b CASCADE; INSERT INTO y VALUES (0)",
+    "CREATE VIEW w AS SELECT a FROM y; DROP VIEW w cascade; DROP TABLE IF EXISTS y, nowhere CASCADE; CREATE TYPE t AS (a int); DROP TYPE t CASCADE",
+    "CREATE TABLE y (a int UNIQUE); CREATE TABLE w (a int REFERENCES y (a)); DROP TABLE y, w CASCADE; SELECT 1",
+    "CREATE SCHEMA s; DROP SCHEMA s CASCADE",
     # errors at each place
     "ALTER TABLE x ADD a int; CREATE TABLE e (a int); INSERT INTO e VALUES (1)",
     "CREATE TABLE e (a int); ALTER TABLE e ADD a int; INSERT INTO e VALUES (1)",
@@ -318,6 +324,28 @@ def test_a_refusal_rolls_back_and_leaves_a_session(world: World) -> None:
         assert db.info.transaction_status == pq.TransactionStatus.INERROR
         db.execute("ROLLBACK")
         db.execute(b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); DROP TABLE r1")
+
+
+@pytest.mark.parametrize(
+    "what", ["DROP TABLE base CASCADE", "ALTER TABLE base DROP COLUMN a CASCADE", "DROP SCHEMA s CASCADE"]
+)
+@pytest.mark.parametrize("who", ["dana-dba", "claude-agent"])
+def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str, who: str) -> None:
+    with world.connect(who) as db:
+        db.execute(
+            "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s; CREATE TABLE s.t ()"
+        )
+        for prepare in (False, True):
+            with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would reach") as caught:
+                db.execute(what.encode(), prepare=prepare)
+            diag = caught.value.diag
+            assert (diag.sqlstate, diag.statement_position) == ("42501", None)
+            assert ("depends on" in (diag.message_detail or "")) == (who == "dana-dba")
+            assert "Use DROP" not in (diag.message_hint or "")
+        db.execute("SELECT a FROM above")
+        db.execute("DROP VIEW above; DROP TABLE base CASCADE; DROP TABLE s.t; DROP SCHEMA s CASCADE")
+        db.execute("CREATE TABLE base (a int)", prepare=True)
+        db.execute("DROP TABLE IF EXISTS base CASCADE", prepare=True)
 
 
 def test_positions_of_refusals_are_those_in_the_whole_text(world: World) -> None:

@@ -40,6 +40,8 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
     ]
     if facts.also:
         lines.append(f"  also {' '.join(sorted(facts.also))}")
+    if facts.cascades:
+        lines.append("  cascades, and is sent as RESTRICT")
     for new in sorted(facts.after, key=lambda relation: relation.oid):
         old = catalog.relations[new.oid]
         before, after = {c.attnum: c.name for c in old.columns}, {c.attnum: c.name for c in new.columns}

@@ -33,6 +33,7 @@ from sallyport.sql.catalog import Relation
 from sallyport.sql.facts import RangeVariable, StatementFacts
 from sallyport.sql.identifiers import quoted
 from sallyport.sql.relation_items import view_facts
+from sallyport.sql.rewrite.cascade import cascade_cut
 from sallyport.sql.rewrite.counters import counter_cuts
 from sallyport.sql.rewrite.cuts import Cut, Rewritten
 from sallyport.sql.rewrite.explain import explain_cuts
@@ -93,6 +94,8 @@ class Rewriter:
 
     def statement(self, sql: bytes, facts: StatementFacts) -> Replacement:
         """The cuts for one statement of the script ``sql``. Raises RefusedError."""
+        if facts.cascades:
+            return Replacement((cascade_cut(sql, facts),))
         levels = [level for level in chain(facts) if level.range_variables or level.counter_calls]
         if facts.kind in _STORED_AS_WRITTEN or not any(map(self.relations.concerns, levels)):
             return Replacement()

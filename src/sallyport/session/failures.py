@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sallyport.core.errors import ProtocolError
+from dataclasses import replace
+
+from sallyport.core.errors import ProtocolError, refuse
 from sallyport.session.entries import Entry
 from sallyport.session.results import row_verdict
 from sallyport.session.server_stream import Completion
@@ -13,6 +15,15 @@ from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend
 
 Buffer = bytes | bytearray
+
+#: SQLSTATE of dependent_objects_still_exist.
+_HAS_DEPENDANTS = "2BP01"
+CASCADE_REACHES = refuse(
+    "SP1102",
+    "the gateway does not drop what CASCADE would reach",
+    "Other objects depend on what is dropped.",
+    "Name what is to be dropped, what depends on it first.",
+)
 
 
 def error(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes | None:
@@ -65,6 +76,9 @@ def _treated(
         return None
     if entry.refusal is not None and entry.refused_now and not fatal:
         return _shifted(backend.refusal_error(entry.refusal), entry)
+    if fields.get("C") == _HAS_DEPENDANTS and entry.verdict is not None and entry.verdict.facts.cascades:
+        detail = "" if session.names.view.has_masks else fields.get("D", "")
+        return backend.refusal_error(replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail))
     return _readable(session, entry, fields, buffer, start, end)
 
 

@@ -196,6 +196,7 @@ class Analysis:
         self.counter_calls: dict[int, None] = {}
         self.starred: set[int] = set()
         self.tells_text = False
+        self.cascades = False
         self.distinguished: set[ColumnId] = set()
         self.system_columns: set[ColumnId] = set()
         self.positional: set[int] = set()
@@ -518,6 +519,7 @@ class Analysis:
             counter_calls=tuple(self.counter_calls),
             starred=frozenset(self.starred),
             tells_text=self.tells_text,
+            cascades=self.cascades,
             distinguished=frozenset(self.distinguished),
             schema_references=tuple(self.schema_references.values()),
             groupings=tuple(self.groupings),

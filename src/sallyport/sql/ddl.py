@@ -282,12 +282,7 @@ def object_type(text: str) -> str:
 def _drop(a: Analysis, node: Node, at: int) -> None:
     thing = object_type(node.get("removeType", ""))
     changes_schema(a, f"drop_{thing}")
-    if node.get("behavior") == "DROP_CASCADE":
-        a.unknown(
-            "SP1102",
-            "know what DROP CASCADE reaches",
-            "Name what is to be dropped, what depends on it first.",
-        )
+    a.cascades = node.get("behavior") == "DROP_CASCADE"
     for item in node.get("objects", []):
         if thing in _RELATIONS:
             _drop_relation(a, thing, names_of(item), bool(node.get("missing_ok")))

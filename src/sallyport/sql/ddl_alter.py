@@ -78,6 +78,10 @@ class _Change:
         return found, ColumnId(self.relation.oid, found.attnum)
 
 
+#: Commands of which CASCADE is the last word.
+_DROPS = frozenset({"AT_DropColumn", "AT_DropConstraint"})
+
+
 @on("AlterTableStmt", "relation cmds objtype missing_ok")
 def _alter(a: Analysis, node: Node, at: int) -> None:
     objtype = object_type(node.get("objtype", "OBJECT_TABLE"))
@@ -89,11 +93,14 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
     if relation is None:
         return
     change = _Change(a, relation, not node["relation"].get("inh"))
-    for item in node.get("cmds", []):
+    commands = node.get("cmds", [])
+    for item in commands:
         body = item["AlterTableCmd"]
         a.check("AlterTableCmd", body, _COMMAND)
         subtype = body.get("subtype", "AT_AddColumn")
-        if body.get("behavior") == "DROP_CASCADE":
+        if body.get("behavior") == "DROP_CASCADE" and subtype in _DROPS and item is commands[-1]:
+            a.cascades = True
+        elif body.get("behavior") == "DROP_CASCADE":
             a.unknown(
                 "SP1102",
                 f"know what {words(subtype)} CASCADE reaches",

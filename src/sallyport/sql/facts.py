@@ -343,6 +343,8 @@ class StatementFacts(Struct, frozen=True):
     distinguished: frozenset[ColumnId] = frozenset()
     #: it calls current_query()
     tells_text: bool = False
+    #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT (sallyport.sql.rewrite.cascade)
+    cascades: bool = False
     #: relations all of whose columns a ``*`` stands for
     starred: frozenset[int] = frozenset()
     groupings: tuple[Grouping, ...] = ()
