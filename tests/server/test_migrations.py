@@ -189,7 +189,7 @@ REFUSED = {
     "ALTER TABLE people ALTER COLUMN name TYPE text USING ssn": "SP1202",
     "CREATE OR REPLACE VIEW folk AS SELECT id, ssn AS name, ssn FROM people": "SP1202",
     "CREATE OR REPLACE VIEW unheard_of AS SELECT id, ssn AS name FROM people": "SP1202",
-    "CREATE TABLE app.people (id int); CREATE TABLE b (id int)": "SP1102",
+    "CREATE TABLE b (id int); ALTER TABLE people RENAME ssn TO open; SELECT open FROM people": "SP1202",
     "ALTER TABLE people ADD UNIQUE (ssn)": "SP1201",
     "ALTER TABLE people ALTER COLUMN ssn SET NOT NULL": "SP1201",
     "ALTER TABLE people ALTER COLUMN ssn TYPE int USING ssn::int": "SP1201",
