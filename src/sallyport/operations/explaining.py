@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sallyport.core.errors import RefusedError
+from msgspec.structs import replace
+
+from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict, View
 from sallyport.policy.explain import Explanation, explain, returned
+
+JUDGED_LATER = refuse(
+    "SP1102",
+    "what this statement means is known only when those before it have run",
+    "It is judged then, by the catalog and the search_path that they leave, and so are those behind it.",
+)
 
 
 def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
@@ -20,6 +28,9 @@ def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
     script = view.judge(text)
     if script.refusal is not None:
         raise RefusedError(script.refusal)
+    if script.parts and script.refused > script.moves_at:
+        verdicts = [*script.statements[:-1], replace(script.statements[-1], refusal=JUDGED_LATER)]
+        return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in verdicts]
     if script.count == 1:  # the verdict may be of a template, and have parameters in the place of literals
         return [_explanation(view, verdict, text, script.sent(text)) for verdict in script.statements]
     return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in script.statements]

@@ -16,6 +16,7 @@ class Blocked(Enum):
     DRAIN = "every outstanding answer must be there first"
     COPY = "a COPY that may begin would read the message"
     PROBE = "the server is asked for its search_path"
+    SERIES = "the statements of one message are sent one by one"
     CANCEL = "a CancelRequest is on its way to the server"
 
 

@@ -87,6 +87,8 @@ def cancel_waiting(session: SessionState) -> bool:
 
 def _cancel_series(session: SessionState, series: Series) -> bool:
     """What runs is cancelled at the server, and none of the statements behind it will run, should it be too late for that."""
+    if series.is_over or series.failed:
+        return False
     is_running = any(entry.kind is not Expect.PROBE for entry in session.pipeline.entries)
     if is_running:
         series.is_canceled = True

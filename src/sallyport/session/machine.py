@@ -133,6 +133,8 @@ class Session(SessionState):
 
     def _continue(self) -> None:
         one_by_one.advance(self)
+        if self.is_inside_series:
+            return
         if self.input.may_continue and self.client_state is not ClientState.CLOSED:
             self._consume_client(self.input.received)
 
@@ -142,7 +144,7 @@ class Session(SessionState):
         try:
             spans, rest = split(data, 0, self.limits.max_client_message, False)
             for kind, start, end, _ in spans:
-                if self.series is not None and self.client_state is _READY:
+                if self.is_inside_series:
                     break
                 handler = _CLIENT[self.client_state].get(kind)
                 if handler is None:

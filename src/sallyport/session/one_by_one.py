@@ -34,6 +34,8 @@ def advance(session: SessionState) -> None:
 
 def _step(session: SessionState, series: Series) -> Handled:
     if series.failed or series.is_over:
+        if series.failed:
+            session.recorder.note("rolled back", f"what the message up to statement {series.number} did")
         _send(session, series, Own.ROLLBACK if series.failed else Own.COMMIT)
         return Handled.DONE
     part = series.parts[series.index]

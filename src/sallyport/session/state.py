@@ -126,7 +126,13 @@ class SessionState:
     @property
     def blocked(self) -> Blocked:
         """Why the client's next message is not read."""
-        return self.input.reason
+        reason = self.input.reason
+        return Blocked.SERIES if reason is Blocked.NO and self.is_inside_series else reason
+
+    @property
+    def is_inside_series(self) -> bool:
+        """Whether a message whose statements are sent one by one goes on, and wants nothing of the client."""
+        return self.series is not None and self.client_state is ClientState.READY
 
     @property
     def client_backlog(self) -> int:
