@@ -255,6 +255,7 @@ def test_explain_is_what_the_wire_does(run: Run) -> None:
     first, second = json.loads(said)
     assert (first["outcome"], second["outcome"]) == ("allow", "deny")
     assert second["refusal"]["code"] == "SP1102"
+    assert "known only when those before it have run" in second["refusal"]["message"]
     assert second["sql"] == "SELECT 1"
 
 

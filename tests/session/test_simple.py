@@ -8,6 +8,7 @@ from typing import Any
 
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import RefreshCatalog
+from sallyport.session.holding import cancel_waiting
 from sallyport.session.machine import Limits, Session
 from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import Column
@@ -648,6 +649,38 @@ def path_is(stage: Stage, path: str) -> bytes:
     return stage.describe("current_setting:25") + rows(path) + done("SELECT 1")
 
 
+def waits(run: Run, why: Blocked) -> None:
+    assert run.session.blocked is why
+    assert not run.session.is_plain
+
+
+def is_too_late_to_cancel(run: Run) -> None:
+    """The message has no statement left that could be refused; the next message must not be instead."""
+    assert not cancel_waiting(run.session)
+    assert not run.session.input.is_canceled
+
+
+def test_a_cancel_refuses_what_is_sent_next(new_stage: Callable[[], Stage]) -> None:
+    alter = "ALTER TABLE products ADD COLUMN z integer"
+    run = play(
+        new_stage,
+        *begun(f"{alter}; SELECT 1 FROM products; SELECT 2", alter),
+        server >> (done("ALTER TABLE"), IN_BLOCK),
+        client << done("ALTER TABLE"),
+        asks_own,
+        does(lambda run: cancel_waiting(run.session)),
+        does(lambda run: run.session.resume(refreshed=True)),
+        server << FAILS,
+        server >> (FAILED, FAILED_BLOCK),
+        client << refused("SP1805", "57014"),
+        server << query("ROLLBACK"),
+        server >> (done("ROLLBACK"), IDLE),
+        client << IDLE,
+        asks(RefreshCatalog),
+    )
+    assert run.recording.notes == [("rolled back", "what the message up to statement 2 did")]
+
+
 def test_behind_a_new_search_path_statements_are_sent_one_by_one(stage: Stage) -> None:
     """In a block of the gateway's own, whose end the last statement's end waits for."""
     run = play(
@@ -662,13 +695,16 @@ def test_behind_a_new_search_path_statements_are_sent_one_by_one(stage: Stage) -
         server << PROBE,
         client >> query("SELECT 2"),
         server << NOTHING,
+        does(lambda run: waits(run, Blocked.PROBE)),
         server >> (path_is(stage, "public"), IN_BLOCK),
         server << query("SELECT id FROM products"),
+        does(lambda run: waits(run, Blocked.SERIES)),
         server >> (stage.describe("products.id"), rows("1"), done("SELECT 1"), IN_BLOCK),
         client << (stage.describe("products.id"), rows("1"), done("SELECT 1")),
         server << query("SELECT 1 FROM products"),
         server >> (stage.describe("?column?:23"), done("SELECT 0"), IN_BLOCK),
         client << stage.describe("?column?:23"),
+        does(lambda run: is_too_late_to_cancel(run)),
         server << query("COMMIT"),
         server >> done("COMMIT"),
         client << done("SELECT 0"),
