@@ -6,11 +6,13 @@ two databases at the end.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 import psycopg
 import pytest
@@ -155,6 +157,19 @@ TEXTS = (
     "+ALTER TABLE i ADD d int; SELECT d FROM i; SELECT 1 / 0; SELECT 2",
     "+CREATE TABLE j (a int); SELECT * FROM j",
     "+ROLLBACK; CREATE TABLE j (a int); SELECT * FROM j; DROP TABLE j",
+    "BEGIN",
+    "+ALTER TABLE i ADD z int",
+    "+ROLLBACK; SELECT * FROM i",
+    "BEGIN",
+    "+CREATE TABLE k (a int)",
+    "+COMMIT; SELECT * FROM k; SELECT 1",
+    "BEGIN",
+    "+SET LOCAL search_path = other",
+    "+SELECT * FROM kept; COMMIT; SELECT * FROM kept; DROP TABLE k",
+    "BEGIN",
+    "+SAVEPOINT s",
+    "+ALTER TABLE i ADD z int; SELECT z FROM i",
+    "+ROLLBACK TO s; SELECT * FROM i; ALTER TABLE i ADD z text; SELECT z FROM i; ROLLBACK",
     "BEGIN",
     "+ALTER TABLE i ADD c int; SELECT c FROM i; COMMIT; ALTER TABLE i ADD d int; SELECT d FROM i",
     "SELECT * FROM i",
@@ -494,3 +509,66 @@ def test_long_scripts(world: World) -> None:
         )
         assert db.execute("SELECT count(*), max(id) FROM fixture").fetchone() == (1000, 999)
         db.execute("DROP TABLE fixture")
+
+
+#: What random texts are made of. Tables r0 to r2 may or may not be there, with or without column c.
+PIECES = (
+    "CREATE TABLE r{n} (a int, b text)",
+    "CREATE TABLE IF NOT EXISTS r{n} (a int UNIQUE DEFERRABLE INITIALLY DEFERRED, b text)",
+    "DROP TABLE IF EXISTS r{n}",
+    "DROP TABLE IF EXISTS r{n} CASCADE",
+    "ALTER TABLE r{n} ADD COLUMN IF NOT EXISTS c int DEFAULT 7",
+    "ALTER TABLE r{n} DROP COLUMN c",
+    "ALTER TABLE r{n} RENAME TO r{m}",
+    "CREATE INDEX IF NOT EXISTS ri{n} ON kept (note)",
+    "SET search_path = other, public",
+    "SET LOCAL search_path = public",
+    "RESET search_path",
+    "SELECT * FROM kept ORDER BY 1",
+    "SELECT id, 'é' FROM kept ORDER BY 1",
+    "INSERT INTO later VALUES ({n}), ({m})",
+    "DELETE FROM later",
+    "SELECT 1 / {n} AS x",
+    "SELECT {n}",
+    "BEGIN",
+    "BEGIN",
+    "COMMIT",
+    "COMMIT",
+    "ROLLBACK",
+    "SAVEPOINT s",
+    "ROLLBACK TO s",
+    "RELEASE s",
+    "COMMIT AND CHAIN",
+    "SET application_name = 'a{n}'",
+    "SHOW search_path",
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "DECLARE c CURSOR FOR SELECT id FROM kept",
+    "FETCH 1 FROM c",
+    "SELECT * FROM r{n} ORDER BY 1",
+    "INSERT INTO r{n} (a) VALUES ({m})",
+)
+
+
+def random_text(random: Random) -> str:
+    pieces = random.choices(PIECES, k=random.randint(2, 7))
+    return "; ".join(piece.format(n=random.randrange(3), m=random.randrange(3)) for piece in pieces)
+
+
+def normal(answers: list[str]) -> list[str]:
+    """Without what errors say: the gateway refuses some things before PostgreSQL would, in its own words."""
+    return ["ErrorResponse" if "ErrorResponse" in one else one for one in answers]
+
+
+def test_random_texts(world: World) -> None:
+    seed = int(os.environ.get("SALLYPORT_SEED", "12"))
+    random = Random(seed)
+    through = Traced(world.gateway.dsn(world.gateway.token("dana-dba")))
+    past = Traced(direct(world))
+    for _ in range(int(os.environ.get("SALLYPORT_TEXTS", "60"))):
+        text = random_text(random)
+        one, other = normal(through.run(text)), normal(past.run(text))
+        assert one == other, f"seed {seed}: {text}\n{''.join(one)}\n{''.join(other)}"
+        assert through.pgconn.transaction_status == past.pgconn.transaction_status
+    through.run("ROLLBACK"), past.run("ROLLBACK")
+    through.close()
+    past.close()

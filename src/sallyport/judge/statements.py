@@ -47,6 +47,8 @@ _TRANSACTION_CONTROL = frozenset(
 )
 
 
+_TRANSACTION_END = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
+
 _READING = frozenset({"select", "lock"})
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _OPAQUE = Dependence.OPAQUE
@@ -90,7 +92,7 @@ class Statements:
             if verdict.refusal is not None:
                 refused = index
                 break
-        moves_at = _moves_at(verdicts, refused, len(facts))
+        moves_at, ends_at = _moves_at(verdicts, refused, len(facts)), _ends_at(facts)
         rewritten = None
         if any(verdict.cuts for verdict in verdicts):
             sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
@@ -109,8 +111,9 @@ class Statements:
             count=len(facts),
             rewritten=rewritten,
             permit=script_permit(sql, verdicts, refused, len(facts)),
-            parts=tuple(map(_part, facts)) if moves_at >= 0 else (),
+            parts=tuple(map(_part, facts)) if moves_at >= 0 or ends_at >= 0 else (),
             moves_at=moves_at,
+            ends_at=ends_at,
         )
 
     def statement(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool = False) -> Verdict:
@@ -335,6 +338,12 @@ def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:
     if found == refused and not (verdicts[found].held and found + 1 < count):
         return -1
     return found
+
+
+def _ends_at(facts: tuple[StatementFacts, ...]) -> int:
+    """The first statement that ends a transaction, or a part of it, and has others behind it; -1 for none."""
+    ends = (i for i, one in enumerate(facts[:-1]) if any(e.kind in _TRANSACTION_END for e in one.effects))
+    return next(ends, -1)
 
 
 def _part(facts: StatementFacts) -> Part:

@@ -88,7 +88,8 @@ class ScriptVerdict(Struct):
     ``refusal`` without statements: the text could not be read at all (syntax error, too long).
     ``permit``: for the text as a whole; where its only statement is held, only to prepare it.
     ``plain``: exactly one statement, allowed, with no effect on the session: the hot path.
-    ``parts``: every statement, where those behind number ``moves_at`` can be judged only once that has run. () where all are judged.
+    ``parts``: every statement, where those behind number ``moves_at`` can be judged only once that has run, or number ``ends_at`` ends a
+    transaction (or a part of it), which may take back what names mean. () where there is neither.
     """
 
     sql: bytes
@@ -103,6 +104,7 @@ class ScriptVerdict(Struct):
     permit: ParsePermit | None = None
     parts: tuple[Part, ...] = ()
     moves_at: int = -1
+    ends_at: int = -1
     traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
 
     def sent(self, sql: bytes) -> bytes:

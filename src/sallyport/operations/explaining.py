@@ -28,7 +28,7 @@ def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
     script = view.judge(text)
     if script.refusal is not None:
         raise RefusedError(script.refusal)
-    if script.parts and script.refused > script.moves_at:
+    if script.refused > script.moves_at >= 0:
         verdicts = [*script.statements[:-1], replace(script.statements[-1], refusal=JUDGED_LATER)]
         return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in verdicts]
     if script.count == 1:  # the verdict may be of a template, and have parameters in the place of literals

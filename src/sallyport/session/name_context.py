@@ -67,6 +67,11 @@ class NameContext:
         return self.path is not SearchPath.UNKNOWN and not self.ddl_open and self.catalog is Catalog.CURRENT
 
     @property
+    def is_revertible(self) -> bool:
+        """Whether the end of the transaction may change what names mean."""
+        return self.ddl_open or self.path is not SearchPath.KNOWN or self.transaction_judge is not None
+
+    @property
     def is_settled(self) -> bool:
         """Whether :attr:`view` is of the policy and catalog in force for everybody."""
         return (

@@ -65,10 +65,15 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
 
 
 def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
-    """Whether the statement that could not be judged in its place is reached by sending those before it. Behind messages that wait
-    for a Sync there is no place for the gateway's own, and a script that begins with what is held waits only where people can be asked.
+    """Whether statements that cannot be judged in their place are reached by sending those before them: behind what changes names, or the
+    end of a transaction that has changed them. Behind messages that wait for a Sync there is no place for the gateway's own, and a script
+    that begins with what is held waits only where people can be asked.
     """
     if session.pipeline.unsynced:
+        return False
+    if script.ends_at >= 0 and session.names.is_revertible and not 0 <= script.refused <= script.ends_at:
+        return True
+    if script.moves_at < 0:
         return False
     stopped = script.statements[script.refused]
     return script.refused > script.moves_at or (stopped.held and session.can_hold)
