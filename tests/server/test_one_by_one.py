@@ -542,7 +542,7 @@ PIECES = (
     "SET application_name = 'a{n}'",
     "SHOW search_path",
     "SET CONSTRAINTS ALL IMMEDIATE",
-    "DECLARE c CURSOR FOR SELECT id FROM kept",
+    "DECLARE c CURSOR FOR SELECT id FROM public.kept",
     "FETCH 1 FROM c",
     "SELECT * FROM r{n} ORDER BY 1",
     "INSERT INTO r{n} (a) VALUES ({m})",
@@ -555,8 +555,10 @@ def random_text(random: Random) -> str:
 
 
 def normal(answers: list[str]) -> list[str]:
-    """Without what errors say: the gateway refuses some things before PostgreSQL would, in its own words."""
-    return ["ErrorResponse" if "ErrorResponse" in one else one for one in answers]
+    """Without what errors say: the gateway refuses some things before PostgreSQL would, in its own words. Settings in any order."""
+    shown = ["ErrorResponse\n" if "ErrorResponse" in one else one for one in answers]
+    settings = sorted(one for one in shown if "ParameterStatus" in one)
+    return [one for one in shown if "ParameterStatus" not in one] + settings
 
 
 def test_random_texts(world: World) -> None:

@@ -95,5 +95,6 @@ class Series:
     def _finish(self, message: bytes, told: dict[str, str]) -> bytes:
         changed = {name: value for name, value in self.settings.items() if told.get(name) != value}
         told.update(changed)
-        statuses = (parameter_status(name, value) for name, value in changed.items())
+        # the setting that was changed last comes first (guc.c, guc_report_list)
+        statuses = [parameter_status(name, value) for name, value in changed.items()][::-1]
         return b"".join((self.notifications, *statuses, message))
