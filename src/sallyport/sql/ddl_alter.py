@@ -178,7 +178,7 @@ def _computes(change: _Change) -> None:
 
 def _drop_column(change: _Change, body: Node) -> None:
     name = body.get("name", "")
-    if change.column(name) is None and not body.get("missing_ok"):
+    if not body.get("missing_ok") and change.column(name) is None:
         return
     # partitions lose the column with their parent; a child may keep its own, which then is nobody's but its
     parts = family(change.a, change.relation) if change.relation.kind == "p" else (change.relation,)
