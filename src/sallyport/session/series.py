@@ -6,6 +6,10 @@ each judged by what those before it left, and ends the block. Explicit blocks di
 :mod:`sallyport.session.one_by_one` makes good: BEGIN in one turns it into an explicit block without a warning, COMMIT and ROLLBACK warn,
 savepoints and AND CHAIN are errors.
 
+Parse, Bind and Execute of every statement before one Sync would be an implicit block as well, but another one: whether VACUUM, DECLARE and COMMIT
+mean in it what they mean in a Query depends on the minor version, parameters and COPY are read otherwise, and the catalog could not be
+read inside it, as it allows neither savepoints nor a Query.
+
 What PostgreSQL sends before ReadyForQuery only (settings that changed, notifications) is kept for the end of the whole message, and the
 last statement's end until COMMIT has worked.
 
