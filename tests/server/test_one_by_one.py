@@ -460,7 +460,7 @@ def test_a_cancel_ends_the_whole_message(world: World, is_cancelled: bool) -> No
 
         thread = threading.Thread(target=run)
         thread.start()
-        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO later%'"
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO later%'"
         deadline = time.monotonic() + 20
         while watcher.execute(waiting).fetchone() != (1,):
             assert time.monotonic() < deadline

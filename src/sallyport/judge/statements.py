@@ -349,7 +349,8 @@ def _ends_at(facts: tuple[StatementFacts, ...]) -> int:
 def _part(facts: StatementFacts) -> Part:
     kinds = [effect.kind for effect in facts.effects]
     chains = EffectKind.BEGIN in kinds and kinds[0] is not EffectKind.BEGIN
-    return Part(facts.start, facts.end, facts.kind, chains)
+    is_plain = not facts.effects and not facts.settings
+    return Part(facts.start, facts.end, facts.kind, chains, is_plain)
 
 
 def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:

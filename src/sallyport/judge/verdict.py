@@ -74,12 +74,16 @@ class Verdict(Struct):
 
 
 class Part(Struct, frozen=True):
-    """Where a statement of a script is (bytes), what kind it is, and whether it opens the next transaction (AND CHAIN)."""
+    """Where a statement of a script is (bytes), what kind it is, and whether it opens the next transaction (AND CHAIN).
+
+    ``is_plain``: it does nothing to the session, so that those behind it mean what they mean before it.
+    """
 
     start: int
     end: int
     kind: str
     chains: bool = False
+    is_plain: bool = False
 
 
 class ScriptVerdict(Struct):

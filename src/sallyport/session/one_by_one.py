@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from sallyport.core.errors import Refusal
 from sallyport.judge import Part
 from sallyport.session import simple
 from sallyport.session.clearance import clearance
 from sallyport.session.client_input import Blocked
 from sallyport.session.entries import Entry
+from sallyport.session.name_context import Catalog, SearchPath
 from sallyport.session.series import Series
 from sallyport.session.state import SessionState
 from sallyport.session.states import ClientState, Expect, Handled, Own
@@ -15,6 +18,8 @@ from sallyport.wire import frontend
 
 #: They begin or end a block themselves, or fail where there is none, so none is opened for them.
 _CONTROL = frozenset({"begin", "commit", "rollback", "savepoint", "release", "rollback_to"})
+#: Most parts that are sent as one message.
+_TOGETHER = 1000
 _FREE = frozenset({Blocked.NO, Blocked.DRAIN})
 
 
@@ -63,15 +68,34 @@ def _may_go(session: SessionState, series: Series, part: Part) -> bool:
 
 
 def _send_part(session: SessionState, series: Series, part: Part) -> Handled:
-    message = frontend.query(series.sql[part.start : part.end])
+    count = _alike(session, series)
+    message = frontend.query(_text(series, count))
     if simple.query(session, message, 0, len(message)) is Handled.LATER:
         return Handled.LATER
     entry = session.pipeline.entries[-1]
     entry.shift = series.shift_to(part.start)
-    series.number = entry.number
+    series.number = session.number
     series.begins = part.kind == "begin" and series.is_ours
-    series.index += 1
+    series.index += count
     return Handled.DONE
+
+
+def _text(series: Series, count: int) -> bytes:
+    """That of so many parts, with what stands between them."""
+    first, last = series.parts[series.index], series.parts[series.index + count - 1]
+    return series.sql[first.start : last.end]
+
+
+def _alike(session: SessionState, series: Series) -> int:
+    """How many parts can be sent as one message: those that mean the same in any order of sending and judging, and all of which may run."""
+    if session.names.catalog is not Catalog.CURRENT or session.names.path is SearchPath.UNKNOWN:
+        return 1
+    rest = series.parts[series.index : series.index + _TOGETHER]
+    count = sum(1 for _ in takewhile(lambda part: part.is_plain, rest))
+    if count < 2 or session.input.is_canceled or session.names.generation != session.names.judge.generation:
+        return 1
+    script = session.names.view.judge_soon(_text(series, count))
+    return count if script is not None and script.refused < 0 and script.count == count else 1
 
 
 def _send(session: SessionState, series: Series, what: Own) -> None:

@@ -167,7 +167,9 @@ def _complete_in_series(
     session: SessionState, series: Series, completed: Completion, message: bytes
 ) -> bytes:
     """A statement that was sent by itself has ended: the last one only once its transaction was committed."""
-    if series.keeps_end and not session.stream.withholding:
+    script, index = completed.entry.script, completed.entry.index
+    is_last = script is None or index + 1 >= len(script.statements)
+    if series.keeps_end and is_last and not session.stream.withholding:
         if series.end is not None:
             raise ProtocolError("a statement has ended twice")
         series.end, series.tail = completed, message
