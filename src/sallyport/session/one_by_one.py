@@ -18,8 +18,8 @@ from sallyport.wire import frontend
 
 #: They begin or end a block themselves, or fail where there is none, so none is opened for them.
 _CONTROL = frozenset({"begin", "commit", "rollback", "savepoint", "release", "rollback_to"})
-#: Most parts that are sent as one message.
-_TOGETHER = 1000
+#: Most parts that are sent as one message: about what is judged at once (View.judge_soon).
+_TOGETHER = 40
 _FREE = frozenset({Blocked.NO, Blocked.DRAIN})
 
 
