@@ -27,10 +27,10 @@ masks:
   - {columns: ["public.users.email", "public.accounts.email"], with: email, filter: equality}
   - {columns: ["public.users.phone"], with: redact}
 """
-#: What is sent at login, long lists of parameters, and hints: another piece of work.
+#: Long lists of parameters, and hints: another piece of work.
 ANOTHER_ISSUE = frozenset(
     {
-        "fdw_search_path", "in_list_8000_parameters", "listen_hint", "startup_read_only", "startup_search_path_public",
+        "in_list_8000_parameters", "listen_hint",
     }
 )  # fmt: skip
 OPTIONS = {

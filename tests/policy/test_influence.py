@@ -10,6 +10,7 @@ from sallyport.core.errors import CODES
 from sallyport.core.subject import Subject
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.changed_settings import check_change, check_settings
 from sallyport.policy.decision import REDACT, ColumnMask, Filter, MaskSpec
 from sallyport.policy.influence import (
     character_position,
@@ -19,7 +20,6 @@ from sallyport.policy.influence import (
     check_influence,
     check_mentions,
     check_refresh,
-    check_settings,
     check_unknowns,
     check_writes,
 )
@@ -294,11 +294,18 @@ def test_functions_need_a_line_in_policy() -> None:
         ("search_path", "pg_temp, public", "SP1302"),
         ("search_path", "soon, public", "SP1302"),
         ("search_path", "pg_catalog, public", "SP1302"),
-        ("search_path", "", "SP1302"),
+        ("search_path", "", None),
+        ("search_path", '""', None),
+        ("search_path", "pg_catalog", None),
+        ("search_path", "pg_catalog, pg_temp", "SP1302"),
+        ("search_path", '"', "SP1302"),  # not a list of names
+        ("search_path", ",", "SP1302"),
         ("search_path", None, None),
         ("", None, None),  # RESET ALL
         ("session_replication_role", "replica", "SP1301"),
-        ("row_security", "off", "SP1301"),
+        ("row_security", "off", None),
+        ("statement_timeout", "0", None),
+        ("DateStyle", "German", None),
         ("role", "postgres", "SP1301"),
         ("no_such_setting", "1", "SP1301"),
         ("my.variable", "1", "SP1301"),
@@ -311,6 +318,42 @@ def test_settings_table(name: str, value: str | None, code: str | None) -> None:
     statement = StatementFacts("set", 0, 0, settings=(SettingChange(name, value),))
     refusal = check_settings(statement, policy)
     assert (refusal.code.id if refusal else None) == code
+
+
+@pytest.mark.parametrize(
+    ("value", "passes"),
+    [
+        ("5s", True),
+        ("30000", True),
+        ("30s", True),
+        ("999us", True),  # PostgreSQL rounds to 1ms
+        ("31s", False),
+        ("0", False),
+        ("-1", False),
+        ("400us", False),  # to 0, which is no limit
+        ("1e3", False),
+        ("0x10", False),
+        ("1h", False),
+        (" 5 s ", True),
+        ("9" * 30, False),
+        ("٥", False),
+    ],
+)
+def test_a_session_may_have_less_time_than_policy_gives(value: str, passes: bool) -> None:
+    policy = subject_policy("limits: {statement_timeout: 30s}\n")
+    refusal = check_change(SettingChange("Statement_Timeout", value), policy)
+    assert (refusal is None) == passes
+    assert refusal is None or refusal.code.id == "SP1301"
+
+
+def test_date_styles_and_masks() -> None:
+    """A mask of a column that holds no dates leaves DateStyle to the session; one whose type is not known does not."""
+    policy = subject_policy("masks: [{columns: ['*.*.email'], with: redact}]\n")
+    assert policy.masks
+    assert check_change(SettingChange("DateStyle", "SQL, DMY"), policy) is None
+    other = replace(policy, standing=replace(policy.standing, catalog=replace(CATALOG, relations={})))
+    assert check_change(SettingChange("DateStyle", "SQL, DMY"), other) is not None
+    assert check_change(SettingChange("DateStyle", "ISO, DMY"), other) is None
 
 
 def test_a_schema_called_like_the_role_counts() -> None:

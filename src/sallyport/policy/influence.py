@@ -5,14 +5,13 @@ rules.
 need a line in policy. ``check_influence``: a raw value must not steer a write (SP1201) unless its ``filter`` says
 so. ``check_mentions``: with ``filter: deny`` a column is only selected as it is (SP1201).
 ``check_functions_read``: bodies of functions do not read masked columns (SP1103). ``check_flows``: masked data is not copied to where it would be read
-unmasked (SP1202). ``check_settings``: pinned settings and search_path (SP1301, SP1302). Each returns the
-first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as
+unmasked (SP1202). Each returns the first refusal or None. Positions in facts are byte offsets; refusals carry 1-based characters, as
 PostgreSQL's do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
@@ -20,9 +19,7 @@ from sallyport.policy.decision import EQUALITY, ColumnMask, Filter
 from sallyport.policy.needs import chain
 from sallyport.policy.renames import is_hidden
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
-from sallyport.sql.facts import Clause, Flow, Influence, SettingChange, StatementFacts, Unknown
-from sallyport.sql.search_path import split_search_path
-from sallyport.sql.settings import MASKED_STARTUP, classify_setting
+from sallyport.sql.facts import Clause, Flow, Influence, StatementFacts, Unknown
 
 _LISTED = 5
 _NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
@@ -284,80 +281,4 @@ def _flow_refusal(
         f"{name} is masked ({masks[source].origin}). {why}",
         hint,
         character_position(sql, flow.position),
-    )
-
-
-def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | bytes = "") -> Refusal | None:
-    """SP1301 for settings that may not change, SP1302 for a search_path that policy does not list. RESET
-    goes back to the session's own.
-    """
-    for change in _settings(facts):
-        verdict = classify_setting(change.name, change.value)
-        position = character_position(sql, change.position)
-        if (
-            change.value is not None
-            and change.name.lower() == "statement_timeout"
-            and policy.limits.statement_timeout
-        ):
-            return refuse(
-                "SP1301",
-                "the setting statement_timeout cannot be changed through the gateway",
-                f"Policy bounds every statement to {policy.limits.statement_timeout:g} seconds.",
-                "Leave it as it is.",
-                position,
-            )
-        if policy.masks and change.value is not None and change.name.lower() in MASKED_STARTUP:
-            return refuse(
-                "SP1301",
-                f"the setting {change.name} cannot be changed through the gateway",
-                "It is off for subjects with masks: such plans would tell masked values by their order.",
-                "Leave it as it is.",
-                position,
-            )
-        if verdict.kind == "allowed" or (not change.name and change.value is None):
-            continue  # RESET ALL goes back to what the gateway itself set in the StartupMessage
-        if verdict.kind == "search_path":
-            refusal = _check_search_path(change, policy, position)
-            if refusal is not None:
-                return refusal
-            continue
-        name = change.name or "all settings"
-        return refuse(
-            "SP1301",
-            f"the setting {name} cannot be changed through the gateway",
-            f"The setting {name} {verdict.reason}.",
-            "Leave it as it is; the statement before and after it will work without.",
-            position,
-        )
-    return None
-
-
-def _settings(facts: StatementFacts) -> Iterator[SettingChange]:
-    for level in chain(facts):
-        yield from level.settings
-
-
-def _changes_nothing(path: tuple[str, ...], catalog: CatalogSnapshot) -> bool:
-    """Whether names mean what they mean with the session's own search_path: it has the same schemas in the same
-    order, leaving out a ``"$user"`` that does not exist. A name of no known schema (``pg_temp`` among them) changes
-    something.
-    """
-    if any(name != "$user" and name not in catalog.schemas for name in path):
-        return False
-    return catalog.usable_path(path) == catalog.usable_path(catalog.default_search_path)
-
-
-def _check_search_path(change: SettingChange, policy: SubjectPolicy, position: int) -> Refusal | None:
-    if change.value is None:
-        return None
-    path = split_search_path(change.value) or ()
-    if path in policy.search_paths or (path and _changes_nothing(path, policy.standing.catalog)):
-        return None
-    listed = sorted(", ".join(one) for one in policy.search_paths)
-    return refuse(
-        "SP1302",
-        f"this search_path is not listed by policy: {', '.join(path) or repr(change.value)}",
-        f"The policy lists {'; '.join(listed)}." if listed else "The policy lists no search_path.",
-        "Keep the search_path and write names with their schema, like public.orders.",
-        position,
     )

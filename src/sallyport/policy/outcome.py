@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.changed_settings import check_settings
 from sallyport.policy.decision import Decision, Outcome
 from sallyport.policy.influence import (
     check_flows,
@@ -18,7 +19,6 @@ from sallyport.policy.influence import (
     check_influence,
     check_mentions,
     check_refresh,
-    check_settings,
     check_unknowns,
     check_writes,
 )

@@ -199,7 +199,7 @@ class _Reaching:
         views = [r for oid in self.found if (r := self.catalog.relations[oid]).kind == "v"]
         calls += [f"SELECT * FROM {quoted(r.schema, r.name)}" for r in views]
         found: set[int] = set()
-        for path in dict.fromkeys((self.catalog.default_search_path, *self.bound.policy.search_paths)):
+        for path in dict.fromkeys((self.catalog.default_search_path, (), *self.bound.policy.search_paths)):
             context = Context(
                 self.catalog.usable_path(path), self.catalog.role, trusted_functions=self._trusts
             )

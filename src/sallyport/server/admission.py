@@ -6,6 +6,7 @@ same from outside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -14,17 +15,17 @@ from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.jwt import printable
 from sallyport.judge import Judge
+from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.changed_settings import check_change
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.upstream import UpstreamLink
 from sallyport.session.login import Authenticate
+from sallyport.sql.facts import SettingChange
 from sallyport.sql.search_path import format_search_path, split_search_path
-from sallyport.sql.settings import STARTUP, classify_setting
+from sallyport.sql.settings import STARTUP, is_pinned
 
 log = structlog.get_logger("sallyport.admission")
-
-#: Checked to be UTF-8 under any of its names when the StartupMessage was read.
-_ANY_SPELLING = frozenset({"client_encoding"})
 
 OUT_OF_DESCRIPTORS = refuse(
     "SP1605",
@@ -54,10 +55,9 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
     database, judge = await _choose_target(gateway, request, subject)
     limits = judge.subject_policy(subject).limits
     gateway.admit(subject, limits.sessions)
-    path = _search_path(request, judge, subject)
-    settings = _settings(request, limits.statement_timeout)
+    settings = _settings(request.settings, judge.subject_policy(subject))
+    path = split_search_path(settings["search_path"]) or ()
     settings.update(judge.mask_settings(subject))
-    settings["search_path"] = format_search_path(path)
     link = await database.dialer.open(settings, minor=request.minor)
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
@@ -89,33 +89,18 @@ async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subje
     return database, judge
 
 
-def _settings(request: Authenticate, timeout: float | None) -> dict[str, str]:
-    """What the upstream session starts with: what the client may ask for, under what is pinned and what policy bounds."""
-    for name, value in request.settings.items():
-        found = classify_setting(name, value)
-        if found.kind not in ("allowed", "pinned") or (
-            found.kind == "pinned" and name.lower() not in _ANY_SPELLING
-        ):
-            raise RefusedError(
-                refuse(
-                    "SP1301",
-                    f"the startup parameter {name} cannot be {value!r}",
-                    f"The setting {name} {found.reason}.",
-                )
-            )
-    settings = {**STARTUP, **request.settings, "client_encoding": "UTF8"}
-    if timeout:
-        settings["statement_timeout"] = str(int(timeout * 1000))
+def _settings(asked: Mapping[str, str], policy: SubjectPolicy) -> dict[str, str]:
+    """What the upstream session starts with: what the client may ask for, which is what SET may ask for, over what the gateway starts all
+    sessions with. Raises RefusedError.
+    """
+    for name, value in asked.items():
+        refusal = check_change(SettingChange(name, value), policy)
+        if refusal is not None:
+            raise RefusedError(refusal)
+    settings = {name.lower(): value for name, value in STARTUP.items()}
+    settings["search_path"] = format_search_path(policy.standing.catalog.default_search_path)
+    if policy.limits.statement_timeout:
+        settings["statement_timeout"] = str(int(policy.limits.statement_timeout * 1000))
+    # What is pinned was asked for in some spelling of its one value.
+    settings.update({name: value for name, value in asked.items() if not is_pinned(name)})
     return settings
-
-
-def _search_path(request: Authenticate, judge: Judge, subject: Subject) -> tuple[str, ...]:
-    default = judge.catalog.default_search_path
-    if request.search_path is None:
-        return default
-    asked = split_search_path(request.search_path)
-    if asked is None or (asked != default and asked not in judge.subject_policy(subject).search_paths):
-        raise RefusedError(
-            refuse("SP1302", f"the search_path {request.search_path!r} is not listed by policy")
-        )
-    return asked

@@ -26,6 +26,9 @@ log = structlog.get_logger("sallyport.upstream")
 WRITE_HIGH_WATER = 512 * 1024
 #: SQLSTATEs a target may answer a login with that are the target's state, not the gateway's configuration.
 _TEMPORARY = frozenset({"53300", "57P03", "57P01", "57P02"})
+#: invalid_parameter_value, which the values of startup parameters get that are none.
+_INVALID_PARAMETER: Final = "22023"
+_PARAMETER: Final = "parameter"
 #: How a login at a target can fail: the gateway has no password for it; the target does not answer in time, or
 #: cannot be connected to; TLS cannot be established (certificates included); it refuses the login.
 FAILURES: Final = ("credential", "timeout", "connection", "tls", "login")
@@ -33,7 +36,7 @@ _LOGIN_DIFFERS: Final = "The database and the gateway do not agree on how the ga
 
 
 class UnreachableError(RefusedError):
-    """SP1604. ``kind``: one of :data:`FAILURES`. ``reason``: for operators; it may quote the
+    """SP1604. ``kind``: one of :data:`FAILURES`; or SP1301, where the client's startup parameters are why. ``reason``: for operators; it may quote the
     target, never a credential.
     """
 
@@ -267,6 +270,8 @@ class Dialer:
         try:
             link = await self._open(settings, minor)
         except UnreachableError as error:
+            if error.kind == _PARAMETER:
+                raise
             self.failures[error.kind] += 1
             report = log.warning if error.kind in ("timeout", "connection") else log.error
             report("no login", target=self.target.name, kind=error.kind, reason=error.reason)
@@ -349,6 +354,14 @@ class Dialer:
     def _refused(self, error: UpstreamError) -> UnreachableError:
         if error.sqlstate in _TEMPORARY:
             return self._unreachable("login", str(error))
+        if error.sqlstate == _INVALID_PARAMETER:
+            refusal = refuse(
+                "SP1301",
+                f'the database behind "{self.target.name}" does not take the value of a startup parameter',
+                "It is not a value that this setting can have.",
+                "Look at what the connection string, PGOPTIONS and the driver set when connecting.",
+            )
+            return UnreachableError(refusal, _PARAMETER, str(error))
         detail = "The database refused the gateway's login." if error.sqlstate else _LOGIN_DIFFERS
         return self._no_login("login", detail, error)
 

@@ -41,13 +41,12 @@ class CancelBackend:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Everything a login needs. ``settings``: accepted startup parameters, without user and database."""
+    """Everything a login needs. ``settings``: startup parameters that name settings, by name in lower case. None of them is allowed yet."""
 
     token: Secret
     label: str
     target: str
     settings: dict[str, str]
-    search_path: str | None
     minor: int
 
 
@@ -76,7 +75,7 @@ class ClientLogin:
         self._gss_asked = self._ssl_asked = False
         self._message: startup.StartupMessage | None = None
         self._minor = 0
-        self._parameters: startup.ParameterCheck | None = None
+        self._parameters: startup.Parameters | None = None
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the client. Raises nothing: what is wrong becomes an error message and a Close."""
@@ -174,11 +173,11 @@ class ClientLogin:
                     "Connect with sslmode=require or better.",
                 )
             )
-        checked = startup.check_parameters(message.parameters)
-        if checked.refusal is not None:
-            raise RefusedError(checked.refusal)
-        self._parameters = checked
-        self.label = checked.accepted.get("user", "")
+        parameters = startup.read_parameters(message.parameters)
+        if isinstance(parameters, Refusal):
+            raise RefusedError(parameters)
+        self._parameters = parameters
+        self.label = parameters.user
         if negotiation.reply is not None:
             self.to_client += negotiation.reply
         self.to_client += backend.authentication_cleartext()
@@ -204,13 +203,8 @@ class ClientLogin:
                     hint="Send the identity token as the password (PGPASSWORD).",
                 )
             )
-        checked = self._parameters
-        if checked is None:
+        asked = self._parameters
+        if asked is None:
             raise ProtocolError("a password before a StartupMessage")
-        settings = {k: v for k, v in checked.accepted.items() if k not in ("user", "database")}
         self.phase = Phase.WORKING
-        self.requests.append(
-            Authenticate(
-                password, self.label, checked.accepted["database"], settings, checked.search_path, self._minor
-            )
-        )
+        self.requests.append(Authenticate(password, self.label, asked.database, asked.settings, self._minor))

@@ -63,10 +63,10 @@ _PLANNER = _words(
 _PLAIN = _words(
     """application_name timezone intervalstyle extra_float_digits bytea_output xmloption xmlbinary
     quote_all_identifiers escape_string_warning check_function_bodies synchronous_commit
-    transaction_isolation transaction_read_only transaction_deferrable
+    row_security transaction_isolation transaction_read_only transaction_deferrable
     default_transaction_isolation default_transaction_read_only default_transaction_deferrable"""
 )
-#: A session may set its own, never switch one off. The gateway's own limits do not depend on them.
+#: A session may set its own. The gateway's own limits do not depend on them, but for policy's statement_timeout, which bounds that.
 _TIMEOUTS = _words(
     """statement_timeout lock_timeout transaction_timeout idle_in_transaction_session_timeout
     idle_session_timeout"""
@@ -133,10 +133,6 @@ def _utf8(value: str) -> bool:
     return re.sub(r"[^a-z0-9]", "", value.lower()) in ("utf8", "unicode")  # clean_encoding_name
 
 
-def _positive_time(value: str) -> bool:
-    return re.fullmatch(r"\s*\d*[1-9]\d*\s*(us|ms|s|min|h|d)?\s*", value) is not None
-
-
 _KILOBYTES = {"": 1, "kB": 1, "MB": 1024, "GB": 1024 * 1024}
 _MAX_WORK_MEM = 1024 * 1024  # 1 GB, in kB
 
@@ -182,7 +178,6 @@ _SCAN_ORDERS = _words("hnsw.iterative_scan ivfflat.iterative_scan")
 _RULES: dict[str, _Rule] = {
     "client_encoding": _Rule(_utf8, "pinned", "is pinned to UTF8: statements and masks are read as UTF-8"),
     "standard_conforming_strings": _Rule(_true, "pinned", "is pinned to on: statements are parsed that way"),
-    "row_security": _Rule(_true, "pinned", "is pinned to on"),
     "session_replication_role": _Rule(
         lambda v: v.strip().lower() == "origin", "pinned", "is pinned to origin: triggers and rules stay on"
     ),
@@ -208,10 +203,6 @@ _RULES: dict[str, _Rule] = {
     **{
         name: _Rule(_scan_order, "denied", "may only be off, relaxed_order or strict_order")
         for name in _SCAN_ORDERS
-    },
-    **{
-        name: _Rule(_positive_time, "denied", "may not be switched off; set a time above 0")
-        for name in _TIMEOUTS
     },
 }
 
@@ -261,9 +252,24 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
     rule = _RULES.get(key)
     if rule is not None:
         return _ALLOWED if value is None or rule.fits(value) else SettingClass(rule.kind, rule.reason)
-    if key in _PLAIN or key in _PLANNER:
+    if key in _PLAIN or key in _PLANNER or key in _TIMEOUTS:
         return _ALLOWED
     return _CUSTOM if "." in key else _UNLISTED
+
+
+def is_pinned(name: str) -> bool:
+    """Is it a setting that has one value in every session?"""
+    rule = _RULES.get(folded(name))
+    return rule is not None and rule.kind == "pinned"
+
+
+_UNITS = {"us": 0.001, "ms": 1.0, "": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
+
+
+def milliseconds(value: str) -> int | None:
+    """A time as ``parse_int`` (guc.c) reads it for a setting in milliseconds; None for what is not written plainly, with at most 15 digits."""
+    found = re.fullmatch(r"\s*([1-9]\d{0,14}|0)\s*(us|ms|s|min|h|d)?\s*", value, re.ASCII)
+    return None if found is None else round(int(found[1]) * _UNITS[found[2] or ""])
 
 
 def any_value_allowed(name: str) -> bool:

@@ -2,14 +2,14 @@
 
 :func:`parse_first` reads SSLRequest, GSSENCRequest, CancelRequest or StartupMessage; its length is bounded
 before anything waits for a body. :func:`negotiate` answers for the protocol version as PostgreSQL 18 does
-(tcop/backend_startup.c), and :func:`check_parameters` holds startup parameters, ``options`` included, against
-an allow-list. Malformed bytes raise ProtocolError; what is well-formed and not allowed is a refusal with
-SP1301 or SP1502.
+(tcop/backend_startup.c), and :func:`read_parameters` finds the settings among startup parameters, ``options``
+included; which of them are allowed is decided where SET is decided, once it is known who asks. Malformed bytes
+raise ProtocolError; what is well-formed and not understood is a refusal with SP1301 or SP1502.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -61,14 +61,12 @@ class Negotiation(NamedTuple):
     reply: bytes | None
 
 
-class ParameterCheck(NamedTuple):
-    """``accepted`` has user and database always, and settings under PostgreSQL's spelling. ``search_path`` is
-    apart because policy decides on it; None when not given. With a ``refusal`` nothing else counts.
-    """
+class Parameters(NamedTuple):
+    """``settings``: by name in lower case, the last value that was given for each; user and database are apart."""
 
-    accepted: dict[str, str]
-    refusal: Refusal | None
-    search_path: str | None = None
+    user: str
+    database: str
+    settings: dict[str, str]
 
 
 def is_direct_tls(first_byte: int) -> bool:
@@ -155,58 +153,28 @@ def negotiate(major: int, minor: int, parameters: Mapping[str, str]) -> Negotiat
     return Negotiation(NEWEST_MINOR if spoken == NEWEST_MINOR else 0, unsupported, reply)
 
 
-#: Settings a client may give at startup, under PostgreSQL's spelling. Names are compared without regard to
-#: case.
-ALLOWED_SETTINGS: Final = frozenset(
-    {
-        "application_name",
-        "client_encoding",
-        "DateStyle",
-        "TimeZone",
-        "IntervalStyle",
-        "extra_float_digits",
-        "bytea_output",
-        "search_path",
-        "statement_timeout",
-        "lock_timeout",
-        "idle_in_transaction_session_timeout",
-    }
-)
+def read_parameters(parameters: Mapping[str, str]) -> Parameters | Refusal:
+    """What startup parameters ask for; a refusal for what is no setting: replication, other switches.
 
-
-def check_parameters(
-    parameters: Mapping[str, str], allow: Collection[str] = ALLOWED_SETTINGS
-) -> ParameterCheck:
-    """Hold startup parameters against ``allow`` (setting names; user, database and options are always looked
-    at).
-
-    Like PostgreSQL's process_startup_options, ``options`` comes first and parameters of their own override
-    it.
+    Like PostgreSQL's process_startup_options, ``options`` comes first and parameters of their own override it.
+    Names are compared as guc_name_compare does: without regard to the case of ASCII letters, and of no others.
     """
     user = parameters.get("user", "")
-    accepted = {"user": user, "database": parameters.get("database") or user}
-    settings = split_options(parameters.get("options", ""))
-    if isinstance(settings, Refusal):
-        return ParameterCheck({}, settings)
+    given = split_options(parameters.get("options", ""))
+    if isinstance(given, Refusal):
+        return given
     for name, value in parameters.items():
         if name in ("user", "database", "options") or name.startswith(_PROTOCOL_OPTION):
             continue
         if name == "replication":
             if not _is_false(value):
-                return ParameterCheck({}, _refuse_replication())
+                return _refuse_replication()
             continue
-        settings.append((name, value))
-    spelling = {name.lower(): name for name in allow}
-    for name, value in settings:
-        known = spelling.get(name.lower()) if name.isascii() else None
-        if known is None:
-            return ParameterCheck({}, _refuse_setting(name, allow))
-        if known == "client_encoding":
-            if not _is_utf8(value):
-                return ParameterCheck({}, _refuse_encoding())
-            value = "UTF8"
-        accepted[known] = value
-    return ParameterCheck(accepted, None, accepted.pop("search_path", None))
+        given.append((name, value))
+    settings: dict[str, str] = {}
+    for name, value in given:
+        settings["".join(c.lower() if c.isascii() else c for c in name)] = value
+    return Parameters(user, parameters.get("database") or user, settings)
 
 
 def split_options(text: str) -> list[tuple[str, str]] | Refusal:
@@ -257,14 +225,6 @@ def _split_words(text: str) -> list[str]:
     return words
 
 
-def _is_utf8(value: str) -> bool:
-    """Whether PostgreSQL would read ``value`` as UTF8 (pg_char_to_encoding drops all but letters and
-    digits).
-    """
-    plain = "".join(char for char in value if char.isascii() and char.isalnum()).lower()
-    return len(value) < 64 and value.isascii() and plain in ("utf8", "unicode")
-
-
 def _is_false(value: str) -> bool:
     """PostgreSQL's parse_bool for false: any prefix of false or no, of off from two letters on, and 0."""
     word = value.lower()
@@ -272,24 +232,6 @@ def _is_false(value: str) -> bool:
         word == "0"
         or word in ("of", "off")
         or (word != "" and ("false".startswith(word) or "no".startswith(word)))
-    )
-
-
-def _refuse_setting(name: str, allow: Collection[str]) -> Refusal:
-    shown = "".join(char if char.isprintable() else "?" for char in name[:63])
-    return refuse(
-        "SP1301",
-        f'the startup parameter "{shown}" is not accepted',
-        detail="Only settings on the gateway's list may be given when connecting.",
-        hint=f"Leave it out when connecting. Accepted are: {', '.join(sorted(allow, key=str.lower))}.",
-    )
-
-
-def _refuse_encoding() -> Refusal:
-    return refuse(
-        "SP1301",
-        "client_encoding is pinned to UTF8",
-        hint="Connect with client_encoding UTF8, or leave it out.",
     )
 
 
