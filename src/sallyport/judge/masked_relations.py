@@ -19,6 +19,9 @@ from sallyport.sql.system_views import is_substituted
 #: Types with a length to which an explicit cast cuts: varchar, char(n).
 _CUT_TO_LENGTH = frozenset({1043, 1042})
 
+#: The attnum of tableoid (TableOidAttributeNumber in sysattr.h).
+_TABLEOID = -6
+
 
 @dataclass(slots=True)
 class MaskedRelations:
@@ -119,6 +122,8 @@ class MaskedRelations:
         """What stands in the place of a system view."""
         everything = relation.oid in facts.positional or variable.has_column_aliases
         names = [c.name for c in relation.columns if ColumnId(relation.oid, c.attnum) in facts.read]
+        if ColumnId(relation.oid, _TABLEOID) in facts.system_columns and relation.oid not in facts.starred:
+            names.append("tableoid")
         return system_views.substitute(relation, None if everything else names, self.oids)
 
     def is_wrapped(self, view: Relation) -> bool:

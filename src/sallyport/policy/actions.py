@@ -38,7 +38,7 @@ WRAPPERS = frozenset({"explain", "declare", "copy-out", "copy-in"})
 OTHER = _words(
     """
     truncate call do lock listen notify checkpoint load prepare-transaction commit-prepared
-    rollback-prepared
+    rollback-prepared function-source
     """
 )
 

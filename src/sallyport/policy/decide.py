@@ -23,7 +23,7 @@ from sallyport.policy.needs import Need, chain, has_where, needs_of
 from sallyport.policy.patterns import is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.relations import classify_relation
+from sallyport.sql.relations import classify_relation, source_columns
 
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _ALLOW, _HOLD, _DENY = Outcome.ALLOW, Outcome.HOLD, Outcome.DENY
@@ -361,7 +361,7 @@ def _readable(need: Need, catalog: CatalogSnapshot) -> bool:
             class_.readable
         )  # for the special ones the extractor knows which columns, and says so as an unknown
     names = {c.name for c in relation.columns if ColumnId(relation.oid, c.attnum) in need.columns}
-    return len(names) == len(need.columns) and names <= class_.columns
+    return len(names) == len(need.columns) and names <= class_.columns | source_columns(relation)
 
 
 def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> bool:

@@ -74,6 +74,8 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
         if kind in WRAPPERS:
             for need in _wrapper_needs(kind, levels[i:]):
                 out[need] = None
+        elif kind == "lock" and direct == {"select"}:
+            pass  # LOCK ... IN ACCESS SHARE MODE, which every SELECT takes
         elif kind in SESSION or kind not in direct:
             out[Need(kind, also=also)] = None
     return tuple(out)

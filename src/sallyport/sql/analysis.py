@@ -39,7 +39,7 @@ from sallyport.sql.facts import (
     Unknown,
 )
 from sallyport.sql.grouping import GroupingLevel
-from sallyport.sql.lineage import OPAQUE, Field, Sources, Value
+from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
 from sallyport.sql.resolve import SYSTEM, Names
@@ -156,6 +156,7 @@ class Analysis:
         self.plain_select = (
             False  # a bare SELECT list at the top: the only place where set_config is followed
         )
+        self.named_setting = ""  # but for set_config(name, ..) FROM pg_settings WHERE name = this
         self.against_access_method = (
             False  # comparing with pg_am.amname, as SQLAlchemy does with current_setting($1)
         )
@@ -330,7 +331,9 @@ class Analysis:
         """Note that a column is read and comes back as it is."""
         if value.sources:
             self.seen.update(value.sources)
-        if value.denied:
+        if value.denied == FUNCTION_SOURCE and not self.indirect and not self.following:
+            self.name("function_source")
+        elif value.denied:
             self.unknown("SP1104", value.denied, position=position)
         return value
 

@@ -14,6 +14,7 @@ from sallyport.sql.lineage import (
     UNKNOWN_TYPE,
     Field,
     Value,
+    denial,
     derived,
     is_raw,
     union,
@@ -322,7 +323,7 @@ def _min_max(a: Analysis, node: Node, scope: Scope) -> Value:
 def _row(a: Analysis, node: Node, scope: Scope) -> Value:
     values = [field.value for item in node.get("args", []) for field in spread(a, item, scope)]
     row = tuple(Field(f"f{number}", replace(value, origin=None)) for number, value in enumerate(values, 1))
-    denied = next((v.denied for v in values if v.denied), "")
+    denied = denial(values)
     constant = bool(values) and all(v.constant for v in values)
     return Value(union(values), type=RECORD, row=row, constant=constant, denied=denied, raw=is_raw(values))
 

@@ -199,7 +199,9 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
         name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
         if value is None and name is not None and values[1].constant and any_value_allowed(name):
             value = "$"  # a parameter, for a setting that may have any value
-    if name is None or value is None or local is None or not a.plain_select:
+        if name is None and _is_named_by_row(a, values[0]):
+            name = a.named_setting
+    if name is None or value is None or local is None or not (a.plain_select or a.named_setting):
         a.unknown(
             "SP1102",
             "follow set_config in this place or with these arguments",
@@ -208,6 +210,17 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
         )
         return
     a.settings.append(SettingChange(folded(name), value, local, at))
+
+
+def _is_named_by_row(a: Analysis, value: Value) -> bool:
+    """Is it pg_settings.name, of the one row that the statement's WHERE names?"""
+    origin = value.origin
+    relation = a.catalog.relations.get(origin.relation) if origin is not None else None
+    column = a.catalog.column(origin) if origin is not None else None
+    if relation is None or column is None or not a.named_setting:
+        return False
+    plain = a.context.search_path[:1] == ("pg_catalog",)  # so that = is PostgreSQL's own
+    return plain and relation.qualified == "pg_catalog.pg_settings" and column.name == "name"
 
 
 def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
@@ -240,7 +253,26 @@ def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> Non
         a.access(relation, "update")
 
 
+def _source(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+    """The text of a function: an action of its own."""
+    if a.indirect or a.following:
+        a.unknown("SP1103", f"allow this function here: it {found.reason}", position=at)
+    else:
+        a.name("function_source")
+
+
+def _sequence_data(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+    """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not known of which."""
+    relation = named_sequence(a, values[0]) if values else None
+    every = [one.oid for one in a.catalog.relations.values() if one.kind == "S"]
+    for oid in every if relation is None else [relation]:
+        a.access(oid, "select")
+
+
 _SPECIAL = {
+    "pg_get_functiondef": _source,
+    "pg_get_function_sqlbody": _source,
+    "pg_get_sequence_data": _sequence_data,
     "set_config": _set_config,
     "current_setting": _current_setting,
     "nextval": _sequence,

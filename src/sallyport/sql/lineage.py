@@ -7,7 +7,7 @@ refer to itself and the garbage collector need not look at it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
@@ -109,9 +109,19 @@ def either(left: Value, right: Value, type_: int = 0) -> Value:
     return Value(left.sources | right.sources, dependence, None, type_, raw=left.raw or right.raw)
 
 
+#: The denial of what a rule may allow: the action function-source.
+FUNCTION_SOURCE = "allow reading the source of functions"
+
+
+def denial(values: Sequence[Value]) -> str:
+    """Why what is made of these may not be read, or "": what no rule allows comes first."""
+    found = [value.denied for value in values if value.denied]
+    return next((one for one in found if one != FUNCTION_SOURCE), found[0] if found else "")
+
+
 def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = None) -> Value:
     """A whole row: depends on every field."""
-    denied = next((f.value.denied for f in fields if f.value.denied), "")
+    denied = denial([f.value for f in fields])
     raw = is_raw([f.value for f in fields])
     return Value(
         union(f.value for f in fields), Dependence.DERIVED, origin, type_, fields, False, denied, raw=raw

@@ -24,11 +24,12 @@ from sallyport.sql.facts import (
     StatementFacts,
     Unknown,
 )
-from sallyport.sql.lineage import Field, Sources, Value, as_row
+from sallyport.sql.lineage import FUNCTION_SOURCE, Field, Sources, Value, as_row
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
-from sallyport.sql.relations import classify_relation
+from sallyport.sql.relations import classify_relation, source_columns
 from sallyport.sql.resolve import SYSTEM, Names
 from sallyport.sql.scope import Item, Scope, index_fields
+from sallyport.sql.system_views import hides_secrets, is_substituted
 
 _READABLE_KINDS = frozenset("rpvmfS")
 _SYSTEM_COLUMN_KINDS = frozenset("rpmfSt")
@@ -177,15 +178,19 @@ def _note(a: Analysis, relation: Relation, expansion: Expansion, at: int) -> Non
 def expand(a: Analysis, relation: Relation) -> Expansion:
     """The relation's columns and what using it means, from the cache where possible."""
     cache = a.names.relations
-    found = cache.get(relation.oid)
+    # Nothing stands in place of a system relation inside a function's body, nor of one with secrets inside a view's.
+    inside = bool(a.following) or (a.indirect and hides_secrets(relation))
+    is_itself = inside and is_substituted(relation)
+    key = -relation.oid if is_itself else relation.oid
+    found = cache.get(key)
     if found is None:
         if relation.schema in SYSTEM or relation.schema.startswith("pg_toast") or unreadable(relation):
-            found = _system(relation)
+            found = _system(relation, is_itself)
         elif relation.kind in ("v", "m"):
             found = _view(a, relation)
         else:
             found = _table(a, relation)
-        cache[relation.oid] = found
+        cache[key] = found
     return found
 
 
@@ -243,8 +248,8 @@ def _rows_of(value: Value, own: Sources) -> tuple[Field, ...] | None:
     )
 
 
-def _system(relation: Relation) -> Expansion:
-    answer = classify_relation(relation)
+def _system(relation: Relation, is_itself: bool) -> Expansion:
+    answer = classify_relation(relation, substituted=not is_itself)
     unknowns: tuple[Unknown, ...] = ()
     if not answer.readable:
         reason = f": it {answer.reason}" if answer.reason else ""
@@ -255,7 +260,11 @@ def _system(relation: Relation) -> Expansion:
             column,
             ""
             if answer.columns is None or column.name in answer.columns
-            else f"allow reading {relation.qualified}.{column.name}",
+            else (
+                FUNCTION_SOURCE
+                if column.name in source_columns(relation)
+                else f"allow reading {relation.qualified}.{column.name}"
+            ),
         )
         for column in relation.columns
     )

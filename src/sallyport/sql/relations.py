@@ -35,6 +35,17 @@ class RelationClass:
     substitute: bool = False
 
 
+_SOURCES: dict[str, frozenset[str]] = {
+    "pg_catalog.pg_proc": frozenset({"prosrc", "probin", "prosqlbody", "proconfig"}),
+    "information_schema.routines": frozenset({"routine_definition"}),
+}
+
+
+def source_columns(relation: Relation) -> frozenset[str]:
+    """Columns that tell how a function works: readable with an action of its own, ``function-source``."""
+    return _SOURCES.get(relation.qualified, frozenset())
+
+
 _NOT_SYSTEM = RelationClass(False, "is not one that PostgreSQL ships")
 _NOT_LISTED = RelationClass(False, "is not classified by this version of the gateway")
 _SUBSTITUTED = RelationClass(True, "is readable through a substitute", substitute=True)
@@ -58,13 +69,16 @@ def _table() -> tuple[dict[str, RelationClass], frozenset[str]]:
     return table, frozenset(substituted)
 
 
-def classify_relation(relation: Relation) -> RelationClass:
-    """How much of a system relation is readable; not readable for anything outside the system schemas."""
+def classify_relation(relation: Relation, *, substituted: bool = True) -> RelationClass:
+    """How much of a system relation is readable; not readable for anything outside the system schemas.
+
+    ``substituted``: whether a substitute stands in its place where there is one.
+    """
     if reason := unreadable(relation):
         return RelationClass(False, reason)
     if relation.schema not in SYSTEM_SCHEMAS or not 0 < relation.oid < FIRST_USER_OID:
         return _NOT_SYSTEM
-    table, substituted = _table()
-    if relation.qualified in substituted:
+    table, names = _table()
+    if substituted and relation.qualified in names:
         return _SUBSTITUTED
     return table.get(relation.qualified, _NOT_LISTED)

@@ -231,6 +231,10 @@ def _notify(a: Analysis, node: Node, at: int) -> None:
     a.effects.append(Effect(EffectKind.NOTIFY, node.get("conditionname", "")))
 
 
+#: AccessShareLock (lockdefs.h).
+_ACCESS_SHARE = 1
+
+
 @on("LockStmt", "relations mode nowait")
 def _lock(a: Analysis, node: Node, at: int) -> None:
     a.kind = "lock"
@@ -238,7 +242,8 @@ def _lock(a: Analysis, node: Node, at: int) -> None:
         a.check("RangeVar", item["RangeVar"], RANGE_VAR)
         relation = a.named_relation(item["RangeVar"])
         if relation is not None:
-            a.access(relation.oid, "lock")
+            # As in PostgreSQL (LockTableAclCheck): the lock that reading takes needs no more than reading.
+            a.access(relation.oid, "select" if node.get("mode") == _ACCESS_SHARE else "lock")
 
 
 def option_text(a: Analysis, item: Node) -> tuple[str, str | None, Node]:

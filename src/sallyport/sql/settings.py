@@ -63,7 +63,7 @@ _PLANNER = _words(
 _PLAIN = _words(
     """application_name timezone intervalstyle extra_float_digits bytea_output xmloption xmlbinary
     quote_all_identifiers escape_string_warning check_function_bodies synchronous_commit
-    row_security transaction_isolation transaction_read_only transaction_deferrable
+    row_security restrict_nonsystem_relation_kind transaction_isolation transaction_read_only transaction_deferrable
     default_transaction_isolation default_transaction_read_only default_transaction_deferrable"""
 )
 #: A session may set its own. The gateway's own limits do not depend on them, but for policy's statement_timeout, which bounds that.

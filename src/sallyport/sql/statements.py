@@ -8,7 +8,7 @@ from sallyport.sql.ddl_refused import hint_of, kind_of
 from sallyport.sql.ddl_tables import storage
 from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.lineage import Field
-from sallyport.sql.nodes import fields, strings, tag_of
+from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.plain import plain_shape
 from sallyport.sql.resolve import Names
@@ -58,7 +58,9 @@ def run(a: Analysis, node: Node) -> None:
 
 
 def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
-    a.plain_select = tag == "SelectStmt" and not a.is_nested and is_plain(body)
+    if tag == "SelectStmt" and not a.is_nested:
+        a.plain_select = is_plain(body)
+        a.named_setting = named_setting(body)
     if "intoClause" in body:
         into(
             a, body["intoClause"], {tag: {k: v for k, v in body.items() if k != "intoClause"}}, "select_into"
@@ -80,6 +82,28 @@ def kind(a: Analysis, own: str) -> str:
     if own == "insert" and worst == "update" and not a.inside_with:
         return own  # INSERT ... ON CONFLICT DO UPDATE is an insert that may update: its accesses say so
     return worst
+
+
+def named_setting(body: Node) -> str:
+    """``SELECT set_config(name, constant, constant) FROM <one relation> WHERE name = 'x'``, as pg_dump sends it, gives x; everything else ""."""
+    sources, where = body.get("fromClause", []), body.get("whereClause", {}).get("A_Expr", {})
+    calls = [target["ResTarget"].get("val", {}).get("FuncCall", {}) for target in body.get("targetList", [])]
+    if body.keys() != _PLAIN | {"fromClause", "whereClause"} or len(sources) != 1 or len(calls) != 1:
+        return ""
+    arguments = calls[0].get("args", [])
+    bare = calls[0].keys() <= {"funcname", "args", "funcformat", "location"} and len(arguments) == 3
+    if not bare or "RangeVar" not in sources[0] or not all(map(_constant, arguments[1:])):
+        return ""
+    equals = where.get("kind") == "AEXPR_OP" and [string(name) for name in where.get("name", [])] == ["="]
+    left, right = where.get("lexpr", {}), where.get("rexpr", {}).get("A_Const", {}).get("sval", {})
+    if not equals or not _is_name(left) or not _is_name(arguments[0]):
+        return ""
+    return str(right.get("sval", ""))
+
+
+def _is_name(node: Node) -> bool:
+    fields_ = node.get("ColumnRef", {}).get("fields", [])
+    return len(fields_) == 1 and "String" in fields_[0] and string(fields_[0]) == "name"
 
 
 def is_plain(body: Node) -> bool:

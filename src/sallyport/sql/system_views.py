@@ -8,7 +8,8 @@ qualified, operators too, and every value has the column's own type.
 - ``pg_stat_*`` and ``pg_statio_*`` of tables and indexes: counters are NULL for relations with masks and their TOAST tables. How many rows a scan read
   tells where it stopped, and HOT updates tell whether a value changed.
 - ``pg_stat_database``: rows of other databases and what counts sessions are NULL; with masks, so are tuples, blocks and temporary files.
-- ``pg_attribute``: without ``attmissingval``, which is data.
+- ``pg_attribute``: without ``attmissingval``, which is data. Others without options, connection strings and settings, which may be secrets.
+- ``pg_seclabel``, ``pg_seclabels``: no rows.
 
 Columns that a later server adds to the counting views are NULL for relations with masks, as all are that are not named here.
 """
@@ -77,12 +78,32 @@ _MAINTENANCE_FUNCTIONS: Final = frozenset(
 )
 
 
-_SUBSTITUTED: Final = _COUNTING | _FUNCTIONS | _OWN | {"pg_settings", "pg_stat_database", "pg_attribute"}
+#: Columns that are NULL; whoever does not name them gets the relation itself.
+_HIDDEN: Final[dict[str, frozenset[str]]] = {
+    "pg_attribute": frozenset({"attmissingval"}),
+    "pg_foreign_data_wrapper": frozenset({"fdwoptions"}),
+    "pg_foreign_server": frozenset({"srvoptions"}),
+    "pg_foreign_table": frozenset({"ftoptions"}),
+    "pg_roles": frozenset({"rolconfig"}),
+    "pg_user": frozenset({"useconfig"}),
+    "pg_subscription": frozenset({"subconninfo"}),
+    "pg_user_mappings": frozenset({"umoptions"}),
+}
+_EMPTY: Final = _words("pg_seclabel pg_seclabels")
+
+_SUBSTITUTED: Final = (
+    _COUNTING | _FUNCTIONS | _OWN | {"pg_settings", "pg_stat_database"} | _HIDDEN.keys() | _EMPTY
+)
 
 
 def follows_views(function: str) -> bool:
     """May this function of pg_catalog be called because the counting views show what it gives?"""
     return function in COUNTER_FUNCTIONS or function in _MAINTENANCE_FUNCTIONS
+
+
+def hides_secrets(relation: Relation) -> bool:
+    """Does a substitute keep options, connection strings, settings or labels back?"""
+    return relation.schema == "pg_catalog" and (relation.name in _HIDDEN or relation.name in _EMPTY)
 
 
 def is_substituted(relation: Relation) -> bool:
@@ -101,6 +122,8 @@ def substitute(
     if relation.schema != "pg_catalog":
         return None
     names = [column.name for column in relation.columns]
+    if relation.name in _HIDDEN and columns is not None and "tableoid" in columns:
+        names.append("tableoid")  # pg_dump asks for it; a sub-select has it where it is named
     chosen = names if columns is None else [name for name in names if name in columns]
     if columns is not None and len(chosen) != len(set(columns)):
         raise ValueError(f"{relation.qualified} has no such columns: {sorted(set(columns) - set(chosen))}")
@@ -115,8 +138,11 @@ def substitute(
         return _settings(relation, chosen)
     if relation.name == "pg_stat_database":
         return _database(relation, chosen, bool(masked_relations))
-    if relation.name == "pg_attribute" and "attmissingval" in chosen:
-        return _select(relation, chosen, frozenset(names) - {"attmissingval"})
+    if relation.name in _EMPTY:
+        return _select(relation, chosen, frozenset(names), where="false")
+    hidden = _HIDDEN.get(relation.name, frozenset())
+    if not hidden.isdisjoint(chosen):
+        return _select(relation, chosen, frozenset(names) - hidden)
     return None
 
 
