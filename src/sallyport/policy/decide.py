@@ -241,9 +241,22 @@ class _Deciding:
             "SP1001",
             f"{what} is not allowed",
             f"No rule of policy {standing.policy_version} for target {standing.target} allows {listed}.",
-            what_is_possible(standing),
+            self._about_relations(uncovered[0]) or what_is_possible(standing),
         )
         return Decision(_DENY, "", refusal)
+
+    def _about_relations(self, need: Need) -> str:
+        """A HINT where a rule names the action, but for relations, of which it concerns none."""
+        if need.relation or need.action not in NO_RELATION:
+            return ""
+        for bound in self.standing.rules:
+            rule = bound.rule
+            if rule.effect is not _DENY and need.action in rule.actions and self._condition(bound) is True:
+                return (
+                    f'Rule "{rule.name}" names {need.action}, but only for relations, and {need.action} concerns none: '
+                    "a rule without relations, columns and tags would give it. Ask whoever maintains the policy."
+                )
+        return ""
 
     def _uncovered_text(self, need: Need) -> str:
         """With the columns, when some column of the relation would have been allowed."""

@@ -1,3 +1,3 @@
--- LISTEN.
--- rows: 0
+-- LISTEN, under a rule that allows it on relations, of which it concerns none.
+-- hint: a rule without relations, columns and tags would give it
 listen ch;
