@@ -79,7 +79,12 @@ def preamble(
     # Masks of dates are written in ISO, whatever the server's default is.
     pins = MASKED_STARTUP if masked else {}
     all_ = {"DateStyle": "ISO", "row_security": "on", **given, **pins, **settings}
-    return "".join(f"SET LOCAL {name} = {value};\n" for name, value in all_.items())
+    return "".join(f"SET LOCAL {_written(name)} = {value};\n" for name, value in all_.items())
+
+
+def _written(name: str) -> str:
+    """A custom setting may be called like a word of the grammar (app.user)."""
+    return quoted(*name.split(".")) if "." in name else name
 
 
 @dataclass(slots=True)

@@ -46,6 +46,8 @@ class SubjectPolicy:
     whole: BoundPolicy | None = field(default=None, repr=False, compare=False)
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
+    #: custom settings that may be set
+    settings: frozenset[str] = frozenset()
 
     def decide(self, facts: StatementFacts) -> Decision:
         """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
@@ -199,6 +201,7 @@ class BoundPolicy:
             masks=self.masks_of(masks),
             may_connect=any(b.rule.effect is not Outcome.DENY for b in rules),
             search_paths=self.policy.search_paths,
+            settings=self.policy.settings,
             limits=self._limits(limits),
             standing=standing,
             functions=self.policy.functions,

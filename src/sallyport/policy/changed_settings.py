@@ -11,9 +11,10 @@ from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.influence import character_position
 from sallyport.policy.needs import chain
 from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.custom_settings import is_custom, is_listed, is_shown
 from sallyport.sql.facts import SettingChange, StatementFacts
 from sallyport.sql.search_path import split_search_path
-from sallyport.sql.settings import MASKED_STARTUP, classify_setting, folded, milliseconds
+from sallyport.sql.settings import MASKED_STARTUP, classify_setting, folded, is_known, milliseconds
 
 #: With none of them a name without its schema means what PostgreSQL itself defines: nothing of users' can come in between.
 _ALWAYS: frozenset[tuple[str, ...]] = frozenset({(), ("",), ("pg_catalog",)})
@@ -26,6 +27,10 @@ def check_settings(facts: StatementFacts, policy: SubjectPolicy, sql: str | byte
     for level in chain(facts):
         for change in level.settings:
             refusal = check_change(change, policy, character_position(sql, change.position))
+            if refusal is not None:
+                return refusal
+        for name, at in level.setting_reads:
+            refusal = _check_read(name, policy, character_position(sql, at))
             if refusal is not None:
                 return refusal
     return None
@@ -48,6 +53,8 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
         if name in MASKED_STARTUP and policy.masks:
             why = "It is off for subjects with masks: such plans would tell masked values by their order."
             return _refuse(name, why, "Leave it as it is.", position)
+    if is_custom(name) and not is_known(name):
+        return _check_custom(name, policy, position)
     verdict = classify_setting(name, value)
     if verdict.kind == "allowed" or (verdict.kind == "search_path" and value is None):
         return None
@@ -59,6 +66,31 @@ def _refuse(name: str, detail: str, hint: str, position: int) -> Refusal:
     shown = "".join(char if char.isprintable() else "?" for char in name[:63]) or "all settings"
     message = f"the setting {shown} cannot be changed through the gateway"
     return refuse("SP1301", message, detail, hint, position)
+
+
+def _check_custom(name: str, policy: SubjectPolicy, position: int) -> Refusal | None:
+    read = policy.standing.catalog.read_settings
+    if is_listed(name, policy.settings, read):
+        return None
+    if not is_shown(name, policy.settings):
+        why = f"The setting {name} is a custom setting, in which data could be kept, and by which row-level security may decide."
+        return _refuse(
+            name, why, "Do without it, or ask for it to be listed under settings in the policy.", position
+        )
+    why = f"A row-security policy, view or function reads {name}, or it cannot be told which settings one reads."
+    return _refuse(name, why, "Ask for it to be listed in the policy by its full name.", position)
+
+
+def _check_read(name: str, policy: SubjectPolicy, position: int) -> Refusal | None:
+    if is_shown(name, policy.settings):
+        return None
+    return refuse(
+        "SP1103",
+        f"the gateway does not show the setting {name}",
+        "The policy does not list it under settings.",
+        "SHOW lists the settings that may be read.",
+        position,
+    )
 
 
 def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:

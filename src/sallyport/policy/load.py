@@ -36,6 +36,7 @@ from sallyport.policy.model import (
     Window,
 )
 from sallyport.policy.patterns import Pattern, glob, is_system_schema, parse_pattern
+from sallyport.sql.custom_settings import is_pattern
 from sallyport.sql.search_path import split_search_path
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ def _merged(parts: list[Policy], version: str, filename: str, packs: tuple[str, 
         masks=tuple(m for p in parts for m in p.masks),
         functions=tuple(f for p in parts for f in p.functions),
         search_paths=frozenset(s for p in parts for s in p.search_paths),
+        settings=frozenset(s for p in parts for s in p.settings),
         limits=tuple(entry for p in parts for entry in p.limits),
         warnings=tuple(w for p in parts for w in p.warnings),
         notices=all(p.notices for p in parts),
@@ -136,6 +138,7 @@ class _Loader:
             search_paths=frozenset(
                 self._search_path(("search_paths", i), s) for i, s in enumerate(shape.search_paths)
             ),
+            settings=frozenset(self._setting(("settings", i), s) for i, s in enumerate(shape.settings)),
             limits=self._limits(),
             warnings=(*self._unused_tags(), *filter_warnings(self.document, shape.masks)),
             notices=shape.notices,
@@ -334,6 +337,12 @@ class _Loader:
                 path, f"{text!r} is not a usable search_path", "Write schema names like 'app, public'"
             )
         return names
+
+    def _setting(self, path: YamlPath, text: str) -> str:
+        if not is_pattern(text.lower()):
+            fix = "Write names like app.tenant, or app.* for all of app; sallyport is the gateway's own"
+            raise self.document.error(path, f"{text!r} is not a custom setting", fix)
+        return text.lower()
 
     # -- parts
     # ------------------------------------------------------------------------------------------------

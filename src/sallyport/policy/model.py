@@ -210,7 +210,7 @@ class Policy:
     texts. ``text``: the file's.
 
     ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
-    (``$user`` kept as it is). ``notices``: a client is told by a NOTICE when a statement saw masked values.
+    (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case, some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
     ``trusted_views``: views that are read as they are, though their bodies compute with masked columns.
     """
 
@@ -222,6 +222,7 @@ class Policy:
     masks: tuple[Mask, ...] = ()
     functions: tuple[Pattern, ...] = ()
     search_paths: frozenset[tuple[str, ...]] = frozenset()
+    settings: frozenset[str] = frozenset()
     limits: tuple[LimitEntry, ...] = ()
     warnings: tuple[str, ...] = ()
     text: str = ""

@@ -88,6 +88,7 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     masks: list[RawMask] = []
     functions: list[str] = []
     search_paths: list[str] = []
+    settings: list[str] = []
     limits: RawLimits | list[RawLimits] | None = None
     notices: bool = True
     views: dict[str, str] = {}

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 
 from sallyport.judge import Verdict
-from sallyport.sql.settings import REPORTED, UNREPORTED
+from sallyport.sql.settings import REPORTED, is_unreported
 
 
 class TrackedSettings:
@@ -30,7 +30,7 @@ class TrackedSettings:
         self.told = dict(reported or {})
         self._reported = {name: value for name, value in (reported or {}).items() if name in REPORTED}
         self._startup = {
-            name.lower(): value for name, value in (startup or {}).items() if name.lower() in UNREPORTED
+            name.lower(): value for name, value in (startup or {}).items() if is_unreported(name)
         }
         self._changed = False  # by this session, at any time
         self._mark = ""

@@ -167,6 +167,7 @@ class Analysis:
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
         self.setting_parameters: set[int] = set()
+        self.setting_reads: dict[str, int] = {}
         self.namings: dict[Naming, None] = {}
         self.also: set[str] = set()
         self.after: dict[int, Relation] = {}
@@ -499,6 +500,7 @@ class Analysis:
             influences=tuple(self._influences),
             flows=tuple(self._flows),
             settings=tuple(self.settings),
+            setting_reads=tuple(self.setting_reads.items()),
             effects=tuple(self.effects),
             unknowns=tuple(self._unknowns),
             has_where=self.has_where,

@@ -185,6 +185,8 @@ class CatalogSnapshot:
     unusable: frozenset[str] = frozenset()
     #: of the database, as the setting server_encoding names it
     encoding: str = "UTF8"
+    #: custom settings that policies, views and functions read (:func:`sallyport.sql.custom_settings.read_by`)
+    read_settings: frozenset[str] = frozenset()
     #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -207,6 +209,7 @@ class CatalogSnapshot:
         event_triggers: bool = False,
         unusable: frozenset[str] = frozenset(),
         encoding: str = "UTF8",
+        read_settings: frozenset[str] = frozenset(),
     ) -> CatalogSnapshot:
         by_name: dict[str, list[Function]] = {}
         for function in functions:
@@ -240,6 +243,7 @@ class CatalogSnapshot:
             event_triggers=event_triggers,
             unusable=unusable,
             encoding=encoding,
+            read_settings=read_settings,
         )
 
     def with_relations(

@@ -313,6 +313,8 @@ class StatementFacts(Struct, frozen=True):
     touched: frozenset[ColumnId] = frozenset()
     #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
     setting_parameters: frozenset[int] = frozenset()
+    #: custom settings whose values are shown, with positions: policy says which
+    setting_reads: tuple[tuple[str, int], ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
     namings: tuple[Naming, ...] = ()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename

@@ -8,6 +8,7 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import cast_to, judge, result
 from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
+from sallyport.sql.custom_settings import is_custom
 from sallyport.sql.expressions import order
 from sallyport.sql.facts import Dependence, SettingChange
 from sallyport.sql.function_bodies import followed
@@ -230,6 +231,9 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
         return
     if name is None and a.against_access_method and all(value.constant for value in values):
         return
+    if name is not None and is_custom(folded(name)) and not show_allowed(name) and not _inside(a):
+        a.setting_reads.setdefault(folded(name), at)
+        return
     if name is None or not show_allowed(name):
         a.unknown(
             "SP1103",
@@ -253,9 +257,14 @@ def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> Non
         a.access(relation, "update")
 
 
+def _inside(a: Analysis) -> bool:
+    """In a view's or function's definition, where no policy is asked what may be shown."""
+    return a.indirect or bool(a.following)
+
+
 def _source(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     """The text of a function: an action of its own."""
-    if a.indirect or a.following:
+    if _inside(a):
         a.unknown("SP1103", f"allow this function here: it {found.reason}", position=at)
     else:
         a.name("function_source")

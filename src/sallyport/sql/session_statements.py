@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts
+from sallyport.sql.custom_settings import is_custom
 from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, SettingChange
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import FIRST_USER_OID
@@ -14,7 +15,7 @@ from sallyport.sql.identifiers import quoted
 from sallyport.sql.nodes import fields, position, string, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.scope import Scope
-from sallyport.sql.settings import show_allowed
+from sallyport.sql.settings import folded, show_allowed
 from sallyport.sql.statements import adopt, nested
 from sallyport.sql.types import VOID
 from sallyport.sql.void_parameters import NO_VOID
@@ -123,6 +124,9 @@ def _show(a: Analysis, node: Node, at: int) -> None:
         a.columns = tuple(
             OutputColumn(n, frozenset(), Dependence.DERIVED) for n in ("name", "setting", "description")
         )
+    if is_custom(folded(name)) and not show_allowed(name):
+        a.setting_reads.setdefault(folded(name), -1)
+        return
     if not show_allowed(name):
         hint = (
             "Ask for one setting at a time by its name."

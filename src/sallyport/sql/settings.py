@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from sallyport.sql.custom_settings import is_custom
+
 #: Sent upstream in every StartupMessage: the values that masks, the parser and name resolution rely on.
 STARTUP: dict[str, str] = {
     "client_encoding": "UTF8",
@@ -228,15 +230,15 @@ _REPORTED = frozenset(name.lower() for name in REPORTED)
 
 
 def changes_meaning(name: str) -> bool:
-    """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, or all settings ("")?"""
+    """Is it one of :data:`REPORTED` or :data:`UNREPORTED`, a custom one (views and policies may read it), or all settings ("")?"""
     key = folded(name)
-    return not key or key in _REPORTED or key in UNREPORTED
+    return not key or "." in key or key in _REPORTED or key in UNREPORTED
 
 
 def is_unreported(name: str) -> bool:
     """Of those, one whose value the server does not report; all settings ("") among them."""
     key = folded(name)
-    return not key or key in UNREPORTED
+    return not key or "." in key or key in UNREPORTED
 
 
 def folded(name: str) -> str:
@@ -275,7 +277,12 @@ def milliseconds(value: str) -> int | None:
 def any_value_allowed(name: str) -> bool:
     """Is every value of ``name`` allowed? Then a parameter may stand for it (``set_config('jit', $1, false)``)."""
     key = folded(name)
-    return key in _PLAIN or key in _PLANNER
+    return key in _PLAIN or key in _PLANNER or (is_custom(key) and not is_known(key))
+
+
+def is_known(name: str) -> bool:
+    """Does this module itself say what values a setting may have?"""
+    return folded(name) in _RULES
 
 
 def show_allowed(name: str) -> bool:

@@ -75,6 +75,8 @@ _WHOLE = (
     fingerprint_part("pg_ts_config", "x.oid::int8"),
     fingerprint_part("pg_ts_dict", "x.oid::int8"),
     fingerprint_part("pg_operator", "x.oid::int8"),
+    # they may read settings
+    fingerprint_part("pg_policy", "x.oid::int8"),
 )
 #: One row: a digest of everything that concerns the whole database, and the horizon of this snapshot.
 WHOLE = (

@@ -19,6 +19,7 @@ import msgspec
 
 from sallyport.core.interpreter import compute_beside
 from sallyport.sql.catalog import Cast, CatalogSnapshot, Function, Relation, Type
+from sallyport.sql.custom_settings import read_by
 from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
     NOTHING,
@@ -59,6 +60,7 @@ _SMALL = {
     "inheritance": queries.INHERITANCE,
     "members": queries.EXTENSION_MEMBERS,
     "hidden": queries.HIDDEN_FUNCTIONS,
+    "setting_readers": queries.SETTING_READERS,
 }
 #: By the relation that has them, and by OID.
 _OF_RELATIONS = ("relations", "columns", "constraints", "indexes")
@@ -143,7 +145,7 @@ class _Reading:
         if not changes:
             return replace(before, known=known)
         changes = changes.extended(await self._query(changes.dependants_query()))
-        sql = {"hidden": _SMALL["hidden"]}
+        sql = {name: _SMALL[name] for name in ("hidden", "setting_readers")}
         if changes.parents:
             sql["inheritance"] = _SMALL["inheritance"]
         for name, those in (
@@ -191,6 +193,7 @@ def _made(
         "indexes": making.indexes(relations),
         "event_triggers": bool(rows["event_triggers"]),
         "encoding": encoding,
+        "read_settings": read_by([text(row[0]) for row in rows["setting_readers"]]),
     }
     if before is not None and not changes.functions:
         snapshot = before.snapshot.with_relations(

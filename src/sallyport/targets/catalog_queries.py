@@ -225,6 +225,30 @@ def fingerprint_part(table: str, key: str, condition: str = "true") -> str:
     )
 
 
+#: What users made that may read a setting: functions, row-security policies, views, rules, triggers, defaults and checks. Trees name the function
+#: current_setting by its OID (2077, 3294) and pg_settings by that of its function (2084) or its own.
+_READS_SETTING = (
+    "~ (':(funcid (2077|3294|2084)|relid ' || 'pg_catalog.pg_settings'::pg_catalog.regclass::oid || ') ')"
+)
+_NOT_SYSTEM = "n.nspname NOT IN ('pg_catalog', 'information_schema')"
+SETTING_READERS = f"""
+SELECT t FROM (
+  SELECT p.prosrc FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE {_NOT_SYSTEM} AND p.prosrc ~* 'current_setting|pg_settings|pg_show_all_settings|\\mshow\\M'
+  UNION ALL SELECT pg_catalog.pg_get_function_sqlbody(p.oid) FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE {_NOT_SYSTEM} AND p.prosqlbody IS NOT NULL AND p.prosqlbody::text {_READS_SETTING}
+  UNION ALL SELECT pg_catalog.pg_get_ruledef(r.oid) FROM pg_catalog.pg_rewrite r
+    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE {_NOT_SYSTEM} AND (r.ev_action::text {_READS_SETTING} OR r.ev_qual::text {_READS_SETTING})
+  UNION ALL SELECT pg_catalog.pg_get_expr(q.tree, l.polrelid) FROM pg_catalog.pg_policy l,
+    LATERAL (VALUES (l.polqual), (l.polwithcheck)) q(tree) WHERE q.tree::text {_READS_SETTING}
+  UNION ALL SELECT pg_catalog.pg_get_triggerdef(g.oid) FROM pg_catalog.pg_trigger g
+    WHERE NOT g.tgisinternal AND g.tgqual::text {_READS_SETTING}
+  UNION ALL SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.adbin::text {_READS_SETTING}
+  UNION ALL SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k WHERE k.conbin::text {_READS_SETTING}
+) x(t) ORDER BY 1"""
+
 #: Of a row x, by its column that names a schema: not in one that belongs to a session or to nobody.
 SHARED_NAMESPACE = (
     """x.{} NOT IN (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname ~ '^pg_(temp|toast)')"""

@@ -1,0 +1,98 @@
+"""Custom settings: only those that policy lists, and by their full name what the database decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.sql.custom_settings import ANY, is_listed, is_pattern, read_by
+from tests.support.gateway import SHOP_POLICY, Gateway
+from tests.support.postgres import Server
+
+POLICY = SHOP_POLICY + 'settings: ["app.*", "own.tenant"]\n'
+
+
+@pytest.fixture(scope="module")
+def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
+        db.execute(
+            "create table tenants (tenant text); alter table tenants enable row level security;"
+            "create policy p on tenants using (tenant = current_setting('app.tenant', true)"
+            " or tenant = current_setting('own.tenant', true));"
+            "create view seen with (security_barrier) as select current_setting('app.viewed', true) as v;"
+            "create function called() returns text language plpgsql as"
+            " $$ begin return current_setting('App.Called', true); end $$"
+        )
+        running = Gateway(issuer, {"shop": postgres}, policy=POLICY).start()
+        try:
+            yield running
+        finally:
+            running.stop()
+            db.execute("drop table tenants; drop view seen; drop function called()")
+
+
+def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
+    with psycopg.connect(door.dsn(), autocommit=True, options="-c app.note=start") as db:
+        assert db.execute("show app.note").fetchone() == ("start",)
+        db.execute("set app.other = 'x'; set own.tenant = '7'")
+        db.execute("select set_config('app.user', %s, false)", ("me",))
+        row = db.execute("select current_setting('app.user', true), current_setting('own.tenant')").fetchone()
+        assert row == ("me", "7")
+        assert db.execute("select current_setting('app.unset', true)").fetchone() == (None,)
+        db.execute("reset app.other")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "set app.tenant = '1'",  # a row-security policy reads it
+        "set app.viewed = '1'",
+        "set app.called = '1'",
+        'set "App"."TENANT" = \'1\'',
+        "select set_config('app.tenant', '1', true)",
+        "reset app.tenant",
+        "set other.x = '1'",
+        "show other.x",
+        "select current_setting('other.x', true)",
+        "set sallyport.x = '1'",
+        "select current_setting('sallyport.key', true)",
+        "show sallyport.key",
+        "select set_config('app.note', email, false) from customers",
+        "select set_config('app.note', (select email from customers limit 1), false)",
+        "select set_config('app.' || 'tenant', '1', false)",
+        "set own.other = '1'",
+    ],
+)
+def test_what_is_not_listed_is_refused(door: Gateway, sql: str) -> None:
+    with psycopg.connect(door.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+        db.execute(sql.encode())
+    assert "[SP1" in str(failure.value)
+
+
+def test_none_by_default(gateway: Gateway) -> None:
+    for sql in (b"set app.note = '1'", b"show app.note", b"select current_setting('app.note', true)"):
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+            db.execute(sql)
+        assert "[SP1" in str(failure.value)
+
+
+def test_what_a_definition_reads() -> None:
+    assert read_by(["(t = current_setting('App.Tenant'::text, true))"]) == {"app.tenant"}
+    for dynamic in (
+        "current_setting('app.' || x)",
+        "current_setting(name)",
+        "current_setting(E'app\\x2ex')",
+        'pg_catalog."current_setting"(x)',
+        "select setting from pg_settings",
+        "show app.x",
+    ):
+        assert ANY in read_by([dynamic]), dynamic
+    assert is_listed("app.x", ["app.*"], frozenset())
+    assert not is_listed("app.x", ["app.*"], frozenset({ANY}))
+    assert is_listed("app.x", ["app.x"], frozenset({ANY}))
+    assert not is_pattern("*")
+    assert not is_pattern("sallyport.*")
+    assert not is_pattern("_pq_.x")
