@@ -196,6 +196,12 @@ _RULES: dict[str, _Rule] = {
         "may only be notice, warning or error: lower levels print internals",
     ),
     "work_mem": _Rule(_modest_memory, "denied", "may be at most 1GB through the gateway"),
+    "maintenance_work_mem": _Rule(_modest_memory, "denied", "may be at most 1GB through the gateway"),
+    "lc_messages": _Rule(
+        lambda v: re.fullmatch(r"[A-Za-z_]{0,20}(\.[A-Za-z0-9-]{1,20})?", v, re.ASCII) is not None,
+        "denied",
+        "may only name a locale",
+    ),
     "default_text_search_config": _Rule(
         lambda v: re.fullmatch(r"\s*pg_catalog\.[a-z_]+\s*", v) is not None,
         "denied",
