@@ -72,6 +72,20 @@ def test_what_is_not_listed_is_refused(door: Gateway, sql: str) -> None:
     assert "[SP1" in str(failure.value)
 
 
+def test_a_verdict_is_not_that_of_another_name(door: Gateway) -> None:
+    with psycopg.connect(door.dsn(), autocommit=True) as db:
+        for _ in range(3):
+            db.execute("select current_setting('app.note', true)")
+            db.execute("select set_config('app.note', 'x', false)")
+            for sql in (
+                b"select current_setting('other.key', true)",
+                b"select set_config('other.key', 'x', false)",
+            ):
+                with pytest.raises(psycopg.Error) as failure:
+                    db.execute(sql)
+                assert "[SP1" in str(failure.value)
+
+
 def test_none_by_default(gateway: Gateway) -> None:
     for sql in (b"set app.note = '1'", b"show app.note", b"select current_setting('app.note', true)"):
         with psycopg.connect(gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
