@@ -205,11 +205,15 @@ def compare(stage: Stage, rounds: Rounds, small: bool = False) -> int:
 
         one.server.receive = listen  # type: ignore[method-assign]
     try:
+        masked = []
         for one in (usual, fast):
+            before = stage.judge.masked.copy()
             for data, timing in rounds:
                 one.run(data, timing)
-        if fast.in_lane.inside:
-            fast.in_lane.traffic.sync()
+            if isinstance(one, LaneConversation) and one.in_lane.inside:
+                one.in_lane.traffic.sync()
+            masked.append(stage.judge.masked - before)
+        assert masked[0] == masked[1]
         for mine, theirs in ((asked[id(fast)], asked[id(usual)]), (fast.to_client, usual.to_client)):
             assert mine == theirs, _difference(mine, theirs, from_client=mine is not fast.to_client)
         assert _events(fast.recording) == _events(usual.recording)
@@ -261,6 +265,47 @@ def _timing(source: random.Random) -> list[tuple[str, int]]:
     """Requests mostly whole, answers in any pieces."""
     first = [("c", source.choice([9, 40, 1 << 20, 1 << 20, 1 << 20])), ("s", 1 << 20)]
     return first + [("r", source.choice([1, 9, 40, 1000])) for _ in range(source.choice([0, 1, 10]))]
+
+
+def _ask(conversation: LaneConversation, request: bytes) -> None:
+    conversation.run(request, [("c", 1 << 20), ("s", 1 << 20), ("r", 1 << 20)])
+
+
+def test_masked_rows_of_sessions_that_share_a_verdict_are_counted_once(stage: Stage) -> None:
+    column, question = "public.customers.ssn", frontend.query(_BIG)
+    before = stage.judge.masked[column]
+    one, other = LaneConversation(stage), LaneConversation(stage)
+    for conversation in (one, other):
+        answer = partial(_answer, _result(stage, 3, "whole", prepared=False))
+        conversation.server.receive = answer  # type: ignore[method-assign]
+    for conversation in (one, one, other, one, other, other):
+        _ask(conversation, question)
+    assert one.lane.requests
+    assert other.lane.requests
+    for conversation in (other, one, other):
+        conversation.in_lane.traffic.sync()
+    both = one.session.counters.rows + other.session.counters.rows
+    assert stage.judge.masked[column] - before == both > 0
+    _ask(other, question)
+    other.close()
+    assert stage.judge.masked[column] - before > both
+    one.close()
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_nothing_passes_once_it_cannot_be_recorded(stage: Stage, prepared: bool) -> None:
+    conversation = LaneConversation(stage)
+    _ask(conversation, frontend.parse("s", PUBLIC) + frontend.sync())
+    question = frontend.query(PUBLIC)
+    if prepared:
+        question = frontend.bind("", "s") + frontend.execute("") + frontend.sync()
+    _ask(conversation, question)
+    assert conversation.lane.requests == 1
+    conversation.recording.failed = True
+    _ask(conversation, question)
+    assert conversation.lane.requests == 1
+    assert b"SP1801" in conversation.to_client
+    conversation.close()
 
 
 # -- results that pass in pieces ---------------------------------------------------------------------------------

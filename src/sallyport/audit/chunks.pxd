@@ -41,6 +41,7 @@ cdef class ChunkWriter:
     cdef Py_ssize_t next_size  # of the next buffer
     cdef list full             # chunks before this one, oldest first; usually None
     cdef readonly Intake intake
+    cdef public bint failed    # set by either thread; nothing more may pass
     cdef public bint indexing  # a statement is to be handed to SessionRecording.index_text before it is appended
 
     cdef unsigned char *reserve(self, Py_ssize_t more) except NULL

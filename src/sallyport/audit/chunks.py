@@ -92,7 +92,8 @@ class ChunkWriter:
     given yet.
 
     ``indexing``: whether the recording still chooses statements for the index; kept here so that
-    native callers see it at no cost. All methods but :meth:`take` belong to one thread. A method
+    native callers see it at no cost. ``failed``: nothing may pass, as it could not be recorded; it belongs to the
+    recording, and is kept here for the same reason. All methods but :meth:`take` belong to one thread. A method
     that raises (MemoryError, OverflowError, UnicodeEncodeError) has appended nothing.
     """
 
@@ -102,6 +103,7 @@ class ChunkWriter:
     def __init__(self, intake: Intake) -> None:
         self.intake = intake
         self.indexing = True
+        self.failed = False
         self.chunk = None
         self.n = self.capacity = self.events = self.statements = self.refused = self.rows = 0
         self.accepted = self.waiting = 0

@@ -51,7 +51,7 @@ class SessionRecording:
     """
 
     __slots__ = (
-        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "failed", "file", "intent",
+        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "file", "intent",
         "journal", "login", "problem", "row", "texts",
     )  # fmt: skip
 
@@ -73,7 +73,7 @@ class SessionRecording:
         self._began = 0.0  # monotonic; of the login
         self.actions = 0
         self.ending: str | None = None
-        self.failed = self.broken = False
+        self.broken = False
         self.problem = ""
         self.journal = journal
         self.intent = 0  # ordinal of the newest statement that went to the journal
@@ -92,6 +92,14 @@ class SessionRecording:
     def written(self) -> int:
         """Bytes of events that the writer is done with."""
         return self.file.written
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.chunks.failed)
+
+    @failed.setter
+    def failed(self, value: bool) -> None:
+        self.chunks.failed = value
 
     @property
     def journal_failed(self) -> bool:

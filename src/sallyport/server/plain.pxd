@@ -33,6 +33,8 @@ cdef class PlainStatement:
     cdef dict programs
     cdef bint has_plan, is_rewritten
     cdef bytes notice, description
+    cdef tuple masked_columns
+    cdef Py_ssize_t masked_rows
     cdef object program
 
 
@@ -65,6 +67,7 @@ cdef class PlainTraffic:
     cdef readonly ChunkWriter chunks
     cdef Scratch scratch
     cdef dict statements, cache, templates
+    cdef list uncounted  # of PlainStatement
     cdef Py_ssize_t generation, number, step, limit, rows, bytes
     cdef readonly Py_ssize_t pending
     cdef unsigned char status
@@ -118,6 +121,7 @@ cdef class PlainTraffic:
     cdef int _write_rows(
         self, Pending pending, const unsigned char *src, Py_ssize_t start, Py_ssize_t end
     ) except -1
+    @cython.locals(statement=PlainStatement)
     cdef _answered(self, Pending pending, Py_ssize_t size)
     @cython.locals(out=Output, hide=bint)
     cdef Py_ssize_t _begin_flow(self, Pending pending, const unsigned char *src) except -1
@@ -136,6 +140,7 @@ cdef class PlainTraffic:
         chunks=ChunkWriter, tag=Py_ssize_t, moment=double, start="unsigned char *", p="unsigned char *"
     )
     cdef int _record_complete(self, Pending pending, const unsigned char *src) except -1
+    @cython.locals(statement=PlainStatement)
     cpdef sync(self)
     @cython.locals(pending=Pending, bound=Pending, in_block=bint)
     cpdef leave(self)

@@ -92,6 +92,10 @@ class PlainStatement:
         self.programs = verdict.programs
         self.has_plan = verdict.plan is not None
         self.notice = verdict.notice
+        self.masked_columns = verdict.masked_columns
+        self.masked_rows = (
+            0  # that are not counted by the judge yet; some session has it among its ``uncounted``
+        )
         self.is_rewritten = script is not None and script.rewritten is not None
         self.description = b""
         self.program = None
@@ -171,6 +175,7 @@ class PlainTraffic:
         self.recorder = session.recorder
         self.chunks = session.recorder.chunks
         self.statements = session.statements.confirmed
+        self.uncounted: list[PlainStatement] = []
         self.first: Any = None
         self.last: Any = None
         self.out = self.scratch.out
@@ -199,7 +204,7 @@ class PlainTraffic:
         """The request at ``src``: how long it is once it is asked; 0 when it is not plain, or not whole."""
         if self.pending >= _MOST_PENDING or size < 6:
             return 0
-        if self.generation != self.judge.generation or self.recorder.failed:
+        if self.generation != self.judge.generation or self.chunks.failed:
             return 0
         if src[0] == _QUERY:
             return self._query(src, size)
@@ -532,9 +537,11 @@ class PlainTraffic:
 
     def _answered(self, pending: Pending, size: int) -> None:
         """``size``: bytes of the rows that come with its end."""
-        verdict = pending.statement.verdict
-        if pending.rows and verdict.masked_columns:
-            self.session.count_masked(verdict.masked_columns, pending.rows)
+        statement = pending.statement
+        if pending.rows and statement.masked_columns:
+            if statement.masked_rows == 0:
+                self.uncounted.append(statement)
+            statement.masked_rows += pending.rows
         self.rows += pending.rows
         self.bytes += pending.size + size
         self.status = self.a_status
@@ -667,6 +674,10 @@ class PlainTraffic:
         session.pipeline.step = self.step
         session.transaction_status = bytes((self.status,))
         self.rows = self.bytes = 0
+        for statement in self.uncounted:
+            session.count_masked(statement.masked_columns, statement.masked_rows)
+            statement.masked_rows = 0
+        self.uncounted.clear()
         running = self.running
         if running is not None:
             self.running = None
