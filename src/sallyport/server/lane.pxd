@@ -6,6 +6,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.server.plain cimport PlainTraffic, Scratch, now
 from sallyport.wire.frames cimport Output
 
@@ -29,7 +30,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
-cdef Py_ssize_t _READ, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _BUDGET
+cdef Py_ssize_t _READ, _ROUNDS, _EVENTS, _KEPT, _RECORDED, _TOLD, _LOOKS, _BUDGET
 
 
 @cython.final
@@ -54,6 +55,7 @@ cdef class LaneSession:
     cdef readonly PlainTraffic traffic
     cdef Leg client, server
     cdef readonly bint inside, held
+    cdef long long tell_at
 
     cpdef enter(self)
     cpdef hold(self, bint hold)
@@ -71,15 +73,17 @@ cdef class Lane:
     cdef readonly Scratch scratch
     cdef list left
     cdef readonly Py_ssize_t requests
-    cdef Py_ssize_t until_measured, budget
+    cdef Py_ssize_t until_measured, budget, until_look
+    cdef bint finds_more  # a second look found something, the last time
     cdef object added
 
     cdef int watch(self, Leg leg, uint32_t events) except -1
     @cython.locals(session=LaneSession, events=uint32_t)
     cdef int rewatch(self, Leg leg) except -1
     cdef int unwatch(self, Leg leg) except -1
-    @cython.locals(count=int, i=int, leg=Leg, session=LaneSession)
+    @cython.locals(count=int, turn=int, i=int, leg=Leg, session=LaneSession)
     cpdef poll(self)
+    cdef bint looks_again(self) noexcept
     @cython.locals(session=LaneSession)
     cdef int handle(self, Leg leg, uint32_t events) except -1
     @cython.locals(kept=Py_ssize_t, size=Py_ssize_t, number=int)
@@ -90,6 +94,7 @@ cdef class Lane:
     cdef int from_client(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(traffic=PlainTraffic, p=Py_ssize_t, used=Py_ssize_t)
     cdef int from_server(self, LaneSession session, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(chunks=ChunkWriter)
     cdef int check_recorder(self, LaneSession session) except -1
     @cython.locals(done=Py_ssize_t, number=int)
     cdef int write(self, LaneSession session, Leg leg, const unsigned char *src, Py_ssize_t size) except -1

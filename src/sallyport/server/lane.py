@@ -60,8 +60,11 @@ _ROUNDS = 4
 _EVENTS = 256
 #: Bytes of a buffer that an idle leg keeps.
 _KEPT = 16384
-#: Bytes that wait for the recorder from which on its owner is told.
+#: Bytes that wait for the recorder from which on its owner is told, and after how many more it is told again.
 _RECORDED = 65536
+_TOLD = 16384
+#: Turns of the event loop after which a second look is tried again where the last one found nothing.
+_LOOKS = 16
 #: Bytes that are read before other work of the event loop gets its turn.
 _BUDGET = 1048576
 
@@ -134,6 +137,7 @@ class LaneSession:
         self.client.session = self.server.session = self
         self.inside = False
         self.held = False
+        self.tell_at = 0  # bytes that were recorded when its owner is to be told again
 
     def enter(self) -> None:
         """Take the sockets over. The session is plain, and neither transport reads or has anything to write.
@@ -202,6 +206,8 @@ class Lane:
         self.scratch = Scratch()
         self.left: list[Any] = []
         self.requests = 0
+        self.finds_more = False
+        self.until_look = _LOOKS
 
     def __dealloc__(self) -> None:
         free(self.buffer)
@@ -241,10 +247,14 @@ class Lane:
     def poll(self) -> None:
         """Handle what is there."""
         self.budget = _BUDGET
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS):
             if self.budget <= 0:
                 break  # what is left is told again
+            if turn == 1 and not self.looks_again():
+                break
             count = epoll_wait(self.descriptor, self.ready, _EVENTS, 0)
+            if turn == 1:
+                self.finds_more = count > 0
             if count <= 0:
                 break
             for i in range(count):
@@ -259,6 +269,14 @@ class Lane:
                     session.owner.lane_broken(error)
             if self.left:
                 self.left.clear()
+
+    def looks_again(self) -> bool:
+        """Whether a second look may find more: the last one did, or that was a while ago. The event loop would tell of it."""
+        self.until_look -= 1
+        if self.until_look <= 0:
+            self.until_look = _LOOKS
+            return True
+        return self.finds_more
 
     def handle(self, leg: Leg, events: int) -> int:
         session: LaneSession = leg.session
@@ -351,8 +369,11 @@ class Lane:
         return 0
 
     def check_recorder(self, session: LaneSession) -> int:
-        if session.inside and not session.held and session.traffic.chunks.waiting > _RECORDED:
-            session.owner.lane_recorded()
+        if session.inside and not session.held:
+            chunks = session.traffic.chunks
+            if chunks.waiting > _RECORDED and chunks.accepted >= session.tell_at:
+                session.tell_at = chunks.accepted + _TOLD
+                session.owner.lane_recorded()
         return 0
 
     def write(self, session: LaneSession, leg: Leg, src: Any, size: int) -> int:
