@@ -55,6 +55,17 @@ def test_a_session_is_bounded() -> None:
     assert not large.whole
 
 
+def test_what_is_offered_is_chosen_from_when_it_is_taken() -> None:
+    chosen = StatementTexts()
+    verdict = judged(1, "", outcome="allow", relations=("public.t",)).verdict
+    chosen.offered += [(1, b"select  'caf\xc3\xa9'", verdict), (2, "select  'caf\xe9'", verdict)]
+    assert chosen.take() == [StatementText(1, "allow", "select 'caf\xe9'", ("public.t",))]
+    chosen.offered += [(number, f"select {number}", verdict) for number in range(3, texts.TEXTS + 50)]
+    assert len(chosen.take()) == texts.TEXTS - 1
+    assert not chosen.offered
+    assert not chosen.whole
+
+
 @pytest.fixture
 def index() -> ListIndex:
     return ListIndex()
@@ -89,6 +100,9 @@ def test_a_session_that_does_not_fit_says_so(recorder: Recorder, index: ListInde
         session.statement(judged(number + 1, f"select {number}", outcome="allow"))
     until(lambda: session.backlog == 0 and index.last(session.row.id).searchable == PART)
     assert len(index.texts[session.row.id]) == texts.TEXTS
+    until(lambda: not session.chunks.indexing)
+    session.statement(judged(texts.TEXTS + 2, "select", outcome="allow"))
+    assert not session.texts.offered
 
 
 def test_an_index_that_takes_nothing_is_no_whole_one(tmp_path: Path) -> None:

@@ -217,6 +217,7 @@ def compare(stage: Stage, rounds: Rounds, small: bool = False) -> int:
         for mine, theirs in ((asked[id(fast)], asked[id(usual)]), (fast.to_client, usual.to_client)):
             assert mine == theirs, _difference(mine, theirs, from_client=mine is not fast.to_client)
         assert _events(fast.recording) == _events(usual.recording)
+        assert fast.recording.texts.take() == usual.recording.texts.take()
         assert fast.session.number == usual.session.number
         assert fast.session.transaction_status == usual.session.transaction_status
         assert fast.session.counters == usual.session.counters
@@ -290,6 +291,29 @@ def test_masked_rows_of_sessions_that_share_a_verdict_are_counted_once(stage: St
     other.close()
     assert stage.judge.masked[column] - before > both
     one.close()
+
+
+def test_texts_are_offered_to_the_index_once(stage: Stage) -> None:
+    conversation = LaneConversation(stage)
+    _ask(conversation, frontend.parse("s", PUBLIC) + frontend.sync())
+    bound = frontend.bind("", "s") + frontend.execute("") + frontend.sync()
+    for question in (
+        frontend.query(SECRET),
+        bound,
+        frontend.query(SECRET),
+        bound,
+        frontend.query(SECRET),
+    ) * 5:
+        _ask(conversation, question)
+    assert conversation.lane.requests > 15
+    texts = conversation.recording.texts
+    assert len(texts.offered) < 6  # the general way offers what it sees, too
+    assert [text.sql for text in texts.take()] == [SECRET, PUBLIC]
+    conversation.recording.chunks.indexing = False
+    _ask(conversation, frontend.query(MASKED))
+    _ask(conversation, frontend.query(MASKED))
+    assert not texts.offered
+    conversation.close()
 
 
 @pytest.mark.parametrize("prepared", [False, True])

@@ -42,7 +42,7 @@ cdef class ChunkWriter:
     cdef list full             # chunks before this one, oldest first; usually None
     cdef readonly Intake intake
     cdef public bint failed    # set by either thread; nothing more may pass
-    cdef public bint indexing  # a statement is to be handed to SessionRecording.index_text before it is appended
+    cdef public bint indexing  # statements are to be offered to SessionRecording.texts before they are appended
 
     cdef unsigned char *reserve(self, Py_ssize_t more) except NULL
     # More room for an event whose first ``used`` bytes are written; they may move.

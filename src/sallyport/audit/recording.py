@@ -128,7 +128,7 @@ class SessionRecording:
     def statement(self, judged: JudgedStatement) -> None:
         encoded = self._encodings.of(judged.verdict)
         if self.chunks.indexing:
-            self.index_text(judged.number, judged.sql, judged.verdict)
+            self.texts.offered.append((judged.number, judged.sql, judged.verdict))
         try:
             rest = ev.encode_statement_tail(encoded, judged.binds, judged.bind_formats, judged.bind_types)
             sql, at = judged.sql, self._now()
@@ -141,13 +141,6 @@ class SessionRecording:
                 self.intent = self.journal.append(self, ev.encode_statement(at, judged.number, sql, rest))
         except (TypeError, ValueError, OverflowError) as error:
             self._break(error)
-
-    def index_text(self, number: int, sql: str, verdict: RecordedVerdict) -> None:
-        """Let the session be found by this statement. To be called before it is recorded, and only
-        while ``chunks.indexing``: once a bound was passed there is no need any more.
-        """
-        if not self.texts.add(number, sql, verdict.outcome, verdict.relations):
-            self.chunks.indexing = False
 
     def reply(self, number: int, data: bytes) -> None:
         self._add_data(ev.REPLY, number, data)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from sallyport.audit.ports import StatementText, one_line
+from sallyport.session.ports import RecordedVerdict
 
 TEXTS: Final = 1000
 LONGEST: Final = 4000
@@ -26,14 +27,17 @@ class _Chosen(NamedTuple):
 
 
 class StatementTexts:
-    """Of one session. One thread adds, which is cheap; another one may take. ``whole``: nothing was
-    left out.
+    """Of one session. ``whole``: nothing was left out.
+
+    ``offered``: number, text (bytes: as the client sent it) and verdict of statements that are still to be chosen
+    from. Any thread may append to it; the one that takes does the choosing.
     """
 
-    __slots__ = ("_characters", "_chosen", "_seen", "whole")
+    __slots__ = ("_characters", "_chosen", "_seen", "offered", "whole")
 
     def __init__(self) -> None:
         self.whole = True
+        self.offered: list[tuple[int, str | bytes, RecordedVerdict]] = []
         self._seen: set[int] = set()
         self._characters = 0
         self._chosen: list[_Chosen] = []
@@ -56,7 +60,8 @@ class StatementTexts:
         return True
 
     def take(self) -> list[StatementText]:
-        """Those that were chosen since the last call."""
+        """Those that were chosen since the last call, from what was offered too."""
+        self._choose()
         count = len(self._chosen)
         texts = []
         for chosen in self._chosen[:count]:
@@ -66,3 +71,12 @@ class StatementTexts:
             texts.append(StatementText(chosen.number, chosen.outcome, text[:LONGEST], chosen.relations))
         del self._chosen[:count]
         return texts
+
+    def _choose(self) -> None:
+        offered = self.offered
+        count = len(offered)
+        for number, sql, verdict in offered[:count]:
+            text = sql if isinstance(sql, str) else sql.decode("utf-8", "replace")
+            if not self.add(number, text, verdict.outcome, verdict.relations):
+                break
+        del offered[:count]

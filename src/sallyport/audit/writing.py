@@ -144,15 +144,18 @@ class RecordingWriter:
 
     def _index_texts(self, session: SessionRecording) -> None:
         """What is on disk can be found. Once something was left out, the recording is read instead."""
-        row = session.row
+        row, texts = session.row, session.texts
+        if row.searchable == WHOLE:
+            chosen = texts.take()
+            taken = self._index.statements(row.id, chosen) if chosen else True
+            if not taken or not texts.whole:
+                row.searchable = PART
         if row.searchable != WHOLE:
-            return
-        chosen = session.texts.take()
-        taken = self._index.statements(row.id, chosen) if chosen else True
-        if not taken or not session.texts.whole:
-            row.searchable = PART
-            if not taken:
-                session.chunks.indexing = False
+            self._stop_indexing(session)
+
+    def _stop_indexing(self, session: SessionRecording) -> None:
+        session.chunks.indexing = False
+        session.texts.offered.clear()
 
     def _finish_session(self, session: SessionRecording) -> None:
         """When its end is on disk."""
@@ -240,6 +243,7 @@ class RecordingWriter:
         session.failed = session.broken = True
         session.row.status, session.row.searchable = INTERRUPTED, PART
         session.row.reason = session.file.broken_off = f"the recording broke off: {reason}"
+        self._stop_indexing(session)
         self.failing.pop(session.row.id, None)
         self._discard(session)
         self._heal()

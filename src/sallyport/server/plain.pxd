@@ -22,7 +22,7 @@ cdef extern from *:
     double now "sallyport_now"() nogil
 
 cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
-cdef Py_ssize_t _QUERY, _BIND, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _PART, _FLOW, _ROW
+cdef Py_ssize_t _QUERY, _BIND, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _PART, _FLOW, _ROW
 cdef bytes _DESCRIBE_PORTAL
 
 
@@ -31,7 +31,7 @@ cdef class PlainStatement:
     cdef readonly object verdict, script, prepared, view, record
     cdef bytes before, after
     cdef dict programs
-    cdef bint has_plan, is_rewritten
+    cdef bint has_plan, is_rewritten, is_offered
     cdef bytes notice, description
     cdef tuple masked_columns
     cdef Py_ssize_t masked_rows
@@ -63,11 +63,13 @@ cdef class Scratch:
 @cython.final
 cdef class PlainTraffic:
     cdef readonly object session
-    cdef object judge, recorder, view
+    cdef object judge, view
     cdef readonly ChunkWriter chunks
     cdef Scratch scratch
     cdef dict statements, cache, templates
     cdef list uncounted  # of PlainStatement
+    cdef list offered
+    cdef set known
     cdef Py_ssize_t generation, number, step, limit, rows, bytes
     cdef readonly Py_ssize_t pending
     cdef unsigned char status
@@ -97,10 +99,12 @@ cdef class PlainTraffic:
     cdef bint _parse_bundle(self, const unsigned char *src, Py_ssize_t size) noexcept
     @cython.locals(pending=Pending)
     cdef Pending _asked(self, PlainStatement statement, bytes text)
-    @cython.locals(chunks=ChunkWriter, after=bytes, start="unsigned char *", p="unsigned char *")
-    cdef int _record_query(
-        self, PlainStatement statement, Py_ssize_t number, const unsigned char *src, Py_ssize_t size
-    ) except -1
+    @cython.locals(known=set)
+    cdef int _offer(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
+    @cython.locals(
+        chunks=ChunkWriter, after=bytes, size=Py_ssize_t, start="unsigned char *", p="unsigned char *"
+    )
+    cdef int _record_query(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
     @cython.locals(
         chunks=ChunkWriter, before=bytes, after=bytes, start="unsigned char *", p="unsigned char *"
     )

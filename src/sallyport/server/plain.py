@@ -73,6 +73,8 @@ _STATEMENT_FIELDS = 15
 _REPLY = 3
 _COMPLETE = 5
 _ANSWERED = 9
+#: Texts of a session that are known to have been offered to the index.
+_KNOWN = 1024
 #: Longest name of a prepared statement that the server does not cut.
 _NAME = 63
 
@@ -99,6 +101,7 @@ class PlainStatement:
         self.is_rewritten = script is not None and script.rewritten is not None
         self.description = b""
         self.program = None
+        self.is_offered = False  # of a prepared statement: its text, to the index
         self.record = allowed(view, verdict, "simple" if prepared is None else "extended")
         encoded = encode_verdict(self.record)
         if prepared is None:
@@ -172,10 +175,12 @@ class PlainTraffic:
         self.session = session
         self.scratch = scratch
         self.judge = session.names.judge
-        self.recorder = session.recorder
         self.chunks = session.recorder.chunks
         self.statements = session.statements.confirmed
         self.uncounted: list[PlainStatement] = []
+        self.offered = session.recorder.texts.offered
+        self.known: set[int] = set()  # of texts that were offered to the index under ``view``
+        self.view: Any = None
         self.first: Any = None
         self.last: Any = None
         self.out = self.scratch.out
@@ -185,6 +190,8 @@ class PlainTraffic:
         """The session is plain (:attr:`~sallyport.session.machine.Session.is_plain`): take over."""
         session = self.session
         self.generation = session.names.generation
+        if session.names.view is not self.view:
+            self.known.clear()
         self.view = session.names.view
         self.cache = self.view.cache
         self.templates = self.view.templates
@@ -230,7 +237,7 @@ class PlainTraffic:
             script.traffic = statement
         sent = script.sent(sql) if statement.is_rewritten else None
         pending = self._asked(statement, sql)
-        self._record_query(statement, pending.number, src + 5, stop - 6)
+        self._record_query(statement, pending.number, sql)
         if sent is None:
             self.piece = src
             self.piece_size = stop
@@ -347,25 +354,37 @@ class PlainTraffic:
         self.running = pending
         return pending
 
-    def _record_query(self, statement: PlainStatement, number: int, src: Any, size: int) -> int:
-        """``src``: the text. A Statement event."""
+    def _offer(self, statement: PlainStatement, number: int, text: bytes) -> int:
+        """Let the session be found by this text; the recorder's thread chooses."""
+        known = self.known
+        key = hash(text)
+        if key not in known:
+            if len(known) >= _KNOWN:
+                known.clear()
+            known.add(key)
+            self.offered.append((number, text, statement.record))
+        return 0
+
+    def _record_query(self, statement: PlainStatement, number: int, text: bytes) -> int:
+        """A Statement event."""
         chunks = self.chunks
         if chunks.indexing:
-            text = PyBytes_FromStringAndSize(cython.cast("const char *", src), size)
-            self.recorder.index_text(number, text.decode("utf-8", "replace"), statement.record)
+            self._offer(statement, number, text)
         after = statement.after
+        size = len(text)
         start = chunks.reserve(4 * HEADER_BYTES + size + len(after))
         p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
         p = put_uint(put_float64(p, now()), number)
-        p = put_str(p, src, size)
+        p = put_str(p, _address(text), size)
         p = put_raw(p, _address(after), len(after))
         return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
 
     def _record_bundle(self, statement: PlainStatement, number: int, src: Any) -> int:
         """``src``: the Bind message."""
         chunks = self.chunks
-        if chunks.indexing:
-            self.recorder.index_text(number, statement.prepared.text, statement.record)
+        if chunks.indexing and not statement.is_offered:
+            statement.is_offered = True
+            self.offered.append((number, statement.prepared.text, statement.record))
         before = statement.before
         after = statement.after
         # A parameter's length takes four bytes in the message, and its header at most five here; a format two, and one here.
