@@ -241,8 +241,19 @@ _PREPARED = [
     for name in ("", "s")
     for described in (b"", frontend.describe(b"P", ""))
 ]
+#: What libpq's PQexecParams sends, and drivers that prepare only what comes again.
+_PARSED = [
+    frontend.parse("", query, types)
+    + frontend.bind("", "", [b"7", None][: len(types)])
+    + described
+    + frontend.execute("")
+    + frontend.sync()
+    for query in (SECRET, MASKED, PUBLIC, "SELECT id, ssn FROM customers WHERE id = 7", PUBLIC + " LIMIT $1")
+    for types in ([], [23], [0, 23])
+    for described in (b"", frontend.describe(b"P", ""))
+]
 _PLAIN = [
-    *_PREPARED, *_PREPARED, *_PREPARED,
+    *_PREPARED, *_PREPARED, *_PREPARED, *_PARSED,
     *(frontend.query(q) for q in (SECRET, MASKED, PUBLIC, "SELECT id, ssn FROM customers WHERE id = 7") * 2),
     *(frontend.parse(name, q) + frontend.sync() for q in (SECRET, MASKED, PUBLIC) for name in ("", "s")),
 ]  # fmt: skip
@@ -262,6 +273,38 @@ def test_plain_statements_among_others(stage: Stage, seed: int) -> None:
     assert handled > 500
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_parsed_bound_and_run_in_one_go(stage: Stage, seed: int) -> None:
+    """With others between that use, replace or close the unnamed statement and portal, pipelined or not."""
+    source = random.Random(seed)
+    handled = 0
+    between = [
+        *_PREPARED,
+        frontend.query(PUBLIC),
+        frontend.parse("", MASKED) + frontend.sync(),
+        frontend.parse("", "SELECT nothing") + frontend.sync(),
+        frontend.describe(b"S", "") + frontend.sync(),
+        frontend.describe(b"P", "") + frontend.sync(),
+        frontend.execute("") + frontend.sync(),
+        frontend.close(b"S", "") + frontend.sync(),
+        frontend.query("BEGIN"),
+        frontend.query("COMMIT"),
+        frontend.query("SELECT nothing"),
+    ]
+    for _ in range(150):
+        parsed = source.sample(_PARSED, 3)
+        spoken = [
+            source.choice(parsed if source.random() < 0.7 else between) for _ in range(source.randint(6, 30))
+        ]
+        rounds = []
+        while spoken:
+            count = source.choice([1, 1, 1, 2, 3])
+            rounds.append((b"".join(spoken[:count]), _timing(source)))
+            del spoken[:count]
+        handled += compare(stage, rounds, source.random() < 0.5)
+    assert handled > 500
+
+
 def _timing(source: random.Random) -> list[tuple[str, int]]:
     """Requests mostly whole, answers in any pieces."""
     first = [("c", source.choice([9, 40, 1 << 20, 1 << 20, 1 << 20])), ("s", 1 << 20)]
@@ -277,7 +320,7 @@ def test_masked_rows_of_sessions_that_share_a_verdict_are_counted_once(stage: St
     before = stage.judge.masked[column]
     one, other = LaneConversation(stage), LaneConversation(stage)
     for conversation in (one, other):
-        answer = partial(_answer, _result(stage, 3, "whole", prepared=False))
+        answer = partial(_answer, _result(stage, 3, "whole"))
         conversation.server.receive = answer  # type: ignore[method-assign]
     for conversation in (one, one, other, one, other, other):
         _ask(conversation, question)
@@ -347,21 +390,26 @@ _ENDS = {
 }
 
 
-def _result(stage: Stage, rows: int, end: str, prepared: bool) -> bytes:
-    head = backend.bind_complete() if prepared else b""
+def _parsed(sql: str) -> bytes:
+    return frontend.parse("", sql) + frontend.bind("", "") + frontend.execute("") + frontend.sync()
+
+
+def _result(stage: Stage, rows: int, end: str, how: str = "query") -> bytes:
+    head = backend.parse_complete() if how == "parsed" else b""
+    head += backend.bind_complete() if how != "query" else b""
     head += stage.describe("customers.id", "customers.ssn", "customers.name")
     row = data_row([b"7", b"078-05-1120", b"somebody of some length"])
     return head + rows * row + _ENDS[end]
 
 
-@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("how", ["query", "prepared", "parsed"])
 @pytest.mark.parametrize("end", _ENDS)
-def test_a_large_result_passes_in_pieces(stage: Stage, end: str, prepared: bool) -> None:
+def test_a_large_result_passes_in_pieces(stage: Stage, end: str, how: str) -> None:
     parse = frontend.parse("s", _BIG) + frontend.sync()
     bound = frontend.bind("", "s") + frontend.execute("") + frontend.sync()
-    question = bound if prepared else frontend.query(_BIG)
+    question = {"query": frontend.query(_BIG), "prepared": bound, "parsed": _parsed(_BIG)}[how]
     parsed = backend.parse_complete() + backend.ready_for_query(b"I")
-    small, large = (_result(stage, *how, prepared) for how in ((1, "whole"), (3000, end)))
+    small, large = (_result(stage, *size, how) for size in ((1, "whole"), (3000, end)))
     for seed in range(6):
         source = random.Random(seed)
         usual = Conversation(stage, recording=_recording())

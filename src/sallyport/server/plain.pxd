@@ -1,7 +1,7 @@
 # Types for plain.py: the table of contents of the hot path.
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.audit.msgpack cimport (
@@ -22,7 +22,7 @@ cdef extern from *:
     double now "sallyport_now"() nogil
 
 cdef Py_ssize_t _STATEMENT, _STATEMENT_FIELDS, _REPLY, _COMPLETE, _ANSWERED
-cdef Py_ssize_t _QUERY, _BIND, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _PART, _FLOW, _ROW
+cdef Py_ssize_t _QUERY, _BIND, _PARSE, _DESCRIBED, _LONGEST, _MOST_PENDING, _NAME, _KNOWN, _DECLARED, _PART, _FLOW, _ROW
 cdef bytes _DESCRIBE_PORTAL
 
 
@@ -33,13 +33,15 @@ cdef class PlainStatement:
     cdef dict programs
     cdef bint has_plan, is_rewritten, is_offered
     cdef bytes notice, description
-    cdef tuple masked_columns
+    cdef tuple masked_columns, types
+    cdef dict parsed
     cdef Py_ssize_t masked_rows
     cdef object program
 
 
 cpdef PlainStatement plain_query(object script, object view)
 cpdef PlainStatement plain_prepared(object prepared, object view)
+cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object view)
 
 
 @cython.final
@@ -49,8 +51,8 @@ cdef class Pending:
     cdef Py_ssize_t number, step
     cdef bytes text, bind
     cdef double started
-    cdef bint is_bundle, hidden, flows
-    cdef object program
+    cdef bint is_bundle, is_parsed, hidden, flows
+    cdef object program, prepared
     cdef Py_ssize_t rows, size
     cdef Pending following
 
@@ -70,10 +72,10 @@ cdef class PlainTraffic:
     cdef list uncounted  # of PlainStatement
     cdef list offered
     cdef set known
-    cdef Py_ssize_t generation, number, step, limit, rows, bytes
+    cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, parsing
     cdef readonly Py_ssize_t pending
     cdef unsigned char status
-    cdef Pending first, last, running, bound
+    cdef Pending first, last, running, bound, parsed
     cdef Output out
     # what is to be sent, and how much of it is recorded
     cdef const unsigned char *piece
@@ -84,17 +86,26 @@ cdef class PlainTraffic:
     # the answer that was parsed last
     cdef Py_ssize_t a_start, a_described, a_ended, a_completed, a_end, a_rows
     cdef unsigned char a_kind, a_status
-    cdef bint a_bound, a_whole
+    cdef bint a_parsed, a_bound, a_whole
     cdef bint wants_more  # see answer
 
     cpdef begin(self)
     cdef Py_ssize_t ask(self, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(stop=Py_ssize_t, sql=bytes, statement=PlainStatement, pending=Pending, out=Output, sent=bytes)
     cdef Py_ssize_t _query(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(statement=PlainStatement)
+    cdef PlainStatement _known(self, const unsigned char *src, Py_ssize_t size, bytes sql)
     @cython.locals(key=Output, n=Py_ssize_t)
     cdef object _templated(self, const unsigned char *src, Py_ssize_t size, bytes sql)
     @cython.locals(name=bytes, statement=PlainStatement, pending=Pending, out=Output)
     cdef Py_ssize_t _bundle(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(
+        stop=Py_ssize_t, end=Py_ssize_t, zero="const unsigned char *", sql=bytes, types=bytes, sent=bytes,
+        query=PlainStatement, statement=PlainStatement, pending=Pending, out=Output, describes=bint,
+    )
+    cdef Py_ssize_t _parsed_bundle(self, const unsigned char *src, Py_ssize_t size) except -1
+    @cython.locals(parsed=Pending)
+    cdef int _confirm_parsed(self) except -1
     @cython.locals(stop=Py_ssize_t, p=Py_ssize_t, count=Py_ssize_t)
     cdef bint _parse_bundle(self, const unsigned char *src, Py_ssize_t size) noexcept
     @cython.locals(pending=Pending)
@@ -106,10 +117,11 @@ cdef class PlainTraffic:
     )
     cdef int _record_query(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
     @cython.locals(
-        chunks=ChunkWriter, before=bytes, after=bytes, start="unsigned char *", p="unsigned char *"
+        chunks=ChunkWriter, before=bytes, after=bytes, size=Py_ssize_t, start="unsigned char *",
+        p="unsigned char *",
     )
     cdef int _record_bundle(
-        self, PlainStatement statement, Py_ssize_t number, const unsigned char *src
+        self, PlainStatement statement, Py_ssize_t number, const unsigned char *src, bytes text
     ) except -1
 
     @cython.locals(pending=Pending, statement=PlainStatement)
@@ -134,12 +146,12 @@ cdef class PlainTraffic:
     @cython.locals(out=Output)
     cdef Py_ssize_t _end_flow(self, Pending pending, const unsigned char *src, Py_ssize_t size) except -1
     @cython.locals(
-        chunks=ChunkWriter, size=Py_ssize_t, tag=Py_ssize_t, moment=double, start="unsigned char *",
-        p="unsigned char *",
+        chunks=ChunkWriter, size=Py_ssize_t, start_at=Py_ssize_t, tag=Py_ssize_t, moment=double,
+        start="unsigned char *", p="unsigned char *",
     )
     cdef int _record_answer(self, Pending pending) except -1
     @cython.locals(chunks=ChunkWriter, start="unsigned char *", p="unsigned char *")
-    cdef int _record_reply(self, Pending pending, Py_ssize_t size) except -1
+    cdef int _record_reply(self, Pending pending, Py_ssize_t start_at, Py_ssize_t size) except -1
     @cython.locals(
         chunks=ChunkWriter, tag=Py_ssize_t, moment=double, start="unsigned char *", p="unsigned char *"
     )
@@ -165,6 +177,9 @@ cdef Py_ssize_t _parameters_end(const unsigned char *src, Py_ssize_t p, Py_ssize
 
 @cython.locals(formats=Py_ssize_t, count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
 cdef unsigned char *_put_parameters(unsigned char *out, const unsigned char *src, Py_ssize_t p) noexcept
+
+@cython.locals(statement=PlainStatement)
+cdef object _prepared(Pending pending)
 
 @cython.locals(statement=PlainStatement)
 cdef object _portal(Pending pending)

@@ -2,8 +2,8 @@
 # cython: annotation_typing=False, infer_types=True
 """Plain traffic of one session, on raw memory: statements that were judged before, asked and answered whole.
 
-:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement, and the
-whole answer to it. It recognises them exactly, looks the verdict up, compares the answer's RowDescription
+:class:`PlainTraffic` takes a simple Query, or Bind/[Describe]/Execute/Sync of a known statement or behind an
+unnamed Parse of a known text, and the whole answer to it. It recognises them exactly, looks the verdict up, compares the answer's RowDescription
 with the compiled plan, masks the rows and records both. It decides nothing: what it does not recognise it
 leaves untouched (it says 0), upon which its owner calls :meth:`PlainTraffic.leave` and hands the bytes to
 :class:`~sallyport.session.machine.Session`, which gives the same bytes for everything that is handled here.
@@ -24,11 +24,11 @@ from sallyport.judge import RunPermit
 from sallyport.session.entries import Entry
 from sallyport.session.judged import allowed
 from sallyport.session.programs import KEEP
-from sallyport.session.statements import Portal
+from sallyport.session.statements import Portal, Prepared, void_parameters
 from sallyport.session.states import Expect
 from sallyport.sql.template import MAX_BYTES
 from sallyport.wire.frames import Output
-from sallyport.wire.frontend import parse_bind
+from sallyport.wire.frontend import parse_bind, parse_parse
 
 try:
     import cython
@@ -44,6 +44,7 @@ if not cython.compiled:
 
     HEADER_BYTES: Any = None
     PyBytes_FromStringAndSize: Any = None
+    memchr: Any = None
     memcmp: Any = None
     now: Any = None
     put_array: Any = None
@@ -56,6 +57,7 @@ if not cython.compiled:
 
 _QUERY = 0x51
 _BIND = 0x42
+_PARSE = 0x50
 _DESCRIBED = 0x54
 _DESCRIBE_PORTAL = b"D\0\0\0\x06P\0"
 #: Longer messages take the general way.
@@ -73,6 +75,8 @@ _STATEMENT_FIELDS = 15
 _REPLY = 3
 _COMPLETE = 5
 _ANSWERED = 9
+#: Declarations of parameter types that are kept for one text.
+_DECLARED = 64
 #: Texts of a session that are known to have been offered to the index.
 _KNOWN = 1024
 #: Longest name of a prepared statement that the server does not cut.
@@ -80,13 +84,15 @@ _NAME = 63
 
 
 class PlainStatement:
-    """What is needed of one plain verdict: of a simple query (``script``) or of a prepared statement.
+    """What is needed of one plain verdict: of a simple query (``script``), of a prepared statement (``prepared``), or
+    of a text that is parsed, bound and run in one go (``script``, and the ``types`` of its parameters as declared).
 
-    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of a prepared
-    statement those before the parameters, from the text on, and those behind them.
+    ``before``, ``after``: its Statement event's fields, encoded: of a query all behind the text, of the others
+    those before the parameters and those behind them; of a prepared statement its text is among the first.
+    ``parsed``: of a query, the statements for its text when it is parsed, by the declaration of types.
     """
 
-    def __init__(self, verdict: Any, script: Any, prepared: Any, view: Any) -> None:
+    def __init__(self, verdict: Any, script: Any, prepared: Any, view: Any, types: Any = None) -> None:
         self.verdict = verdict
         self.script = script
         self.prepared = prepared
@@ -102,15 +108,19 @@ class PlainStatement:
         self.description = b""
         self.program = None
         self.is_offered = False  # of a prepared statement: its text, to the index
-        self.record = allowed(view, verdict, "simple" if prepared is None else "extended")
+        self.types = types
+        self.parsed: dict[bytes, PlainStatement] = {}
+        is_query = prepared is None and types is None
+        self.record = allowed(view, verdict, "simple" if is_query else "extended")
         encoded = encode_verdict(self.record)
-        if prepared is None:
+        if is_query:
             self.before = b""
             self.after = encoded.rest
         else:
-            text: bytes = encode_event((prepared.text,))[1:]
+            text: bytes = b"" if prepared is None else encode_event((prepared.text,))[1:]
+            declared = types if prepared is None else prepared.types
             self.before = text + encoded.before_binds
-            self.after = encoded.after_formats + encode_event((prepared.types,))[1:]
+            self.after = encoded.after_formats + encode_event((declared,))[1:]
 
 
 def plain_query(script: Any, view: Any) -> PlainStatement | None:
@@ -132,14 +142,27 @@ def plain_prepared(prepared: Any, view: Any) -> PlainStatement | None:
     return PlainStatement(verdict, None, prepared, view)
 
 
+def plain_parsed(query: Any, types: bytes, view: Any) -> PlainStatement | None:
+    """The statement for the text of a plain query when it is parsed with these parameter types, which end its Parse;
+    None where the judge would say no, or has to look at them in another way.
+    """
+    script, verdict = query.script, query.verdict
+    if type(script.permit) is not RunPermit:
+        return None
+    declared = parse_parse(b"\0\0" + types).param_types
+    if void_parameters(declared) or (declared and view.check_declared_types(verdict, declared) is not None):
+        return None
+    return PlainStatement(verdict, script, None, view, declared)
+
+
 def _may_pass(verdict: Any) -> bool:
     """Only with the judge's permit (:mod:`sallyport.judge.permit`), and what is known to read."""
     return type(verdict.permit) is RunPermit and not verdict.changes
 
 
 class Pending:
-    """A plain statement that was sent and is not answered yet. ``text``: of a query, as the client sent it;
-    of a Bind, the statement's name.
+    """A plain statement that was sent and is not answered yet. ``text``: as the client sent it; of a Bind alone, the
+    statement's name. ``prepared``: what a Parse makes, once somebody asks for it.
     """
 
     def __init__(self, statement: PlainStatement, number: int, text: bytes, step: int) -> None:
@@ -150,6 +173,8 @@ class Pending:
         self.bind = b""
         self.started = now()
         self.is_bundle = False
+        self.is_parsed = False
+        self.prepared: Any = None
         self.hidden = False
         self.flows = False  # rows of it were sent, and more are to come
         self.program: Any = None
@@ -197,6 +222,7 @@ class PlainTraffic:
         self.templates = self.view.templates
         self.number = session.number
         self.limit = session.limits.max_server_message
+        self.longest = min(_LONGEST, session.limits.max_client_message + 1)
         self.status = session.transaction_status[0]
         self.step = session.pipeline.step
         self.rows = 0
@@ -204,6 +230,8 @@ class PlainTraffic:
         self.pending = 0
         self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
         self.running: Any = None
+        self.parsing = 0  # outstanding ones that begin with Parse
+        self.parsed: Any = None  # whose Parse the server answered last, while the session does not know
 
     # -- from the client -----------------------------------------------------------------------------------
 
@@ -217,25 +245,19 @@ class PlainTraffic:
             return self._query(src, size)
         if src[0] == _BIND:
             return self._bundle(src, size)
+        if src[0] == _PARSE:
+            return self._parsed_bundle(src, size)
         return 0
 
     def _query(self, src: Any, size: int) -> int:
         stop = 1 + _uint32(src, 1)
-        if stop < 7 or stop > size or stop > _LONGEST or src[stop - 1] != 0:
+        if stop < 7 or stop > size or stop > self.longest or src[stop - 1] != 0:
             return 0
         sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, stop - 6)
-        script = self.cache.get(sql)
-        if script is None:
-            script = self._templated(src, stop - 6, sql)
-            if script is None:
-                return 0
-        statement = script.traffic
-        if statement is None or statement.view is not self.view:
-            statement = plain_query(script, self.view)
-            if statement is None:
-                return 0
-            script.traffic = statement
-        sent = script.sent(sql) if statement.is_rewritten else None
+        statement = self._known(src + 5, stop - 6, sql)
+        if statement is None:
+            return 0
+        sent = statement.script.sent(sql) if statement.is_rewritten else None
         pending = self._asked(statement, sql)
         self._record_query(statement, pending.number, sql)
         if sent is None:
@@ -252,15 +274,29 @@ class PlainTraffic:
             self.piece_size = out.n
         return stop
 
+    def _known(self, src: Any, size: int, sql: bytes) -> Any:
+        """The statement for Query messages of this text, which is also at ``src``; None where it is not plain, or new."""
+        script = self.cache.get(sql)
+        if script is None:
+            script = self._templated(src, size, sql)
+            if script is None:
+                return None
+        statement = script.traffic
+        if statement is None or statement.view is not self.view:
+            statement = plain_query(script, self.view)
+            if statement is not None:
+                script.traffic = statement
+        return statement
+
     def _templated(self, src: Any, size: int, sql: bytes) -> Any:
         """The verdict for every text that differs in its literals only; None where there is none."""
         if size > MAX_BYTES:
             return None
         key = self.scratch.key
-        n = blank_literals(src + 5, size, key.data)
+        n = blank_literals(src, size, key.data)
         if n < 0:
             return None
-        if not _is_ascii(src + 5, size):
+        if not _is_ascii(src, size):
             try:
                 sql.decode()
             except UnicodeDecodeError:
@@ -271,6 +307,10 @@ class PlainTraffic:
         """Bind (unnamed portal), maybe Describe of that portal, Execute of all its rows, Sync."""
         if not self._parse_bundle(src, size):
             return 0
+        if self.b_name == 0:
+            if self.parsing:
+                return 0  # whether it means what that Parse makes is not certain before its answer
+            self._confirm_parsed()
         name = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 6, self.b_name)
         prepared = self.statements.get(name)
         if prepared is None:
@@ -285,7 +325,7 @@ class PlainTraffic:
         pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src), self.b_bound)
         pending.is_bundle = True
         pending.hidden = not self.b_described
-        self._record_bundle(statement, pending.number, src)
+        self._record_bundle(statement, pending.number, src, None)
         if self.b_described or not statement.has_plan:
             self.piece = src
             self.piece_size = self.b_end
@@ -299,11 +339,76 @@ class PlainTraffic:
             self.piece_size = out.n
         return self.b_end
 
+    def _parsed_bundle(self, src: Any, size: int) -> int:
+        """Parse (unnamed statement), and a bundle of that."""
+        stop = 1 + _uint32(src, 1)
+        if stop < 9 or stop >= size or stop > self.longest or src[5] != 0:
+            return 0
+        zero = cython.cast("const unsigned char *", memchr(src + 6, 0, stop - 6))
+        if zero == cython.NULL:
+            return 0
+        end = zero - src
+        if end + 3 > stop or end + 3 + 4 * ((src[end + 1] << 8) | src[end + 2]) != stop:
+            return 0
+        if src[stop] != _BIND or not self._parse_bundle(src + stop, size - stop) or self.b_name:
+            return 0
+        sql = PyBytes_FromStringAndSize(cython.cast("const char *", src) + 6, end - 6)
+        query = self._known(src + 6, end - 6, sql)
+        if query is None:
+            return 0
+        types = PyBytes_FromStringAndSize(cython.cast("const char *", src) + end + 1, stop - end - 1)
+        statement = query.parsed.get(types)
+        if statement is None:
+            statement = plain_parsed(query, types, self.view)
+            if statement is None:
+                return 0
+            if len(query.parsed) >= _DECLARED:
+                query.parsed.clear()
+            query.parsed[types] = statement
+        sent = statement.script.sent(sql) if statement.is_rewritten else None
+        pending = self._asked(statement, sql)
+        pending.bind = PyBytes_FromStringAndSize(cython.cast("const char *", src) + stop, self.b_bound)
+        pending.is_bundle = pending.is_parsed = True
+        pending.hidden = not self.b_described
+        self.parsing += 1
+        self._record_bundle(statement, pending.number, src + stop, sql)
+        describes = statement.has_plan and not self.b_described
+        if sent is None and not describes:
+            self.piece = src
+            self.piece_size = stop + self.b_end
+            return stop + self.b_end
+        out = self.out
+        out.n = 0
+        if sent is None:
+            out.write(src, 0, stop)
+        else:
+            out.put(_PARSE)
+            _put_uint32_to(out, 4 + 1 + len(sent) + 1 + len(types))
+            out.put(0)
+            out.write_bytes(sent)
+            out.put(0)
+            out.write_bytes(types)
+        out.write(src, stop, self.b_bound)
+        if describes:
+            out.write_bytes(_DESCRIBE_PORTAL)
+        out.write(src, stop + self.b_bound, self.b_end - self.b_bound)
+        self.piece = out.data
+        self.piece_size = out.n
+        return stop + self.b_end
+
+    def _confirm_parsed(self) -> int:
+        """The session knows what the unnamed statement is."""
+        parsed = self.parsed
+        if parsed is not None:
+            self.parsed = None
+            self.session.statements.confirm(b"", _prepared(parsed))
+        return 0
+
     def _parse_bundle(self, src: Any, size: int) -> bool:
         if size < 5 + 8 + 10 + 5:
             return False
         stop = 1 + _uint32(src, 1)
-        if stop < 13 or stop > size - 15 or stop > _LONGEST or src[5] != 0:
+        if stop < 13 or stop > size - 15 or stop > self.longest or src[5] != 0:
             return False
         p = 6
         while p < stop and src[p] != 0:
@@ -379,18 +484,25 @@ class PlainTraffic:
         p = put_raw(p, _address(after), len(after))
         return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
 
-    def _record_bundle(self, statement: PlainStatement, number: int, src: Any) -> int:
-        """``src``: the Bind message."""
+    def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: Any) -> int:
+        """``src``: the Bind message. ``text``: of the Parse before it; None where there is none."""
         chunks = self.chunks
-        if chunks.indexing and not statement.is_offered:
+        size = 0
+        if text is not None:
+            size = len(text)
+            if chunks.indexing:
+                self._offer(statement, number, text)
+        elif chunks.indexing and not statement.is_offered:
             statement.is_offered = True
             self.offered.append((number, statement.prepared.text, statement.record))
         before = statement.before
         after = statement.after
         # A parameter's length takes four bytes in the message, and its header at most five here; a format two, and one here.
-        start = chunks.reserve(6 * HEADER_BYTES + len(before) + 2 * self.b_bound + len(after))
+        start = chunks.reserve(7 * HEADER_BYTES + size + len(before) + 2 * self.b_bound + len(after))
         p = put_uint(put_array(start, _STATEMENT_FIELDS), _STATEMENT)
         p = put_uint(put_float64(p, now()), number)
+        if text is not None:
+            p = put_str(p, _address(text), size)
         p = put_raw(p, _address(before), len(before))
         p = _put_parameters(p, src, 6 + self.b_name + 1)
         p = put_raw(p, _address(after), len(after))
@@ -415,10 +527,14 @@ class PlainTraffic:
         if not self.a_whole and (not self.a_described or self.a_ended - self.a_described < _FLOW):
             self.wants_more = size <= _PART
             return 0
-        if pending.is_bundle != self.a_bound or self.a_end > self.limit:
+        if pending.is_bundle != self.a_bound or pending.is_parsed != self.a_parsed or self.a_end > self.limit:
             return 0
         statement = pending.statement
-        if pending.is_bundle and self.statements.get(pending.text) is not statement.prepared:
+        if (
+            pending.is_bundle
+            and not pending.is_parsed
+            and self.statements.get(pending.text) is not statement.prepared
+        ):
             return 0
         program: Any = None
         if self.a_kind == _DESCRIBED:
@@ -437,7 +553,7 @@ class PlainTraffic:
         return self.a_end
 
     def _parse_answer(self, src: Any, size: int) -> bool:
-        """[BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery
+        """[ParseComplete] [BindComplete] [RowDescription | NoData] DataRow* CommandComplete ReadyForQuery
 
         False: it is something else. ``a_whole``: all of it is there. Otherwise ``a_described`` is the end of the description, 0 when that is
         not there, and ``a_ended`` the end of the whole rows.
@@ -446,13 +562,21 @@ class PlainTraffic:
         self.a_whole = False
         self.a_start = self.a_described = self.a_ended = self.a_rows = self.a_end = 0
         self.a_kind = 0
-        self.a_bound = size > 0 and src[0] == 0x32
-        if self.a_bound:
+        self.a_bound = False
+        self.a_parsed = size > 0 and src[0] == 0x31
+        if self.a_parsed:
             if size < 5:
                 return True
             if _uint32(src, 1) != 4:
                 return False
             p = 5
+        self.a_bound = size > p and src[p] == 0x32
+        if self.a_bound:
+            if size - p < 5:
+                return True
+            if _uint32(src, p + 1) != 4:
+                return False
+            p += 5
         self.a_start = p
         if size - p < 5:
             return size == p or src[p] in (_DESCRIBED, 0x6E, _ROW, 0x43)
@@ -566,6 +690,10 @@ class PlainTraffic:
         self.status = self.a_status
         if pending.is_bundle:
             self.bound = pending
+        if pending.is_parsed:
+            self.parsing -= 1
+            if not pending.flows:
+                self.parsed = pending
         self.first = pending.following
         if self.first is None:
             self.last = None
@@ -586,9 +714,11 @@ class PlainTraffic:
             self.piece = out.data
             self.piece_size = out.n
         pending.flows = True
+        if pending.is_parsed:
+            self.parsed = pending
         pending.rows = self.a_rows
         pending.size = self.a_ended - self.a_described
-        self._record_reply(pending, self.piece_size)
+        self._record_reply(pending, 5 if self.a_parsed else 0, self.piece_size)
         return self.a_ended
 
     def _flow(self, pending: Pending, src: Any, size: int) -> int:
@@ -615,7 +745,7 @@ class PlainTraffic:
                 self.piece_size = self.out.n
             pending.rows += rows
             pending.size += p
-            self._record_reply(pending, self.piece_size)
+            self._record_reply(pending, 0, self.piece_size)
             return p
         if src[0] == _ROW:
             self.wants_more = True
@@ -634,7 +764,7 @@ class PlainTraffic:
         out.write_bytes(pending.statement.notice)
         out.write(src, 0, self.a_completed)
         self.piece = out.data
-        self._record_reply(pending, out.n)
+        self._record_reply(pending, 0, out.n)
         self._record_complete(pending, src)
         out.write(src, self.a_completed, 6)
         self.piece = out.data
@@ -643,27 +773,28 @@ class PlainTraffic:
         return self.a_end
 
     def _record_answer(self, pending: Pending) -> int:
-        """An Answered event. ``piece``, up to ``body``: what the client gets."""
+        """An Answered event. ``piece``, up to ``body``: what the client gets; ParseComplete is of no statement."""
         chunks = self.chunks
+        start_at = 5 if self.a_parsed else 0
         size = self.body
         tag = self.a_completed - self.a_ended - 6
         start = chunks.reserve(7 * HEADER_BYTES + size + tag)
         moment = now()
         p = put_uint(put_array(start, 7), _ANSWERED)
         p = put_uint(put_float64(p, moment), pending.number)
-        p = put_bin(p, self.piece, size)
+        p = put_bin(p, self.piece + start_at, size - start_at)
         p = put_str(p, self.piece + (size - tag - 1), tag)
         p = put_uint(p, self.a_rows)
         p = put_float64(p, moment - pending.started)
         return chunks.commit(p - start, 0, 0, self.a_rows)  # type: ignore[no-any-return]
 
-    def _record_reply(self, pending: Pending, size: int) -> int:
-        """A Reply event of so many bytes of ``piece``."""
+    def _record_reply(self, pending: Pending, start_at: int, size: int) -> int:
+        """A Reply event of ``piece`` from there up to ``size``."""
         chunks = self.chunks
         start = chunks.reserve(5 * HEADER_BYTES + size)
         p = put_uint(put_array(start, 4), _REPLY)
         p = put_uint(put_float64(p, now()), pending.number)
-        p = put_bin(p, self.piece, size)
+        p = put_bin(p, self.piece + start_at, size - start_at)
         return chunks.commit(p - start, 0, 0, 0)  # type: ignore[no-any-return]
 
     def _record_complete(self, pending: Pending, src: Any) -> int:
@@ -709,6 +840,8 @@ class PlainTraffic:
         """Give everything back to the session, outstanding statements included."""
         self.sync()
         session = self.session
+        self._confirm_parsed()
+        self.parsing = 0
         bound = self.bound
         if bound is not None:
             in_block = self.status != 73  # at its end the portal is gone
@@ -722,17 +855,34 @@ class PlainTraffic:
             pending = pending.following
 
 
+def _prepared(pending: Pending) -> Any:
+    """What a bundle binds."""
+    statement = pending.statement
+    if not pending.is_parsed:
+        return statement.prepared
+    if pending.prepared is None:
+        pending.prepared = Prepared(
+            pending.text,
+            statement.verdict,
+            statement.view,
+            types=statement.types,
+            declared=statement.types,
+            script_verdict=statement.script,
+        )
+    return pending.prepared
+
+
 def _portal(pending: Pending) -> Portal:
     """The unnamed portal that a bundle has bound."""
     statement = pending.statement
     message = parse_bind(pending.bind[5:])
     portal = Portal(
-        statement.prepared,
+        _prepared(pending),
         statement.verdict,
         statement.view,
         params=message.params,
         formats=message.param_formats,
-        statement=pending.text,
+        statement=b"" if pending.is_parsed else pending.text,
         asked=statement.has_plan or not pending.hidden,
     )
     if pending.program is not None:
@@ -749,7 +899,9 @@ def _entries(session: Any, pending: Pending) -> list[Entry]:
         entry.sql = pending.text
         entry.program, entry.rows, entry.size = pending.program, pending.rows, pending.size
         return [entry]
-    prepared, portal = statement.prepared, _portal(pending)
+    prepared, portal = _prepared(pending), _portal(pending)
+    if pending.is_parsed:
+        session.statements.assume(b"", prepared, pending.step)
     session.portals.assume(b"", portal, pending.step)
     execute = Entry(Expect.EXECUTE, number, verdict, None, None, pending.started, b"", prepared, portal)
     entries = [execute, Entry(Expect.SYNC)]
@@ -761,7 +913,10 @@ def _entries(session: Any, pending: Pending) -> list[Entry]:
         entries.insert(
             0, Entry(Expect.DESCRIBE_PORTAL, number, verdict, portal=portal, hidden=pending.hidden)
         )
-    return [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal), *entries]
+    entries.insert(0, Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal))
+    if pending.is_parsed:
+        entries.insert(0, Entry(Expect.PARSE, 0, verdict, name=b"", prepared=prepared))
+    return entries
 
 
 def _uint32(src: Any, p: int) -> int:
