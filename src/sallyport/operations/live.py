@@ -187,7 +187,7 @@ def _session(hosted: HostedSession) -> LiveSession:
     state = "idle"
     if session.blocked is Blocked.APPROVAL:
         state = "waiting for approval"
-    elif session.pipeline.entries:
+    elif hosted.is_active:
         state = "active"
     elif session.transaction_status != b"I":
         state = "in transaction"

@@ -200,6 +200,11 @@ class SessionHost:
         return not self._is_ended and self._session.is_plain
 
     @property
+    def is_active(self) -> bool:
+        """Whether an answer of the target is outstanding."""
+        return bool(self._session.pipeline.entries) or (self._lane is not None and not self._lane.is_idle)
+
+    @property
     def is_idle(self) -> bool:
         """Between statements, in no transaction, and everything was handed to the network."""
         session = self.session

@@ -80,6 +80,10 @@ class HostedSession(Closable, Protocol):
         """Unix seconds."""
 
     @property
+    def is_active(self) -> bool:
+        """Whether an answer of the target is outstanding."""
+
+    @property
     def is_idle(self) -> bool:
         """Between statements, in no transaction, and everything was handed to the network."""
 
