@@ -81,7 +81,7 @@ def test_describe_commands(door: Gateway, command: str) -> None:
 def test_the_source_of_functions_stays_in_the_database(door: Gateway, command: str) -> None:
     """What a function's text holds may be a secret."""
     done = run_psql(door.dsn(), f"\\{command} order_total\nSELECT 'alive';\n")
-    assert "[SP110" in done.stderr
+    assert "[SP1001] function-source is not allowed" in done.stderr
     assert "quantity" not in done.stdout + done.stderr
     assert done.stdout.strip() == "alive"
 

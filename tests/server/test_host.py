@@ -67,7 +67,7 @@ class MemoryPort:
 
 @asynccontextmanager
 async def hosted(files: Gateway) -> AsyncIterator[tuple[RunningGateway, SessionHost, MemoryPort]]:
-    request = Authenticate(Secret(files.token()), "memory", "shop", {}, None, 0)
+    request = Authenticate(Secret(files.token()), "memory", "shop", {}, 0)
     async with asyncio.timeout(30), gateway_running(load_config(files.config_file)) as (gateway, _):
         admitted = await admit(gateway, request, "")
         port = MemoryPort()
