@@ -24,14 +24,16 @@ def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
             " or tenant = current_setting('own.tenant', true));"
             "create view seen with (security_barrier) as select current_setting('app.viewed', true) as v;"
             "create function called() returns text language plpgsql as"
-            " $$ begin return current_setting('App.Called', true); end $$"
+            " $$ begin return current_setting('App.Called', true); end $$;"
+            "create function defaulted(t text default current_setting('app.defaulted', true)) returns text"
+            " language sql stable as 'select t'"
         )
         running = Gateway(issuer, {"shop": postgres}, policy=POLICY).start()
         try:
             yield running
         finally:
             running.stop()
-            db.execute("drop table tenants; drop view seen; drop function called()")
+            db.execute("drop table tenants; drop view seen; drop function called(), defaulted(text)")
 
 
 def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
@@ -51,6 +53,7 @@ def test_what_is_listed_can_be_set_and_read(door: Gateway) -> None:
         "set app.tenant = '1'",  # a row-security policy reads it
         "set app.viewed = '1'",
         "set app.called = '1'",
+        "set app.defaulted = '1'",  # a parameter's default reads it, which does not stand where it is called
         'set "App"."TENANT" = \'1\'',
         "select set_config('app.tenant', '1', true)",
         "reset app.tenant",

@@ -238,6 +238,9 @@ SELECT t FROM (
   UNION ALL SELECT pg_catalog.pg_get_function_sqlbody(p.oid) FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE {_NOT_SYSTEM} AND p.prosqlbody IS NOT NULL AND p.prosqlbody::text {_READS_SETTING}
+  UNION ALL SELECT pg_catalog.pg_get_expr(p.proargdefaults, 0) FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE {_NOT_SYSTEM} AND p.proargdefaults::text {_READS_SETTING}
   UNION ALL SELECT pg_catalog.pg_get_ruledef(r.oid) FROM pg_catalog.pg_rewrite r
     JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE {_NOT_SYSTEM} AND (r.ev_action::text {_READS_SETTING} OR r.ev_qual::text {_READS_SETTING})
