@@ -432,6 +432,24 @@ def test_what_comes_behind_waits(world: World) -> None:
         assert kinds == ["CCTDCZ", "CCTDDCZ", "12DDCZ", "CZ"]
 
 
+@pytest.mark.parametrize("end", [frontend.copy_done(), frontend.copy_fail("no more")])
+def test_copy_data_that_comes_before_it_is_asked_for(world: World, end: bytes) -> None:
+    """Sent in one go, as PostgreSQL lets clients do, for two COPYs of one message."""
+    text = "CREATE TABLE early (a text); COPY early FROM STDIN; COPY early FROM STDIN; SELECT a FROM early"
+    copied = frontend.copy_data(b"one\n")
+    with Raw(world.gateway, 10.0) as raw:
+        raw.login()
+        raw.send(
+            frontend.query(text),
+            copied + frontend.copy_done() + copied + end,
+            frontend.query("SELECT 'behind'"),
+            frontend.query("DROP TABLE IF EXISTS early"),
+        )
+        kinds = ["".join(answer[:1].decode() for answer in raw.until("Z")) for _ in range(3)]
+        worked = end == frontend.copy_done()
+        assert kinds == (["CGCGCTDDCZ", "TDCZ", "CZ"] if worked else ["CGCGEZ", "TDCZ", "NCZ"])
+
+
 def test_behind_an_unsynced_pipeline_there_is_no_place_for_it(world: World) -> None:
     with Raw(world.gateway, 30.0) as raw:
         raw.login()

@@ -97,6 +97,8 @@ class Session(SessionState):
         if waiting.blocked is Blocked.COPY and not self._copy_may_begin():
             waiting.unblock()
             self._continue()
+        if self.series is not None and self.client_state is ClientState.COPY_IN and waiting.may_continue:
+            self._continue()  # the client sent its data before it was asked for
         if (
             self.series is None
             and waiting.received
