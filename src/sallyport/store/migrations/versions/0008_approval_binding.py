@@ -16,15 +16,21 @@ depends_on = None
 
 _TEXTS = ("sql", "sent", "target", "subject", "issuer", "session", "policy_version", "epoch", "role")
 _LISTS = ("bind_formats", "search_path", "rules", "settings", "types")
-_OLD = (
-    *(sa.Column(name, sa.Text, nullable=False, server_default="") for name in _TEXTS),
-    *(sa.Column(name, sa.JSON, nullable=False, server_default="[]") for name in _LISTS),
-    sa.Column("binds", sa.LargeBinary, nullable=False, server_default=sa.text("x'c0'")),
-)
+
+
+def _columns() -> list[sa.Column[Any]]:
+    return [
+        *(sa.Column(name, sa.Text, nullable=False, server_default="") for name in _TEXTS),
+        *(sa.Column(name, sa.JSON, nullable=False, server_default="[]") for name in _LISTS),
+        sa.Column("binds", sa.LargeBinary, nullable=False, server_default=sa.text("x'c0'")),
+    ]
 
 
 def _table(*columns: str) -> Any:
-    kinds = {column.name: column.type for column in _OLD} | {"binding": sa.LargeBinary(), "id": sa.Text()}
+    kinds = {column.name: column.type for column in _columns()} | {
+        "binding": sa.LargeBinary(),
+        "id": sa.Text(),
+    }
     return sa.table("approvals", *(sa.column(name, kinds[name]) for name in ("id", "binding", *columns)))
 
 
@@ -36,13 +42,13 @@ def upgrade() -> None:
         fields["binds"] = msgspec.msgpack.decode(row.binds)
         encoded = msgspec.msgpack.encode(fields)
         connection.execute(table.update().where(table.c.id == row.id).values(binding=encoded))
-    for column in _OLD:
+    for column in _columns():
         op.drop_column("approvals", column.name)
 
 
 def downgrade() -> None:
-    for column in _OLD:
-        op.add_column("approvals", column.copy())
+    for column in _columns():
+        op.add_column("approvals", column)
     table, connection = _table(*_TEXTS, *_LISTS, "binds"), op.get_bind()
     for row in connection.execute(sa.select(table.c.id, table.c.binding)).all():
         fields = msgspec.msgpack.decode(row.binding)
