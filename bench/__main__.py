@@ -151,7 +151,7 @@ def _rewritten(
     ]
     results = {}
     for name, run in runs:
-        if options.only.lower() in name:
+        if options.only.lower() in name.lower():
             console.print(f"[dim]· {name}[/]")
             for figure, values in _measure(rewritten.ways(gateway), rounds, run).items():
                 results[f"{name}, {figure}"] = values
