@@ -41,7 +41,7 @@ class CancelBackend:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Everything a login needs. ``settings``: startup parameters that name settings, by name in lower case. None of them is allowed yet."""
+    """Everything a login needs. ``settings``: startup parameters that name settings, by name in lower case, as asked for: nobody has judged them."""
 
     token: Secret
     label: str
