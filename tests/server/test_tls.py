@@ -29,6 +29,25 @@ def test_both_legs_are_encrypted(tls_gateway: Gateway, postgres_tls: Server) -> 
     assert rows == (True,)
 
 
+def test_a_cancel_request_over_tls_ends_cleanly(tls_gateway: Gateway) -> None:
+    """libpq waits for the end of that connection; one without close_notify is an error to it."""
+    with psycopg.connect(tls_gateway.dsn()) as db:
+        db.cancel_safe(timeout=10)
+        assert db.execute("SELECT count(*) FROM customers").fetchone() == (2000,)
+
+
+@pytest.mark.parametrize("sent", [frontend.terminate(), b"x" * 5 + b"\xff" * 4])
+def test_the_end_of_tls_is_announced(tls_gateway: Gateway, sent: bytes) -> None:
+    with Raw(tls_gateway) as raw:
+        raw.send(frontend.ssl_request()).read(1)
+        raw.tls().login()
+        assert isinstance(raw.socket, ssl.SSLSocket)
+        raw.socket.suppress_ragged_eofs = False  # an end without close_notify is an SSLEOFError
+        raw.send(sent)
+        while raw.socket.recv(65536):
+            pass
+
+
 def test_direct_tls(tls_gateway: Gateway) -> None:
     with Raw(tls_gateway) as raw:
         raw.tls(alpn="postgresql")

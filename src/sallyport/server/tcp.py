@@ -45,6 +45,8 @@ class TcpPort:
         if at_once:
             self._transport.abort()
         elif not self._transport.is_closing():
+            if self.tls is not None:
+                self._transport.write(self.tls.finish())
             self._transport.close()
             self._lingering = asyncio.get_running_loop().call_later(_LINGER, self._transport.abort)
 

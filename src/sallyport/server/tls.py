@@ -73,6 +73,19 @@ class TlsLayer:
             raise ProtocolError(f"TLS: {error.reason or 'broken'}") from None
         return self._outgoing.read()
 
+    def finish(self) -> bytes:
+        """The ciphertext that says that nothing follows (close_notify, RFC 8446 section 6.1); b"" where the
+        handshake is not over or the connection is broken. libpq takes a close without it for an error of the
+        cancel request that it waited for.
+        """
+        if not self.established:
+            return b""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:
+            pass  # it wants the peer's close_notify, which nobody waits for
+        return self._outgoing.read()
+
     def _handshake(self) -> bool:
         try:
             self._object.do_handshake()
