@@ -1,0 +1,159 @@
+"""The Helm chart: what it renders is valid Kubernetes, and its configuration is one that the gateway takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from sallyport.config.load import load_config
+from tests.support.certificates import Authority
+from tests.support.places import ROOT
+
+CHART = ROOT / "deploy" / "helm" / "sallyport"
+VALUES = CHART / "ci-values.yaml"
+MANIFESTS = ROOT / "deploy" / "kubernetes.yaml"
+KUBERNETES = "1.30.0"
+#: Custom resources: their schemas belong to others and are not checked here.
+UNCHECKED = {"ServiceMonitor", "Certificate"}
+
+HELM = shutil.which("helm")
+needs_helm = pytest.mark.skipif(
+    HELM is None, reason="needs helm: go install helm.sh/helm/v3/cmd/helm@v3.16.4"
+)
+
+
+def _helm(*words: str) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    return subprocess.run([HELM, *words], capture_output=True, text=True, timeout=60)
+
+
+def _render(*words: str) -> str:
+    command = ("template", "sallyport", str(CHART), "--namespace", "databases", "--kube-version", KUBERNETES)
+    rendered = _helm(*command, *words)
+    assert rendered.returncode == 0, rendered.stderr
+    return rendered.stdout
+
+
+def _objects() -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(MANIFESTS.read_text()) if document]
+
+
+def _named(kind: str, suffix: str = "") -> dict[str, Any]:
+    (document,) = (
+        d for d in _objects() if d["kind"] == kind and d["metadata"]["name"] == f"sallyport{suffix}"
+    )
+    return document
+
+
+@needs_helm
+def test_the_chart_passes_lint() -> None:
+    checked = _helm("lint", "--strict", str(CHART), "--values", str(VALUES))
+    assert checked.returncode == 0, checked.stdout
+
+
+@needs_helm
+def test_plain_manifests_are_the_rendered_chart() -> None:
+    """Write them anew: helm template sallyport deploy/helm/sallyport --namespace databases
+    --kube-version 1.30.0 --values deploy/helm/sallyport/ci-values.yaml > deploy/kubernetes.yaml
+    """
+    assert _render("--values", str(VALUES)) == MANIFESTS.read_text()
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ("{}", "config.identity.oidc is empty"),
+        ("config: {identity: {oidc: [{issuer: x}]}}", "config.targets is empty"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, values: str, complaint: str) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(values)
+    rendered = _helm("template", "x", str(CHART), "--kube-version", KUBERNETES, "--values", str(path))
+    assert rendered.returncode != 0
+    assert complaint in rendered.stderr
+
+
+def test_every_object_fits_the_schema_of_kubernetes() -> None:
+    kinds = {document["kind"] for document in _objects()}
+    assert kinds > UNCHECKED
+    for document in _objects():
+        if document["kind"] not in UNCHECKED:
+            kubernetes_validate.validate(document, "1.30", strict=True)
+
+
+def test_the_gateway_takes_the_configuration(tmp_path: Path) -> None:
+    """The two ConfigMaps and the mounts together, with the container's paths below a directory here."""
+    config = yaml.safe_load(_named("ConfigMap")["data"]["sallyport.yaml"])
+    mounts = {
+        m["name"]: m["mountPath"]
+        for m in _named("StatefulSet")["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    }
+    assert config["policy"] == f"{mounts['policy']}/policy.yaml"
+    assert config["data"] == mounts["data"]
+    assert config["tls"]["key"].startswith(mounts["tls"] + "/")
+    password = config["targets"]["shop"]["password"]["file"]
+    assert password.startswith(mounts["secret-shop"] + "/")
+
+    certificate = Authority(tmp_path).issue("localhost")
+    config["tls"] = {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+    config["data"] = str(tmp_path / "data")
+    secret = tmp_path / "password"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    config["targets"]["shop"]["password"]["file"] = str(secret)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(_named("ConfigMap", "-policy")["data"]["policy.yaml"])
+    config["policy"] = str(policy)
+    path = tmp_path / "sallyport.yaml"
+    path.write_text(yaml.safe_dump(config))
+    loaded = load_config(path)
+    assert list(loaded.targets) == ["shop"]
+
+
+def test_pods_have_no_more_than_they_need() -> None:
+    pod = _named("StatefulSet")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    config = yaml.safe_load(_named("ConfigMap")["data"]["sallyport.yaml"])
+    drain = config.get("shutdown", {}).get("drain_seconds", 10)
+    assert pod["terminationGracePeriodSeconds"] > drain
+
+
+def test_agents_reach_no_database() -> None:
+    egress = _named("NetworkPolicy", "-agents")["spec"]["egress"]
+    ports = {port["port"] for rule in egress if "to" not in rule for port in rule["ports"]}
+    assert ports == {53, 443}
+    database = _named("NetworkPolicy", "-database")["spec"]["ingress"]
+    selector = database[0]["from"][0]["podSelector"]["matchLabels"]
+    assert selector == _named("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze (systemd)")
+def test_the_unit_is_valid(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy" / "systemd" / "sallyport.service").read_text()
+    path = tmp_path / "sallyport.service"
+    path.write_text(unit.replace("/opt/sallyport/bin/sallyport", "/bin/true"))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        timeout=60,
+    )
+    complaints = [line for line in checked.stderr.splitlines() if "sallyport.service" in line]
+    assert complaints == []
