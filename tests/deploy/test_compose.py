@@ -103,7 +103,8 @@ def _command(service: str, replaced: dict[str, str]) -> list[str]:
     return [sys.executable, *(replaced.get(w, w.replace("/setup/", f"{DEPLOY}/compose/")) for w in words[1:])]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that is free now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -144,7 +145,7 @@ def _configuration(directory: Path, certificates: Path, server: Server, issuer: 
     shutil.copytree(DEPLOY / "compose" / "gateway", target)
     path = target / "sallyport.yaml"
     config = yaml.safe_load(path.read_text())
-    ports = {key: _free_port() for key in ("listen", "console")}
+    ports = {key: free_port() for key in ("listen", "console")}
     config["listen"] = f"127.0.0.1:{ports['listen']}"
     config["console"]["listen"] = f"127.0.0.1:{ports['console']}"
     config["console"]["public_url"] = f"https://localhost:{ports['console']}"
@@ -173,7 +174,7 @@ class Stack:
         self.provider = exits.enter_context(
             PeopleProvider("https://localhost:8642/sign-in/callback", {}, _agent_claims())
         )
-        hook = _free_port()
+        hook = free_port()
         environment = {**os.environ, **SECRETS, "PYTHONPATH": str(ROOT / "src")}
         self._printed = directory / "webhooks.log"
         self._spawn(exits, _command("webhooks", {"8099": str(hook)}), environment, self._printed)
