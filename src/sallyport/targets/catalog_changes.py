@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.targets.catalog_queries import SHARED_NAMESPACE, fingerprint_part
 from sallyport.targets.catalog_rows import Row, int_of, text
 
@@ -31,7 +32,13 @@ _PARTS: Mapping[str, tuple[str, str, str, str]] = {
         "x.relkind <> 't' AND " + SHARED_NAMESPACE.format("relnamespace"),
     ),
     "index": ("pg_index", "x.indexrelid", "x.indrelid", "x.indrelid >= 16384"),
-    "constraint": ("pg_constraint", "x.oid", "x.conrelid", "x.conrelid >= 16384"),
+    # the owner of a domain's is its type, negated
+    "constraint": (
+        "pg_constraint",
+        "x.oid",
+        "CASE WHEN x.contypid = 0 THEN x.conrelid::int8 ELSE -x.contypid::int8 END",
+        "(x.conrelid >= 16384 OR x.contypid <> 0)",
+    ),
     "default": ("pg_attrdef", "x.oid", "x.adrelid", "true"),
     "rule": ("pg_rewrite", "x.oid", "x.ev_class", "true"),
     "trigger": ("pg_trigger", "x.oid", "x.tgrelid", "NOT x.tgisinternal"),
@@ -45,9 +52,10 @@ _PARTS: Mapping[str, tuple[str, str, str, str]] = {
         " AND x.deptype IN ('a', 'i') AND EXISTS (SELECT FROM pg_catalog.pg_sequence s WHERE s.seqrelid = x.objid)",
     ),
     "type": ("pg_type", "x.oid", "x.oid", SHARED_NAMESPACE.format("typnamespace")),
-    "domain": ("pg_constraint", "x.oid", "x.contypid", "x.contypid <> 0"),
     "function": ("pg_proc", "x.oid", "x.oid", SHARED_NAMESPACE.format("pronamespace")),
 }
+#: Parts whose key has the OID of the row's object in its upper half, by the column that holds it; of the others it is the key.
+_UPPER: Mapping[str, str] = {"parent": "x.inhrelid", "sequence": "x.objid"}
 #: The part of changed columns: keys and owners are their relations.
 _COLUMN = "column"
 #: Parts whose owners are relations.
@@ -75,8 +83,6 @@ _WHOLE = (
     fingerprint_part("pg_ts_config", "x.oid::int8"),
     fingerprint_part("pg_ts_dict", "x.oid::int8"),
     fingerprint_part("pg_operator", "x.oid::int8"),
-    # they may read settings
-    fingerprint_part("pg_policy", "x.oid::int8"),
 )
 #: One row: a digest of everything that concerns the whole database, and the horizon of this snapshot.
 WHOLE = (
@@ -114,39 +120,69 @@ def _age(horizon: int) -> str:
     return f"(SELECT pg_catalog.age('{horizon}'::pg_catalog.xid8::pg_catalog.xid))"
 
 
-def _changed_rows(part: str, age: str) -> str:
+#: So many transaction ids are named in a query; more are compared by their age, which takes twice as long.
+_MOST_NAMED = 2000
+
+
+def _is_recent(horizon: int, newest: int | None) -> str:
+    """Whether the writer of row x came not before the horizon. ``newest``: no row is of this transaction or of a later one."""
+    if newest is None or newest - horizon > _MOST_NAMED:
+        return f"pg_catalog.age(x.xmin) <= {_age(horizon)}"
+    ids = ",".join(str(xid & 0xFFFFFFFF) for xid in range(horizon, newest))
+    return f"x.xmin = ANY ('{{{ids}}}'::pg_catalog.xid[])"
+
+
+def _changed_rows(part: str, is_recent: str) -> str:
     table, key, owner, condition = _PARTS[part]
     return (
-        f"SELECT '{part}', pg_catalog.count(*) FILTER (WHERE NOT r.recent),"
-        " pg_catalog.json_agg(ARRAY[r.key, r.owner]) FILTER (WHERE r.recent)"
-        f" FROM (SELECT ({key})::int8 AS key, {owner}::int8 AS owner, pg_catalog.age(x.xmin) <= {age} AS recent"
-        f" FROM pg_catalog.{table} x WHERE {condition}) r"
+        f"SELECT '{part}', pg_catalog.count(*), pg_catalog.sum(({key})::int8),"
+        f" pg_catalog.json_agg(ARRAY[({key})::int8, ({owner})::int8]) FILTER (WHERE {is_recent})"
+        f" FROM pg_catalog.{table} x WHERE {condition}"
     )
 
 
-def changes_query(horizon: int) -> str:
-    """(part, number of rows older than the horizon, [[key, owner], ...] of the others) for each part and for changed columns."""
-    age = _age(horizon)
+def changes_query(horizon: int, newest: int | None = None) -> str:
+    """For each part (its name, number of rows, sum of their keys, [[key, owner], ...] of rows that are not older than the horizon), and the
+    same of changed columns, uncounted. ``newest``: an upper bound of the transactions whose rows can be seen, where it is known.
+    """
+    is_recent = _is_recent(horizon, newest)
     columns = (
-        f"SELECT '{_COLUMN}', 0, pg_catalog.json_agg(DISTINCT ARRAY[x.attrelid::int8, x.attrelid::int8])"
-        f" FROM pg_catalog.pg_attribute x WHERE pg_catalog.age(x.xmin) <= {age} AND x.attnum > 0"
-        " AND x.attrelid >= 16384"
+        f"SELECT '{_COLUMN}', 0, 0, pg_catalog.json_agg(DISTINCT ARRAY[x.attrelid::int8, x.attrelid::int8])"
+        f" FROM pg_catalog.pg_attribute x WHERE {is_recent} AND x.attnum > 0 AND x.attrelid >= 16384"
     )
-    return " UNION ALL ".join([*(_changed_rows(part, age) for part in _PARTS), columns])
+    return " UNION ALL ".join([*(_changed_rows(part, is_recent) for part in _PARTS), columns])
+
+
+def presence_query(presumed: Mapping[str, frozenset[int]]) -> str:
+    """(part, key) of rows that are still there although they are ``presumed`` to be gone. By the indexes of the catalogs."""
+    queries = []
+    for part, keys in presumed.items():
+        table, key, _, condition = _PARTS[part]
+        upper = _UPPER.get(part)
+        objects = frozenset(number >> 32 & 0xFFFFFFFF for number in keys) if upper else keys
+        column = upper or key
+        queries.append(
+            f"SELECT '{part}', ({key})::int8 FROM pg_catalog.{table} x"
+            f" WHERE {condition} AND {column} = ANY ({oids(objects)})"
+        )
+    return " UNION ALL ".join(queries)
 
 
 class ChangedRows(NamedTuple):
-    """Of one part: how many rows are older than the horizon, and the others, owners by key."""
+    """Of one part: how many rows there are, the sum of their keys, and those not older than the horizon, owners by key."""
 
-    left: int
+    count: int
+    key_sum: int
     recent: Mapping[int, int]
 
 
 def changed_rows(rows: list[Row]) -> dict[str, ChangedRows]:
     """The answer to :func:`changes_query`, by part."""
     return {
-        text(part): ChangedRows(int_of(left), {key: owner for key, owner in json.loads(recent or "[]")})
-        for part, left, recent in rows
+        text(part): ChangedRows(
+            int_of(count), int(total or 0), {key: owner for key, owner in json.loads(recent or "[]")}
+        )
+        for part, count, total, recent in rows
     }
 
 
@@ -230,16 +266,56 @@ class KnownRows:
         """Whether changes can be told: nothing that concerns the whole database changed, nor is it too long ago."""
         return whole[0] == self.whole and 0 <= int_of(whole[2]) - self.horizon < _MOST_TRANSACTIONS
 
-    def incomplete(self, changed: Mapping[str, ChangedRows]) -> list[str]:
-        """Parts in which rows are gone (or came from before the horizon)."""
-        return [
-            part
+    def gaps(self, changed: Mapping[str, ChangedRows]) -> dict[str, int]:
+        """By part, how many rows are gone (fewer than 0: so many came from before the horizon); parts in which none is are left out."""
+        gaps = {
+            part: len(owners) + len(changed[part].recent.keys() - owners.keys()) - changed[part].count
             for part, owners in self.owners.items()
-            if changed[part].left != len(owners) - len(owners.keys() & changed[part].recent.keys())
-        ]
+        }
+        return {part: gap for part, gap in gaps.items() if gap}
+
+    def presumed_gone(
+        self, changed: Mapping[str, ChangedRows], gaps: Mapping[str, int], snapshot: CatalogSnapshot
+    ) -> dict[str, frozenset[int]]:
+        """Keys of rows that are gone, for parts of which that can be guessed: as many as there are gaps, so that they are the ones if
+        none of them is there any more. ``snapshot``: of the same rows.
+
+        One row is told by the sum of all keys; a relation with its indexes and sequences, or a type with its array, by the sum of theirs;
+        and with relations go their types, constraints and so on.
+        """
+        presumed: dict[str, frozenset[int]] = {}
+        for part, gap in sorted(gaps.items(), key=lambda item: item[0] != "class"):
+            owners, present = self.owners[part], changed[part]
+            total = sum(owners) + sum(present.recent.keys() - owners.keys()) - present.key_sum
+            relations = presumed.get("class", frozenset())
+            if gap == 1:
+                keys = {total}
+            elif part == "class":
+                keys = self._relation_with_its_own(gap, total)
+            elif part == "type":
+                keys = _types_of(relations, snapshot) or _type_with_array(gap, total, snapshot)
+            else:
+                keys = {key for key, owner in owners.items() if owner in relations}
+                if len(keys) + 1 == gap:  # the index of a TOAST table, which itself is in no part
+                    keys.add(total - sum(keys))
+            if len(keys) == gap and keys <= owners.keys():
+                presumed[part] = frozenset(keys)
+        return presumed
+
+    def _relation_with_its_own(self, number: int, total: int) -> set[int]:
+        """A relation, its indexes and sequences: so many, with this sum of OIDs. Empty where there are none."""
+        own: dict[int, list[int]] = {}
+        for index, relation in self.owners["index"].items():
+            own.setdefault(relation, []).append(index)
+        for key, sequence in self.owners["sequence"].items():
+            own.setdefault(key & 0xFFFFFFFF, []).append(sequence)
+        for relation, belongings in own.items():
+            if len(belongings) + 1 == number and relation + sum(belongings) == total:
+                return {relation, *belongings}
+        return set()
 
     def differing(self, part: str, changed: ChangedRows, counts: list[Row]) -> frozenset[int]:
-        """The buckets in which rows of this part are gone. ``counts``: the answer to :func:`counts_query`."""
+        """The buckets in which rows of this part are gone or came from before the horizon. ``counts``: the answer to :func:`counts_query`."""
         expected = Counter(key & (_BUCKETS - 1) for key in self.owners[part].keys() - changed.recent.keys())
         left = _owners(counts)
         return frozenset(n for n in range(_BUCKETS) if expected[n] != left.get(n, 0))
@@ -247,36 +323,59 @@ class KnownRows:
     def changes(
         self,
         changed: Mapping[str, ChangedRows],
+        gone: Mapping[str, frozenset[int]],
         complete: Mapping[str, tuple[frozenset[int], list[Row]]],
         whole: Row,
     ) -> tuple[Changes, KnownRows]:
-        """``complete``: of the incomplete parts, buckets with all rows in them."""
+        """``gone``: keys of rows that are not there any more, by part. ``complete``: of parts in which that is not known, buckets with all
+        rows in them.
+        """
         touched: dict[str, set[int]] = {part: set() for part in self.owners}
         owners = dict(self.owners)
         for part, before in self.owners.items():
-            if not changed[part].recent and part not in complete:
+            recent, lost = changed[part].recent, gone.get(part, frozenset())
+            if not recent and not lost and part not in complete:
                 continue
-            after = {**before, **changed[part].recent}
+            after = {**before, **recent}
+            for key in lost:
+                del after[key]
+            keys = recent.keys() | lost
             if part in complete:
                 buckets, rows = complete[part]
                 kept = {key: owner for key, owner in after.items() if key & (_BUCKETS - 1) not in buckets}
                 after = {**kept, **_owners(rows)}
-            keys = changed[part].recent.keys() | (before.keys() ^ after.keys())
+                keys |= before.keys() ^ after.keys()
             touched[part] = {side[key] for key in keys for side in (before, after) if key in side}
             if part == "parent":  # the key holds both ends
                 touched[part].update(
                     end for key in keys for end in (key >> 32 & 0xFFFFFFFF, key & 0xFFFFFFFF)
                 )
             owners[part] = after
+        domains = frozenset(-owner for owner in touched["constraint"] if owner < 0)
+        touched["constraint"] = {owner for owner in touched["constraint"] if owner > 0}
         relations = changed[_COLUMN].recent.keys() | set().union(*(touched[part] for part in _OF_RELATIONS))
         indexes = {**self.owners["index"], **owners["index"]}
         changes = Changes(
             frozenset(indexes.get(oid, oid) for oid in relations),
-            frozenset(touched["type"] | touched["domain"]),
+            frozenset(touched["type"] | domains),
             frozenset(touched["function"]),
             bool(touched["parent"]),
         )
         return changes, KnownRows(owners, whole)
+
+
+def _types_of(relations: frozenset[int], snapshot: CatalogSnapshot) -> set[int]:
+    """The row types of relations, and the arrays over these."""
+    rows = (snapshot.relations[oid].row_type for oid in relations if oid in snapshot.relations)
+    own = [snapshot.types[oid] for oid in rows if oid in snapshot.types]
+    return {oid for type_ in own for oid in (type_.oid, type_.array) if oid}
+
+
+def _type_with_array(number: int, total: int, snapshot: CatalogSnapshot) -> set[int]:
+    for type_ in snapshot.types.values():
+        if number == 2 and type_.array and type_.oid + type_.array == total:
+            return {type_.oid, type_.array}
+    return set()
 
 
 def _owners(rows: list[Row]) -> dict[int, int]:

@@ -24,6 +24,7 @@ from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
     NOTHING,
     WHOLE,
+    ChangedRows,
     Changes,
     KnownRows,
     changed_rows,
@@ -31,6 +32,7 @@ from sallyport.targets.catalog_changes import (
     counts_query,
     known_rows,
     oids,
+    presence_query,
 )
 from sallyport.targets.catalog_rows import (
     CatalogError,
@@ -60,20 +62,24 @@ _SMALL = {
     "inheritance": queries.INHERITANCE,
     "members": queries.EXTENSION_MEMBERS,
     "hidden": queries.HIDDEN_FUNCTIONS,
-    "setting_readers": queries.SETTING_READERS,
 }
+#: What reads settings: (kind, OID, definition).
+_READERS = "setting_readers"
 #: By the relation that has them, and by OID.
 _OF_RELATIONS = ("relations", "columns", "constraints", "indexes")
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedCatalog:
-    """A snapshot, and what is kept to bring it up to date. ``rows``: of the small catalogs."""
+    """A snapshot, and what is kept to bring it up to date. ``rows``: of the small catalogs, and what reads settings. ``server``: the answer to
+    :data:`~sallyport.targets.catalog_queries.SERVER`.
+    """
 
     snapshot: CatalogSnapshot
     rows: Mapping[str, list[Row]]
     digests: _Digests
     known: KnownRows
+    server: Row
     #: the first transaction that had not begun when the snapshot became what it is
     as_of: int
 
@@ -81,29 +87,33 @@ class LoadedCatalog:
 async def load_catalog(query: Query) -> LoadedCatalog:
     """Read the whole catalog as the role of this connection sees it (a fraction of a second for some hundred relations)."""
     search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
-    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK") as reading:
+    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True) as reading:
         return await reading.everything(path_of(search_path))
 
 
 async def refreshed_catalog(query: Query, before: LoadedCatalog) -> LoadedCatalog:
     """``before``, brought up to date; with the same snapshot where nothing changed."""
     search_path = text((await query(queries.DEFAULT_SEARCH_PATH))[0][0])
-    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK") as reading:
+    async with _Reading(query, queries.PREPARE, "COMMIT", "ROLLBACK", sees_one_snapshot=True) as reading:
         return await reading.since(before, path_of(search_path))
 
 
 async def load_inside(query: Query, before: LoadedCatalog) -> CatalogSnapshot:
     """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was."""
     back = "; ".join(queries.OUTSIDE)
-    async with _Reading(query, queries.INSIDE, back, back) as reading:
+    async with _Reading(query, queries.INSIDE, back, back, sees_one_snapshot=False) as reading:
         return (await reading.since(before, before.snapshot.default_search_path)).snapshot
 
 
 class _Reading:
     """One reading of the catalog, in a transaction (or savepoint) of its own."""
 
-    def __init__(self, query: Query, begin: Iterable[str], end: str, end_failed: str) -> None:
+    def __init__(
+        self, query: Query, begin: Iterable[str], end: str, end_failed: str, *, sees_one_snapshot: bool
+    ) -> None:
+        """``sees_one_snapshot``: every query sees what the first one sees, and the transaction itself writes nothing."""
         self._query, self._begin, self._end, self._end_failed = query, "; ".join(begin), end, end_failed
+        self._sees_one_snapshot = sees_one_snapshot
 
     async def __aenter__(self) -> _Reading:
         try:
@@ -122,6 +132,7 @@ class _Reading:
         sql = {
             **_SMALL,
             **{name: queries.of_all(name) for name in (*_OF_RELATIONS, "types", "functions")},
+            _READERS: queries.setting_readers(),
             **KnownRows.queries(),
         }
         loaded = {name: await self._query(statement) for name, statement in sql.items()}
@@ -135,29 +146,37 @@ class _Reading:
             raise CatalogError("the catalog has changed since this transaction's snapshot was taken")
         if not before.known.is_current(whole) or path != before.snapshot.default_search_path:
             return await self.everything(path)
-        changed = changed_rows(await self._query(changes_query(before.known.horizon)))
-        complete = {}
-        for part in before.known.incomplete(changed):
-            counts = await self._query(counts_query(part, before.known.horizon))
-            buckets = before.known.differing(part, changed[part], counts)
-            complete[part] = buckets, await self._query(known_rows(part, buckets))
-        changes, known = before.known.changes(changed, complete, whole)
+        newest = int_of(whole[2]) if self._sees_one_snapshot else None
+        if newest == before.known.horizon:
+            return before  # nothing was running then, and nothing began since
+        changed = changed_rows(await self._query(changes_query(before.known.horizon, newest)))
+        gone, complete = await self._gone(before, changed)
+        changes, known = before.known.changes(changed, gone, complete, whole)
         if not changes:
             return replace(before, known=known)
         changes = changes.extended(await self._query(changes.dependants_query()))
-        sql = {name: _SMALL[name] for name in ("hidden", "setting_readers")}
-        if changes.parents:
-            sql["inheritance"] = _SMALL["inheritance"]
-        for name, those in (
-            *((name, changes.relations) for name in _OF_RELATIONS),
-            ("types", changes.types),
-            ("functions", changes.functions),
-        ):
-            if those:
-                sql[name] = queries.of_some(name, oids(those))
-        server = await self._server()
-        loaded = {name: await self._query(statement) for name, statement in sql.items()}
-        return await compute_beside(_made, before, server, path, loaded, changes, known)
+        loaded = {name: await self._query(sql) for name, sql in _queries(changes).items()}
+        return await compute_beside(_made, before, before.server, path, loaded, changes, known)
+
+    async def _gone(
+        self, before: LoadedCatalog, changed: Mapping[str, ChangedRows]
+    ) -> tuple[dict[str, frozenset[int]], dict[str, tuple[frozenset[int], list[Row]]]]:
+        """Keys of rows that are gone, by part, and of parts where that cannot be guessed the buckets that may have lost some, with their rows."""
+        known = before.known
+        gaps = known.gaps(changed)
+        if not gaps:
+            return {}, {}
+        gone = await compute_beside(known.presumed_gone, changed, gaps, before.snapshot)
+        present: dict[str, set[int]] = {}
+        for part, key in await self._query(presence_query(gone)) if gone else []:
+            present.setdefault(text(part), set()).add(int_of(key))
+        gone = {part: keys for part, keys in gone.items() if not keys & present.get(part, set())}
+        complete = {}
+        for part in gaps.keys() - gone.keys():
+            counts = await self._query(counts_query(part, known.horizon))
+            buckets = known.differing(part, changed[part], counts)
+            complete[part] = buckets, await self._query(known_rows(part, buckets))
+        return gone, complete
 
     async def _server(self) -> Row:
         server = (await self._query(queries.SERVER))[0]
@@ -167,6 +186,35 @@ class _Reading:
                 f"the server's version is {version}; supported are PostgreSQL {SUPPORTED[0]} to {SUPPORTED[-1]}"
             )
         return server
+
+
+def _queries(changes: Changes) -> dict[str, str]:
+    """What is to be read again, by its name."""
+    relations, types, functions = (
+        oids(those) for those in (changes.relations, changes.types, changes.functions)
+    )
+    sql = {
+        "hidden": _SMALL["hidden"],
+        _READERS: queries.setting_readers({"relations": relations, "types": types, "functions": functions}),
+    }
+    if changes.parents:
+        sql["inheritance"] = _SMALL["inheritance"]
+    if changes.relations:
+        sql.update({name: queries.of_some(name, relations) for name in _OF_RELATIONS})
+    if changes.types:
+        sql["types"] = queries.of_some("types", types)
+    if changes.functions:
+        sql["functions"] = queries.of_some("functions", functions)
+    return sql
+
+
+def _setting_readers(before: LoadedCatalog | None, loaded: list[Row], changes: Changes) -> list[Row]:
+    """All of them, in an order of their own."""
+    if before is not None:
+        again = {"relation": changes.relations, "type": changes.types, "function": changes.functions}
+        kept = [row for row in before.rows[_READERS] if int_of(row[1]) not in again[text(row[0])]]
+        loaded = [*kept, *loaded]
+    return sorted(loaded, key=lambda row: (text(row[0]), int_of(row[1]), text(row[2])))
 
 
 def _made(
@@ -179,6 +227,7 @@ def _made(
 ) -> LoadedCatalog:
     """``loaded``: answers of all queries, or where there is something ``before``, those of its ``changes``."""
     rows = {name: loaded.get(name, before.rows[name] if before is not None else []) for name in _SMALL}
+    rows[_READERS] = _setting_readers(before, loaded[_READERS], changes)
     making = _Making(before, rows, loaded)
     relations = making.change(changes)
     version, database, role, encoding = (text(value) for value in server)
@@ -193,7 +242,7 @@ def _made(
         "indexes": making.indexes(relations),
         "event_triggers": bool(rows["event_triggers"]),
         "encoding": encoding,
-        "read_settings": read_by([text(row[0]) for row in rows["setting_readers"]]),
+        "read_settings": read_by([text(row[2]) for row in rows[_READERS]]),
     }
     if before is not None and not changes.functions:
         snapshot = before.snapshot.with_relations(
@@ -214,7 +263,7 @@ def _made(
             ),
             **common,
         )
-    return LoadedCatalog(snapshot, rows, making.digests, known, known.newest)
+    return LoadedCatalog(snapshot, rows, making.digests, known, server, known.newest)
 
 
 def _grouped(rows: list[Row], key: int) -> dict[int, list[Row]]:

@@ -9,6 +9,7 @@ nobody.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 #: Makes invisible what other sessions commit meanwhile, and the text of expressions independent of settings.
 PREPARE = (
@@ -239,28 +240,51 @@ def _reads_setting(tree: str) -> str:
 
 
 _NOT_SYSTEM = "n.nspname NOT IN ('pg_catalog', 'information_schema')"
-SETTING_READERS = f"""
+_SETTING_READERS = f"""
 WITH f AS MATERIALIZED (  -- first, or the planner looks into what PostgreSQL brings along
   SELECT p.oid, p.prosrc, p.prosqlbody, p.proargdefaults FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE {_NOT_SYSTEM}
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE {_NOT_SYSTEM} /*functions p.oid*/
 ), r AS MATERIALIZED (
-  SELECT r.oid, r.ev_action, r.ev_qual FROM pg_catalog.pg_rewrite r
-    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE {_NOT_SYSTEM}
+  SELECT r.oid, r.ev_class, r.ev_action, r.ev_qual FROM pg_catalog.pg_rewrite r
+    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE {_NOT_SYSTEM} /*relations r.ev_class*/
 )
-SELECT t FROM (
-  SELECT f.prosrc FROM f WHERE f.prosrc ~* 'current_setting|pg_settings|pg_show_all_settings|\\mshow\\M'
-  UNION ALL SELECT pg_catalog.pg_get_function_sqlbody(f.oid) FROM f WHERE {_reads_setting("f.prosqlbody")}
-  UNION ALL SELECT pg_catalog.pg_get_expr(f.proargdefaults, 0) FROM f WHERE {_reads_setting("f.proargdefaults")}
-  UNION ALL SELECT pg_catalog.pg_get_ruledef(r.oid) FROM r
-    WHERE {_reads_setting("r.ev_action")} OR {_reads_setting("r.ev_qual")}
-  UNION ALL SELECT pg_catalog.pg_get_expr(q.tree, l.polrelid) FROM pg_catalog.pg_policy l,
-    LATERAL (VALUES (l.polqual), (l.polwithcheck)) q(tree) WHERE {_reads_setting("q.tree")}
-  UNION ALL SELECT pg_catalog.pg_get_triggerdef(g.oid) FROM pg_catalog.pg_trigger g
-    WHERE NOT g.tgisinternal AND {_reads_setting("g.tgqual")}
-  UNION ALL SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE {_reads_setting("d.adbin")}
-  UNION ALL SELECT pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint k WHERE {_reads_setting("k.conbin")}
-) x(t) ORDER BY 1"""
+SELECT 'function', f.oid, f.prosrc FROM f
+  WHERE f.prosrc ~* 'current_setting|pg_settings|pg_show_all_settings|\\mshow\\M'
+UNION ALL SELECT 'function', f.oid, pg_catalog.pg_get_function_sqlbody(f.oid) FROM f
+  WHERE {_reads_setting("f.prosqlbody")}
+UNION ALL SELECT 'function', f.oid, pg_catalog.pg_get_expr(f.proargdefaults, 0) FROM f
+  WHERE {_reads_setting("f.proargdefaults")}
+UNION ALL SELECT 'relation', r.ev_class, pg_catalog.pg_get_ruledef(r.oid) FROM r
+  WHERE {_reads_setting("r.ev_action")} OR {_reads_setting("r.ev_qual")}
+UNION ALL SELECT 'relation', l.polrelid, pg_catalog.pg_get_expr(q.tree, l.polrelid)
+  FROM pg_catalog.pg_policy l, LATERAL (VALUES (l.polqual), (l.polwithcheck)) q(tree)
+  WHERE {_reads_setting("q.tree")} /*relations l.polrelid*/
+UNION ALL SELECT 'relation', g.tgrelid, pg_catalog.pg_get_triggerdef(g.oid) FROM pg_catalog.pg_trigger g
+  WHERE NOT g.tgisinternal AND {_reads_setting("g.tgqual")} /*relations g.tgrelid*/
+UNION ALL SELECT 'relation', d.adrelid, pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+  FROM pg_catalog.pg_attrdef d WHERE {_reads_setting("d.adbin")} /*relations d.adrelid*/
+UNION ALL SELECT 'relation', k.conrelid, pg_catalog.pg_get_constraintdef(k.oid)
+  FROM pg_catalog.pg_constraint k
+  WHERE k.conrelid <> 0 AND {_reads_setting("k.conbin")} /*relations k.conrelid*/
+UNION ALL SELECT 'type', k.contypid, pg_catalog.pg_get_constraintdef(k.oid)
+  FROM pg_catalog.pg_constraint k
+  WHERE k.contypid <> 0 AND {_reads_setting("k.conbin")} /*types k.contypid*/"""
+_ONLY_OF = re.compile(r"/\*(functions|relations|types) ([\w.]+)\*/")
+
+
+def setting_readers(oids: Mapping[str, str] | None = None) -> str:
+    """(kind, OID, definition) of what users made that reads a setting. ``oids``: of these functions,
+    relations and types only (arrays in SQL by ``functions``, ``relations``, ``types``).
+    """
+    if oids is None:
+        return _SETTING_READERS
+    return _ONLY_OF.sub(
+        lambda match: f" AND {match.group(2)} = ANY ({oids[match.group(1)]})", _SETTING_READERS
+    )
+
 
 #: Of a row x, by its column that names a schema: not in one that belongs to a session or to nobody.
 SHARED_NAMESPACE = (
