@@ -349,7 +349,13 @@ async def gateway_running(
         )
         for name in config.targets
     }
-    locks = Locks(SqlLockStore(store), SystemClock())
+    channels = await open_channels(config.approvals, _public_url(config), _secret)
+    locks = Locks(
+        SqlLockStore(store),
+        SystemClock(),
+        links=channels.identities.links,
+        issuers=[issuer.issuer for issuer in config.identity.oidc],
+    )
     authenticator = Authenticator(
         [_issuer(i) for i in config.identity.oidc],
         required_claims=config.identity.required_claims,
@@ -357,7 +363,6 @@ async def gateway_running(
         locks=locks,
     )
     approval_store = SqlApprovalStore(store)
-    channels = await open_channels(config.approvals, _public_url(config), _secret)
     approvals = Approvals(
         approval_store,
         SystemClock(),

@@ -50,15 +50,32 @@ def test_the_word_of_a_reviewer_who_was_locked_counts_no_longer(house: House) ->
     assert runs(house, OTHER_VALUES)
     approved = house.approve(house.ask(replace(BINDING, session="ses_2")))
     asked = house.ask(replace(BINDING, session="ses_3"))
-    house.service.disown(lambda reviewer, issuer: reviewer == "eve", "eve was locked")
+    house.service.disown(lambda decision: decision.reviewer == "eve", "eve was locked")
     assert len(house.service.grants()) == 1
-    house.service.disown(lambda reviewer, issuer: (reviewer, issuer) == (DANA.id, DANA.issuer), "locked")
+    house.service.disown(
+        lambda decision: (decision.reviewer, decision.issuer) == (DANA.id, DANA.issuer), "locked"
+    )
     assert house.service.grants() == [] and not runs(house, OTHER_VALUES)
     assert house.service.use(approved.id, approved.binding) is not None
     statuses = {r.id: r.status for r in house.service.recent(10)}
     assert (statuses[approved.id], statuses[asked.id]) == (Status.VOIDED, Status.PENDING)
     house = house.restart()
     assert house.service.grants() == []
+
+
+def test_what_somebody_locked_was_granted_does_not_come_back(house: House) -> None:
+    granted(house)
+    approved = house.approve(house.ask(replace(BINDING, session="ses_2")))
+    pending = house.ask(replace(BINDING, session="ses_3"))
+    house.service.void_of(lambda who: who.id == "somebody else", "locked")
+    assert runs(house, OTHER_VALUES)
+    house.service.void_of(lambda who: (who.id, who.issuer) == (AGENT.id, AGENT.issuer), "locked")
+    statuses = {r.id: r.status for r in house.service.recent(10)}
+    # what waits ends with its session
+    assert (statuses[approved.id], statuses[pending.id]) == (Status.VOIDED, Status.PENDING)
+    for _ in range(2):
+        assert house.service.grants() == [] and not runs(house, OTHER_VALUES)
+        house = house.restart()
 
 
 CHEATS = {

@@ -56,6 +56,29 @@ def test_a_hundred_logins_at_once_share_one_fetch(provider: Provider, door: Door
     assert provider.key_fetches == 1
 
 
+def test_only_so_many_logins_wait_for_a_slow_issuer(provider: Provider, make_door: MakeDoor) -> None:
+    door = make_door(provider.url, limits=CacheLimits(max_waiting=3))
+    tokens = [provider.token(sub=f"s{n}") for n in range(8)]
+    hold = threading.Event()
+    document = provider.answers["/jwks"]
+    provider.answers["/jwks"] = lambda: (hold.wait(5), document())[1]
+
+    async def storm() -> list[Subject | LoginRefused]:
+        outcomes = []
+        for login in asyncio.as_completed([door.try_login(token) for token in tokens]):
+            outcomes.append(await login)
+            if len(outcomes) == 5:
+                hold.set()  # so many were refused before the issuer answered
+        return outcomes
+
+    outcomes = door.run(storm())
+    refused = [one.reason for one in outcomes[:5] if isinstance(one, LoginRefused)]
+    assert len(refused) == 5 and all("wait for its keys" in reason for reason in refused)
+    assert all(isinstance(one, Subject) for one in outcomes[5:])
+    assert door.login(provider.token(sub="later")).id == "later"
+    assert provider.key_fetches == 1
+
+
 def test_a_cancelled_login_does_not_cancel_the_fetch_of_others(provider: Provider, door: Door) -> None:
     hold = threading.Event()
     document = provider.answers["/jwks"]

@@ -74,11 +74,18 @@ def house(issuer: DevIssuer, postgres: Server) -> Iterator[House]:
 
 
 @contextmanager
-def running(issuer: DevIssuer, server: Any, policy: str = SHOP_POLICY) -> Iterator[House]:
+def running(
+    issuer: DevIssuer, server: Any, policy: str = SHOP_POLICY, approvals: dict[str, Any] | None = None
+) -> Iterator[House]:
     port = free_port()
     roles = {"reviewer": ["dba"], "auditor": ["audit"], "operator": ["ops"]}
     console = {"listen": f"127.0.0.1:{port}", "client_id": "sallyport-console", "roles": roles}
-    gateway = Gateway(issuer, {"shop": server}, policy=policy, extra={"console": console}).start()
+    gateway = Gateway(
+        issuer,
+        {"shop": server},
+        policy=policy,
+        extra={"console": console, **({"approvals": approvals} if approvals else {})},
+    ).start()
     try:
         house = House(gateway, f"http://127.0.0.1:{port}")
         wait_for(lambda: _listens(house.url))
@@ -263,6 +270,39 @@ rules:
         decided = house.rest("POST", f"/approvals/{request}/decision", DBA, json={"approve": True})
         assert decided.status_code == 409, decided.text
         assert house.rest("GET", f"/approvals/{request}", DBA).json()["status"] == "withdrawn"
+
+
+def test_every_identity_of_a_person_is_locked(issuer: DevIssuer, postgres: Server) -> None:
+    people = {"identities": {"aliases": [["claude-agent", "dana"], ["olga", "olga-at-home"]]}}
+    with running(issuer, postgres, approvals=people) as house:
+        with house.psql() as psql:
+            psql.send("SELECT 'here' AS it;").wait_for("here")
+            done = house.cli("lock", "--subject", "dana", "--reason", "a stolen laptop")
+            assert (done.returncode, "1 live session ended." in done.stdout) == (0, True), done.stderr
+            psql.send("SELECT 1;").wait_for(LOCKED.format("subject", "dana"))
+        assert "[SP1608]" in house.log_in() and "[SP1608]" in house.log_in(DBA)
+        house.gateway.restart()
+        wait_for(lambda: _listens(house.url))
+        assert "[SP1608]" in house.log_in()
+        itself = house.cli("lock", "--subject", "olga-at-home", "--reason", "by mistake")
+        assert (itself.returncode, "That is you" in itself.stderr) == (1, True)
+        assert house.cli("lock", "--release", "--subject", "dana").returncode == 0
+        assert "let in" in house.log_in()
+
+
+def test_what_a_locked_subject_was_granted_does_not_come_back(issuer: DevIssuer, postgres: Server) -> None:
+    with running(issuer, postgres, HOLDS) as house:
+        with house.psql() as psql:
+            psql.send("UPDATE products SET stock = stock WHERE id = 1;")
+            request = psql.wait_for(r"waits for approval (apr_\w+)").group(1)
+            body = {"approve": True, "reason": "for today", "minutes": 30, "scope": "rule"}
+            assert house.rest("POST", f"/approvals/{request}/decision", DBA, json=body).status_code == 200
+            psql.wait_for("UPDATE 1")
+            assert house.cli("lock", "--subject", "claude-agent", "--reason", "stop").returncode == 0
+        assert house.cli("lock", "--release", "--subject", "claude-agent").returncode == 0
+        with house.psql() as psql:
+            psql.send("UPDATE products SET stock = stock WHERE id IN (2, 3);")
+            psql.wait_for(r"this update waits for approval apr_\w+")
 
 
 @pytest.mark.parametrize("client", [ADAM, DBA, AGENT])

@@ -319,22 +319,42 @@ class Approvals:
                 self._end(request, Status.VOIDED, f"the grant it came from was revoked by {ended.revoked_by}")
             return ended
 
-    def disown(self, is_theirs: Callable[[str, str], bool], reason: str) -> None:
+    def disown(self, is_theirs: Callable[[Decision], bool], reason: str) -> None:
         """A reviewer's word counts no longer: revoke the grants they gave, and void what they approved and was not used.
 
-        ``is_theirs``: whether a subject's id and issuer are the reviewer's. Raises RefusedError (SP1801) when it is not stored; the
-        grants are not used any more in this process all the same.
+        ``is_theirs``: whether a decision is the reviewer's. Raises RefusedError (SP1801) when it is not stored; the grants are not
+        used any more in this process all the same.
         """
         with self._lock:
-            given = [g for g in self.grants() if is_theirs(g.decision.reviewer, g.decision.issuer)]
-            for grant in given:
-                del self._grants[grant.id]
-            now = self._clock.now()
-            for grant in given:
-                self._store.change_grant(replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}"))
-            for request in list(self._open.values()):
-                if any(d.approve and is_theirs(d.reviewer, d.issuer) for d in request.decisions):
-                    self._end(request, Status.VOIDED, reason)
+            self._void(
+                [g for g in self.grants() if is_theirs(g.decision)],
+                [r for r in self._open.values() if any(d.approve and is_theirs(d) for d in r.decisions)],
+                reason,
+            )
+
+    def void_of(self, is_theirs: Callable[[Requester], bool], reason: str) -> None:
+        """Nothing that these people asked for runs any more without being asked for again: revoke the grants they got, and void their
+        requests, but for those that end with the session that waits. Raises as :meth:`disown`.
+        """
+        with self._lock:
+            self._void(
+                [g for g in self.grants() if is_theirs(g.subject)],
+                [
+                    r
+                    for r in self._open.values()
+                    if is_theirs(r.subject) and (r.mode == "async" or r.status is not Status.PENDING)
+                ],
+                reason,
+            )
+
+    def _void(self, grants: Iterable[Grant], requests: Iterable[Request], reason: str) -> None:
+        grants, now = list(grants), self._clock.now()
+        for grant in grants:
+            del self._grants[grant.id]
+        for grant in grants:
+            self._store.change_grant(replace(grant, revoked_at=now, revoked_by=f"the gateway: {reason}"))
+        for request in requests:
+            self._end(request, Status.VOIDED, reason)
 
     # -- endings --------------------------------------------------------------------------------------------
 

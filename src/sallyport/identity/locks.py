@@ -4,12 +4,15 @@ A subject is a token's ``sub`` (of one issuer, or of any). An agent is the token
 ``agent_claim`` names; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
 token was verified: only whose it is reads that it is locked, and why.
 
+Who is locked is locked by every name that the configuration ties together (``links``: another id, an address, an alias), as for approvals. Names
+that only a token tells, such as an address, are learned from live sessions and from attempts to come in, and forgotten with the process.
+
 What is in force is held in memory, so that asking costs a dictionary look-up; the store (:class:`LockStore`) keeps it for the next start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -23,6 +26,8 @@ AGENT: Final = "agent"
 KINDS: Final = (SUBJECT, AGENT)
 #: Claims that name the program that acts: OpenID Connect Core section 2, RFC 9068 section 2.2.
 _AGENT_CLAIMS: Final = ("azp", "client_id")
+#: Of one person: no more are learned then.
+_MOST_NAMES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +91,47 @@ class LockStore(Protocol):
 
 
 class Locks:
-    """Those in force. For one event loop; the store is called from other threads."""
+    """Those in force. For one event loop; the store is called from other threads. ``links``: every name of the person behind a subject.
+    ``issuers``: whose tokens are accepted.
+    """
 
-    def __init__(self, store: LockStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: LockStore,
+        clock: Clock,
+        *,
+        links: Callable[[Subject], Iterable[str]] = lambda subject: (),
+        issuers: Collection[str] = (),
+    ) -> None:
         self.store = store
         self._clock = clock
+        self._links = links
+        self._issuers = tuple(issuers)
         self._locks: dict[tuple[str, str, str], Lock] = {}
+        self._names: dict[str, set[str]] = {}  # of the person, by lock
         for lock in store.unreleased():
             self.add(lock)
 
     def add(self, lock: Lock) -> None:
         """In force from now on, in the place of one with the same key."""
+        before = self._locks.get(lock.key)
+        if before is not None:
+            self._names.pop(before.id, None)
         self._locks[lock.key] = lock
+        self._names[lock.id] = self._names_of(lock)
 
     def remove(self, lock: Lock) -> None:
         """No longer in force, unless another one took its place."""
         present = self._locks.get(lock.key)
         if present is not None and present.id == lock.id:
             del self._locks[lock.key]
+            self._names.pop(lock.id, None)
 
     def active(self) -> Sequence[Lock]:
         """Newest first."""
         now = self._clock.now()
         for lock in [lock for lock in self._locks.values() if not lock.in_force(now)]:
-            del self._locks[lock.key]
+            self.remove(lock)
         return sorted(self._locks.values(), key=lambda lock: lock.created, reverse=True)
 
     def of(self, subject: Subject, *, agents: bool = True) -> Lock | None:
@@ -122,8 +144,40 @@ class Locks:
             for issuer in ("", subject.issuer):
                 lock = self._locks.get((kind, name, issuer))
                 if lock is not None and lock.in_force(now):
+                    self.learn(lock, subject)
                     return lock
-        return None
+        if not self._locks:
+            return None
+        names = frozenset(self._links(subject))
+        return next(
+            (lock for lock in self._locks.values() if lock.in_force(now) and self.ties(lock, names)), None
+        )
+
+    def covers(self, lock: Lock, subject: Subject) -> bool:
+        """Whether ``lock``, in force or about to be, is about this subject or another identity of the same person."""
+        return is_locked_by(subject, lock) or self.ties(lock, self._links(subject))
+
+    def ties(self, lock: Lock, names: Iterable[str]) -> bool:
+        """Whether one of these names of a person is of whom ``lock`` is about."""
+        own = self._names.get(lock.id)
+        return not (self._names_of(lock) if own is None else own).isdisjoint(names)
+
+    def learn(self, lock: Lock, subject: Subject) -> None:
+        """More names of whom ``lock`` is about, from one of their tokens."""
+        names = self._names.get(lock.id)
+        if (
+            names is not None
+            and lock.kind == SUBJECT
+            and is_locked_by(subject, lock)
+            and len(names) < _MOST_NAMES
+        ):
+            names.update(self._links(subject))
+
+    def _names_of(self, lock: Lock) -> set[str]:
+        if lock.kind != SUBJECT:
+            return set()
+        issuers = (lock.issuer,) if lock.issuer else self._issuers
+        return {name for issuer in issuers for name in self._links(Subject(lock.name, issuer, frozenset()))}
 
 
 def agent_names(subject: Subject) -> list[str]:

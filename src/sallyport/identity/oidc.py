@@ -2,7 +2,8 @@
 
 Sources: OpenID Connect Discovery 1.0 sections 3 and 4, RFC 7517 (JWK).
 
-- First use fetches; any number of logins share one fetch. Start-up needs no issuer.
+- First use fetches; logins share one fetch, and ``max_waiting`` at most wait for it: the next ones are
+  refused at once, so that a slow issuer does not keep those of others out. Start-up needs no issuer.
 - A set is fresh for its Cache-Control max-age within bounds; in the last fifth of that time a login starts a
   refresh in the background and does not wait for it.
 - A ``kid`` that is not in the set is reason for one fetch, at most every ``min_interval`` seconds however
@@ -40,7 +41,9 @@ class KeysUnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CacheLimits:
-    """Seconds, but for ``max_bytes`` (per document) and ``max_keys`` (per set)."""
+    """Seconds, but for ``max_bytes`` (per document), ``max_keys`` (per set) and ``max_waiting``: logins that
+    wait for one fetch. A slow issuer must not hold those of others.
+    """
 
     default_ttl: float = 600.0
     min_ttl: float = 60.0
@@ -51,6 +54,7 @@ class CacheLimits:
     timeout: float = 5.0
     max_bytes: int = 262_144
     max_keys: int = 100
+    max_waiting: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class KeySource:
         self._last_failure: float | None = None
         self._error = ""
         self._flight: asyncio.Task[None] | None = None
+        self._waiting = 0
 
     @property
     def error(self) -> str:
@@ -164,8 +169,14 @@ class KeySource:
         return self._flight
 
     async def _fetched(self) -> None:
-        # Shielded: a login that is cancelled must not take the keys away from the others that wait.
-        await asyncio.shield(self._start())
+        if self._waiting >= self._limits.max_waiting:
+            raise KeysUnavailableError(f"{self._waiting} logins wait for its keys already")
+        self._waiting += 1
+        try:
+            # Shielded: a login that is cancelled must not take the keys away from the others that wait.
+            await asyncio.shield(self._start())
+        finally:
+            self._waiting -= 1
 
     async def _refresh(self) -> None:
         try:

@@ -9,10 +9,10 @@ from time import monotonic
 import structlog
 
 from sallyport.approvals.sampling import Sample, sample
-from sallyport.approvals.states import Request
+from sallyport.approvals.states import Request, Requester
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
-from sallyport.identity.locks import SUBJECT, Lock, is_locked_by
+from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
 from sallyport.judge import Judge
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
@@ -52,26 +52,52 @@ class RunningGateway:
 
     def end_locked(self, lock: Lock, by: str) -> int:
         refusal, ended = lock.refusal(), 0
-        for hosted in self._gateway.hosted():
-            if is_locked_by(hosted.subject, lock):
+        locks, sessions = self._gateway.authenticator.locks, list(self._gateway.hosted())
+        if locks is not None:
+            for hosted in sessions:
+                locks.learn(lock, hosted.subject)
+        for hosted in sessions:
+            covered = (
+                locks.covers(lock, hosted.subject)
+                if locks is not None
+                else is_locked_by(hosted.subject, lock)
+            )
+            if covered:
                 hosted.shut(refusal, f"locked by {by}: {lock.reason}")
                 ended += 1
         self._disown(lock)
         return ended
 
     def _disown(self, lock: Lock) -> None:
-        """What a locked reviewer approved, and nobody used yet, must not run either."""
-        approvals = self._gateway.approvals
-        if approvals is None or lock.kind != SUBJECT:
+        """What whoever is locked approved or asked for, and nobody used yet, must not run, not after the lock's release either."""
+        approvals, locks = self._gateway.approvals, self._gateway.authenticator.locks
+        if approvals is None:
             return
 
-        def is_theirs(reviewer: str, issuer: str) -> bool:
-            return reviewer == lock.name and lock.issuer in ("", issuer)
+        def is_theirs(name: str, issuer: str, links: tuple[str, ...]) -> bool:
+            if lock.kind != SUBJECT:
+                return False
+            named = name == lock.name and lock.issuer in ("", issuer)
+            return named or (locks is not None and locks.ties(lock, links))
 
-        try:
-            approvals.disown(is_theirs, f'its reviewer "{lock.name}" was locked')
-        except RefusedError as error:
-            log.error("what a locked reviewer approved could not be voided", lock=lock.id, reason=str(error))
+        def asked(who: Requester) -> bool:
+            if lock.kind == AGENT:
+                return who.agent == lock.name and lock.issuer in ("", who.issuer)
+            return is_theirs(who.id, who.issuer, who.links)
+
+        reason = f'the {lock.kind} "{lock.name}" was locked'
+        for void in (
+            lambda: approvals.disown(lambda d: is_theirs(d.reviewer, d.issuer, d.links), reason),
+            lambda: approvals.void_of(asked, reason),
+        ):
+            try:
+                void()
+            except RefusedError as error:
+                log.error(
+                    "what somebody who is locked approved or asked for could not be voided",
+                    lock=lock.id,
+                    reason=str(error),
+                )
 
     def issuers(self) -> Collection[str]:
         return self._gateway.authenticator.issuers

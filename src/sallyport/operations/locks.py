@@ -17,7 +17,7 @@ import structlog
 from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
 from sallyport.identity.jwt import printable
-from sallyport.identity.locks import KINDS, Lock, Locks, is_locked_by, released
+from sallyport.identity.locks import KINDS, Lock, Locks, released
 from sallyport.operations.access import Principal
 from sallyport.operations.ports import LiveGateway
 
@@ -66,7 +66,7 @@ class LockOperations:
     async def lock(self, who: Principal, request: LockRequest) -> tuple[Lock, int]:
         """The lock, and how many live sessions it ended. RefusedError: it is in force, but ends with the gateway's process."""
         who.require("locks.lock")
-        lock = _checked(who, request, self.live.issuers())
+        lock = _checked(who, request, self.live.issuers(), self.locks)
         by = who.subject.email or who.subject.id
         self.locks.add(lock)
         ended = self.live.end_locked(lock, by)
@@ -96,7 +96,7 @@ class LockOperations:
         return lock
 
 
-def _checked(who: Principal, request: LockRequest, issuers: Collection[str]) -> Lock:
+def _checked(who: Principal, request: LockRequest, issuers: Collection[str], locks: Locks) -> Lock:
     """``issuers``: whose tokens are accepted; a lock on those of another would keep nobody out. Raises LockError."""
     name, reason = request.name.strip(), printable(request.reason.strip(), MAX_REASON)
     if request.kind not in KINDS:
@@ -128,7 +128,7 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str]) -> 
         by_issuer=subject.issuer,
         address=who.address,
     )
-    if is_locked_by(subject, lock):
+    if locks.covers(lock, subject):
         raise LockError("That is you: nobody locks themselves out. Ask another operator.")
     return lock
 
