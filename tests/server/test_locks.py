@@ -195,6 +195,40 @@ def test_a_lock_survives_a_restart_and_ends_by_itself(house: House, postgres: Se
     ] * 2
 
 
+def test_a_lost_index_releases_nobody(house: House) -> None:
+    def lock(name: str, **more: Any) -> str:
+        body = {"kind": "subject", "name": name, "reason": "stolen", **more}
+        return str(house.rest("POST", "/locks", OLGA, json=body).json()["lock"]["id"])
+
+    issuer = house.gateway.issuer.url
+    lock("claude-agent", reason="a first time")
+    lock("claude-agent", minutes=50)
+    lock("dana", issuer=issuer)
+    over = lock("eve")
+    assert house.rest("POST", f"/locks/{over}/release", OLGA).status_code == 200
+    before = house.rest("GET", "/locks?status=all", ADAM).json()["locks"]
+    assert [one["in_force"] for one in before] == [False, True, True, False]
+    house.gateway.stop()
+    for path in (house.gateway.home / "var").glob("sallyport.db*"):
+        path.unlink()
+    done = house.reading("audit", "reindex")
+    assert (done.returncode, "4 locks made anew" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert "0 sessions kept" in done.stdout
+    house.gateway.start()
+    wait_for(lambda: _listens(house.url))
+    assert '[SP1608] the subject "claude-agent" is locked until' in house.log_in()
+    after = house.rest("GET", "/locks?status=all", ADAM).json()["locks"]
+    times = {"created", "released_at", "expires_at"}
+    for old, new in zip(before, after, strict=True):
+        assert {k: v for k, v in old.items() if k not in times} == {
+            k: v for k, v in new.items() if k not in times
+        }
+        assert all(abs((old[k] or 0) - (new[k] or 0)) < 5 for k in times), (old, new)
+    house.gateway.stop()
+    assert "locks made anew" not in house.reading("audit", "reindex").stdout
+    house.gateway.start()
+
+
 def _age(store: Path, lock_id: str) -> None:
     import sqlite3
 

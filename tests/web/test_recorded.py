@@ -201,6 +201,33 @@ def test_whoever_is_locked_does_not_fill_the_record(tmp_path: Path, issuer: DevI
         assert client.get(f"{PREFIX}/targets", headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("by_time", [True, False])
+def test_refused_attempts_do_not_fill_the_record(
+    tmp_path: Path, issuer: DevIssuer, monkeypatch: pytest.MonkeyPatch, by_time: bool
+) -> None:
+    """A token of the issuer is enough to be refused; how often is recorded, not each time."""
+    with world(tmp_path, issuer) as place:
+        with TestClient(place.app, base_url="http://127.0.0.1:8642") as client:
+            body = {"kind": "subject", "name": "olga", "reason": "x" * 500}
+            tries = [
+                client.post(f"{PREFIX}/locks", json=body, headers=bearer(issuer, "viewer")).status_code
+                for _ in range(45)
+            ]
+            assert set(tries) == {403}
+            assert len(actions(place, outcome="refused", limit=100)) == 30
+            headers = bearer(issuer, "auditor")
+            assert client.get(f"{PREFIX}/sessions?text=x", headers=headers).status_code == 200
+            assert client.post(f"{PREFIX}/locks", json=body, headers=headers).status_code == 403
+            assert len(actions(place, outcome="refused", limit=100)) == 31, "another subject has its own"
+            if by_time:
+                now = place.recorder.clock.now()
+                monkeypatch.setattr(place.recorder.clock, "now", lambda: now + 61, raising=False)
+                place.services.actions.settle()
+                monkeypatch.undo()
+        (left,) = actions(place, name="refusals")
+        assert (left.subject.id, left.outcome, left.details) == ("vera", "refused", {"count": "15"})
+
+
 # -- a real browser before the real thing -----------------------------------------------------------------------
 
 

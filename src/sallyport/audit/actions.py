@@ -3,6 +3,9 @@
 :class:`ActionLog` opens a recording with the first action and another one on each UTC day, named ``act_...``. An action says who did what
 to what, from where, and what came of it; never a token, a cookie or a row. :func:`actions_of` reads them back.
 
+Refused attempts take only a token, no role, so of each subject only so many are recorded one by one; the others are counted
+(:data:`LEFT_OUT`).
+
 For one thread (the event loop's), as everything that calls the recorder.
 """
 
@@ -22,6 +25,13 @@ from sallyport.core.subject import Subject
 #: Characters of one detail that are kept.
 LONGEST: Final = 20_000
 _DAY: Final = 86_400.0
+#: Refused attempts of one subject that are recorded one by one within so many seconds.
+MOST_REFUSED: Final = 30
+REFUSED_SECONDS: Final = 60.0
+#: The action that says how many more there were.
+LEFT_OUT: Final = "refusals.left-out"
+#: Subjects whose refused attempts are counted apart; those of more count as one's.
+_MOST_SUBJECTS: Final = 4096
 #: Who the login event of these recordings names.
 _GATEWAY: Final = Subject("sallyport", "", frozenset())
 _NOBODY: Final = Subject("", "", frozenset())
@@ -36,12 +46,24 @@ class RecordedAction:
     action: ev.Action
 
 
+@dataclass(slots=True)
+class _Refusals:
+    """Refused attempts of one subject (None: of an address) since ``since``, on the recorder's clock."""
+
+    since: float
+    subject: Subject | None
+    address: str
+    channel: str
+    count: int = 0
+
+
 class ActionLog:
     """``failed``: what is done now could not be recorded."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self._recording: SessionRecording | None = None
+        self._refusals: dict[tuple[str, str], _Refusals] = {}  # oldest first
 
     @property
     def failed(self) -> bool:
@@ -67,7 +89,67 @@ class ActionLog:
         details: Mapping[str, str] | None = None,
     ) -> None:
         """``subject`` None: nobody whom a token names. ``details`` are bounded here, not cleaned: callers leave secrets out."""
-        kept = {key: _bounded(value) for key, value in (details or {}).items() if value}
+        self.settle()
+        if outcome == ev.REFUSED and self._is_left_out(subject, address, channel):
+            return
+        self._append(name, subject, address, channel, object_id, outcome, reason, details or {})
+
+    def settle(self) -> None:
+        """Record how many refused attempts were left out in spans of time that are over. Called again and again."""
+        now = self._recorder.clock.now()
+        while self._refusals:
+            key, refusals = next(iter(self._refusals.items()))
+            if 0 <= now - refusals.since < REFUSED_SECONDS:
+                return
+            self._end(key)
+
+    def close(self) -> None:
+        """Record how many were left out until now."""
+        for key in list(self._refusals):
+            self._end(key)
+
+    def _is_left_out(self, subject: Subject | None, address: str, channel: str) -> bool:
+        key = (subject.issuer, subject.id) if subject is not None else ("", address)
+        if key not in self._refusals and len(self._refusals) >= _MOST_SUBJECTS:
+            key, subject, address = ("", ""), None, ""
+        refusals = self._refusals.get(key)
+        if refusals is None:
+            refusals = _Refusals(self._recorder.clock.now(), subject, address, channel)
+            self._refusals[key] = refusals
+        refusals.count += 1
+        return refusals.count > MOST_REFUSED
+
+    def _end(self, key: tuple[str, str]) -> None:
+        refusals = self._refusals.pop(key)
+        number = refusals.count - MOST_REFUSED
+        if number > 0:
+            reason = (
+                f"{number} more refused within {REFUSED_SECONDS:.0f} seconds were not recorded one by one"
+            )
+            details = {"count": str(number)}
+            self._append(
+                LEFT_OUT,
+                refusals.subject,
+                refusals.address,
+                refusals.channel,
+                "",
+                ev.REFUSED,
+                reason,
+                details,
+            )
+
+    def _append(
+        self,
+        name: str,
+        subject: Subject | None,
+        address: str,
+        channel: str,
+        object_id: str,
+        outcome: str,
+        reason: str,
+        details: Mapping[str, str],
+    ) -> None:
+        kept = {key: _bounded(value) for key, value in details.items() if value}
         who = ev.subject_fields(subject or _NOBODY)
         reason = _bounded(reason)
         self._current().action((name, who, address, channel, object_id[:200], outcome, reason, kept))

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 _HELP = """Make the index of sessions anew from the recordings. Stop the gateway first.
 
-A damaged database is set aside, and what can be read of it is kept. Locks, approvals and policy versions are
-not in the recordings; the command says when they were lost. Example: sallyport audit reindex
+A damaged database is set aside, and what can be read of it is kept. Locks are made anew from what people did.
+Approvals and policy versions are not in the recordings; the command says when they were lost.
+Example: sallyport audit reindex
 """
 
 
@@ -78,6 +79,13 @@ def _report(result: Reindexed, lost: str) -> None:
         typer.echo(f"not what the index remembers: {inert(session)}; see 'sallyport audit verify'")
     if result.set_aside is not None:
         typer.echo(f"The damaged database is now {result.set_aside}.")
-    if result.lost or (lost and result.set_aside is None):
-        what = f"of {', '.join(result.lost)}" if result.lost else "locks, approvals and policy versions"
-        typer.echo(f"Lost for good, unless there is a backup: {what}. Set locks again before you start.")
+    if result.locks:
+        typer.echo(
+            f"{result.locks} locks made anew from the record of what people did: 'sallyport lock --all'."
+        )
+    for recording in result.doubtful:
+        typer.echo(f"cannot be read to its end: {recording}. Locks, or their release, may be missing.")
+    tables = [name for name in result.lost if name != "locks"]
+    if tables or (lost and result.set_aside is None):
+        what = f"of {', '.join(tables)}" if tables else "approvals and policy versions"
+        typer.echo(f"Lost for good, unless there is a backup: {what}. Look at the locks before you start.")

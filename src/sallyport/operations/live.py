@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -86,12 +87,10 @@ class RunningGateway:
             return is_theirs(who.id, who.issuer, who.links)
 
         reason = f'the {lock.kind} "{lock.name}" was locked'
-        for void in (
-            lambda: approvals.disown(lambda d: is_theirs(d.reviewer, d.issuer, d.links), reason),
-            lambda: approvals.void_of(asked, reason),
-        ):
+        reviewed = partial(approvals.disown, lambda d: is_theirs(d.reviewer, d.issuer, d.links))
+        for void in (reviewed, partial(approvals.void_of, asked)):
             try:
-                void()
+                void(reason)
             except RefusedError as error:
                 log.error(
                     "what somebody who is locked approved or asked for could not be voided",

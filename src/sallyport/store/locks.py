@@ -7,7 +7,7 @@ confirmed survives a crash.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -48,6 +48,15 @@ class SqlLockStore:
                 .where(locks.c.id == lock.id)
                 .values(released_at=lock.released_at, released_by=lock.released_by)
             )
+
+    def restore(self, recorded: Iterable[Lock]) -> int:
+        """Add those that are not stored. How many; what is stored stays as it is."""
+        with self._writing() as connection:
+            present = set(connection.execute(select(locks.c.id)).scalars())
+            missing = [asdict(lock) for lock in recorded if lock.id not in present]
+            if missing:
+                connection.execute(insert(locks), missing)
+        return len(missing)
 
     def unreleased(self) -> list[Lock]:
         return self._read(select(locks).where(locks.c.released_at.is_(None)).order_by(locks.c.created))

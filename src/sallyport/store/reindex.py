@@ -2,8 +2,9 @@
 
 Rows that agree with their recordings stay, and so do rows that show what was done to a recording (their last
 hash is the only witness). Rows that only say something else than a sound recording are made anew, as are
-those that are missing. Nothing of locks, approvals and policy versions is in the recordings: they are
-copied from a damaged database as far as it can be read.
+those that are missing. Locks are in the recordings of actions: those that the database lacks are made anew, so
+that nobody who is locked comes in again with a lost index. Nothing of approvals and policy versions is there: they
+are copied from a damaged database as far as it can be read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow, Statem
 from sallyport.audit.recovery import Recovered, rebuild, recover
 from sallyport.audit.verify import INDEX, verify
 from sallyport.store.database import FILE, StoreError, open_database, set_aside
+from sallyport.store.lockrecord import recorded_locks
+from sallyport.store.locks import SqlLockStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.tables import metadata, sessions, statements
 
@@ -31,7 +34,8 @@ _BATCH = 100
 class Reindexed:
     """``kept``, ``rebuilt``: sessions. ``unreadable``: files without a login event. ``suspicious``: sessions
     whose recordings are not what the index remembers. ``set_aside``: the damaged database. ``lost``: tables of
-    which not everything could be copied from it.
+    which not everything could be copied from it. ``locks``: made anew, those that are over included.
+    ``doubtful``: recordings of actions that cannot be read to their end: locks may be missing.
     """
 
     kept: int = 0
@@ -40,6 +44,8 @@ class Reindexed:
     suspicious: list[str] = field(default_factory=list)
     set_aside: Path | None = None
     lost: list[str] = field(default_factory=list)
+    locks: int = 0
+    doubtful: list[str] = field(default_factory=list)
 
 
 def reindex(data: Path, recordings: Path) -> tuple[Engine, Reindexed]:
@@ -59,6 +65,8 @@ def reindex(data: Path, recordings: Path) -> tuple[Engine, Reindexed]:
             index.restore(batch)
             batch.clear()
     index.restore(batch)
+    recorded = recorded_locks(recordings, result.doubtful)
+    result.locks = SqlLockStore(engine).restore(recorded)
     return engine, result
 
 

@@ -171,7 +171,7 @@ def presence_query(presumed: Mapping[str, frozenset[int]]) -> str:
 class ChangedRows(NamedTuple):
     """Of one part: how many rows there are, the sum of their keys, and those not older than the horizon, owners by key."""
 
-    count: int
+    number: int
     key_sum: int
     recent: Mapping[int, int]
 
@@ -269,7 +269,7 @@ class KnownRows:
     def gaps(self, changed: Mapping[str, ChangedRows]) -> dict[str, int]:
         """By part, how many rows are gone (fewer than 0: so many came from before the horizon); parts in which none is are left out."""
         gaps = {
-            part: len(owners) + len(changed[part].recent.keys() - owners.keys()) - changed[part].count
+            part: len(owners) + len(changed[part].recent.keys() - owners.keys()) - changed[part].number
             for part, owners in self.owners.items()
         }
         return {part: gap for part, gap in gaps.items() if gap}
