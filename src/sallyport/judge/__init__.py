@@ -11,6 +11,7 @@ Fails closed: whatever cannot be parsed, resolved or decided comes back as a ref
 """
 
 from sallyport.judge.judge import Judge
+from sallyport.judge.literals import blanked
 from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
 from sallyport.judge.verdict import (
     AFTER_DDL,
@@ -32,6 +33,7 @@ __all__ = [
     "ScriptVerdict",
     "Verdict",
     "View",
+    "blanked",
     "fault",
     "internal_refusal",
     "permit_approved",

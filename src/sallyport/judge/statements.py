@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import structlog
 
 from sallyport.core.errors import Refusal, RefusedError
+from sallyport.core.secret import Secret
 from sallyport.judge.changes import may_change, runs_named
+from sallyport.judge.literals import Literals, Masking, literals_of
 from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.judge.parameters import ComparedParameter, check_declared_types, compared_parameters
 from sallyport.judge.permit import ParsePermit, RunPermit
@@ -24,6 +28,7 @@ from sallyport.judge.verdict import (
 from sallyport.masking.plan import MaskPlan, build_plan
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decision import Outcome
+from sallyport.policy.model import FINGERPRINTS, FULL
 from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog import CatalogSnapshot
@@ -49,6 +54,9 @@ _TRANSACTION_CONTROL = frozenset(
 
 _TRANSACTION_END = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 
+#: Effects whose statement may say something about relations that its facts do not name.
+_NAMES_ANOTHER = frozenset({EffectKind.DDL, EffectKind.EXPLAIN})
+
 _READING = frozenset({"select", "lock"})
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _OPAQUE = Dependence.OPAQUE
@@ -65,8 +73,16 @@ class Statements:
     """Decides statements for one subject's rules and masks over one catalog. Never raises: what goes wrong is a refusal."""
 
     def __init__(
-        self, subject_policy: SubjectPolicy, catalog: CatalogSnapshot, path: tuple[str, ...]
+        self,
+        subject_policy: SubjectPolicy,
+        catalog: CatalogSnapshot,
+        path: tuple[str, ...],
+        keys: Mapping[str, Secret],
+        record: str,
     ) -> None:
+        """``keys``: of hash masks. ``record``: :attr:`sallyport.policy.model.Policy.record_statements`."""
+        self._masking = Masking(subject_policy.masks, catalog, keys)
+        self._record = record
         self.subject_policy, self.catalog = subject_policy, catalog
         relations = MaskedRelations(subject_policy, catalog, names(catalog, ()), path)
         self._rewriter = Rewriter(relations)
@@ -132,6 +148,7 @@ class Statements:
             Outcome.DENY,
             effects=verdict.effects,
             relations=verdict.relations,
+            literals=verdict.literals,
         )
 
     def explained(self, sql: bytes, facts: StatementFacts, rewritten: bool) -> Verdict:
@@ -175,6 +192,10 @@ class Statements:
         )
         changes_settings = _changes_settings(facts)
         plan = self.plan(facts.columns, replacement.relations)
+        literals = self._literals(sql, facts)
+        hides_rows = literals is not None and (
+            facts.tells_text or any(f.kind == "explain" for f in chain(facts))
+        )
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
@@ -200,9 +221,12 @@ class Statements:
             is_ddl=EffectKind.DDL in kinds,
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
             held=held,
+            literals=literals,
+            hides_rows=hides_rows,
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             plain=refusal is None
+            and not hides_rows
             and not kinds
             and not moves_path
             and not facts.setting_parameters
@@ -223,6 +247,7 @@ class Statements:
             masked_columns=self._masked_columns(facts),
             notice=self._notice(facts) if replaced else b"",
             scrub=self._scrub(facts, plan),
+            literals=self._literals(sql, facts),
             opaque=self._opaque(facts),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
@@ -300,6 +325,22 @@ class Statements:
         if actions <= _READING:
             return (plan is not None and plan.masked) or self._computes_with_values(facts)
         return not self._masked_relations.isdisjoint(self._relations(facts))
+
+    def _literals(self, sql: bytes, facts: StatementFacts) -> Literals | None:
+        """How the statement's values are recorded; None: as they are. It touches what is masked unless it is certain not to."""
+        if self._record == FINGERPRINTS:
+            return Literals(self._masking)
+        if self._record == FULL or not self.has_masks:
+            return None
+        kinds = {effect.kind for level in chain(facts) for effect in level.effects}
+        if (
+            facts.unknowns
+            or not kinds.isdisjoint(_NAMES_ANOTHER)
+            or self._opaque(facts)
+            or not self._masked_relations.isdisjoint(self._relations(facts))
+        ):
+            return literals_of(self._masking, sql, facts)
+        return None
 
     def _computes_with_values(self, facts: StatementFacts) -> bool:
         """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""

@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 from sallyport.core.errors import Refusal, refuse
+from sallyport.judge.literals import Literals
 from sallyport.judge.parameters import ComparedParameter
 from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.masking.plan import MaskPlan
@@ -66,6 +67,8 @@ class Verdict(Struct):
     cuts: tuple[Cut, ...] = ()
     sent: bytes = b""  # the statement as it is sent
     compared_parameters: tuple[ComparedParameter, ...] = ()
+    literals: Literals | None = None  # how its values are recorded; None: as they are
+    hides_rows: bool = False  # its rows quote its own text: they are not recorded
     notice: bytes = b""  # a NoticeResponse: which masks an expression of the statement saw
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = {}

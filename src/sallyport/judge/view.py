@@ -20,7 +20,7 @@ from sallyport.judge.verdict import ScriptVerdict, Verdict, failure, script_perm
 from sallyport.masking.plan import MaskPlan
 from sallyport.policy.allowance import Bounds
 from sallyport.policy.bound import SubjectPolicy
-from sallyport.policy.model import Policy
+from sallyport.policy.model import FINGERPRINTS, FULL, Policy
 from sallyport.sql import script, template
 from sallyport.sql.analysis import TooMuchWork
 from sallyport.sql.catalog import CatalogSnapshot
@@ -107,8 +107,17 @@ class View:
             limits.bytes_per_hour or 0,
         )
         self.hurried = replace(self.context, hurried=True)
-        self._statements = Statements(subject_policy, self.catalog, self.context.search_path)
+        self._statements = Statements(
+            subject_policy,
+            self.catalog,
+            self.context.search_path,
+            grounds.keys,
+            grounds.policy.record_statements,
+        )
         self.has_masks = self._statements.has_masks
+        record = grounds.policy.record_statements
+        #: whether recordings hide values of texts that the judge could not read
+        self.hides_values = record == FINGERPRINTS or (self.has_masks and record != FULL)
         self._times = grounds.times
         self.cache: dict[bytes, ScriptVerdict] = {}
         self.templates: dict[bytes | None, ScriptVerdict | None] = {}
@@ -196,6 +205,9 @@ class View:
         verdict = self._judge(template.with_parameters(key), replace(context, template=True))
         if not verdict.plain:
             return None
+        literals = verdict.statements[0].literals
+        if literals is not None:
+            literals.is_template = True
         if verdict.rewritten is not None:
             if template.converts_numbers([cut.text for cut in verdict.rewritten.cuts], sql):
                 return None

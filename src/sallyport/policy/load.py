@@ -26,6 +26,7 @@ from sallyport.policy.decision import Outcome
 from sallyport.policy.maskspec import filter_warnings, mask_filter, mask_spec
 from sallyport.policy.model import (
     DAYS,
+    LITERALS_MASKED,
     LimitEntry,
     Limits,
     Mask,
@@ -79,7 +80,8 @@ def parse_policy(text: str, filename: str) -> Policy:
         parts.append(_Loader(pack, pack.convert((), raw.RawPolicy), name).policy())
     own = _Loader(document, shape, "", [p.tags for p in parts]).policy()
     merged = _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
-    return replace(merged, text=text)
+    statements = shape.record.statements if shape.record is not None else LITERALS_MASKED
+    return replace(merged, text=text, record_statements=statements)
 
 
 def _pack_text(name: str) -> str:

@@ -204,6 +204,10 @@ class LimitEntry:
     targets: tuple[re.Pattern[str], ...] = ()
 
 
+#: Values of Policy.record_statements.
+FULL, LITERALS_MASKED, FINGERPRINTS = "full", "literals-masked", "fingerprints"
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
@@ -211,6 +215,7 @@ class Policy:
 
     ``search_paths``: the values that ``SET search_path`` may take, as tuples of real schema names
     (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case, some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
+    ``record_statements``: full | literals-masked | fingerprints, what recordings keep of texts and bind values.
     ``trusted_views``: views that are read as they are, though their bodies compute with masked columns.
     """
 
@@ -228,6 +233,7 @@ class Policy:
     text: str = ""
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
+    record_statements: str = LITERALS_MASKED
 
     def hash_keys(self) -> frozenset[str]:
         """Names of the secrets that ``hash`` masks need; the configuration must have each under

@@ -80,6 +80,10 @@ class RawLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session: str | int | None = None
 
 
+class RawRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    statements: Literal["full", "literals-masked", "fingerprints"] = "literals-masked"
+
+
 class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     tags: dict[str, list[str]] = {}
@@ -91,6 +95,7 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     settings: list[str] = []
     limits: RawLimits | list[RawLimits] | None = None
     notices: bool = True
+    record: RawRecord | None = None
     views: dict[str, str] = {}
 
 

@@ -28,7 +28,8 @@ cdef bytes _DESCRIBE_PORTAL
 
 @cython.final
 cdef class PlainStatement:
-    cdef readonly object verdict, script, prepared, view, record
+    cdef readonly object verdict, script, prepared, view, record, literals
+    cdef readonly bint hides_text, hides_binds
     cdef bytes before, after
     cdef dict programs
     cdef bint has_plan, is_rewritten, is_offered
@@ -123,6 +124,7 @@ cdef class PlainTraffic:
     cdef int _record_bundle(
         self, PlainStatement statement, Py_ssize_t number, const unsigned char *src, bytes text
     ) except -1
+    cdef _record_hidden(self, PlainStatement statement, Py_ssize_t number, const unsigned char *src, bytes text)
 
     @cython.locals(pending=Pending, statement=PlainStatement)
     cdef Py_ssize_t answer(self, const unsigned char *src, Py_ssize_t size) except -1
@@ -171,6 +173,8 @@ cdef const unsigned char *_address(bytes value) except NULL
 
 @cython.locals(i=Py_ssize_t)
 cdef bint _is_ascii(const unsigned char *src, Py_ssize_t size) noexcept
+
+cdef Py_ssize_t _parameters(const unsigned char *src, Py_ssize_t p) noexcept
 
 @cython.locals(count=Py_ssize_t, n=Py_ssize_t, length=Py_ssize_t, i=Py_ssize_t)
 cdef Py_ssize_t _parameters_end(const unsigned char *src, Py_ssize_t p, Py_ssize_t stop) noexcept

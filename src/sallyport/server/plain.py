@@ -23,7 +23,9 @@ from sallyport.audit.events import encode_event, encode_verdict
 from sallyport.judge import RunPermit
 from sallyport.session.entries import Entry
 from sallyport.session.judged import allowed
+from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
+from sallyport.session.recorded import shown_text
 from sallyport.session.statements import Portal, Prepared, void_parameters
 from sallyport.session.states import Expect
 from sallyport.sql.template import MAX_BYTES
@@ -109,6 +111,9 @@ class PlainStatement:
         self.program = None
         self.is_offered = False  # of a prepared statement: its text, to the index
         self.types = types
+        self.literals = verdict.literals
+        self.hides_text = view.hides_values and self.literals is not None
+        self.hides_binds = self.hides_text and not self.literals.shows_binds
         self.parsed: dict[bytes, PlainStatement] = {}
         is_query = prepared is None and types is None
         self.record = allowed(view, verdict, "simple" if is_query else "extended")
@@ -117,10 +122,14 @@ class PlainStatement:
             self.before = b""
             self.after = encoded.rest
         else:
-            text: bytes = b"" if prepared is None else encode_event((prepared.text,))[1:]
+            text: bytes = b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
             declared = types if prepared is None else prepared.types
             self.before = text + encoded.before_binds
             self.after = encoded.after_formats + encode_event((declared,))[1:]
+
+    def shown(self, sql: bytes) -> str:
+        """The text as it may be recorded."""
+        return shown_text(self.view, self.verdict, sql)
 
 
 def plain_query(script: Any, view: Any) -> PlainStatement | None:
@@ -473,6 +482,8 @@ class PlainTraffic:
     def _record_query(self, statement: PlainStatement, number: int, text: bytes) -> int:
         """A Statement event."""
         chunks = self.chunks
+        if statement.hides_text:
+            text = statement.shown(text).encode()
         if chunks.indexing:
             self._offer(statement, number, text)
         after = statement.after
@@ -487,14 +498,19 @@ class PlainTraffic:
     def _record_bundle(self, statement: PlainStatement, number: int, src: Any, text: Any) -> int:
         """``src``: the Bind message. ``text``: of the Parse before it; None where there is none."""
         chunks = self.chunks
+        if statement.hides_binds and _parameters(src, 7 + self.b_name):
+            self._record_hidden(statement, number, src, text)
+            return 0
         size = 0
         if text is not None:
+            if statement.hides_text:
+                text = statement.shown(text).encode()
             size = len(text)
             if chunks.indexing:
                 self._offer(statement, number, text)
         elif chunks.indexing and not statement.is_offered:
             statement.is_offered = True
-            self.offered.append((number, statement.prepared.text, statement.record))
+            self.offered.append((number, statement.shown(statement.prepared.script), statement.record))
         before = statement.before
         after = statement.after
         # A parameter's length takes four bytes in the message, and its header at most five here; a format two, and one here.
@@ -507,6 +523,17 @@ class PlainTraffic:
         p = _put_parameters(p, src, 6 + self.b_name + 1)
         p = put_raw(p, _address(after), len(after))
         return chunks.commit(p - start, 1, 0, 0)  # type: ignore[no-any-return]
+
+    def _record_hidden(self, statement: PlainStatement, number: int, src: Any, text: Any) -> None:
+        """As :meth:`_record_bundle`, of bind values that may not be recorded as they are."""
+        prepared = statement.prepared
+        bind = parse_bind(PyBytes_FromStringAndSize(cython.cast("const char *", src) + 5, self.b_bound - 5))
+        types = statement.types if prepared is None else prepared.types
+        values, formats = statement.literals.bind(bind.params, bind.param_formats, types)
+        shown = statement.shown(text if prepared is None else prepared.script)
+        self.session.recorder.statement(
+            JudgedStatement(number, shown, statement.record, values, formats, types, False)
+        )
 
     # -- from the server -----------------------------------------------------------------------------------
 
@@ -832,8 +859,8 @@ class PlainTraffic:
         if running is not None:
             self.running = None
             prepared = running.statement.prepared
-            session.running = (
-                prepared.text if prepared is not None else running.text.decode("utf-8", "replace")
+            session.running = running.statement.shown(
+                prepared.script if prepared is not None else running.text
             )
 
     def leave(self) -> None:
@@ -943,6 +970,12 @@ def _is_ascii(src: Any, size: int) -> bool:
         if src[i] >= 128:
             return False
     return True
+
+
+def _parameters(src: Any, p: int) -> int:
+    """How many values the Bind has whose formats begin at ``p``."""
+    p += 2 + 2 * ((src[p] << 8) | src[p + 1])
+    return (src[p] << 8) | src[p + 1]
 
 
 def _parameters_end(src: Any, p: int, stop: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sallyport.core.errors import Refusal
 from sallyport.session.clearance import clearance
+from sallyport.session.entries import Entry
 from sallyport.session.state import SessionState
 from sallyport.session.states import ClientState, Handled
 from sallyport.wire import frontend
@@ -20,8 +21,29 @@ def client_data(session: SessionState, data: bytes | bytearray, start: int, end:
         return Handled.DONE
     session.to_server.control(data[start:end])
     if entry is not None:
-        session.recorder.copy_in(entry.number, bytes(data[start:end]))
+        _record(session, entry, bytes(data[start:end]))
     return Handled.DONE
+
+
+def _record(session: SessionState, entry: Entry, data: bytes) -> None:
+    """Data that goes into masked columns is counted, and not recorded."""
+    if not session.names.view.hides_values or not _writes_masked(session, entry):
+        session.recorder.copy_in(entry.number, data)
+        return
+    if not entry.rows_hidden:
+        entry.rows_hidden = True
+        what = f"the data of statement {entry.number} is not recorded: it goes into masked columns"
+        session.recorder.note("masked", what)
+
+
+def _writes_masked(session: SessionState, entry: Entry) -> bool:
+    verdict = entry.verdict
+    if verdict is None or verdict.literals is None:
+        return verdict is None
+    masks = session.names.view.subject_policy.masks
+    return any(
+        not access.columns or not masks.keys().isdisjoint(access.columns) for access in verdict.facts.accesses
+    )
 
 
 def client_done(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:

@@ -65,6 +65,7 @@ class Entry:
         "refusal",
         "refused_at",
         "rows",
+        "rows_hidden",
         "script",
         "shift",
         "size",
@@ -94,6 +95,7 @@ class Entry:
         self.verdict = verdict
         self.script = script
         self.index = 0
+        self.rows_hidden = False
         self.refusal = refusal
         self.refused_at = 0  # index of the refused statement in a script
         self.started = started

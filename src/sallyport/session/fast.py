@@ -16,6 +16,7 @@ from sallyport.session.judged import allowed
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
+from sallyport.session.recorded import shown_text
 from sallyport.session.server_writer import permitted
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal
@@ -53,6 +54,8 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
     permit = verdict.permit
     if not isinstance(permit, RunPermit):
         return None
+    if view.hides_values:
+        text = shown_text(view, verdict, sql)
     session.running = text
     number = session.number = session.number + 1
     session.counters.statements += 1
@@ -86,10 +89,15 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
         return None
     number = session.number = session.number + 1
     session.counters.statements += 1
-    session.running = prepared.text
+    text, literals = prepared.text, verdict.literals
+    if literals is not None:
+        text = shown_text(view, verdict, prepared.script)
+        if not literals.shows_binds:
+            params, formats = literals.bind(params, formats, prepared.types)
+    session.running = text
     recorded = allowed(view, verdict, "extended")
     session.recorder.statement(
-        JudgedStatement(number, prepared.text, recorded, params, formats, prepared.types, verdict.changes)
+        JudgedStatement(number, text, recorded, params, formats, prepared.types, verdict.changes)
     )
     entry = Entry(Expect.BUNDLE, number, verdict, None, None, monotonic(), name, prepared)
     entry.hidden = not described

@@ -13,9 +13,11 @@ from time import monotonic
 from typing import Any
 
 from sallyport.core.errors import ProtocolError
+from sallyport.judge import Verdict
 from sallyport.session import acknowledgements, failures, fast, long_rows, results
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
+from sallyport.session.recorded import shown_message
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
@@ -27,6 +29,8 @@ _DATA_ROW = 0x44
 _COPY_DATA = 0x64
 _READY = 0x5A
 _STATUS = 0x53
+#: ErrorResponse and NoticeResponse.
+_MESSAGES = frozenset({0x45, 0x4E})
 #: Longest message that PostgreSQL can make (MaxAllocSize).
 _LONGEST = 1 << 30
 #: CopyDone, EmptyQueryResponse, NoData, ParseComplete, BindComplete, CloseComplete, PortalSuspended.
@@ -108,7 +112,7 @@ def _needs(buffer: Buffer, rest: int) -> int:
 
 
 def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
-    entries, stream = session.pipeline.entries, session.stream
+    entries, stream, view = session.pipeline.entries, session.stream, session.names.view
     pending = -1  # start of what may be forwarded as it is and has not been copied yet
     pending_number = 0
     for kind, start, end, count in spans:
@@ -121,7 +125,15 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if replaced is None and (not stream.withholding or kind == _STATUS):
+        if view.hides_values and number and not stream.withholding and _quotes(entry, kind):
+            if pending >= 0:
+                _emit(session, pending_number, bytes(buffer[pending:start]))
+                pending = -1
+            if replaced is None:
+                replaced = bytes(buffer[start:end])
+            if replaced:
+                _emit(session, number, replaced, _recorded(session, entry, kind, replaced))
+        elif replaced is None and (not stream.withholding or kind == _STATUS):
             if pending >= 0 and number != pending_number:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -146,16 +158,46 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
         _emit(session, pending_number, bytes(buffer[pending : spans[-1][2]]))
 
 
+def _quotes(entry: Entry | None, kind: int) -> bool:
+    """Whether a message may quote the statement's text."""
+    if kind == _DATA_ROW:
+        return entry is not None and entry.verdict is not None and _hides_rows(entry, entry.verdict)
+    return kind in _MESSAGES
+
+
+def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: bytes) -> bytes:
+    """What is recorded of an error, a notice or rows."""
+    if kind == _DATA_ROW:
+        if entry is not None and not entry.rows_hidden:
+            entry.rows_hidden = True
+            what = f"the rows of statement {entry.number} are not recorded: they quote its text"
+            session.recorder.note("masked", what)
+        return b""
+    view, parts = session.names.view, []
+    start = 0
+    while start < len(messages):  # what was replaced may have become several messages
+        end = start + 1 + int.from_bytes(messages[start + 1 : start + 5], "big")
+        parts.append(shown_message(view, entry, messages[start:end]))
+        start = end
+    return b"".join(parts)
+
+
+def _hides_rows(entry: Entry, verdict: Verdict) -> bool:
+    named = results.row_verdict(entry)
+    return verdict.hides_rows or (named is not None and named.hides_rows)
+
+
 def _emit_substitute(session: SessionState, number: int) -> None:
     """What a handler gives the client in place of what it withheld."""
     _emit(session, number, session.stream.substitute)
     session.stream.substitute = b""
 
 
-def _emit(session: SessionState, number: int, data: bytes) -> None:
+def _emit(session: SessionState, number: int, data: bytes, recorded: bytes | None = None) -> None:
+    """``recorded``: what the recording gets in its place."""
     session.to_client += data
     if number:
-        session.recorder.reply(number, data)
+        session.recorder.reply(number, data if recorded is None else recorded)
 
 
 def _rows(

@@ -24,6 +24,7 @@ from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
 from sallyport.session.pipeline import Pipeline
 from sallyport.session.ports import JudgedStatement, SessionRecorder
+from sallyport.session.recorded import shown_binds, shown_text
 from sallyport.session.series import Series
 from sallyport.session.server_stream import ServerStream
 from sallyport.session.server_writer import ServerWriter
@@ -281,13 +282,13 @@ class SessionState:
         if refusal is not None:
             self.counters.count_refusal(refusal)
         view = self.names.view
-        self.running = sql.decode("utf-8", "replace")
+        self.running = shown_text(view, verdict, sql, refusal, pending)
         recorded = judged(view, verdict, refusal, protocol)
         changes = refusal is None and may_change(verdict, pending)
         if portal is None:
             statement = JudgedStatement(self.number, self.running, recorded, changes=changes)
         else:
-            values = (portal.params, portal.formats, portal.prepared.types)
+            values = shown_binds(view, verdict, portal)
             statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
         self.recorder.statement(statement)
         return self.number

@@ -20,6 +20,7 @@ from sallyport.sql.facts import (
     Access,
     Clause,
     Comparison,
+    ConstantUse,
     CopyFormat,
     Dependence,
     Effect,
@@ -204,6 +205,8 @@ class Analysis:
         self.positional: set[int] = set()
         self.groupings: list[Grouping] = []
         self.comparisons: dict[int, Comparison] = {}
+        self.constants: dict[int, ConstantUse] = {}
+        self.constants_lost = False  # some of them meet what was too large to be followed
         self.ungrouped: GroupingLevel | None = None  # what collects references outside aggregates now
         self.plain: PlainShape | None = None
         self.explain_options: dict[str, bool] = {}
@@ -532,6 +535,7 @@ class Analysis:
                 replace(one, repeated=any(self.occurrences.get(number, 0) > 1 for number in one.parameters))
                 for one in self.comparisons.values()
             ),
+            constants=() if self.constants_lost else tuple(self.constants.values()),
             positional=frozenset(self.positional),
             plain=self.plain,
             explain_options=tuple(self.explain_options.items()),

@@ -10,6 +10,7 @@ from sallyport.sql.analysis import QUERIES, Analysis
 from sallyport.sql.calls import judge
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.columns import named_column, subscript
+from sallyport.sql.constant_uses import note
 from sallyport.sql.constraints import note_partition, note_value, note_write
 from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
@@ -130,13 +131,21 @@ class Target:
             note_write(a, relation, action, {c: self.written.get(c, True) for c in columns}, self.at)
 
     def assign(
-        self, a: Analysis, name: str, value: Value, at: int, indirection: bool = False
+        self,
+        a: Analysis,
+        name: str,
+        value: Value,
+        at: int,
+        indirection: bool = False,
+        node: Node | None = None,
     ) -> ColumnId | None:
-        """``column = value``: a flow. ``indirection``: a part of the column."""
+        """``column = value``: a flow. ``indirection``: a part of the column. ``node``: the value's own, where there is one."""
         found = self.column(a, name, at)
         if found is None:
             return None
         id_, type_, current = found
+        if node is not None and value.dependence is not Dependence.OPAQUE and not value.denied:
+            note(a, (node,), value.sources | current.sources | {id_}, not indirection)
         if not indirection and value.type != type_ and value.type:
             judge(a, a.names.cast(value.type, type_), "a conversion to the column's type", at)
         if indirection or value.type in (0, RECORD):
@@ -172,7 +181,8 @@ def _assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -
                 value = subscript(a, value, inner, scope)
             elif tag != "String":
                 a.not_understood(tag, inner)
-        id_ = target.assign(a, body.get("name", ""), value, at, bool(steps))
+        source = None if "MultiAssignRef" in body["val"] else body["val"]
+        id_ = target.assign(a, body.get("name", ""), value, at, bool(steps), source)
         if id_ is not None:
             written.add(id_)
     return frozenset(written)
@@ -237,8 +247,8 @@ def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     rows = _insert_rows(a, node["selectStmt"], scope) if "selectStmt" in node else []
     proposed: dict[str, Value] = {}
     for row in rows:
-        for name, value in zip(names, row, strict=False):
-            target.assign(a, name, value, target.at, name in nested)
+        for name, (value, source) in zip(names, row, strict=False):
+            target.assign(a, name, value, target.at, name in nested, source)
             proposed[name] = derived((proposed[name], value)) if name in proposed else value
     if any(len(row) > len(names) for row in rows) and target.relation is not None:
         a.unknown("SP1102", "match the values with the columns", position=target.at)
@@ -274,14 +284,18 @@ def _insert_columns(
     return names, nested
 
 
-def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[Value]]:
-    """The values that are inserted: the rows of VALUES, or the one row of columns of a query."""
+def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[tuple[Value, Node | None]]]:
+    """The values that are inserted: the rows of VALUES, each with its node where it stands by itself, or the one row of columns of a query."""
     tag, body = tag_of(node)
     if tag != "SelectStmt" or "valuesLists" not in body or body.keys() - {"valuesLists", "limitOption", "op"}:
         columns = a.query(node, Scope(scope)) or ()
-        return [[f.value for f in columns]]
+        return [[(f.value, None) for f in columns]]
     return [
-        [f.value for entry in item["List"].get("items", []) for f in spread(a, entry, scope)]
+        [
+            (f.value, None if f.name else entry)
+            for entry in item["List"].get("items", [])
+            for f in spread(a, entry, scope)
+        ]
         for item in distinct_rows(body["valuesLists"])
     ]
 

@@ -8,6 +8,7 @@ from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import EQUALS, cast, operator, unite
 from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import star
+from sallyport.sql.constant_uses import note_compared
 from sallyport.sql.conversions import converts
 from sallyport.sql.lineage import (
     CONSTANT,
@@ -123,7 +124,10 @@ def _step(a: Analysis, node: Node, left: Value | None, scope: Scope) -> Value:
     a.against_access_method = left is not None and left.origin == _ACCESS_METHOD_NAME
     right = a.expression(node["rexpr"], scope) if "rexpr" in node else CONSTANT
     a.against_access_method = False
-    return operator(a, strings(node.get("name", [])), left, right, node.get("location", 0))
+    names = strings(node.get("name", []))
+    if left is not None:
+        note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, right))
+    return operator(a, names, left, right, node.get("location", 0))
 
 
 _NOTHING: Node = {}
@@ -136,6 +140,8 @@ _ACCESS_METHOD_NAME = ColumnId(2601, 2)
 def _any_all(a: Analysis, node: Node, scope: Scope) -> Value:
     left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
     element = right.type if right.type in (0, UNKNOWN_TYPE) else a.types.element(right.type)
+    listed = "A_ArrayExpr" in node["rexpr"]
+    note_compared(a, strings(node.get("name", [])), (node["lexpr"], node["rexpr"]), (left, right), listed)
     value = operator(a, strings(node.get("name", [])), left, right, position(node), element)
     return replace(value, type=BOOL)
 
@@ -148,7 +154,13 @@ def _in(a: Analysis, node: Node, scope: Scope) -> Value:
     items = a.expressions(distinct_shapes(body.get("items", [])), scope)
     unite(a, [left, *items], position(node))
     name = strings(node.get("name", []))
+    note_compared(a, name, (node["lexpr"], node["rexpr"]), (left, _listed(items)), listed=True)
     return derived([operator(a, name, left, item, position(node)) for item in items], BOOL)
+
+
+def _listed(values: list[Value]) -> Value:
+    """A list of operands as one."""
+    return derived(values, constant=all(value.constant for value in values))
 
 
 def literal_shape(node: Node) -> str:
@@ -191,6 +203,7 @@ def _between(a: Analysis, node: Node, scope: Scope) -> Value:
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
         return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
+    note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, _listed(bounds)))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
         operator(a, (name,), left, bound, position(node))
@@ -201,14 +214,10 @@ def _between(a: Analysis, node: Node, scope: Scope) -> Value:
 
 
 def _distinct(a: Analysis, node: Node, scope: Scope) -> Value:
-    value = operator(
-        a,
-        strings(node.get("name", [])),
-        a.expression(node["lexpr"], scope),
-        a.expression(node["rexpr"], scope),
-        position(node),
-    )
-    return replace(value, type=BOOL)
+    left, right = a.expression(node["lexpr"], scope), a.expression(node["rexpr"], scope)
+    names = strings(node.get("name", []))
+    note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, right))
+    return replace(operator(a, names, left, right, position(node)), type=BOOL)
 
 
 def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:

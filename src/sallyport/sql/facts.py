@@ -275,6 +275,19 @@ class RowReference(Struct, frozen=True):
     nullable: bool = False
 
 
+class ConstantUse(Struct, frozen=True):
+    """A literal or parameter of the statement that is compared with, or written to, ``columns`` and nothing else.
+
+    ``position``: its byte offset in the script. ``whole``: it is a whole value of the one column that is meant (views' columns are
+    named with those under them). ``listed``: it stands in a list whose later constants the tree may lack.
+    """
+
+    position: int
+    columns: frozenset[ColumnId]
+    whole: bool = False
+    listed: bool = False
+
+
 class PlainShape(Struct, frozen=True):
     """A SELECT over one relation and nothing that could store or order its rows: see :mod:`sallyport.sql.plain`.
 
@@ -365,6 +378,8 @@ class StatementFacts(Struct, frozen=True):
     used_in_rows: frozenset[ColumnId] = frozenset()
     #: columns that are read inside the bodies of ``followed`` functions
     read_in_functions: frozenset[ColumnId] = frozenset()
+    #: those of its literals and parameters of which it is known what they meet
+    constants: tuple[ConstantUse, ...] = ()
 
     @property
     def computed_with(self) -> frozenset[ColumnId]:

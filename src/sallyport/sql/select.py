@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.sql.analysis import MAX_COLUMNS, QUERIES, Analysis
 from sallyport.sql.columns import star
+from sallyport.sql.constant_uses import note
 from sallyport.sql.conversions import converts
 from sallyport.sql.ctes import with_clause
 from sallyport.sql.equality import note_comparisons
@@ -60,6 +61,8 @@ def select(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...]:
         if key in node:
             value = a.expression(node[key], scope)
             converts(a, value, INT8, -1, assignment=True)
+            if value.constant:
+                note(a, (node[key],), frozenset())
     for item in node.get("lockingClause", []):
         _lock(a, item["LockingClause"], scope)
     return columns
@@ -220,6 +223,7 @@ def _sort_value(
                 return Value(union(named), named[0].dependence, type=named[0].type, raw=is_raw(named))
     if tag == "A_Const" and "ival" in body:
         number = int(body["ival"].get("ival", 0))
+        note(a, (node,), frozenset())
         if 1 <= number <= len(columns):
             a.mention(columns[number - 1].value.sources, position(body))
             return columns[number - 1].value

@@ -102,8 +102,13 @@ def converts_numbers(texts: Iterable[bytes], sql: bytes) -> bool:
     return any(values[number - 1][:1].isdigit() for number in numbers)
 
 
+def tokens(sql: bytes) -> Iterator[re.Match[bytes]]:
+    """Names, keywords and literals of a text that has a :func:`key`, in order."""
+    return _TOKEN.finditer(sql)
+
+
 def _values(sql: bytes) -> list[bytes]:
-    return [found for found in _TOKEN.findall(sql) if not _is_name(found)]
+    return [found for found in _TOKEN.findall(sql) if not is_name(found)]
 
 
 def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:
@@ -111,7 +116,7 @@ def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:
     starts, shifts, values = [0], [0], []
     shift = 0
     for match in _TOKEN.finditer(sql):
-        if not _is_name(match.group()):
+        if not is_name(match.group()):
             values.append(match.group())
             shift += len(match.group()) - len(b"$%d" % len(values))
             starts.append(match.end() - shift)
@@ -123,5 +128,6 @@ def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:
     return [Cut(moved(cut.start), moved(cut.end), filled(_parts_of_cut(cut.text), sql)) for cut in cuts]
 
 
-def _is_name(token: bytes) -> bool:
+def is_name(token: bytes) -> bool:
+    """Whether a token of :func:`tokens` is no literal."""
     return token[:1].isalpha() or token[:1] in (b'"', b"_")

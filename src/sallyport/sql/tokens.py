@@ -71,6 +71,11 @@ class Tokens:
         return -1
 
 
+def token_spans(sql: bytes) -> list[tuple[int, int]]:
+    """(start, end) of every token, comments included. Raises RefusedError (SP1101)."""
+    return _spans(_scan(sql))
+
+
 def _scan(sql: bytes) -> bytes:
     result = _library.pg_query_scan(sql)
     try:

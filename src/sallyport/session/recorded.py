@@ -1,0 +1,83 @@
+"""A statement as recordings, the index and whoever watches may see it: its text, its bind values, and errors about it.
+
+:mod:`sallyport.judge.literals` says which values may stay. What was not judged (a text that cannot be read, EXECUTE of what is not
+known) is shown without any value, where this subject has masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sallyport.core.errors import Refusal
+from sallyport.judge import Verdict, View, blanked
+from sallyport.session.entries import Entry, PendingEffect
+from sallyport.session.statements import Portal
+from sallyport.wire import backend
+
+#: Refusals that may quote the text: of what cannot be read or is not known, of settings, of protocol violations.
+_QUOTING = ("SP11", "SP13", "SP15")
+#: Bind values, their formats and the types of the parameters.
+Binds = tuple[Any, Any, Any]
+
+
+def shown_text(
+    view: View,
+    verdict: Verdict | None,
+    sql: bytes,
+    refusal: Refusal | None = None,
+    pending: PendingEffect | None = None,
+) -> str:
+    """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name."""
+    if not view.hides_values:
+        return sql.decode("utf-8", "replace")
+    if verdict is None or (refusal is not None and verdict.facts.unknowns):
+        return blanked(sql, view.identifiers)
+    if verdict.runs_named and (pending is None or pending.rows is None or pending.rows.literals is not None):
+        return blanked(sql)
+    if verdict.literals is None:
+        return sql.decode("utf-8", "replace")
+    alone = len(sql) != verdict.facts.end - verdict.facts.start
+    return verdict.literals.text(sql, 0 if alone else verdict.facts.start)
+
+
+def shown_binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
+    """The bind values of a portal, and their formats."""
+    types = portal.prepared.types
+    if view.hides_values and portal.params:
+        literals = verdict.literals if verdict is not None else None
+        if verdict is None or verdict.runs_named:
+            hidden = tuple(None if value is None else b"[redacted]" for value in portal.params)
+            return hidden, (), types
+        if literals is not None and not literals.shows_binds:
+            return (*literals.bind(portal.params, portal.formats, types), types)
+    return portal.params, portal.formats, types
+
+
+def hides_messages(view: View, entry: Entry | None) -> bool:
+    """Whether an error or notice that answers this may quote a value that recordings do not show."""
+    if not view.hides_values or entry is None:
+        return view.hides_values
+    verdicts = [entry.verdict]
+    if entry.script is not None:
+        verdicts += entry.script.statements[: entry.index + 1]
+    return any(one is None or one.literals is not None or one.runs_named for one in verdicts)
+
+
+def shown_message(view: View, entry: Entry | None, message: bytes) -> bytes:
+    """One message of an answer, as it is recorded: an ErrorResponse or NoticeResponse of the database without what could quote a value.
+
+    The gateway's own refusals stay where they name objects, and no values.
+    """
+    if message[:1] not in (b"E", b"N") or not hides_messages(view, entry):
+        return message
+    refusal = entry.refusal if entry is not None else None
+    if refusal is not None and not refusal.code.id.startswith(_QUOTING):
+        return message
+    fields = backend.parse_error_fields(message[5:])
+    code = fields.get("M", "").partition("]")[0]
+    body = backend.scrub_error(message[5:], view.identifiers)
+    if code.startswith("[SP") and len(code) == 7:  # the gateway's own: its code stays
+        kept = backend.parse_error_fields(body)
+        kept["M"] = f"{code}] {kept['M']}"
+        body = backend.error_body(kept)
+    return message[:1] + (len(body) + 4).to_bytes(4, "big") + body
