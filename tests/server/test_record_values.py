@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.events import End, Event
+from sallyport.audit.verify import read_events
 from sallyport.demo.issuer import DevIssuer
 from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
@@ -58,54 +60,57 @@ def gateway(issuer: DevIssuer, server: Server) -> Iterator[Gateway]:
     running.stop()
 
 
-def recorded(gateway: Gateway, session: str = "") -> str:
-    """What the newest session's recording shows of every statement, once it has ended."""
-    ids: list[str] = []
+def files(gateway: Gateway) -> set[Path]:
+    return set((gateway.home / "var").rglob("ses_*.sprec"))
+
+
+def recorded(gateway: Gateway, before: set[Path]) -> str:
+    """Everything that the recording of the one session since ``before`` says, once it has ended."""
+    found: list[Event] = []
 
     def ended() -> bool:
-        ids[:] = [row["id"] for row in shown(gateway, "sessions", "list") if row["status"] == "ended"]
-        return bool(ids) and shown(gateway, "sessions", "list")[0]["status"] == "ended"
+        try:
+            found[:] = [event for file in files(gateway) - before for event in read_events(file)]
+        except RecordingError:  # its header is being written
+            return False
+        return bool(found) and isinstance(found[-1], End)
 
     wait_for(ended)
-    return json.dumps(shown(gateway, "sessions", "show", ids[0])) + json.dumps(
-        shown(gateway, "sessions", "replay", ids[0], "--instant")
-    )
-
-
-def shown(gateway: Gateway, *words: str) -> Any:
-    command = [*gateway.command(*words), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    lines = done.stdout.strip()
-    try:
-        return json.loads(lines)
-    except ValueError:
-        return [json.loads(line) for line in lines.splitlines()]
+    return "\n".join(map(str, found))
 
 
 def check_no_file_has_it(gateway: Gateway, record: str, *values: str) -> None:
-    """``record``: what was read of the recording; blocks on the disk are compressed and may not be greppable."""
+    """``record``: what was read of the recording, whose blocks on the disk are compressed."""
     for value in values:
-        assert value not in record
+        where = record.find(value)
+        assert where < 0, record[max(0, where - 300) : where + 100]
     for file in (gateway.home / "var").rglob("*"):
-        if file.is_file():
-            content = file.read_bytes()
-            for value in values:
-                assert value.encode() not in content, file
+        content = file.read_bytes() if file.is_file() else b""
+        for value in values:
+            where = content.find(value.encode())
+            assert where < 0, (file, content[max(0, where - 200) : where + 100])
     for value in values:
         assert value not in gateway.output()
 
 
-def run(gateway: Gateway, *statements: tuple[Any, ...], prepare: bool | None = None, binary: bool = False) -> str:
+def run(
+    gateway: Gateway, *statements: tuple[Any, ...], prepare: bool | None = None, binary: bool = False
+) -> str:
     """The record of a session that runs these; each may fail."""
+    before = files(gateway)
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         for sql, *values in statements:
             for _ in range(3):  # the third time through the lane
                 cursor = db.cursor(binary=binary)
                 try:
-                    cursor.execute(sql, *values, prepare=prepare)
+                    if sql.startswith(b"COPY"):
+                        with cursor.copy(sql) as copy:
+                            list(copy)
+                    else:
+                        cursor.execute(sql, *values, prepare=prepare)
                 except psycopg.Error:
                     pass
-    return recorded(gateway)
+    return recorded(gateway, before)
 
 
 SIMPLE = [
@@ -148,7 +153,7 @@ SIMPLE = [
 @pytest.mark.parametrize("sql", SIMPLE)
 def test_texts_do_not_show_values_of_masked_columns(gateway: Gateway, sql: str) -> None:
     record = run(gateway, (sql.encode(),))
-    assert "people" in record or "bytes that cannot be read" in record
+    assert any(text in record for text in ("people", "bytes that cannot be read", "DO '[redacted]'"))
     check_no_file_has_it(gateway, record, C, C.replace("-", ""), N)
 
 
@@ -169,13 +174,15 @@ def test_bind_values_do_not_show_them(gateway: Gateway, sql: str, prepare: bool,
     placeholder = sql.replace("%s", "%b") if binary else sql
     record = run(gateway, (placeholder.encode(), (C, 86423579)), prepare=prepare)
     check_no_file_has_it(gateway, record, C)
-    assert "86423579" in record or binary
+    assert "86423579" in record or str((86423579).to_bytes(4, "big"))[2:-1] in record
 
 
 def test_values_of_other_columns_stay(gateway: Gateway) -> None:
     record = run(
         gateway,
-        (b"SELECT id, ssn FROM v.people WHERE id = 4711 AND town IN ('Oslo', 'Rome-2') AND mail = 'x' LIMIT 23",),
+        (
+            b"SELECT id, ssn FROM v.people WHERE id = 4711 AND town IN ('Oslo', 'Rome-2') AND mail = 'x' LIMIT 23",
+        ),
         (b"INSERT INTO v.people (id, town, ssn) VALUES (4712, 'Bergen', 'abcd-4713')",),
         (b"SELECT id FROM v.people WHERE ssn = '999-88-4714'",),
         (b"SELECT 'plain-4715', town FROM v.towns WHERE town <> 'Paris' AND size > 4716",),
@@ -183,19 +190,20 @@ def test_values_of_other_columns_stay(gateway: Gateway) -> None:
     for value in ("4711", "Oslo", "Rome-2", "LIMIT 23", "4712", "Bergen", "plain-4715", "Paris", "4716"):
         assert value in record, value
     assert "abcd" not in record and "'*****4713'" in record
-    assert "999" not in record and "'*******4714'" in record
+    assert "999-88" not in record and "'*******4714'" in record
 
 
 @pytest.mark.parametrize("format", ["text", "csv"])
 def test_copied_data_is_counted_and_not_recorded(gateway: Gateway, format: str) -> None:
+    before = files(gateway)
     separator = "\t" if format == "text" else ","
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         with db.cursor().copy(f"COPY v.people (id, ssn) FROM STDIN (FORMAT {format})".encode()) as copy:
-            copy.write(f"901{separator}{C}\n")
+            copy.write(f"901{separator}{C}-{format}\n")
         with db.cursor().copy(b"COPY v.towns FROM STDIN") as copy:
             copy.write("Stavanger-9\t12\n")
         db.execute("DELETE FROM v.people WHERE id = 901")
-    record = recorded(gateway)
+    record = recorded(gateway, before)
     check_no_file_has_it(gateway, record, C)
     assert "COPY 1" in record
 

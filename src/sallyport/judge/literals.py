@@ -31,6 +31,7 @@ _HIDDEN_COMMENT = b"/* [redacted] */"
 _PARAMETER = re.compile(rb"\$[0-9]+")
 _STRING = re.compile(rb"'(?:[^'\\]|'')*'")
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
+_IDENTIFIER = re.compile(rb"[A-Za-z_\x80-\xff]")
 _PREFIXED = re.compile(rb"[eEbBxXnN]'|[uU]&'")
 _BOOLEANS = frozenset({b"true", b"false"})
 _KEEP = keep()
@@ -58,6 +59,7 @@ class Literals(Struct):
     by_number: dict[int, Treatment] = {}
     is_template: bool = False
     start: int = 0
+    hides_any: bool = True  # one of its literals or parameters, at least, is not recorded as it was sent
     shown: dict[bytes, str] = {}
     ops: dict[tuple[MaskSpec, int, int], Op] = {}
 
@@ -195,14 +197,22 @@ def literals_of(masking: Masking, sql: bytes, facts: StatementFacts) -> Literals
             if use.listed:
                 listed.add(use.position)
     by_number: dict[int, Treatment] = {}
-    if b"$" in sql:
-        for start, end in token_spans(sql):
-            if facts.start <= start < facts.end and _PARAMETER.fullmatch(sql[start:end]):
-                number = int(sql[start + 1 : end])
-                treatment = by_position.get(start)
-                if by_number.setdefault(number, treatment) != treatment:
-                    by_number[number] = None
-    return Literals(masking, by_position, frozenset(listed), by_number, start=facts.start)
+    hides_any = False
+    for start, end in token_spans(sql):
+        token = sql[start:end]
+        if not facts.start <= start < facts.end:
+            continue
+        treatment = by_position.get(start)
+        if _PARAMETER.fullmatch(token):
+            number = int(token[1:])
+            if by_number.setdefault(number, treatment) != treatment:
+                by_number[number] = None
+            hides_any |= treatment is not _KEEP
+        elif is_literal(token):
+            hides_any |= treatment is not _KEEP
+    return Literals(
+        masking, by_position, frozenset(listed), by_number, start=facts.start, hides_any=hides_any
+    )
 
 
 def _treatment(masking: Masking, columns: frozenset[ColumnId], whole: bool) -> Treatment:
@@ -226,8 +236,10 @@ def is_literal(token: bytes) -> bool:
     return _PREFIXED.match(token) is not None or token.lower() in _BOOLEANS
 
 
-def blanked(sql: bytes, names: Container[str] | None = None) -> str:
-    """The text without any of its literals and comments. ``names``: the quoted identifiers that may stay; None: all of them."""
+def blanked(sql: bytes, names: Container[str] | None = None, unknown: Container[int] = ()) -> str:
+    """The text without any of its literals and comments. ``names``: the quoted identifiers that may stay; None: all of them.
+    ``unknown``: where names stand that mean nothing, as values do that somebody forgot to quote.
+    """
     try:
         spans = token_spans(sql)
     except RefusedError:
@@ -240,7 +252,9 @@ def blanked(sql: bytes, names: Container[str] | None = None) -> str:
             shown = _HIDDEN_COMMENT
         elif is_literal(token):
             shown = HIDDEN
-        elif names is not None and token[:1] == b'"' and _name(token) not in names:
+        elif (names is not None and token[:1] == b'"' and _name(token) not in names) or (
+            start in unknown and _IDENTIFIER.match(token)
+        ):
             shown = _HIDDEN_NAME
         else:
             continue

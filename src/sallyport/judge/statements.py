@@ -193,9 +193,7 @@ class Statements:
         changes_settings = _changes_settings(facts)
         plan = self.plan(facts.columns, replacement.relations)
         literals = self._literals(sql, facts)
-        hides_rows = literals is not None and (
-            facts.tells_text or any(f.kind == "explain" for f in chain(facts))
-        )
+        hides_rows = literals is not None and self._quotes_values(facts, literals)
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
@@ -341,6 +339,16 @@ class Statements:
         ):
             return literals_of(self._masking, sql, facts)
         return None
+
+    def _quotes_values(self, facts: StatementFacts, literals: Literals) -> bool:
+        """Whether the statement's rows may quote values that are not recorded: its own text, or what was computed with them."""
+        if facts.tells_text or any(level.kind == "explain" for level in chain(facts)):
+            return True
+        masks = self.subject_policy.masks
+        return literals.hides_any and any(
+            column.dependence is not Dependence.IDENTITY and not column.sources.isdisjoint(masks)
+            for column in facts.columns or ()
+        )
 
     def _computes_with_values(self, facts: StatementFacts) -> bool:
         """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""

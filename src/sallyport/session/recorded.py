@@ -30,14 +30,17 @@ def shown_text(
     """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name."""
     if not view.hides_values:
         return sql.decode("utf-8", "replace")
-    if verdict is None or (refusal is not None and verdict.facts.unknowns):
+    if verdict is None:
         return blanked(sql, view.identifiers)
+    start = verdict.facts.start if len(sql) == verdict.facts.end - verdict.facts.start else 0
+    if refusal is not None and verdict.facts.unknowns:
+        unknown = {one.position - start for one in verdict.facts.unknowns}
+        return blanked(sql, view.identifiers, unknown)
     if verdict.runs_named and (pending is None or pending.rows is None or pending.rows.literals is not None):
         return blanked(sql)
     if verdict.literals is None:
         return sql.decode("utf-8", "replace")
-    alone = len(sql) != verdict.facts.end - verdict.facts.start
-    return verdict.literals.text(sql, 0 if alone else verdict.facts.start)
+    return verdict.literals.text(sql, start)
 
 
 def shown_binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
