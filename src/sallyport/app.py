@@ -62,6 +62,7 @@ from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.mark import open_store
 from sallyport.store.policies import SqlPolicyVersions
+from sallyport.store.sealing import open_seal
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.targets.catalog_loader import load_catalog
@@ -362,7 +363,7 @@ async def gateway_running(
         failures_per_minute=config.limits.failed_logins_per_minute,
         locks=locks,
     )
-    approval_store = SqlApprovalStore(store)
+    approval_store = SqlApprovalStore(store, await asyncio.to_thread(open_seal, config.data_directory))
     approvals = Approvals(
         approval_store,
         SystemClock(),

@@ -15,6 +15,7 @@ from sallyport.core.clock import ManualClock
 from sallyport.core.subject import Subject
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.sealing import Seal
 
 ISSUER = "https://idp.example.com"
 AGENT = Subject(
@@ -76,7 +77,7 @@ class House:
     def open(cls, directory: Path, clock: ManualClock | None = None, **options: Any) -> House:
         clock = clock or ManualClock()
         engine = open_database(directory)
-        store = SqlApprovalStore(engine)
+        store = SqlApprovalStore(engine, Seal(b"k" * 32))
         options.setdefault("limits", FloodLimits())
         options.setdefault("identities", Identities())
         return cls(directory, clock, engine, store, Approvals(store, clock, **options), options)

@@ -16,6 +16,7 @@ from sallyport.store import approvals as module
 from sallyport.store import database
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
+from sallyport.store.sealing import Seal
 from tests.approvals.helpers import BINDING, House
 
 
@@ -33,7 +34,7 @@ def test_an_older_database_is_migrated(tmp_path: Path) -> None:
     engine = open_database(tmp_path)
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT count(*) FROM sessions")).scalar_one() == 1
-    assert SqlApprovalStore(engine).open() == []
+    assert SqlApprovalStore(engine, Seal(b"k" * 32)).open() == []
     engine.dispose()
 
 

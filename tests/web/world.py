@@ -46,6 +46,7 @@ from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.database import open_database
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.policies import SqlPolicyVersions
+from sallyport.store.sealing import Seal
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.web.app import build
@@ -201,7 +202,7 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
     index = SqlSessionIndex(engine, writer)
     recorder = Recorder(directory, index, interval=0.005)
     recorder.start()
-    store = SqlApprovalStore(engine)
+    store = SqlApprovalStore(engine, Seal(b"k" * 32))
     policies = SqlPolicyVersions(engine, writer)
     for number, text in enumerate(
         (POLICY, POLICY.replace("[read]", f"[read]  # {EVIL}"), POLICY + f"# {EVIL}\n")

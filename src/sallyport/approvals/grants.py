@@ -54,7 +54,7 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
         # Of the client's text, for that is what the reviewer lets the subject send again, with any constants. No mask is lost by it:
         # each use is judged, and gets the masks that the subject has in that session, under the policy and catalog bound here.
         fingerprint=fingerprint(binding.sql, binding.types) if scope == "statement" else "",
-        example=binding.sql,
+        example=binding.without_values.sql,
         rule=request.rule,
         reviewers=request.may_decide,
         subject=request.subject,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Literal
 
@@ -69,6 +69,14 @@ _WORDS: Final = {
 _SHOWN: Final = frozenset({"target", "policy_version", "epoch", "role"})
 
 
+class Recorded(msgspec.Struct, frozen=True):
+    """A statement without the values that recordings do not show."""
+
+    sql: str
+    binds: tuple[bytes | None, ...] | None
+    bind_formats: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """What an approval is for. ``binds`` None: sent without parameters (simple query). ``session`` "": async, any session.
@@ -77,7 +85,7 @@ class Binding:
     requests of older gateways. ``bind_formats``: as in Bind (0 text, 1 binary). ``rules``: every hold rule that matched.
     ``settings``: those that change what a statement means (:mod:`sallyport.sql.settings`), with their values, sorted by name.
     ``types``: OIDs of the parameters' types as Parse declared them, 0 for one that the server infers: ``$1 = x`` is another comparison
-    for another type.
+    for another type. ``recorded``: None where recordings show it as it is.
     """
 
     sql: str
@@ -95,6 +103,17 @@ class Binding:
     settings: tuple[tuple[str, str], ...] = ()
     types: tuple[int, ...] = ()
     sent: str = ""
+    recorded: Recorded | None = field(default=None, compare=False)
+
+    @property
+    def without_values(self) -> Binding:
+        """What stays of it once nobody decides about it any more."""
+        if self.recorded is None:
+            return self
+        shown = self.recorded
+        return replace(
+            self, sql=shown.sql, sent="", binds=shown.binds, bind_formats=shown.bind_formats, recorded=None
+        )
 
     @property
     def executed_sql(self) -> str:

@@ -975,7 +975,7 @@ def _is_ascii(src: Any, size: int) -> bool:
 def _parameters(src: Any, p: int) -> int:
     """How many values the Bind has whose formats begin at ``p``."""
     p += 2 + 2 * ((src[p] << 8) | src[p + 1])
-    return (src[p] << 8) | src[p + 1]
+    return (src[p] << 8) | src[p + 1]  # type: ignore[no-any-return]
 
 
 def _parameters_end(src: Any, p: int, stop: int) -> int:

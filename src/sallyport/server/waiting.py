@@ -14,7 +14,17 @@ import structlog
 
 from sallyport.approvals.problems import refusal_of, sent_for_approval
 from sallyport.approvals.service import Approvals
-from sallyport.approvals.states import Binding, Decision, Demand, Mode, Preview, Request, Status, plain
+from sallyport.approvals.states import (
+    Binding,
+    Decision,
+    Demand,
+    Mode,
+    Preview,
+    Recorded,
+    Request,
+    Status,
+    plain,
+)
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Verdict
@@ -28,6 +38,7 @@ from sallyport.session.clearance import CATALOG_UNKNOWN
 from sallyport.session.held import HeldStatement, Ruling
 from sallyport.session.holding import left_waiting
 from sallyport.session.machine import Session
+from sallyport.session.recorded import shown_binds, shown_text
 from sallyport.session.states import ClientState
 
 log = structlog.get_logger("sallyport.approvals")
@@ -324,7 +335,20 @@ class HeldStatementWait:
             rules=_names(held),
             settings=held.settings,
             types=held.types,
+            recorded=self._recorded(held),
         )
+
+    def _recorded(self, held: HeldStatement) -> Recorded | None:
+        """None where recordings show the statement as it is."""
+        view = self._session.names.view
+        sql = shown_text(view, held.verdict, held.sql.encode("utf-8", "replace"))
+        binds, formats = held.binds, held.bind_formats
+        if held.portal is not None:
+            params, formats, _ = shown_binds(view, held.verdict, held.portal)
+            binds = tuple(params)
+        if (sql, binds) == (held.sql, held.binds):
+            return None
+        return Recorded(sql, binds, tuple(formats))
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:
         relations = self._session.names.view.catalog.relations

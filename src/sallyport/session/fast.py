@@ -93,7 +93,8 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     if literals is not None:
         text = shown_text(view, verdict, prepared.script)
         if not literals.shows_binds:
-            params, formats = literals.bind(params, formats, prepared.types)
+            shown, formats = literals.bind(params, formats, prepared.types)
+            params = list(shown)
     session.running = text
     recorded = allowed(view, verdict, "extended")
     session.recorder.statement(

@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from sqlalchemy import Connection, Engine, Row, Select, insert, select, text, update
+from sqlalchemy import Connection, Engine, Row, Select, insert, null, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from sallyport.approvals.states import Binding, Decision, Demand, Grant, Preview, Request, Requester, Status
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.store.sealing import Seal
 from sallyport.store.tables import approval_decisions, approval_grants, approvals
 
 #: Milliseconds to wait for another writer of the same database.
@@ -33,8 +34,9 @@ _OPEN: Final = (Status.PENDING.value, Status.APPROVED.value)
 class SqlApprovalStore:
     """On a connection of its own, used by one thread at a time. Raises RefusedError (SP1801) for what cannot be written."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, seal: Seal) -> None:
         self._engine = engine
+        self._seal = seal
         self._lock = threading.RLock()
         self._connection: Connection | None = None
 
@@ -48,7 +50,7 @@ class SqlApprovalStore:
 
     def add(self, request: Request) -> None:
         with self._writing(durable=False) as connection:
-            connection.execute(insert(approvals), [_values(request)])
+            connection.execute(insert(approvals), [self._values(request)])
             for number, decision in enumerate(request.decisions):
                 connection.execute(insert(approval_decisions), [_decision_values(request, number, decision)])
 
@@ -64,7 +66,9 @@ class SqlApprovalStore:
             changed = connection.execute(
                 update(approvals)
                 .where(approvals.c.id == request.id, approvals.c.status == expected.value)
-                .values(status=request.status.value, void_reason=request.void_reason)
+                .values(
+                    status=request.status.value, void_reason=request.void_reason, **self._forgotten(request)
+                )
             )
             if changed.rowcount != 1:
                 return False
@@ -79,8 +83,8 @@ class SqlApprovalStore:
         with self._writing(durable=False) as connection:
             connection.execute(
                 update(approvals)
-                .where(approvals.c.id == request_id)
-                .values(preview=msgspec.to_builtins(preview))
+                .where(approvals.c.id == request_id, approvals.c.status.in_(_OPEN))
+                .values(preview=self._sealed_preview(request_id, preview))
             )
 
     def get(self, request_id: str) -> Request | None:
@@ -96,7 +100,7 @@ class SqlApprovalStore:
         return self._requests(query.limit(limit))
 
     def latest(self, digest: str) -> Request | None:
-        query = select(approvals).where(approvals.c.digest == digest)
+        query = select(approvals).where(approvals.c.digest == self._seal.digest(digest))
         found = self._requests(query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1))
         return found[0] if found else None
 
@@ -128,7 +132,38 @@ class SqlApprovalStore:
             wanted = select(table).where(table.c.approval.in_([row.id for row in rows]))
             for row in connection.execute(wanted.order_by(table.c.approval, table.c.number)):
                 decisions.setdefault(row.approval, []).append(_decision(row))
-            return [_request(row, tuple(decisions.get(row.id, ()))) for row in rows]
+            found = (self._request(row, tuple(decisions.get(row.id, ()))) for row in rows)
+            return [request for request in found if request is not None]
+
+    def _values(self, request: Request) -> dict[str, Any]:
+        binding, preview = msgspec.msgpack.encode(request.binding), request.preview
+        return _values(request) | {
+            "digest": self._seal.digest(request.binding.digest),
+            "binding": self._seal.close(binding, request.id),
+            "preview": None if preview is None else self._sealed_preview(request.id, preview),
+        }
+
+    def _sealed_preview(self, request_id: str, preview: Preview) -> str:
+        return self._seal.close(msgspec.msgpack.encode(preview), request_id).hex()
+
+    def _forgotten(self, request: Request) -> dict[str, Any]:
+        """What the row becomes when nobody decides any more: values that recordings do not show, and plans that quote them, go."""
+        if not request.status.final or request.binding.recorded is None:
+            return {}
+        binding = msgspec.msgpack.encode(request.binding.without_values)
+        return {"binding": self._seal.close(binding, request.id), "preview": null()}
+
+    def _request(self, row: Row[Any], decisions: tuple[Decision, ...]) -> Request | None:
+        """None, and a line in the log, for a row that is not what the gateway wrote: nothing runs by it."""
+        try:
+            binding = self._seal.open(row.binding, row.id)
+            preview = row.preview
+            if isinstance(preview, str):
+                preview = msgspec.msgpack.decode(self._seal.open(bytes.fromhex(preview), row.id))
+        except ValueError as error:
+            _log.error("an approval cannot be read", approval=row.id, error=str(error))
+            return None
+        return _request(row, decisions, binding, preview)
 
     @contextmanager
     def _writing(self, *, durable: bool) -> Iterator[Connection]:
@@ -168,8 +203,6 @@ def _values(request: Request) -> dict[str, Any]:
     return {
         "id": request.id,
         "status": request.status.value,
-        "digest": request.binding.digest,
-        "binding": msgspec.msgpack.encode(request.binding),
         "requester": msgspec.to_builtins(request.subject),
         "rule": request.rule,
         "reviewers": list(request.reviewers),
@@ -180,17 +213,16 @@ def _values(request: Request) -> dict[str, Any]:
         "expires_at": request.expires_at,
         "mode": request.mode,
         "in_transaction": request.in_transaction,
-        "preview": None if request.preview is None else msgspec.to_builtins(request.preview),
         "void_reason": request.void_reason,
         "grant_id": request.grant,
         "further": msgspec.to_builtins(request.further),
     }
 
 
-def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
+def _request(row: Row[Any], decisions: tuple[Decision, ...], binding: bytes, preview: Any) -> Request:
     return Request(
         id=row.id,
-        binding=msgspec.msgpack.decode(row.binding, type=Binding),
+        binding=msgspec.msgpack.decode(binding, type=Binding),
         subject=msgspec.convert(row.requester, Requester),
         rule=row.rule,
         reviewers=tuple(row.reviewers),
@@ -203,7 +235,7 @@ def _request(row: Row[Any], decisions: tuple[Decision, ...]) -> Request:
         in_transaction=row.in_transaction,
         status=Status(row.status),
         decisions=decisions,
-        preview=None if row.preview is None else msgspec.convert(row.preview, Preview),
+        preview=None if preview is None else msgspec.convert(preview, Preview),
         void_reason=row.void_reason,
         grant=row.grant_id,
         further=msgspec.convert(row.further, tuple[Demand, ...]),
