@@ -20,7 +20,7 @@ identity:
   oidc:
     - issuer: https://idp.example.com
       audience: sallyport
-      groups_claim: groups
+      claims: {groups: groups}
 targets:
   shop:
     host: db.internal
@@ -96,14 +96,14 @@ ERRORS = [
     ("data: ./var", "data: 7", 3, "a text is expected here, not a whole number", ""),
     ("https://idp.example.com", "http://idp.example.com", 6, "is not https", "Write https://"),
     ("https://idp.example.com", "idp.example.com", 6, "is not a usable URL", "Write https://host"),
-    ("groups_claim: groups", "group_claim: groups", 8, "unknown key", "Did you mean 'groups_claim'?"),
-    ("groups_claim: groups", "groups_claim: ''", 8, "the value is empty", "Write the value"),
-    ("groups_claim: groups", "algorithms: [HS256]", 8, "'HS256' is not known", ""),
-    ("groups_claim: groups", "algorithms: [none]", 8, "'none' is not known", ""),
-    ("groups_claim: groups", "clock_skew: 900", 8, "must be 0 to 300 seconds", "30 is usual"),
-    ("groups_claim: groups", "ca: no.pem", 8, "there is no file", "Check the path"),
+    ("claims: {groups: groups}", "claim: {groups: groups}", 8, "unknown key", "Did you mean 'claims'?"),
+    ("claims: {groups: groups}", "claims: {groups: ''}", 8, "the value is empty", "Write the claim"),
+    ("claims: {groups: groups}", "algorithms: [HS256]", 8, "'HS256' is not known", ""),
+    ("claims: {groups: groups}", "algorithms: [none]", 8, "'none' is not known", ""),
+    ("claims: {groups: groups}", "clock_skew: 900", 8, "must be 0 to 300 seconds", "30 is usual"),
+    ("claims: {groups: groups}", "ca: no.pem", 8, "there is no file", "Check the path"),
     (
-        "      groups_claim: groups",
+        "      claims: {groups: groups}",
         "    - {issuer: 'https://idp.example.com', audience: a}",
         8,
         "is there twice",

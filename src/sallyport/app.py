@@ -32,13 +32,16 @@ from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels
 from sallyport.config import Config, Console, OidcIssuer, SecretRef
+from sallyport.config.model import CelSource, Claims, ClaimSources
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.claims import ClaimMapping, Source, cel
 from sallyport.identity.locks import Locks
+from sallyport.identity.presets import PRESETS
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
@@ -138,17 +141,38 @@ def _keep_alive(config: Config) -> KeepAlive:
     )
 
 
+def _mapping(claims: Claims, default: ClaimMapping) -> ClaimMapping:
+    """What is written, and the provider's default for the rest."""
+
+    def sources(written: ClaimSources | None, otherwise: tuple[Source, ...]) -> tuple[Source, ...]:
+        if written is None:
+            return otherwise
+        listed = written if isinstance(written, tuple) else (written,)
+        return tuple(cel(source.cel) if isinstance(source, CelSource) else source for source in listed)
+
+    return ClaimMapping(
+        sources(claims.subject, default.subject),
+        sources(claims.groups, default.groups),
+        sources(claims.agent, default.agent),
+        sources(claims.actor, default.actor),
+    )
+
+
 def _issuer(issuer: OidcIssuer) -> IssuerSettings:
+    provider = issuer.provider or ""
     return IssuerSettings(
         issuer=issuer.issuer,
         audience=issuer.audience,
-        groups_claim=issuer.groups_claim,
-        agent_claim=issuer.agent_claim,
+        claims=_mapping(issuer.claims, PRESETS[provider].claims if provider else ClaimMapping()),
+        require=tuple(cel(condition) for condition in issuer.require),
+        provider=provider,
         algorithms=issuer.algorithms or ALGORITHMS,
         jwks_url=issuer.jwks_url,
         clock_skew=issuer.clock_skew,
         max_token_age=issuer.max_token_age,
         ca_file=issuer.ca or "",
+        jwks_file=issuer.jwks_file or "",
+        token_file=issuer.token_file or "",
     )
 
 

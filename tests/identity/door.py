@@ -32,6 +32,7 @@ class Door:
         self, issuers: Sequence[IssuerSettings], clock: Clock, limits: CacheLimits | None = None, **more: Any
     ) -> None:
         self.authenticator = Authenticator(issuers, clock, limits=limits, **more)
+        self.jwt = self.authenticator.verifiers[-1]
         self.log: list[Any] = []
         self.reason = ""
         self._runner = asyncio.Runner()

@@ -89,7 +89,7 @@ def test_failures_say_what_to_do(issuer: DevIssuer, tmp_path: Path, monkeypatch:
     assert "--issuer is missing" in failure("token", "--client-id", "dana-dba")
     assert "run `sallyport login` first" in failure("token")
     assert "https://" in failure("token", "--issuer", "http://idp.example.com", "--client-id", "x")
-    assert "use exactly this" in failure("token", "--issuer", issuer.url + "/", "--client-id", "x")
+    assert "set the issuer to exactly" in failure("token", "--issuer", issuer.url + "/", "--client-id", "x")
     assert "ca_file /absent cannot be used" in failure(*good, "--ca-file", "/absent")
     assert "cannot be read" in failure(*good, "--secret-file", str(tmp_path / "absent"))
     assert "device_authorization_endpoint" in failure("login", "--issuer", issuer.url, "--client-id", "x")

@@ -134,7 +134,7 @@ def test_a_refresh_before_the_end_makes_nobody_wait(
     clock.advance(250)
     for n in range(5):
         door.run(at_once(door, provider.token(sub=f"s{n}")))
-    (source,) = door.authenticator._sources.values()
+    (source,) = door.jwt.sources.values()
     assert source._flight is not None
     hold.set()
     _wait_until(door, lambda: source._flight is None)
@@ -405,7 +405,7 @@ def test_usable_keys_among_garbage(provider: Provider, door: Door) -> None:
 def test_a_private_key_published_by_accident_still_only_checks(provider: Provider, door: Door) -> None:
     provider.published = [provider.key.as_dict(private=True)]
     door.login(provider.token())
-    (source,) = door.authenticator._sources.values()
+    (source,) = door.jwt.sources.values()
     assert source._ring is not None
     assert not any(key.key.is_private for key in source._ring.keys)
 

@@ -13,6 +13,7 @@ import pytest
 from sallyport.core.clock import SystemClock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
+from sallyport.identity.claims import ClaimMapping
 from tests.identity.conftest import RealProvider
 from tests.identity.door import VAGUE, Door
 
@@ -46,7 +47,7 @@ def test_a_token_opens_the_door(real_provider: RealProvider, real_door: Door, al
 def test_groups_are_found_where_the_settings_say(
     real_provider: RealProvider, make_door: MakeDoor, claim: str, groups: set[str]
 ) -> None:
-    door = make_door(real_provider.url, at=SystemClock(), groups_claim=claim)
+    door = make_door(real_provider.url, at=SystemClock(), claims=ClaimMapping(groups=(claim,)))
     assert door.login(real_provider.token("dana-dba")).groups == groups
 
 

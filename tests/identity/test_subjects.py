@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.identity.jwt import Problem
+from sallyport.identity.claims import ClaimMapping, claim_at
+from sallyport.identity.problems import Problem
 from sallyport.identity.settings import IssuerSettings
-from sallyport.identity.subjects import claim_at, groups_of, required_problem, subject_of
+from sallyport.identity.subjects import groups_of, required_problem, subject_of
 
 URL = "https://example.com/groups"
 
@@ -38,7 +39,7 @@ URL = "https://example.com/groups"
     ],
 )
 def test_groups(claims: dict[str, Any], path: str, groups: set[str]) -> None:
-    assert groups_of(claims, path) == groups
+    assert groups_of(claims, [path]) == groups
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_groups(claims: dict[str, Any], path: str, groups: set[str]) -> None:
     ],
 )
 def test_groups_of_other_shapes_refuse(value: object) -> None:
-    problem = groups_of({"groups": value}, "groups")
+    problem = groups_of({"groups": value}, ["groups"])
     assert isinstance(problem, Problem)
     assert "groups" in problem.message
 
@@ -68,10 +69,10 @@ def test_groups_kept_elsewhere_refuse() -> None:
         "_claim_names": {"groups": "src1"},
         "_claim_sources": {"src1": {"endpoint": "https://graph.example"}},
     }
-    problem = groups_of(claims, "groups")
+    problem = groups_of(claims, ["groups"])
     assert isinstance(problem, Problem)
     assert "too many" in problem.message
-    assert groups_of(claims, "roles") == frozenset()
+    assert groups_of(claims, ["roles"]) == frozenset()
 
 
 def subject(claims: dict[str, Any], label: str = "", **settings: Any) -> Subject:
@@ -105,7 +106,7 @@ def problem(claims: dict[str, Any], **settings: Any) -> str:
     ],
 )
 def test_agent(claims: dict[str, Any], setting: str, agent: str) -> None:
-    assert subject(claims, agent_claim=setting).agent == agent
+    assert subject(claims, claims=ClaimMapping(agent=(setting,))).agent == agent
 
 
 def test_email_counts_unless_the_issuer_doubts_it() -> None:

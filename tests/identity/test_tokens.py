@@ -339,7 +339,7 @@ def test_the_memory_is_bounded(provider: Provider, make_door: MakeDoor) -> None:
     tokens = [provider.token(sub=f"s{n}") for n in range(9)]
     for _ in range(2):
         assert [door.login(token).id for token in tokens] == [f"s{n}" for n in range(9)]
-    assert len(door.authenticator._verified) == 3
+    assert len(door.jwt._verified) == 3
 
 
 def test_the_log_says_whose_token_it_was_once_the_signature_held(provider: Provider, door: Door) -> None:

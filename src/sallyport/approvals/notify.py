@@ -60,6 +60,7 @@ def message(event: str, request: Request, console: str) -> dict[str, Any]:
         "subject": who.id,
         "email": who.email,
         "agent": who.agent,
+        "actors": list(who.actors),
         "reviewers": list(request.may_decide),
         "quorum": request.least,
         "approvals": request.approvals,

@@ -26,7 +26,17 @@ class Identities:
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     def links(self, subject: Subject) -> tuple[str, ...]:
-        """Every name of this person, sorted."""
+        """Every name of this person, and of all who act for them (nobody in a chain of delegation approves for it), sorted."""
+        names = self._names(subject)
+        for actor in subject.actors:
+            # Of another issuer: ``issuer|id`` (identity/subjects.py). The whole may also be an id.
+            issuer, _, name = actor.rpartition("|")
+            names |= self._names(Subject(actor, subject.issuer, frozenset()))
+            if issuer:
+                names |= self._names(Subject(name, issuer, frozenset()))
+        return tuple(sorted(names))
+
+    def _names(self, subject: Subject) -> set[str]:
         names = {f"id:{subject.issuer}|{subject.id}"}
         spoken = {subject.id, f"{subject.issuer}|{subject.id}"}
         # A subject whose id is an address is known by that address.
@@ -43,7 +53,7 @@ class Identities:
         for name, person in self.aliases.items():
             if _fold(name) in folded or ("@" in name and _mailbox(name) in folded) or name in spoken:
                 names.add(f"person:{_fold(person)}")
-        return tuple(sorted(names))
+        return names
 
 
 def same_person(one: Iterable[str], other: Iterable[str]) -> bool:

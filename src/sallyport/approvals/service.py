@@ -473,7 +473,7 @@ class Approvals:
     def _requester(self, subject: Subject) -> Requester:
         return Requester(
             subject.id, subject.issuer, subject.email, tuple(sorted(subject.groups)), subject.agent, subject.label,
-            self._identities.links(subject),
+            self._identities.links(subject), subject.actors,
         )  # fmt: skip
 
     def _joined(self, binding: Binding, mode: Mode, demands: tuple[Demand, ...]) -> Request | None:
@@ -504,4 +504,6 @@ class Approvals:
 
 
 def _subject(who: Requester) -> Subject:
-    return Subject(who.id, who.issuer, frozenset(who.groups), who.agent, who.label, who.email)
+    return Subject(
+        who.id, who.issuer, frozenset(who.groups), who.agent, who.label, who.email, actors=who.actors
+    )

@@ -178,6 +178,7 @@ class Requester:
     agent: str = ""
     label: str = ""
     links: tuple[str, ...] = ()
+    actors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

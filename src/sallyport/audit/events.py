@@ -42,7 +42,7 @@ DONE, REFUSED, FAILED = "done", "refused", "failed"
 
 
 class SubjectFields(msgspec.Struct, frozen=True):
-    """The recorded part of a Subject. ``expires_at``: Unix seconds."""
+    """The recorded part of a Subject. ``expires_at``: Unix seconds. ``actors``: who acts for it, the current one first."""
 
     id: str
     issuer: str
@@ -51,6 +51,7 @@ class SubjectFields(msgspec.Struct, frozen=True):
     label: str = ""
     email: str = ""
     expires_at: float = 0.0
+    actors: tuple[str, ...] = ()
 
 
 def subject_fields(subject: Subject) -> SubjectFields:
@@ -63,6 +64,7 @@ def subject_fields(subject: Subject) -> SubjectFields:
         label=subject.label,
         email=subject.email,
         expires_at=subject.expires_at,
+        actors=subject.actors,
     )
 
 

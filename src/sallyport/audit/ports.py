@@ -57,6 +57,7 @@ class SessionRow:
     last_hash: str = ""
     status: str = LIVE
     searchable: str = ""
+    actors: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:

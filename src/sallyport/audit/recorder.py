@@ -181,6 +181,7 @@ class Recorder:
             issuer=who.issuer,
             groups=who.groups,
             agent=who.agent,
+            actors=who.actors,
             label=who.label,
             target=target,
             client=client_address,

@@ -103,6 +103,7 @@ def row_of_login(login: ev.Login, file: str) -> SessionRow:
         issuer=who.issuer,
         groups=who.groups,
         agent=who.agent,
+        actors=who.actors,
         label=who.label,
         target=login.target,
         client=login.client,

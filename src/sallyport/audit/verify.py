@@ -217,7 +217,17 @@ def differences(row: SessionRow, summary: Summary, counted: tuple[int, ...]) -> 
     if login is None:
         return
     described = row_of_login(login, row.file)
-    for name in ("subject", "issuer", "groups", "agent", "label", "target", "client", "application"):
+    for name in (
+        "subject",
+        "issuer",
+        "groups",
+        "agent",
+        "actors",
+        "label",
+        "target",
+        "client",
+        "application",
+    ):
         if getattr(row, name) != getattr(described, name):
             yield _says(name, getattr(row, name), getattr(described, name))
     if not _close(row.started, login.started):

@@ -102,7 +102,7 @@ def _said(running: DevIssuer, name: str, secret: Secret | None) -> str:
     lines = [
         "# In sallyport.yaml:",
         "identity:",
-        f'  oidc: [{{issuer: "{running.url}", audience: {running.audience}, groups_claim: groups}}]',
+        f'  oidc: [{{issuer: "{running.url}", audience: {running.audience}}}]',
         "",
         *(f"# {one}: groups {', '.join(who.groups)}" for one, who in running.clients.items()),
         "# In another terminal, with the gateway running:",

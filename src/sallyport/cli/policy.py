@@ -322,22 +322,27 @@ def subject_from(given: Any) -> Subject:
         given = {"groups": given}
     if not isinstance(given, dict):
         raise ConfigError(
-            "a subject is a list of groups or an object with id, issuer, groups, agent and claims"
+            "a subject is a list of groups or an object with id, issuer, groups, agent, actors and claims"
         )
-    unknown = sorted(given.keys() - {"id", "issuer", "groups", "agent", "claims"})
+    unknown = sorted(given.keys() - {"id", "issuer", "groups", "agent", "actors", "claims"})
     if unknown:
-        raise ConfigError(f"a subject has no {unknown[0]!r}; it has id, issuer, groups, agent and claims")
-    groups, claims = given.get("groups", []), given.get("claims", {})
+        raise ConfigError(
+            f"a subject has no {unknown[0]!r}; it has id, issuer, groups, agent, actors and claims"
+        )
+    groups, claims, actors = given.get("groups", []), given.get("claims", {}), given.get("actors", [])
     texts = [given.get(key, "") for key in ("id", "issuer", "agent")]
     if (
         not isinstance(groups, list)
         or not isinstance(claims, dict)
-        or not all(isinstance(t, str) for t in [*groups, *texts])
+        or not isinstance(actors, list)
+        or not all(isinstance(t, str) for t in [*groups, *actors, *texts])
     ):
         raise ConfigError(
-            "a subject's groups are a list of texts, its claims an object, its id, issuer and agent texts"
+            "a subject's groups and actors are lists of texts, its claims an object, its id, issuer and agent texts"
         )
-    return Subject(texts[0] or "someone", texts[1], frozenset(groups), texts[2], claims=claims)
+    return Subject(
+        texts[0] or "someone", texts[1], frozenset(groups), texts[2], claims=claims, actors=tuple(actors)
+    )
 
 
 #: :attr:`~sallyport.policy.explain.ColumnExplanation.dependence` in words.

@@ -245,6 +245,8 @@ class ReplayView:
             f"  agent {subject.agent or '-'}, label {subject.label or '-'} (user name as the client gave it, not verified), "
             f"application {login.application or '-'} (not verified)"
         )
+        if subject.actors:
+            self._line(f"  acting for {subject.id}: {', for '.join(subject.actors)}")
         self._line(f"  {login.client} -> {login.target}")
 
     def _asked(self, step: rp.Asked) -> None:

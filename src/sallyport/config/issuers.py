@@ -1,12 +1,37 @@
-"""Who may issue the tokens that open the gateway."""
+"""Who may issue the tokens that open the gateway, and what a provider wants said about its tokens."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from sallyport.config.check import Check
-from sallyport.config.model import Identity, OidcIssuer
+from sallyport.config.model import CelSource, Identity, OidcIssuer
+from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
+
+#: The issuer of providers that have only one.
+_ONLY_ISSUER: Mapping[str, str] = {
+    "google": "https://accounts.google.com",
+    "github-actions": "https://token.actions.githubusercontent.com",
+    "gitlab": "https://gitlab.com",
+    "kubernetes": "https://kubernetes.default.svc.cluster.local",
+}
+#: Providers that give a token for any audience to anybody in the world: what the conditions must be about, and an example.
+_OPEN_TO_ALL: Mapping[str, tuple[str, str]] = {
+    "google": (r"claims\.(?:hd|email|sub)\b", 'claims.hd == "example.com"'),
+    "github-actions": (
+        r"claims\.(?:repository_id|repository_owner_id|enterprise_id)\b",
+        'claims.repository_owner_id == "1234567"',
+    ),
+    "gitlab": (r"claims\.(?:project_id|namespace_id)\b", 'claims.namespace_id == "1234567"'),
+}
+#: Where a pod finds its cluster (Kubernetes: "Accessing the Kubernetes API from a Pod").
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
 
 
 def identity(check: Check, identity: Identity) -> Identity:
@@ -14,12 +39,16 @@ def identity(check: Check, identity: Identity) -> Identity:
         fix = "Add an entry with issuer and audience"
         raise check.error(("identity", "oidc"), "without an issuer nobody can log in", fix)
     seen: set[str] = set()
-    for i, one in enumerate(identity.oidc):
+    issuers = []
+    for i, written in enumerate(identity.oidc):
         path: YamlPath = ("identity", "oidc", i)
-        _issuer(check, path, one)
-        if one.issuer in seen:
+        issuer = _completed(check, path, written)
+        _issuer(check, path, issuer)
+        _provider(check, path, issuer)
+        if issuer.issuer in seen:
             raise check.error((*path, "issuer"), "this issuer is there twice", "Remove one")
-        seen.add(one.issuer)
+        seen.add(issuer.issuer)
+        issuers.append(issuer)
     for name, value in identity.required_claims.items():
         values = value if isinstance(value, list) else [value]
         if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
@@ -27,20 +56,86 @@ def identity(check: Check, identity: Identity) -> Identity:
             raise check.error(("identity", "required_claims", name), "the value must be plain", fix)
     replaced: Identity = msgspec.structs.replace(
         identity,
-        oidc=tuple(
-            msgspec.structs.replace(i, ca=check.absolute(i.ca) if i.ca else None) for i in identity.oidc
-        ),
+        oidc=tuple(issuers),
     )
     return replaced
+
+
+def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
+    """Paths absolute, and what the provider and a pod's surroundings say."""
+    name = issuer.issuer or _ONLY_ISSUER.get(issuer.provider or "", "")
+    if not name:
+        raise check.error((*path, "issuer"), "the key 'issuer' is missing", "Write the iss of your tokens")
+    files = {}
+    for key in ("ca", "jwks_file", "token_file"):
+        value = getattr(issuer, key)
+        if value:
+            check.readable((*path, key), value)
+        files[key] = check.absolute(value) if value else None
+    url = issuer.jwks_url
+    in_pod = issuer.provider == "kubernetes" and not url and not files["jwks_file"] and not issuer.issuer
+    if in_pod:
+        for key, file in (("ca", "ca.crt"), ("token_file", "token")):
+            files[key] = files[key] or str(SERVICE_ACCOUNT / file)
+            if not Path(files[key] or "").is_file():
+                what = f"there is no {files[key]}: this is not a pod of the cluster"
+                raise check.error(
+                    path, what, "Write issuer and jwks_file (kubectl get --raw /openid/v1/jwks)"
+                )
+        url = _CLUSTER_KEYS
+    replaced: OidcIssuer = msgspec.structs.replace(issuer, issuer=name, jwks_url=url, **files)
+    return replaced
+
+
+def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
+    """What is known to go wrong with this provider."""
+    name, provider = issuer.issuer, issuer.provider or ""
+    if provider in _OPEN_TO_ALL:
+        about, example = _OPEN_TO_ALL[provider]
+        if not any(re.search(about, condition) for condition in issuer.require):
+            what = f"anybody can get a token from {provider} for your audience; 'require' must say whose are accepted"
+            raise check.error((*path, "require"), what, f"Write require: ['{example}']: ids, never names")
+    if provider == "entra" and re.search(r"/(?:common|organizations|consumers)(?:/|\Z)", name):
+        fix = "Write https://login.microsoftonline.com/TENANT_ID/v2.0, or https://sts.windows.net/TENANT_ID/ for v1 tokens"
+        raise check.error((*path, "issuer"), "this is the issuer of every tenant", fix)
+    if provider == "okta" and name.startswith("https:") and "/oauth2/" not in name:
+        what = "access tokens of Okta's org authorization server are for Okta alone"
+        raise check.error((*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default")
+
+
+def _expressions(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
+    sources: list[tuple[YamlPath, str]] = [
+        ((*path, "require", i), text) for i, text in enumerate(issuer.require)
+    ]
+    for part in ("subject", "groups", "agent", "actor"):
+        value = getattr(issuer.claims, part)
+        several = isinstance(value, tuple)
+        for i, source in enumerate(value if isinstance(value, tuple) else (value,)):
+            where: YamlPath = (*path, "claims", part, i) if several else (*path, "claims", part)
+            if source == "":
+                raise check.error(where, "the value is empty", "Write the claim that your tokens carry")
+            if isinstance(source, CelSource):
+                sources.append(((*where, "cel"), source.cel))
+    if issuer.claims.subject == ():
+        raise check.error((*path, "claims", "subject"), "the list is empty", "Write sub")
+    for where, text in sources:
+        try:
+            compile_expression(text, ("claims",))
+        except ValueError as error:
+            raise check.error(where, f"the expression {error}", "Write CEL over 'claims'") from None
 
 
 def _issuer(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
     check.url((*path, "issuer"), issuer.issuer)
     if issuer.jwks_url:
         check.url((*path, "jwks_url"), issuer.jwks_url)
-    for key in ("audience", "groups_claim", "agent_claim"):
-        if not getattr(issuer, key):
-            raise check.error((*path, key), "the value is empty", "Write the value your tokens carry")
+    if not issuer.audience:
+        raise check.error((*path, "audience"), "the value is empty", "Write the value your tokens carry")
+    if issuer.jwks_url and issuer.jwks_file:
+        raise check.error((*path, "jwks_file"), "jwks_url and jwks_file are both there", "Keep one")
+    if issuer.token_file and not issuer.jwks_url:
+        raise check.error((*path, "token_file"), "it needs jwks_url", "Write where the keys are")
+    _expressions(check, path, issuer)
     if issuer.algorithms is not None and not issuer.algorithms:
         raise check.error((*path, "algorithms"), "the list is empty", "Name some, or remove the key")
     if not 0 <= issuer.clock_skew <= 300:
@@ -49,5 +144,3 @@ def _issuer(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
         raise check.error(
             (*path, "max_token_age"), "must not be negative", "Write seconds, or 0 for no limit"
         )
-    if issuer.ca:
-        check.readable((*path, "ca"), issuer.ca)

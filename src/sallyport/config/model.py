@@ -69,17 +69,40 @@ class Console(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     idle_seconds: float = 1800.0
 
 
+class CelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A CEL expression over ``claims``."""
+
+    cel: str
+
+
+ClaimSource = str | CelSource
+ClaimSources = ClaimSource | tuple[ClaimSource, ...]
+Provider = Literal["entra", "google", "okta", "keycloak", "github-actions", "gitlab", "kubernetes", "spiffe"]
+
+
+class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which claims, or CEL expressions, say who somebody is. None: the provider's default."""
+
+    subject: ClaimSources | None = None
+    groups: ClaimSources | None = None
+    agent: ClaimSources | None = None
+    actor: ClaimSources | None = None
+
+
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit);
-    ``agent_claim`` names the acting program.
+    """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one. ``require``: CEL over ``claims``, all must
+    be true. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit).
     """
 
-    issuer: str
     audience: str
-    groups_claim: str = "groups"
-    agent_claim: str = "azp"
+    issuer: str = ""
+    provider: Provider | None = None
+    claims: Claims = Claims()
+    require: tuple[str, ...] = ()
     algorithms: tuple[Algorithm, ...] | None = None
     jwks_url: str = ""
+    jwks_file: str | None = None
+    token_file: str | None = None
     clock_skew: float = 30.0
     max_token_age: float = 0.0
     ca: str | None = None
@@ -292,6 +315,7 @@ SECTIONS: Mapping[str, Any] = {
     "console.client_secret": SecretRef,
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
+    "identity.oidc[].claims": Claims,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,
     "mask_keys.<name>": SecretRef,

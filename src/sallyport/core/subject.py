@@ -16,7 +16,8 @@ class Subject:
     """An authenticated identity.
 
     id: the token's ``sub`` claim. issuer: its ``iss``. groups: from the issuer's configured groups claim.
-    agent: the ``azp``/``client_id`` claim (which program acts), or "". label: the user name that the client
+    agent: which program acts: the first of ``actors``, else the ``azp``/``client_id`` claim, or "". actors: who acts for the
+    subject, the current one first (RFC 8693 ``act``); () when nobody does. label: the user name that the client
     sent at startup; recorded and shown, never trusted. claims: the verified claims (never the token itself).
     expires_at: Unix seconds.
     """
@@ -29,3 +30,4 @@ class Subject:
     email: str = ""
     expires_at: float = 0.0
     claims: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
+    actors: tuple[str, ...] = ()

@@ -12,20 +12,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote_plus
 
 import httpx2
 
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
-from sallyport.identity.fetch import FetchError, fetch_json, new_client, post_form
-from sallyport.identity.jwt import printable
-from sallyport.identity.oidc import discovery_url
+from sallyport.identity.discovery import ClientIdentity, ProviderDocument, discover
+from sallyport.identity.fetch import FetchError, new_client
+from sallyport.identity.problems import printable
 from sallyport.identity.settings import url_problem
 
 _TIMEOUT = 30.0
-_MAX_BYTES = 262_144
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _DEFAULT_INTERVAL, _MAX_INTERVAL, _MAX_WAIT = 5.0, 60.0, 1800.0
 
@@ -71,7 +69,7 @@ class TokenClient:
     ) -> None:
         if problem := url_problem(issuer):
             raise GrantError(f"the issuer {problem}")
-        self._issuer, self._client_id, self._secret = issuer, client_id, secret
+        self._issuer, self._client = issuer, ClientIdentity(client_id, secret)
         self._wants = {name: value for name, value in (wants or {}).items() if value}
         self._ca_file = ca_file
         self._clock = clock or SystemClock()
@@ -80,9 +78,11 @@ class TokenClient:
         """A token for the program itself. Raises GrantError."""
         try:
             async with new_client(self._ca_file) as http:
-                endpoints = await self._discover(http)
+                provider = await discover(http, self._issuer, timeout=_TIMEOUT)
                 form = {"grant_type": "client_credentials", **self._wants}
-                status, answer = await self._ask(http, endpoints, "token_endpoint", form)
+                status, answer = await provider.post(
+                    http, "token_endpoint", form, self._client, timeout=_TIMEOUT
+                )
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
         if status != 200:
@@ -93,26 +93,26 @@ class TokenClient:
         """A token for a person, who is told what to do by ``show``; waits for them. Raises GrantError."""
         try:
             async with new_client(self._ca_file) as http:
-                endpoints = await self._discover(http)
-                status, started = await self._ask(
-                    http, endpoints, "device_authorization_endpoint", self._wants
+                provider = await discover(http, self._issuer, timeout=_TIMEOUT)
+                status, started = await provider.post(
+                    http, "device_authorization_endpoint", self._wants, self._client, timeout=_TIMEOUT
                 )
                 if status != 200:
                     raise GrantError(_complaint(started))
                 show(_prompt(started))
-                return await self._poll(http, endpoints, started)
+                return await self._poll(http, provider, started)
         except FetchError as error:
             raise GrantError(f"no token: {error}") from None
 
     async def _poll(
-        self, http: httpx2.AsyncClient, endpoints: Mapping[str, Any], started: Mapping[str, Any]
+        self, http: httpx2.AsyncClient, provider: ProviderDocument, started: Mapping[str, Any]
     ) -> Grant:
         form = {"grant_type": _DEVICE_GRANT, "device_code": str(started.get("device_code", ""))}
         interval = min(max(_number(started, "interval", _DEFAULT_INTERVAL), 1.0), _MAX_INTERVAL)
         deadline = self._clock.monotonic() + min(_number(started, "expires_in", _MAX_WAIT), _MAX_WAIT)
         while self._clock.monotonic() < deadline:
             await asyncio.sleep(interval)
-            status, answer = await self._ask(http, endpoints, "token_endpoint", form)
+            status, answer = await provider.post(http, "token_endpoint", form, self._client, timeout=_TIMEOUT)
             if status == 200:
                 return self._grant(answer)
             if answer.get("error") == "slow_down":  # RFC 8628 section 3.5
@@ -120,31 +120,6 @@ class TokenClient:
             elif answer.get("error") != "authorization_pending":
                 raise GrantError(_complaint(answer))
         raise GrantError("nobody confirmed the login in time; run the command again")
-
-    async def _discover(self, http: httpx2.AsyncClient) -> Mapping[str, Any]:
-        url = discovery_url(self._issuer)
-        document = (await fetch_json(http, url, timeout=_TIMEOUT, max_bytes=_MAX_BYTES)).value
-        if document.get("issuer") != self._issuer:
-            raise GrantError(
-                f"the issuer calls itself {printable(str(document.get('issuer')), 200)}: use exactly this"
-            )
-        return document
-
-    async def _ask(
-        self, http: httpx2.AsyncClient, endpoints: Mapping[str, Any], name: str, form: Mapping[str, str]
-    ) -> tuple[int, dict[str, Any]]:
-        url = endpoints.get(name)
-        if not isinstance(url, str):
-            raise GrantError(f"the issuer has no {name}: it does not offer this way to get a token")
-        if self._secret is None:
-            return await post_form(http, url, {**form, "client_id": self._client_id})
-        methods = endpoints.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        if isinstance(methods, list) and "client_secret_basic" not in methods:
-            credentials = {"client_id": self._client_id, "client_secret": self._secret.reveal()}
-            return await post_form(http, url, {**form, **credentials})
-        # RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header.
-        basic = quote_plus(self._client_id), quote_plus(self._secret.reveal())
-        return await post_form(http, url, form, basic)
 
     def _grant(self, answer: Mapping[str, Any]) -> Grant:
         token = answer.get("access_token")

@@ -46,8 +46,22 @@ class Document:
 
 
 def default_client(settings: IssuerSettings) -> httpx2.AsyncClient:
-    """The client that fetches an issuer's keys. Raises FetchError when its ``ca_file`` cannot be used."""
-    return new_client(settings.ca_file)
+    """The client that fetches an issuer's keys. Raises FetchError when its ``ca_file`` or ``token_file`` cannot be used."""
+    client = new_client(settings.ca_file)
+    if settings.token_file:
+        client.headers["Authorization"] = f"Bearer {_bearer(settings.token_file)}"
+    return client
+
+
+def _bearer(token_file: str) -> str:
+    try:
+        with open(token_file, encoding="ascii") as file:
+            token = file.read(65_536).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FetchError(f"token_file {token_file} cannot be read: {type(error).__name__}") from None
+    if not token or not token.isprintable() or " " in token:
+        raise FetchError(f"token_file {token_file} does not hold one token")
+    return token
 
 
 def new_client(ca_file: str = "") -> httpx2.AsyncClient:

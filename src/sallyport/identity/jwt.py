@@ -16,34 +16,23 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from sallyport.identity.problems import Problem, printable
 from sallyport.identity.settings import IssuerSettings
 
 MAX_TOKEN_CHARS = 16_384
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+\Z")
-#: Media types of tokens that speak for someone at a resource server (RFC 9068, RFC 7519). Logout tokens, DPoP
+#: Media types of tokens that speak for someone at a resource server (RFC 9068, RFC 7519, JWT-SVID section 2.3). Logout tokens, DPoP
 #: proofs, security events and the like have types of their own and are refused.
-_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt", "jose"})
 
 PublicKey = RSAKey | ECKey | OKPKey
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set once the
-    signature held. whose: more for the log, then: issuer, subject and audience, as the token says.
-    """
-
-    reason: str
-    message: str = ""
-    hint: str = ""
-    whose: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -267,11 +256,3 @@ def _duration(seconds: float) -> str:
             count = whole // size
             return f"{count} {name}{'s' if count != 1 else ''}"
     return f"{whole} second{'s' if whole != 1 else ''}"
-
-
-def printable(text: str, limit: int) -> str:
-    """Text that is safe in a log line or an error: control and invisible characters become ``?``, cut at
-    ``limit``.
-    """
-    clean = "".join(char if char.isprintable() else "?" for char in text[:limit])
-    return clean + "..." if len(text) > limit else clean

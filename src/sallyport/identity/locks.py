@@ -182,7 +182,7 @@ class Locks:
 
 def agent_names(subject: Subject) -> list[str]:
     """Every name of the program that acts, from verified claims."""
-    names = [subject.agent, *(subject.claims.get(claim) for claim in _AGENT_CLAIMS)]
+    names = [subject.agent, *subject.actors, *(subject.claims.get(claim) for claim in _AGENT_CLAIMS)]
     return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,10 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from sallyport.core.clock import Clock
+from sallyport.identity.discovery import discover
 from sallyport.identity.fetch import ClientFactory, Document, FetchError, default_client, fetch_json
-from sallyport.identity.jwt import PublicKey, key_fits
-from sallyport.identity.settings import IssuerSettings, url_problem
+from sallyport.identity.jwt import PublicKey, json_object, key_fits
+from sallyport.identity.settings import IssuerSettings
 
 _log = structlog.get_logger("sallyport.identity")
 
@@ -201,49 +202,49 @@ class KeySource:
         )
 
     async def _load(self) -> tuple[KeyRing, float]:
-        limits, self.fetches = self._limits, self.fetches + 1
-        # Reading the system's CAs takes milliseconds in which no session would move.
-        async with await asyncio.to_thread(self._client_factory, self.settings) as client:
-
-            async def get(url: str) -> Document:
-                return await fetch_json(client, url, timeout=limits.timeout, max_bytes=limits.max_bytes)
-
-            url = self.settings.jwks_url or _jwks_url(
-                (await get(discovery_url(self.settings.issuer))).value, self.settings
+        limits, settings, self.fetches = self._limits, self.settings, self.fetches + 1
+        if settings.jwks_file:
+            document, url = (
+                await asyncio.to_thread(_read_keys, settings.jwks_file, limits.max_bytes),
+                settings.jwks_file,
             )
-            document = await get(url)
-        ring = key_ring(document.value, self.settings.algorithms, limits.max_keys)
+        else:
+            # Reading the system's CAs takes milliseconds in which no session would move.
+            async with await asyncio.to_thread(self._client_factory, settings) as client:
+                url = settings.jwks_url
+                if not url:
+                    provider = await discover(
+                        client, settings.issuer, timeout=limits.timeout, max_bytes=limits.max_bytes
+                    )
+                    url = provider.endpoint("jwks_uri")
+                document = await fetch_json(client, url, timeout=limits.timeout, max_bytes=limits.max_bytes)
+        uses = {"sig", "jwt-svid"} if settings.provider == "spiffe" else {"sig"}
+        ring = key_ring(document.value, settings.algorithms, limits.max_keys, uses)
         if not ring.keys:
             raise FetchError(f"{url} has no key that can check a signature")
         ttl = limits.default_ttl if document.max_age is None else document.max_age
         return ring, min(max(ttl, limits.min_ttl), limits.max_ttl)
 
 
-def discovery_url(issuer: str) -> str:
-    """Where an issuer describes itself (OpenID Connect Discovery 1.0, section 4.1)."""
-    return issuer.removesuffix("/") + "/.well-known/openid-configuration"
+def _read_keys(path: str, max_bytes: int) -> Document:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except OSError as error:
+        raise FetchError(f"jwks_file {path} cannot be read: {error.strerror or error}") from None
+    value = json_object(data) if len(data) <= max_bytes else None
+    if value is None:
+        raise FetchError(f"jwks_file {path} is not a JSON object of at most {max_bytes} bytes")
+    return Document(value, None)
 
 
-def _jwks_url(document: Mapping[str, Any], settings: IssuerSettings) -> str:
-    # Section 4.3: the document must be about the very issuer that was asked, or one tenant could speak for
-    # another.
-    if document.get("issuer") != settings.issuer:
-        raise FetchError(
-            f"the discovery document of {settings.issuer} is about {str(document.get('issuer'))[:200]!r}: "
-            "set identity.oidc issuer to exactly the value in the document"
-        )
-    url = document.get("jwks_uri")
-    if not isinstance(url, str) or url_problem(url):
-        raise FetchError(
-            f"the discovery document of {settings.issuer} has no usable jwks_uri (https is required)"
-        )
-    if settings.issuer.startswith("https:") and not url.startswith("https:"):
-        raise FetchError(f"the jwks_uri of {settings.issuer} is not https")
-    return url
-
-
-def key_ring(document: Mapping[str, Any], algorithms: Sequence[str], max_keys: int) -> KeyRing:
-    """The usable keys of a JWK set. Damaged and foreign entries are skipped. Raises FetchError for no set at
+def key_ring(
+    document: Mapping[str, Any],
+    algorithms: Sequence[str],
+    max_keys: int,
+    uses: Collection[str] = ("sig",),
+) -> KeyRing:
+    """The usable keys of a JWK set. uses: accepted values of ``use`` (a missing one is accepted, too). Damaged and foreign entries are skipped. Raises FetchError for no set at
     all.
     """
     entries = document.get("keys")
@@ -253,7 +254,7 @@ def key_ring(document: Mapping[str, Any], algorithms: Sequence[str], max_keys: i
         raise FetchError(f"the key set has {len(entries)} keys, more than {max_keys}")
     keys: dict[tuple[str | None, str], SigningKey] = {}
     for entry in entries:
-        key = _signing_key(entry)
+        key = _signing_key(entry, uses)
         if key is not None and any(key_fits(key.key, algorithm) for algorithm in algorithms):
             keys[key.kid, key.thumbprint] = key
     return KeyRing(tuple(keys.values()), frozenset(key.thumbprint for key in keys.values()))
@@ -267,8 +268,8 @@ _KINDS: dict[str, tuple[type[PublicKey], tuple[str, ...]]] = {
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192
 
 
-def _signing_key(entry: object) -> SigningKey | None:
-    if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
+def _signing_key(entry: object, uses: Collection[str]) -> SigningKey | None:
+    if not isinstance(entry, dict) or ("use" in entry and entry["use"] not in tuple(uses)):
         return None
     kind = entry.get("kty")
     operations = entry.get("key_ops", ["verify"])

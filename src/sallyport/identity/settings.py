@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from sallyport.core.cel import Expression
 from sallyport.core.errors import ConfigError
+from sallyport.identity.claims import ClaimMapping
 
 #: Every signature algorithm Sallyport knows (RFC 7518 section 3.1, RFC 8037, RFC 9864): asymmetric only.
 #: ``none`` and the HMAC family are not here and cannot be configured: with them, whoever can check a token
@@ -38,24 +40,28 @@ class IssuerSettings:
     """One OIDC issuer whose tokens open the gateway.
 
     issuer: exactly as in the token's ``iss`` and in the discovery document. audience: what ``aud`` must
-    contain. groups_claim: name or dotted path of the claim that lists groups. agent_claim: the claim that
-    names the program that acts. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for
+    contain. claims: who somebody is, by which claims. require: what must be true of the claims of every token.
+    provider: whose tokens these are (:mod:`sallyport.identity.presets`), "" for any. algorithms: accepted ``alg`` values. jwks_url: where the keys are, for
     issuers without discovery. clock_skew: seconds by which the clocks may differ (0 to 300). max_token_age:
     refuse tokens issued longer ago than this many seconds, whatever their ``exp`` says; 0: no such limit.
-    ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's.
+    ca_file: PEM file of the CA that signed the issuer's certificate, instead of the system's. jwks_file: the keys are in this
+    file and nothing is fetched. token_file: what authorizes to fetch the keys, read anew each time (Kubernetes).
 
     Raises ConfigError when a value is unusable.
     """
 
     issuer: str
     audience: str
-    groups_claim: str = "groups"
-    agent_claim: str = "azp"
+    claims: ClaimMapping = field(default_factory=ClaimMapping)
+    require: tuple[Expression, ...] = ()
+    provider: str = ""
     algorithms: tuple[str, ...] = ALGORITHMS
     jwks_url: str = ""
     clock_skew: float = 30.0
     max_token_age: float = 0.0
     ca_file: str = ""
+    jwks_file: str = ""
+    token_file: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "algorithms", tuple(self.algorithms))
@@ -75,8 +81,10 @@ class IssuerSettings:
                 "audience is missing: set the value that tokens for this gateway carry in their aud claim; "
                 "without it a token meant for any other service would open the gateway"
             )
-        if not self.groups_claim or not self.agent_claim:
-            return "groups_claim and agent_claim must not be empty"
+        if self.token_file and not self.jwks_url:
+            return "token_file needs jwks_url: the token must not go to an address that a document names"
+        if self.jwks_file and self.jwks_url:
+            return "jwks_file and jwks_url are both set: keep one"
         unknown = [name for name in self.algorithms if name not in ALGORITHMS]
         if unknown or not self.algorithms:
             return f"algorithms {unknown} are not accepted; choose from {', '.join(ALGORITHMS)}"

@@ -6,14 +6,20 @@ dropping it could drop the very group that a deny rule names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sallyport.core.subject import Subject
-from sallyport.identity.jwt import Problem, printable, usable_until
+from sallyport.identity.claims import ClaimMapping, Source, claim_at, first_value, value_at
+from sallyport.identity.jwt import usable_until
+from sallyport.identity.presets import overage_problem
+from sallyport.identity.problems import Problem, printable
 from sallyport.identity.settings import IssuerSettings
 
 _MAX_NAME = 1024
+#: How many actors a token may name (RFC 8693 section 4.1 sets no bound).
+MAX_ACTORS = 8
 _AGENT_CLAIMS = ("azp", "client_id")
 
 
@@ -27,25 +33,50 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
     problem = _purpose_problem(claims)
     if problem:
         return problem
-    sub = _name(claims.get("sub"))
-    if not sub:
-        return _unusable("sub", "a string that names the token's owner")
-    agent = _agent(claims, settings)
-    if isinstance(agent, Problem):
-        return agent
-    groups = groups_of(claims, settings.groups_claim)
-    if isinstance(groups, Problem):
-        return groups
+    who = mapped(claims, settings.claims, settings.issuer)
+    if isinstance(who, Problem):
+        return who
     return Subject(
-        id=sub,
+        id=who.id,
         issuer=settings.issuer,
-        groups=groups,
-        agent=agent,
+        groups=who.groups,
+        agent=who.agent,
+        actors=who.actors,
         label=printable(label, 256),
         email=_email(claims),
         expires_at=usable_until(claims, settings),
         claims=dict(claims),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What claims say about somebody. actors: the current one first (RFC 8693 section 4.1)."""
+
+    id: str
+    groups: frozenset[str]
+    agent: str
+    actors: tuple[str, ...]
+
+
+def mapped(claims: Mapping[str, Any], mapping: ClaimMapping, issuer: str) -> Mapped | Problem:
+    """Claims (or SAML attributes) through a mapping. With actors, the agent is the one who acts now."""
+    value = first_value(claims, mapping.subject)
+    if isinstance(value, Problem):
+        return value
+    id_ = _name(value)
+    if not id_:
+        return _unusable(_title(mapping.subject), "a string that names the token's owner")
+    actors = actors_of(claims, mapping.actor, issuer)
+    if isinstance(actors, Problem):
+        return actors
+    agent = _agent(claims, mapping.agent)
+    if isinstance(agent, Problem):
+        return agent
+    groups = groups_of(claims, mapping.groups)
+    if isinstance(groups, Problem):
+        return groups
+    return Mapped(id_, groups, actors[0] if actors else agent, actors)
 
 
 def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> Problem | None:
@@ -81,66 +112,79 @@ def _purpose_problem(claims: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def claim_at(claims: Mapping[str, Any], path: str) -> Any:
-    """The claim called ``path``, or None.
-
-    A claim of exactly that name wins (``https://example.com/groups``); otherwise dots lead into nested
-    objects (``realm_access.roles``), names that contain dots themselves being tried longest first.
-    """
-    if path in claims:
-        return claims[path]
-    end = path.rfind(".")
-    while end > 0:
-        inner = claims.get(path[:end])
-        if isinstance(inner, Mapping):
-            found = claim_at(inner, path[end + 1 :])
-            if found is not None:
-                return found
-        end = path.rfind(".", 0, end)
-    return None
-
-
-def groups_of(claims: Mapping[str, Any], path: str) -> frozenset[str] | Problem:
-    """Groups from an array of strings, or from one string split at white space (as ``scope`` is, RFC 8693).
+def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset[str] | Problem:
+    """The groups of all sources: an array of strings, or one string. That of a claim is split at white space (as ``scope`` is,
+    RFC 8693 section 4.2), that of an expression is one group.
 
     Commas do not separate: a directory's distinguished names contain them. A missing claim means no groups.
     """
-    value = claim_at(claims, path)
-    if value is None:
-        return _overage(claims, path) or frozenset()
-    if isinstance(value, str):
-        value = value.split()
-    if not isinstance(value, list):
-        return _unusable(path, "an array of strings, or a string")
-    names = [_name(one) for one in value if one != ""]
-    if None in names:
-        return _unusable(path, "an array of strings, or a string")
-    return frozenset(name for name in names if name)
+    problem = overage_problem(claims, [source for source in sources if isinstance(source, str)])
+    if problem is not None:
+        return problem
+    names: set[str] = set()
+    for source in sources:
+        value = value_at(claims, source)
+        if isinstance(value, Problem):
+            return value
+        if value is None:
+            continue
+        if isinstance(value, str):
+            value = value.split() if isinstance(source, str) else [value]
+        if not isinstance(value, list):
+            return _unusable(_title([source]), "an array of strings, or a string")
+        for group in value:
+            name = _name(group)
+            if name is None:
+                return _unusable(_title([source]), "an array of strings, or a string")
+            names.add(name)
+    return frozenset(names - {""})
 
 
-def _overage(claims: Mapping[str, Any], path: str) -> Problem | None:
-    """Too many groups for a token: the issuer points elsewhere instead (OIDC Core section 5.6.2, distributed
-    claims).
+def actors_of(claims: Mapping[str, Any], sources: Sequence[Source], issuer: str) -> tuple[str, ...] | Problem:
+    """Who acts for the subject: an ``act`` chain (RFC 8693 section 4.1), a name, or a list of names; the current actor first.
+
+    An actor of another issuer is called ``issuer|sub``. What is not understood refuses: it could be the actor that a rule denies.
     """
-    elsewhere = claims.get("_claim_names")
-    if not isinstance(elsewhere, Mapping) or path not in elsewhere:
-        return None
-    return Problem(
-        "groups claim is distributed",
-        f"the token does not list the groups: there are too many (claim {path} is kept elsewhere)",
-        "Have the issuer send only the groups that are assigned to this application, or application roles.",
-    )
+    value = first_value(claims, sources)
+    if value is None or isinstance(value, Problem):
+        return () if value is None else value
+    title = _title(sources)
+    actors: list[str] = []
+    if isinstance(value, str | list):
+        actors = [name for entry in ([value] if isinstance(value, str) else value) if (name := _name(entry))]
+        if len(actors) != (1 if isinstance(value, str) else len(value)):
+            return _unusable(title, "a name or a list of names")
+    while not isinstance(value, str | list) and value is not None and len(actors) <= MAX_ACTORS:
+        name = _name(value.get("sub")) if isinstance(value, Mapping) else None
+        if not name:
+            return _unusable(title, "an object with a sub (RFC 8693)")
+        home = value.get("iss", issuer)
+        if not _name(home):
+            return _unusable(title, "an object whose iss is a string")
+        actors.append(name if home == issuer else f"{home}|{name}")
+        value = value.get("act")
+    if len(actors) > MAX_ACTORS:
+        return Problem(
+            "too many actors",
+            f"the token names more than {MAX_ACTORS} actors ({title} claim)",
+            "Get a token with a shorter chain of delegation.",
+        )
+    return tuple(actors)
 
 
-def _agent(claims: Mapping[str, Any], settings: IssuerSettings) -> str | Problem:
-    value = claim_at(claims, settings.agent_claim)
-    if value is None and settings.agent_claim in _AGENT_CLAIMS:
+def _agent(claims: Mapping[str, Any], sources: Sequence[Source]) -> str | Problem:
+    value = first_value(claims, sources)
+    if isinstance(value, Problem):
+        return value
+    if value is None and not set(_AGENT_CLAIMS).isdisjoint(
+        source for source in sources if isinstance(source, str)
+    ):
         # OIDC says azp, RFC 9068 says client_id: the same party.
         value = next((claims[name] for name in _AGENT_CLAIMS if claims.get(name) is not None), None)
     if value is None:
         return ""
     name = _name(value)
-    return _unusable(settings.agent_claim, "a string") if name is None else name
+    return _unusable(_title(sources), "a string") if name is None else name
 
 
 def _email(claims: Mapping[str, Any]) -> str:
@@ -161,4 +205,11 @@ def _unusable(claim: str, expected: str) -> Problem:
         f"claim {claim} is unusable",
         f"the token's {claim} claim is missing or is not {expected}",
         "Ask the operator of the issuer to correct the claim, or of the gateway to name another.",
+    )
+
+
+def _title(sources: Sequence[Source]) -> str:
+    """Of the claim that is meant, for errors."""
+    return " or ".join(
+        source if isinstance(source, str) else f"expression {source.source!r}" for source in sources
     )

@@ -101,6 +101,7 @@ def action_data(recorded: RecordedAction) -> dict[str, Any]:
         "issuer": who.issuer,
         "email": who.email,
         "agent": who.agent,
+        "actors": list(who.actors),
         "groups": list(who.groups),
         "address": action.address,
         "channel": action.channel,

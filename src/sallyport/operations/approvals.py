@@ -134,7 +134,7 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "touches": list(request.touches),
         "subject": {
             "id": who.id, "issuer": who.issuer, "email": who.email, "groups": list(who.groups),
-            "agent": who.agent, "label": who.label,
+            "agent": who.agent, "actors": list(who.actors), "label": who.label,
         },
         "session": binding.session,
         "mode": request.mode,

@@ -16,8 +16,8 @@ import structlog
 
 from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
-from sallyport.identity.jwt import printable
 from sallyport.identity.locks import KINDS, Lock, Locks, released
+from sallyport.identity.problems import printable
 from sallyport.operations.access import Principal
 from sallyport.operations.ports import LiveGateway
 

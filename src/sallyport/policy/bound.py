@@ -270,7 +270,8 @@ def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:
     person: Hashable = ()
     if "subject" in uses:
         claims = repr(sorted(subject.claims.items(), key=lambda item: item[0]))
-        person = (subject.id, subject.issuer, subject.agent, tuple(sorted(subject.groups)), claims)
+        who = (subject.id, subject.issuer, subject.agent, subject.actors)
+        person = (*who, tuple(sorted(subject.groups)), claims)
     return (person, int(now) if "now" in uses else 0)
 
 

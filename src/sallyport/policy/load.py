@@ -352,7 +352,7 @@ class _Loader:
     def _subjects(self, path: YamlPath, given: raw.RawSubjects | None) -> SubjectMatch:
         if given is None:
             return SubjectMatch()
-        for field in ("groups", "ids", "issuer", "agent", "claims"):
+        for field in ("groups", "ids", "issuer", "agent", "actor", "claims"):
             self._not_empty((*path, field), getattr(given, field))
         claims = []
         for name, value in (given.claims or {}).items():
@@ -366,6 +366,7 @@ class _Loader:
             ids=frozenset(given.ids or ()),
             issuers=frozenset(_listed(given.issuer)),
             agents=frozenset(_listed(given.agent)),
+            actors=frozenset(_listed(given.actor)),
             claims=tuple(claims),
         )
 

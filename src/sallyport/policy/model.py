@@ -31,6 +31,7 @@ class SubjectMatch:
     ids: frozenset[str] = frozenset()
     issuers: frozenset[str] = frozenset()
     agents: frozenset[str] = frozenset()
+    actors: frozenset[str] = frozenset()
     claims: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def misses(self, subject: Subject) -> str:
@@ -43,6 +44,8 @@ class SubjectMatch:
             return "the token's issuer is not listed"
         if self.agents and subject.agent not in self.agents:
             return f"the agent is none of {_names(self.agents)}"
+        if self.actors and self.actors.isdisjoint(subject.actors):
+            return f"nobody who acts for the subject is one of {_names(self.actors)}"
         for name, accepted in self.claims:
             if not _claim_matches(subject.claims.get(name), accepted):
                 return f"the claim {name!r} has none of the listed values"
@@ -56,7 +59,8 @@ class SubjectMatch:
         parts = [
             f"{what} {' or '.join(sorted(names))}"
             for what, names in (
-                ("group", self.groups), ("subject", self.ids), ("agent", self.agents), ("issuer", self.issuers),
+                ("group", self.groups), ("subject", self.ids), ("agent", self.agents), ("actor", self.actors),
+                ("issuer", self.issuers),
             )
             if names
         ]  # fmt: skip

@@ -14,6 +14,7 @@ class RawSubjects(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ids: list[str] | None = None
     issuer: str | list[str] | None = None
     agent: str | list[str] | None = None
+    actor: str | list[str] | None = None
     claims: dict[str, Any] | None = None
 
 

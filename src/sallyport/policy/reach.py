@@ -270,7 +270,7 @@ def _named(giver: BoundRule) -> str:
 
 def _covers(denied: SubjectMatch, given: SubjectMatch) -> bool:
     """Whether everyone who matches ``given`` surely matches ``denied``."""
-    for part in ("groups", "ids", "issuers", "agents"):
+    for part in ("groups", "ids", "issuers", "agents", "actors"):
         wanted, has = getattr(denied, part), getattr(given, part)
         if wanted and (not has or not has <= wanted):
             return False

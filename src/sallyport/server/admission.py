@@ -13,7 +13,7 @@ import structlog
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
-from sallyport.identity.jwt import printable
+from sallyport.identity.problems import printable
 from sallyport.judge import Judge
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.changed_settings import check_change

@@ -200,10 +200,11 @@ def _values(row: SessionRow) -> dict[str, object]:
         "last_hash": row.last_hash,
         "status": row.status,
         "searchable": row.searchable,
+        "actors": list(row.actors),
     }
 
 
 def _row(found: Row[tuple[object, ...]]) -> SessionRow:
     fields = dict(found._mapping)
-    fields["groups"] = tuple(fields["groups"])
+    fields["groups"], fields["actors"] = tuple(fields["groups"]), tuple(fields["actors"])
     return SessionRow(**fields)

@@ -53,6 +53,7 @@ sessions = Table(
     Column("last_hash", String(64), nullable=False),
     Column("status", String(16), nullable=False),
     Column("searchable", String(8), nullable=False, server_default=""),
+    Column("actors", JSON, nullable=False, server_default="[]"),
     Index("ix_sessions_started", "started"),
     Index("ix_sessions_status", "status"),
 )

@@ -13,24 +13,21 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from sallyport.core.clock import Clock
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator, LockedError, LoginRefused
-from sallyport.identity.fetch import FetchError, fetch_json, new_client, post_form
-from sallyport.identity.jwt import printable
+from sallyport.identity.discovery import ClientIdentity, ProviderDocument, discover
+from sallyport.identity.fetch import FetchError, new_client
 from sallyport.identity.locks import Locks
-from sallyport.identity.oidc import discovery_url
-from sallyport.identity.settings import url_problem
+from sallyport.identity.problems import printable
 from sallyport.web.settings import ConsoleSettings
 from sallyport.web.signins import Pending
 
 _TIMEOUT = 10.0
-_MAX_BYTES = 262_144
 _DISCOVERY_SECONDS = 600.0
 
 
@@ -47,7 +44,7 @@ class CodeClient:
 
     def __init__(self, settings: ConsoleSettings, clock: Clock, locks: Locks) -> None:
         self._settings, self._clock = settings, clock
-        self._document: Mapping[str, Any] = {}
+        self._provider: ProviderDocument | None = None
         self._until = 0.0
         # An ID token's audience is the client; azp then names the console, which is not the agent of anybody.
         self._authenticator = Authenticator(
@@ -59,7 +56,10 @@ class CodeClient:
 
     async def authorization_url(self, pending: Pending) -> str:
         """Where the browser goes. Raises SignInError."""
-        url = await self._endpoint("authorization_endpoint")
+        try:
+            url = (await self._discovered()).endpoint("authorization_endpoint")
+        except FetchError as error:
+            raise _unreachable(error) from None
         query = {
             "response_type": "code",
             "client_id": self._settings.client_id,
@@ -112,44 +112,31 @@ class CodeClient:
             "redirect_uri": settings.redirect_uri,
             "code_verifier": verifier,
         }
-        basic = None
-        url = await self._endpoint("token_endpoint")
-        methods = self._document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
-        if settings.client_secret is None:
-            form["client_id"] = settings.client_id
-        elif isinstance(methods, list) and "client_secret_basic" not in methods:
-            form |= {"client_id": settings.client_id, "client_secret": settings.client_secret.reveal()}
-        else:  # RFC 6749 section 2.3.1: both halves are form-encoded before they go into the header.
-            basic = quote_plus(settings.client_id), quote_plus(settings.client_secret.reveal())
+        client = ClientIdentity(settings.client_id, settings.client_secret)
         try:
+            provider = await self._discovered()
             async with new_client(settings.issuer.ca_file) as http:
-                status, given = await post_form(
-                    http, url, form, basic, timeout=_TIMEOUT, max_bytes=_MAX_BYTES
-                )
+                status, given = await provider.post(http, "token_endpoint", form, client, timeout=_TIMEOUT)
         except FetchError as error:
-            raise SignInError(f"The identity provider cannot be reached: {error}") from None
+            raise _unreachable(error) from None
         token = given.get("id_token")
         if status != 200 or not isinstance(token, str):
             what = printable(str(given.get("error", "no ID token")), 100)
             raise SignInError(f"The identity provider gave no ID token: {what}.")
         return Secret(token)
 
-    async def _endpoint(self, name: str) -> str:
+    async def _discovered(self) -> ProviderDocument:
+        """Raises FetchError."""
         issuer = self._settings.issuer
-        if self._clock.monotonic() >= self._until:
-            try:
-                async with new_client(issuer.ca_file) as http:
-                    url = discovery_url(issuer.issuer)
-                    found = await fetch_json(http, url, timeout=_TIMEOUT, max_bytes=_MAX_BYTES)
-            except FetchError as error:
-                raise SignInError(f"The identity provider cannot be reached: {error}") from None
-            if found.value.get("issuer") != issuer.issuer:
-                raise SignInError("The identity provider's discovery document is about another issuer.")
-            self._document, self._until = found.value, self._clock.monotonic() + _DISCOVERY_SECONDS
-        endpoint = self._document.get(name)
-        if not isinstance(endpoint, str) or url_problem(endpoint):
-            raise SignInError(f"The identity provider offers no {name}, so nobody can sign in with it.")
-        return endpoint
+        if self._provider is None or self._clock.monotonic() >= self._until:
+            async with new_client(issuer.ca_file) as http:
+                self._provider = await discover(http, issuer.issuer, timeout=_TIMEOUT)
+            self._until = self._clock.monotonic() + _DISCOVERY_SECONDS
+        return self._provider
+
+
+def _unreachable(error: FetchError) -> SignInError:
+    return SignInError(f"The identity provider cannot be used: {error}")
 
 
 def challenge(verifier: str) -> str:

@@ -265,6 +265,7 @@ class SubjectBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str = ""
     groups: list[str] = []
     agent: str = ""
+    actors: tuple[str, ...] = ()
     claims: dict[str, Any] = {}
 
 
@@ -337,7 +338,9 @@ async def get_policy_version(call: Call) -> Any:
 async def explain(call: Call) -> Any:
     asked = call.body
     who = asked.subject
-    subject = Subject(who.id or "someone", "", frozenset(who.groups), agent=who.agent, claims=who.claims)
+    subject = Subject(
+        who.id or "someone", "", frozenset(who.groups), agent=who.agent, claims=who.claims, actors=who.actors
+    )
     try:
         found = await call.services.gateway.explain(subject, asked.target, asked.sql)
     except ConfigError as error:

@@ -1,0 +1,26 @@
+"""Why a token is refused, as a value: exceptions would carry the token's text in their frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set once the
+    signature held. whose: more for the log, then: issuer, subject and audience, as the token says.
+    """
+
+    reason: str
+    message: str = ""
+    hint: str = ""
+    whose: Mapping[str, str] = field(default_factory=dict)
+
+
+def printable(text: str, limit: int) -> str:
+    """Text that is safe in a log line or an error: control and invisible characters become ``?``, cut at
+    ``limit``.
+    """
+    clean = "".join(char if char.isprintable() else "?" for char in text[:limit])
+    return clean + "..." if len(text) > limit else clean
