@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 
@@ -72,6 +72,9 @@ from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.credentials import Reference, reference_from, resolve
 from sallyport.targets.privileges import Privileges, load_privileges
 from sallyport.targets.targets import Target
+
+if TYPE_CHECKING:
+    from sallyport.web.settings import SamlSignIn
 
 log = structlog.get_logger("sallyport")
 
@@ -174,6 +177,42 @@ def _issuer(issuer: OidcIssuer) -> IssuerSettings:
         jwks_file=issuer.jwks_file or "",
         token_file=issuer.token_file or "",
     )
+
+
+async def _saml_providers(config: Config) -> dict[str, SamlSignIn]:
+    """By name. Raises ConfigError."""
+    if not config.identity.saml:
+        return {}
+    try:  # lxml and signxml are an extra
+        from sallyport.identity.saml.provider import SamlProvider
+        from sallyport.identity.saml.replay import UsedAssertions
+        from sallyport.identity.saml.settings import DEFAULT_CLAIMS, SamlSettings
+    except ImportError:
+        raise ConfigError("identity.saml needs more packages. Install 'sallyport[saml]'.") from None
+    used, providers = UsedAssertions(SystemClock()), {}
+    for idp in config.identity.saml:
+        base = f"{_public_url(config)}/saml/{idp.name}"
+        key = None if idp.key is None else await _secret(idp.key, f"identity.saml {idp.name} key")
+        settings = SamlSettings(
+            name=idp.name,
+            entity_id=idp.entity_id,
+            metadata=idp.metadata,
+            sp_entity_id=idp.sp_entity_id or f"{base}/metadata",
+            acs_url=f"{base}/acs",
+            title=idp.title,
+            claims=_mapping(idp.claims, DEFAULT_CLAIMS),
+            require=tuple(cel(condition) for condition in idp.require),
+            binding=idp.binding,
+            signed=idp.signed,
+            idp_initiated=idp.idp_initiated,
+            certificate=Path(idp.certificate).read_text(encoding="ascii") if idp.certificate else "",
+            key=key,
+            clock_skew=idp.clock_skew,
+            session_seconds=idp.session_seconds,
+            ca_file=idp.ca or "",
+        )
+        providers[idp.name] = SamlProvider(settings, SystemClock(), used)
+    return dict(providers)
 
 
 async def _secret(given: SecretRef, where: str) -> Secret:
@@ -483,7 +522,7 @@ async def _start_console(
     if address is None:
         return None
     wanted = [_issuer(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer]
-    if not wanted:
+    if not wanted and not config.identity.saml:
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
     secret = None
     if console.client_secret is not None:
@@ -492,7 +531,7 @@ async def _start_console(
     services = Services(
         settings=ConsoleSettings(
             public_url=_public_url(config),
-            issuer=wanted[0],
+            issuer=wanted[0] if wanted else None,
             client_id=console.client_id,
             client_secret=secret,
             scopes=console.scopes,
@@ -518,6 +557,7 @@ async def _start_console(
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
         locks=locks,
+        saml=await _saml_providers(config),
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None

@@ -75,10 +75,15 @@ def test_groups_kept_elsewhere_refuse() -> None:
     assert groups_of(claims, ["roles"]) == frozenset()
 
 
-def subject(claims: dict[str, Any], label: str = "", **settings: Any) -> Subject:
+def subject(
+    claims: dict[str, Any],
+    label: str = "",
+    mapping: ClaimMapping | None = None,
+    **settings: Any,
+) -> Subject:
     made = subject_of(
         {"sub": "ada", "exp": 1000, **claims},
-        IssuerSettings("https://i.example", "sallyport", **settings),
+        IssuerSettings("https://i.example", "sallyport", claims=mapping or ClaimMapping(), **settings),
         label,
     )
     assert isinstance(made, Subject), made
@@ -106,7 +111,7 @@ def problem(claims: dict[str, Any], **settings: Any) -> str:
     ],
 )
 def test_agent(claims: dict[str, Any], setting: str, agent: str) -> None:
-    assert subject(claims, claims=ClaimMapping(agent=(setting,))).agent == agent
+    assert subject(claims, mapping=ClaimMapping(agent=(setting,), actor=())).agent == agent
 
 
 def test_email_counts_unless_the_issuer_doubts_it() -> None:

@@ -53,4 +53,4 @@ def test_https_issuers_do_not_fall_back_to_http(tls_issuer: Any, make_door: Make
     door = make_door(url, ca_file=str(ca), at=SystemClock())
     token = issuer.sign({"iss": url, "sub": "ada", "aud": "sallyport", "exp": int(time.time()) + 60})
     assert door.refusal(token) == UNREACHABLE
-    assert "is not https" in door.reason
+    assert "https is required" in door.reason

@@ -66,7 +66,14 @@ def tls(check: Check, tls: TlsFiles | None) -> TlsFiles | None:
 def console(check: Check, config: Config) -> Console | None:
     console = config.console
     if console is None:
+        if config.identity.saml:
+            fix = "Add 'console: {listen: ...}'"
+            raise check.error(("identity", "saml"), "responses come to the console, and there is none", fix)
         return None
+    if console.client_id and not config.identity.oidc:
+        raise check.error(
+            ("console", "client_id"), "a client of no issuer", "Add identity.oidc, or remove the key"
+        )
     issuers = [one.issuer for one in config.identity.oidc]
     if console.issuer and console.issuer not in issuers:
         fix = "Write one of them exactly, or remove the key: then it is the first"
@@ -88,7 +95,7 @@ def console(check: Check, config: Config) -> Console | None:
     secret = console.client_secret
     return msgspec.structs.replace(
         console,
-        issuer=console.issuer or issuers[0],
+        issuer=console.issuer or next(iter(issuers), ""),
         public_url=console.public_url.rstrip("/"),
         client_secret=check.one_of(("console", "client_secret"), secret) if secret else None,
     )

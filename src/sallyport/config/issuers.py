@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
 
 from sallyport.config.check import Check
-from sallyport.config.model import CelSource, Identity, OidcIssuer
+from sallyport.config.model import CelSource, Identity, OidcIssuer, SamlIdp
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
@@ -35,7 +35,7 @@ _CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
 
 
 def identity(check: Check, identity: Identity) -> Identity:
-    if not identity.oidc:
+    if not identity.oidc and not identity.saml:
         fix = "Add an entry with issuer and audience"
         raise check.error(("identity", "oidc"), "without an issuer nobody can log in", fix)
     seen: set[str] = set()
@@ -57,6 +57,52 @@ def identity(check: Check, identity: Identity) -> Identity:
     replaced: Identity = msgspec.structs.replace(
         identity,
         oidc=tuple(issuers),
+        saml=saml(check, identity, seen),
+    )
+    return replaced
+
+
+def saml(check: Check, identity: Identity, issuers: Collection[str]) -> tuple[SamlIdp, ...]:
+    """SAML providers, completed. issuers: names that are taken."""
+    completed: list[SamlIdp] = []
+    taken = set(issuers)
+    for i, idp in enumerate(identity.saml):
+        path: YamlPath = ("identity", "saml", i)
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", idp.name) or idp.name in [c.name for c in completed]:
+            fix = "Write a name of small letters, digits and -, once: it stands in addresses"
+            raise check.error((*path, "name"), f"{idp.name!r} is not usable", fix)
+        if not idp.entity_id or idp.entity_id in taken:
+            raise check.error(
+                (*path, "entity_id"), "it is empty, or there twice", "Write the provider's entityID"
+            )
+        taken.add(idp.entity_id)
+        completed.append(_saml_provider(check, path, idp))
+    return tuple(completed)
+
+
+def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
+    metadata = idp.metadata
+    if "://" in metadata:
+        check.url((*path, "metadata"), metadata)
+    else:
+        check.readable((*path, "metadata"), metadata)
+        metadata = check.absolute(metadata)
+    for key in ("certificate", "ca"):
+        if value := getattr(idp, key):
+            check.readable((*path, key), value)
+    if (idp.key is None) != (idp.certificate is None):
+        raise check.error((*path, "key"), "certificate and key belong together", "Write both, or neither")
+    if not 0 <= idp.clock_skew <= 300:
+        raise check.error((*path, "clock_skew"), "must be 0 to 300 seconds", "60 is usual")
+    if idp.session_seconds <= 0:
+        raise check.error((*path, "session_seconds"), "must be more than 0", "Write seconds")
+    expressions(check, path, idp)
+    replaced: SamlIdp = msgspec.structs.replace(
+        idp,
+        metadata=metadata,
+        certificate=check.absolute(idp.certificate) if idp.certificate else None,
+        ca=check.absolute(idp.ca) if idp.ca else None,
+        key=check.one_of((*path, "key"), idp.key) if idp.key else None,
     )
     return replaced
 
@@ -103,7 +149,7 @@ def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
         raise check.error((*path, "issuer"), what, "Write a custom one: https://ORG.okta.com/oauth2/default")
 
 
-def _expressions(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
+def expressions(check: Check, path: YamlPath, issuer: OidcIssuer | SamlIdp) -> None:
     sources: list[tuple[YamlPath, str]] = [
         ((*path, "require", i), text) for i, text in enumerate(issuer.require)
     ]
@@ -117,7 +163,7 @@ def _expressions(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
             if isinstance(source, CelSource):
                 sources.append(((*where, "cel"), source.cel))
     if issuer.claims.subject == ():
-        raise check.error((*path, "claims", "subject"), "the list is empty", "Write sub")
+        raise check.error((*path, "claims", "subject"), "the list is empty", "Name a claim")
     for where, text in sources:
         try:
             compile_expression(text, ("claims",))
@@ -135,7 +181,7 @@ def _issuer(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
         raise check.error((*path, "jwks_file"), "jwks_url and jwks_file are both there", "Keep one")
     if issuer.token_file and not issuer.jwks_url:
         raise check.error((*path, "token_file"), "it needs jwks_url", "Write where the keys are")
-    _expressions(check, path, issuer)
+    expressions(check, path, issuer)
     if issuer.algorithms is not None and not issuer.algorithms:
         raise check.error((*path, "algorithms"), "the list is empty", "Name some, or remove the key")
     if not 0 <= issuer.clock_skew <= 300:

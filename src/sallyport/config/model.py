@@ -108,12 +108,35 @@ class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca: str | None = None
 
 
+class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One SAML identity provider. ``entity_id``: its own. ``metadata``: a URL, or a file. ``sp_entity_id`` "": made from
+    ``console.public_url``. ``certificate`` and ``key``: PEM, ours. ``clock_skew`` and ``session_seconds`` are seconds.
+    """
+
+    name: str
+    entity_id: str
+    metadata: str
+    title: str = ""
+    sp_entity_id: str = ""
+    claims: Claims = Claims()
+    require: tuple[str, ...] = ()
+    binding: Literal["redirect", "post"] = "redirect"
+    signed: Literal["either", "both"] = "either"
+    idp_initiated: bool = False
+    certificate: str | None = None
+    key: SecretRef | None = None
+    clock_skew: float = 60.0
+    session_seconds: float = 8 * 3600.0
+    ca: str | None = None
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
     refused.
     """
 
     oidc: tuple[OidcIssuer, ...] = ()
+    saml: tuple[SamlIdp, ...] = ()
     required_claims: dict[str, Any] = {}
 
 
@@ -316,6 +339,8 @@ SECTIONS: Mapping[str, Any] = {
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
     "identity.oidc[].claims": Claims,
+    "identity.saml[]": SamlIdp,
+    "identity.saml[].key": SecretRef,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,
     "mask_keys.<name>": SecretRef,

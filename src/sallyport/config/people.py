@@ -95,7 +95,8 @@ def _slack_person(
     if not person.subject or "@" not in person.email:
         fix = "They keep people from approving their own statements"
         raise check.error(path, "subject and an e-mail address are needed", fix)
-    issuers = [one.issuer for one in config.identity.oidc]
+    issuers = [oidc.issuer for oidc in config.identity.oidc]
+    issuers += [saml.entity_id for saml in config.identity.saml]
     if person.issuer and person.issuer not in issuers:
         fix = "Write one of them exactly, or remove the key: then it is the first"
         raise check.error((*path, "issuer"), "this issuer is not one of identity.oidc", fix)

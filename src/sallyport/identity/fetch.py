@@ -84,6 +84,12 @@ async def fetch_json(client: httpx2.AsyncClient, url: str, *, timeout: float, ma
     return await _within(timeout, url, _get(client, url, max_bytes))
 
 
+async def fetch_bytes(client: httpx2.AsyncClient, url: str, *, timeout: float, max_bytes: int) -> bytes:  # noqa: ASYNC109
+    """GET a document of any type within ``timeout`` seconds. Raises FetchError."""
+    body, _ = await _within(timeout, url, _get_bytes(client, url, max_bytes, "*/*"))
+    return body
+
+
 async def post_form(
     client: httpx2.AsyncClient,
     url: str,
@@ -130,7 +136,17 @@ async def _post(
 
 
 async def _get(client: httpx2.AsyncClient, url: str, max_bytes: int) -> Document:
-    headers = {"Accept": "application/json, application/jwk-set+json", "Accept-Encoding": "identity"}
+    body, max_age = await _get_bytes(client, url, max_bytes, "application/json, application/jwk-set+json")
+    value = json_object(body)
+    if value is None:
+        raise FetchError(f"{url} is not a JSON object")
+    return Document(value, max_age)
+
+
+async def _get_bytes(
+    client: httpx2.AsyncClient, url: str, max_bytes: int, accept: str
+) -> tuple[bytes, float | None]:
+    headers = {"Accept": accept, "Accept-Encoding": "identity"}
     for _ in range(_MAX_REDIRECTS + 1):
         if problem := url_problem(url):
             raise FetchError(f"{url} {problem}")
@@ -141,10 +157,7 @@ async def _get(client: httpx2.AsyncClient, url: str, max_bytes: int) -> Document
             if response.status_code != 200:
                 raise FetchError(f"{url} answered with status {response.status_code}")
             body = await _body(response, max_bytes)
-        value = json_object(body)
-        if value is None:
-            raise FetchError(f"{url} is not a JSON object")
-        return Document(value, _max_age(response.headers.get("Cache-Control", "")))
+        return body, _max_age(response.headers.get("Cache-Control", ""))
     raise FetchError(f"{url}: more than {_MAX_REDIRECTS} redirects")
 
 

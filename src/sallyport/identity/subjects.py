@@ -59,8 +59,15 @@ class Mapped:
     actors: tuple[str, ...]
 
 
-def mapped(claims: Mapping[str, Any], mapping: ClaimMapping, issuer: str) -> Mapped | Problem:
-    """Claims (or SAML attributes) through a mapping. With actors, the agent is the one who acts now."""
+def mapped(
+    claims: Mapping[str, Any],
+    mapping: ClaimMapping,
+    issuer: str,
+    lists: Mapping[str, Any] | None = None,
+) -> Mapped | Problem:
+    """Claims (or SAML attributes) through a mapping. With actors, the agent is the one who acts now. lists: where groups are; None: in
+    the claims.
+    """
     value = first_value(claims, mapping.subject)
     if isinstance(value, Problem):
         return value
@@ -73,7 +80,7 @@ def mapped(claims: Mapping[str, Any], mapping: ClaimMapping, issuer: str) -> Map
     agent = _agent(claims, mapping.agent)
     if isinstance(agent, Problem):
         return agent
-    groups = groups_of(claims, mapping.groups)
+    groups = groups_of(claims if lists is None else lists, mapping.groups)
     if isinstance(groups, Problem):
         return groups
     return Mapped(id_, groups, actors[0] if actors else agent, actors)

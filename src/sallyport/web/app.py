@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from sallyport.audit.actions import REFUSED_SECONDS, ActionLog
 from sallyport.operations.access import ForbiddenError
-from sallyport.web import api, auth, slack
+from sallyport.web import api, auth, saml, slack
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
@@ -104,6 +104,10 @@ def _routes() -> list[Route]:
         get("/sign-in", auth.sign_in),
         get("/sign-in/start", auth.start),
         get("/sign-in/callback", auth.callback),
+        get("/sign-in/saml/{name}", saml.start),
+        post("/saml/{name}/acs", saml.consume),
+        get("/saml/{name}/finish", saml.finish),
+        get("/saml/{name}/metadata", saml.metadata),
         post("/sign-out", auth.sign_out),
         post(slack.PATH, slack.interactions),
         get("/static/{name}", static),

@@ -14,8 +14,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.audit import events as ev
+from sallyport.core.subject import Subject
 from sallyport.web.console import Console, Visit, action, address_of, console_of
 from sallyport.web.oidc import SignInError
+from sallyport.web.signins import Pending
 
 log = structlog.get_logger("sallyport.web")
 
@@ -32,8 +34,9 @@ def _sign_in_page(console: Console, onward: str, problem: str = "", status: int 
     values = {
         "onward": onward,
         "problem": problem,
-        "issuer": settings.issuer.issuer,
+        "issuer": settings.issuer.issuer if settings.issuer is not None else "",
         "configured": bool(settings.client_id),
+        "saml": list(console.services.saml.values()),
     }
     return HTMLResponse(console.render("sign-in.html", values), status)
 
@@ -45,7 +48,7 @@ async def sign_in(request: Request) -> Response:
 async def start(request: Request) -> Response:
     console = console_of(request)
     onward = local_path(request.query_params.get("next", "/"))
-    _limit(console, request)
+    limit_sign_ins(console, request)
     if not console.services.settings.client_id:
         return _sign_in_page(console, onward, status=503)
     id_, pending = console.signins.begin(onward)
@@ -53,38 +56,61 @@ async def start(request: Request) -> Response:
         url = await console.client.authorization_url(pending)
     except SignInError as error:
         console.signins.take(id_)
-        log.warning("sign-in failed", reason=str(error), address=address_of(request))
-        return _sign_in_page(console, onward, str(error), 502)
-    response = RedirectResponse(url, 303)
+        return signin_failed(request, error, onward, 502)
+    return pending_response(console, RedirectResponse(url, 303), id_)
+
+
+def pending_response(console: Console, response: Response, id_: str) -> Response:
+    """The response with the cookie of a sign-in that was begun."""
     _set(console, response, console.pending_cookie, id_, 600)
     return response
 
 
+def take_pending(request: Request) -> Pending | None:
+    """The sign-in that this browser began, once."""
+    console = console_of(request)
+    return console.signins.take(request.cookies.get(console.pending_cookie, ""))
+
+
 async def callback(request: Request) -> Response:
     console = console_of(request)
-    pending = console.signins.take(request.cookies.get(console.pending_cookie, ""))
+    pending = take_pending(request)
     try:
-        if pending is None:
+        if pending is None or pending.provider:
             raise SignInError("This sign-in took too long, or was begun in another browser. Try again.")
         answer = request.query_params.multi_items()
         if len({name for name, _ in answer}) != len(answer):
             raise SignInError("The identity provider's answer says something twice.")
         subject = await console.client.finish(pending, dict(answer))
     except SignInError as error:
-        address = address_of(request)
-        log.warning("sign-in failed", reason=str(error), address=address)
-        if pending is not None:  # begun here, so bounded by how many may begin
-            console.services.actions.record(
-                "sign-in", error.subject, address, "web", outcome=ev.REFUSED, reason=str(error)
-            )
-        return _sign_in_page(console, pending.onward if pending else "/", str(error), 403)
+        onward = pending.onward if pending is not None else "/"
+        return signin_failed(request, error, onward, 403, begun=pending is not None)
+    return signed_in(request, subject, pending.onward)
+
+
+def signin_failed(
+    request: Request, error: SignInError, onward: str, status: int, *, begun: bool = False
+) -> Response:
+    """The page that says so. begun: here, so bounded by how many may begin; that is recorded."""
+    console, address = console_of(request), address_of(request)
+    log.warning("sign-in failed", reason=str(error), address=address)
+    if begun:
+        console.services.actions.record(
+            "sign-in", error.subject, address, "web", outcome=ev.REFUSED, reason=str(error)
+        )
+    return _sign_in_page(console, onward, str(error), status)
+
+
+def signed_in(request: Request, subject: Subject, onward: str) -> Response:
+    """Onward, with a new session."""
+    console = console_of(request)
     console.signins.close(request.cookies.get(console.cookie, ""))
     roles = sorted(console.services.access.principal(subject).roles)
     log.info("signed in", subject=subject.id, issuer=subject.issuer, roles=roles, address=address_of(request))
     console.services.actions.record(
         "sign-in", subject, address_of(request), "web", details={"roles": ", ".join(roles)}
     )
-    response = RedirectResponse(pending.onward, 303)
+    response = RedirectResponse(onward, 303)
     _set(console, response, console.cookie, console.signins.open(subject), None)
     _forget(console, response, console.pending_cookie)
     return response
@@ -102,7 +128,7 @@ async def _sign_out(visit: Visit) -> Response:
 sign_out = action("", _sign_out, name="sign-out")
 
 
-def _limit(console: Console, request: Request) -> None:
+def limit_sign_ins(console: Console, request: Request) -> None:
     limit, address = console.sign_in_limit, address_of(request)
     # What comes back counts with its beginning: without one nothing is asked of the issuer.
     if limit.exceeded(address):

@@ -24,6 +24,7 @@ from sallyport.identity.discovery import ClientIdentity, ProviderDocument, disco
 from sallyport.identity.fetch import FetchError, new_client
 from sallyport.identity.locks import Locks
 from sallyport.identity.problems import printable
+from sallyport.identity.settings import IssuerSettings
 from sallyport.web.settings import ConsoleSettings
 from sallyport.web.signins import Pending
 
@@ -48,7 +49,9 @@ class CodeClient:
         self._until = 0.0
         # An ID token's audience is the client; azp then names the console, which is not the agent of anybody.
         self._authenticator = Authenticator(
-            [replace(settings.issuer, audience=settings.client_id)] if settings.client_id else [],
+            [replace(settings.issuer, audience=settings.client_id)]
+            if settings.client_id and settings.issuer
+            else [],
             clock,
             only_id_tokens=True,
             locks=locks,
@@ -76,7 +79,7 @@ class CodeClient:
         """Who came back with ``answer``, the query of the callback. Raises SignInError."""
         if not hmac.compare_digest(pending.state.encode(), answer.get("state", "").encode()):
             raise SignInError("This sign-in was not begun in this browser, or was begun again since.")
-        if answer.get("iss", self._settings.issuer.issuer) != self._settings.issuer.issuer:
+        if answer.get("iss", self._issuer.issuer) != self._issuer.issuer:
             raise SignInError("The answer comes from another issuer (RFC 9207).")
         if "error" in answer:
             what = printable(answer["error"], 100)
@@ -100,6 +103,12 @@ class CodeClient:
             raise SignInError("The identity provider's token was not made for this sign-in (nonce).")
         return replace(subject, agent="")
 
+    @property
+    def _issuer(self) -> IssuerSettings:
+        if self._settings.issuer is None:
+            raise SignInError("Nobody signs in with OpenID Connect here.")
+        return self._settings.issuer
+
     async def close(self) -> None:
         await self._authenticator.close()
 
@@ -115,7 +124,7 @@ class CodeClient:
         client = ClientIdentity(settings.client_id, settings.client_secret)
         try:
             provider = await self._discovered()
-            async with new_client(settings.issuer.ca_file) as http:
+            async with new_client(self._issuer.ca_file) as http:
                 status, given = await provider.post(http, "token_endpoint", form, client, timeout=_TIMEOUT)
         except FetchError as error:
             raise _unreachable(error) from None
@@ -127,7 +136,7 @@ class CodeClient:
 
     async def _discovered(self) -> ProviderDocument:
         """Raises FetchError."""
-        issuer = self._settings.issuer
+        issuer = self._issuer
         if self._provider is None or self._clock.monotonic() >= self._until:
             async with new_client(issuer.ca_file) as http:
                 self._provider = await discover(http, issuer.issuer, timeout=_TIMEOUT)

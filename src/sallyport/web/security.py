@@ -55,7 +55,7 @@ class Guard:
 
     def _mark(self, headers: MutableHeaders, path: str) -> None:
         for name, value in _HEADERS.items():
-            headers[name] = value
+            headers.setdefault(name, value)
         if self.settings.secure:
             headers["Strict-Transport-Security"] = "max-age=31536000"
         if not path.startswith("/static/"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from sallyport.approvals.service import Approvals
@@ -16,8 +17,10 @@ from sallyport.audit.actions import ActionLog
 from sallyport.core.address import Networks
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
+from sallyport.identity.problems import Problem
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
 from sallyport.operations.policies import PolicyVersions
@@ -25,15 +28,49 @@ from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
 
 
+class SamlRequest(Protocol):
+    """Where the browser goes: by GET to ``url``, or with a form of ``fields`` by POST when there are any."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
+
+
+class SamlSignIn(Protocol):
+    """A SAML identity provider (:mod:`sallyport.identity.saml`, which needs an extra)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str:
+        """What its button says."""
+        ...
+
+    async def request(self, id_: str) -> SamlRequest:
+        """The answer must name ``id_``. Raises SallyportError."""
+        ...
+
+    async def verify_response(self, response: str, request_id: str = "") -> Subject | Problem:
+        """Uses the assertion. Never raises for a bad response."""
+        ...
+
+    def descriptor(self) -> bytes:
+        """Our metadata."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people sign in with.
+    """public_url: scheme, host and port as browsers see them, without a path. issuer: whom people sign in with; None: with SAML only.
     client_id "": nobody can sign in. client_secret None: a public client. Seconds. forwarding_header: of requests from
     ``proxies``, who they come from.
     """
 
     public_url: str
-    issuer: IssuerSettings
+    issuer: IssuerSettings | None
     client_id: str = ""
     client_secret: Secret | None = None
     scopes: tuple[str, ...] = ("openid", "profile", "email")
@@ -69,7 +106,7 @@ class ConsoleSettings:
 class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
     policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
-    locks: those that the authenticator knows.
+    locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
     """
 
     settings: ConsoleSettings
@@ -84,3 +121,4 @@ class Services:
     clock: Clock = field(default_factory=SystemClock)
     actions: ActionLog = field(kw_only=True)
     locks: Locks = field(kw_only=True)
+    saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)

@@ -19,6 +19,8 @@ from sallyport.core.subject import Subject
 _MAX_SIGNINS = 5_000
 _MAX_PENDING = 1_000
 _PENDING_SECONDS = 600.0
+_TICKET_SECONDS = 60.0
+_MAX_TICKETS = 64  # of at most a megabyte each
 
 
 @dataclass(slots=True)
@@ -37,13 +39,16 @@ class SignIn:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A sign-in on its way: what must come back (state, nonce), what proves it (verifier), and where it goes afterwards."""
+    """A sign-in on its way: what must come back (state, nonce), what proves it (verifier), and where it goes
+    afterwards. provider: the name of a SAML provider, "" for the issuer. With SAML the nonce is part of the request's ID.
+    """
 
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
     onward: str
     started: float
+    provider: str = ""
 
 
 class SignIns:
@@ -54,7 +59,7 @@ class SignIns:
         self._signins: OrderedDict[bytes, SignIn] = OrderedDict()
         self._pending: OrderedDict[bytes, Pending] = OrderedDict()
 
-    def begin(self, onward: str) -> tuple[str, Pending]:
+    def begin(self, onward: str, provider: str = "") -> tuple[str, Pending]:
         """A new sign-in on its way to the issuer: its id for the cookie, and what to ask with."""
         pending = Pending(
             secrets.token_urlsafe(32),
@@ -62,6 +67,7 @@ class SignIns:
             secrets.token_urlsafe(48),
             onward,
             self._clock.monotonic(),
+            provider,
         )
         id_ = secrets.token_urlsafe(32)
         self._pending[_digest(id_)] = pending
@@ -144,3 +150,24 @@ class RateLimit:
 
 def _digest(id_: str) -> bytes:
     return hashlib.sha256(id_.encode("utf-8", "replace")).digest()
+
+
+class Tickets:
+    """Responses that wait for their browser. Bounded; the oldest goes first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: OrderedDict[str, tuple[float, str, str]] = OrderedDict()
+
+    def put(self, provider: str, response: str) -> str:
+        ticket = secrets.token_urlsafe(32)
+        self._waiting[ticket] = self._clock.monotonic(), provider, response
+        while len(self._waiting) > _MAX_TICKETS:
+            self._waiting.popitem(last=False)
+        return ticket
+
+    def take(self, ticket: str, provider: str) -> str:
+        """The response, once; "" when there is none any more."""
+        put, name, response = self._waiting.pop(ticket, (0.0, "", ""))
+        in_time = self._clock.monotonic() - put <= _TICKET_SECONDS
+        return response if name == provider and in_time else ""

@@ -1,0 +1,182 @@
+"""What an identity provider says about itself (SAML metadata, sections 2.3 and 2.4): certificates and where requests go.
+
+A :class:`MetadataSource` reads it from a URL or a file, keeps it for an hour, and serves what it has for a day while the provider cannot
+be reached; ``validUntil`` ends it earlier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from cryptography.x509 import Certificate, load_der_x509_certificate
+from lxml import etree
+from lxml.builder import ElementMaker
+
+from sallyport.core.clock import Clock
+from sallyport.identity.fetch import FetchError, fetch_bytes, new_client
+from sallyport.identity.saml.settings import SamlSettings
+from sallyport.identity.saml.xml import NAMESPACES, Element, SamlError, children, parse, tag, text_of
+from sallyport.identity.settings import url_problem
+
+_log = structlog.get_logger("sallyport.identity")
+_BINDINGS = {
+    "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect": "redirect",
+    "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST": "post",
+}
+_PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
+_MD, _DS = NAMESPACES["md"], NAMESPACES["ds"]
+_POST = "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST"
+_MAX_BYTES = 4 * 1024 * 1024  # federations publish aggregates
+_FRESH, _STALE, _RETRY, _TIMEOUT = 3600.0, 86_400.0, 5.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class IdpMetadata:
+    """certificates: for signatures. endpoints: where requests go, by binding (redirect, post). until: Unix seconds."""
+
+    certificates: tuple[Certificate, ...]
+    endpoints: dict[str, str]
+    wants_signed_requests: bool
+    until: float
+
+
+def parse_metadata(data: bytes, entity_id: str) -> IdpMetadata:
+    """The provider ``entity_id`` in a document. Raises SamlError."""
+    root = parse(data, _MAX_BYTES)
+    entities = (
+        [root] if root.tag == tag("md:EntityDescriptor") else root.findall(f".//{tag('md:EntityDescriptor')}")
+    )
+    named = [entity for entity in entities if entity.get("entityID") == entity_id]
+    if len(named) != 1:
+        raise SamlError(
+            f"the metadata describes {len(named)} providers {entity_id!r}; set entity_id to the one that is there"
+        )
+    roles = [
+        role
+        for role in children(named[0], "md:IDPSSODescriptor")
+        if _PROTOCOL in role.get("protocolSupportEnumeration", "").split()
+    ]
+    if len(roles) != 1:
+        raise SamlError(f"the metadata of {entity_id} has no identity provider role for SAML 2.0")
+    role = roles[0]
+    certificates = [
+        _certificate(text_of(element))
+        for key in children(role, "md:KeyDescriptor")
+        if key.get("use", "signing") == "signing"
+        for element in key.findall(f".//{tag('ds:X509Certificate')}")
+    ]
+    endpoints: dict[str, str] = {}
+    for service in children(role, "md:SingleSignOnService"):
+        binding, url = _BINDINGS.get(service.get("Binding", "")), service.get("Location", "")
+        if binding is not None and not url_problem(url):
+            endpoints.setdefault(binding, url)
+    if not certificates or not endpoints:
+        raise SamlError(
+            f"the metadata of {entity_id} has no signing certificate or no usable SingleSignOnService"
+        )
+    until = min(
+        [
+            instant(element.get("validUntil", ""))
+            for element in (root, named[0], role)
+            if element.get("validUntil")
+        ]
+        or [math.inf]
+    )
+    wants = role.get("WantAuthnRequestsSigned", "false") in ("true", "1")
+    return IdpMetadata(tuple(certificates), endpoints, wants, until)
+
+
+def instant(text: str) -> float:
+    """An xs:dateTime in UTC (SAML core, section 1.3.3) as Unix seconds. Raises SamlError."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise SamlError("a time is not an xs:dateTime") from None
+    if moment.tzinfo is None:
+        raise SamlError("a time has no time zone")
+    return moment.timestamp()
+
+
+def _certificate(text: str) -> Certificate:
+    try:
+        return load_der_x509_certificate(base64.b64decode("".join(text.split()), validate=True))
+    except (binascii.Error, ValueError):
+        raise SamlError("a certificate in the metadata cannot be read") from None
+
+
+class MetadataSource:
+    """One provider's metadata. For one event loop."""
+
+    def __init__(self, settings: SamlSettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._metadata: IdpMetadata | None = None
+        self._read_at = self._tried_at = -math.inf
+        self._lock = asyncio.Lock()
+        self.failures, self.error = 0, ""
+
+    async def current(self) -> IdpMetadata:
+        """Raises SamlError."""
+        async with self._lock:
+            now = self._clock.monotonic()
+            if now - self._read_at >= _FRESH and now - self._tried_at >= _RETRY:
+                self._tried_at = now
+                try:
+                    self._metadata, self._read_at = await self._load(), now
+                    self.error = ""
+                except (FetchError, SamlError) as error:
+                    self.failures, self.error = self.failures + 1, str(error)
+                    _log.warning("saml_metadata_unavailable", provider=self._settings.name, error=self.error)
+            if self._metadata is None or now - self._read_at >= _STALE:
+                raise SamlError(f"no metadata of {self._settings.entity_id}: {self.error}")
+            if self._clock.now() >= self._metadata.until:
+                raise SamlError(f"the metadata of {self._settings.entity_id} is no longer valid (validUntil)")
+            return self._metadata
+
+    async def _load(self) -> IdpMetadata:
+        place = self._settings.metadata
+        if "://" not in place:
+            data = await asyncio.to_thread(_read, place)
+        else:
+            async with await asyncio.to_thread(new_client, self._settings.ca_file) as client:
+                data = await fetch_bytes(client, place, timeout=_TIMEOUT, max_bytes=_MAX_BYTES)
+        return await asyncio.to_thread(parse_metadata, data, self._settings.entity_id)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise FetchError(f"the metadata file {path} cannot be read: {error.strerror or error}") from None
+
+
+def descriptor(settings: SamlSettings) -> bytes:
+    """Our own metadata, for the provider's administrator (SAML metadata, section 2.4.4)."""
+    md = ElementMaker(namespace=_MD, nsmap={"md": _MD, "ds": _DS})
+    ds = ElementMaker(namespace=_DS, nsmap={"ds": _DS})
+    keys: list[Element] = []
+    if settings.certificate:
+        text = "".join(line for line in settings.certificate.splitlines() if "-----" not in line)
+        keys = [
+            md.KeyDescriptor(ds.KeyInfo(ds.X509Data(ds.X509Certificate(text))), use=use)
+            for use in ("signing", "encryption")
+        ]
+    service = md.AssertionConsumerService(
+        Binding=_POST, Location=settings.acs_url, index="0", isDefault="true"
+    )
+    role = md.SPSSODescriptor(
+        *keys,
+        service,
+        protocolSupportEnumeration=_PROTOCOL,
+        AuthnRequestsSigned="true" if settings.key is not None else "false",
+        WantAssertionsSigned="true",
+    )
+    return etree.tostring(
+        md.EntityDescriptor(role, entityID=settings.sp_entity_id), xml_declaration=True, encoding="UTF-8"
+    )
