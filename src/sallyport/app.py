@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import structlog
 
@@ -31,24 +31,21 @@ from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels
-from sallyport.config import Config, Console, OidcIssuer, SecretRef
-from sallyport.config.model import CelSource, Claims, ClaimSources
+from sallyport.config import Config, Console, SecretRef
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
-from sallyport.identity.claims import ClaimMapping, Source, cel
 from sallyport.identity.locks import Locks
-from sallyport.identity.presets import PRESETS
-from sallyport.identity.settings import ALGORITHMS, IssuerSettings
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
+from sallyport.providers import issuer_settings, saml_providers
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -72,9 +69,6 @@ from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.credentials import Reference, reference_from, resolve
 from sallyport.targets.privileges import Privileges, load_privileges
 from sallyport.targets.targets import Target
-
-if TYPE_CHECKING:
-    from sallyport.web.settings import SamlSignIn
 
 log = structlog.get_logger("sallyport")
 
@@ -142,77 +136,6 @@ def _keep_alive(config: Config) -> KeepAlive:
         network.keepalive_probes,
         network.user_timeout_seconds,
     )
-
-
-def _mapping(claims: Claims, default: ClaimMapping) -> ClaimMapping:
-    """What is written, and the provider's default for the rest."""
-
-    def sources(written: ClaimSources | None, otherwise: tuple[Source, ...]) -> tuple[Source, ...]:
-        if written is None:
-            return otherwise
-        listed = written if isinstance(written, tuple) else (written,)
-        return tuple(cel(source.cel) if isinstance(source, CelSource) else source for source in listed)
-
-    return ClaimMapping(
-        sources(claims.subject, default.subject),
-        sources(claims.groups, default.groups),
-        sources(claims.agent, default.agent),
-        sources(claims.actor, default.actor),
-    )
-
-
-def _issuer(issuer: OidcIssuer) -> IssuerSettings:
-    provider = issuer.provider or ""
-    return IssuerSettings(
-        issuer=issuer.issuer,
-        audience=issuer.audience,
-        claims=_mapping(issuer.claims, PRESETS[provider].claims if provider else ClaimMapping()),
-        require=tuple(cel(condition) for condition in issuer.require),
-        provider=provider,
-        algorithms=issuer.algorithms or ALGORITHMS,
-        jwks_url=issuer.jwks_url,
-        clock_skew=issuer.clock_skew,
-        max_token_age=issuer.max_token_age,
-        ca_file=issuer.ca or "",
-        jwks_file=issuer.jwks_file or "",
-        token_file=issuer.token_file or "",
-    )
-
-
-async def _saml_providers(config: Config) -> dict[str, SamlSignIn]:
-    """By name. Raises ConfigError."""
-    if not config.identity.saml:
-        return {}
-    try:  # lxml and signxml are an extra
-        from sallyport.identity.saml.provider import SamlProvider
-        from sallyport.identity.saml.replay import UsedAssertions
-        from sallyport.identity.saml.settings import DEFAULT_CLAIMS, SamlSettings
-    except ImportError:
-        raise ConfigError("identity.saml needs more packages. Install 'sallyport[saml]'.") from None
-    used, providers = UsedAssertions(SystemClock()), {}
-    for idp in config.identity.saml:
-        base = f"{_public_url(config)}/saml/{idp.name}"
-        key = None if idp.key is None else await _secret(idp.key, f"identity.saml {idp.name} key")
-        settings = SamlSettings(
-            name=idp.name,
-            entity_id=idp.entity_id,
-            metadata=idp.metadata,
-            sp_entity_id=idp.sp_entity_id or f"{base}/metadata",
-            acs_url=f"{base}/acs",
-            title=idp.title,
-            claims=_mapping(idp.claims, DEFAULT_CLAIMS),
-            require=tuple(cel(condition) for condition in idp.require),
-            binding=idp.binding,
-            signed=idp.signed,
-            idp_initiated=idp.idp_initiated,
-            certificate=Path(idp.certificate).read_text(encoding="ascii") if idp.certificate else "",
-            key=key,
-            clock_skew=idp.clock_skew,
-            session_seconds=idp.session_seconds,
-            ca_file=idp.ca or "",
-        )
-        providers[idp.name] = SamlProvider(settings, SystemClock(), used)
-    return dict(providers)
 
 
 async def _secret(given: SecretRef, where: str) -> Secret:
@@ -421,7 +344,7 @@ async def gateway_running(
         issuers=[issuer.issuer for issuer in config.identity.oidc],
     )
     authenticator = Authenticator(
-        [_issuer(i) for i in config.identity.oidc],
+        [issuer_settings(i) for i in config.identity.oidc],
         required_claims=config.identity.required_claims,
         failures_per_minute=config.limits.failed_logins_per_minute,
         locks=locks,
@@ -521,7 +444,9 @@ async def _start_console(
     address = config.console_address
     if address is None:
         return None
-    wanted = [_issuer(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer]
+    wanted = [
+        issuer_settings(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer
+    ]
     if not wanted and not config.identity.saml:
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
     secret = None
@@ -557,7 +482,7 @@ async def _start_console(
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
         locks=locks,
-        saml=await _saml_providers(config),
+        saml=await saml_providers(config, _public_url(config), _secret),
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None

@@ -1,0 +1,109 @@
+"""Identity providers as the configuration describes them, made into what :mod:`sallyport.identity` works with.
+
+With :mod:`sallyport.app`, for which this is apart: the composition root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sallyport.config import Config, OidcIssuer, SecretRef
+from sallyport.config.model import CelSource, Claims, ClaimSources, SamlIdp
+from sallyport.core.clock import SystemClock
+from sallyport.core.errors import ConfigError
+from sallyport.core.secret import Secret
+from sallyport.identity.claims import ClaimMapping, Source, cel
+from sallyport.identity.presets import PRESETS
+from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+
+if TYPE_CHECKING:
+    from sallyport.identity.saml.provider import SamlProvider
+
+
+def _mapping(claims: Claims, default: ClaimMapping) -> ClaimMapping:
+    """What is written, and the provider's default for the rest."""
+
+    def sources(written: ClaimSources | None, otherwise: tuple[Source, ...]) -> tuple[Source, ...]:
+        if written is None:
+            return otherwise
+        listed = written if isinstance(written, tuple) else (written,)
+        return tuple(cel(source.cel) if isinstance(source, CelSource) else source for source in listed)
+
+    return ClaimMapping(
+        sources(claims.subject, default.subject),
+        sources(claims.groups, default.groups),
+        sources(claims.agent, default.agent),
+        sources(claims.actor, default.actor),
+    )
+
+
+def issuer_settings(issuer: OidcIssuer) -> IssuerSettings:
+    """Raises ConfigError."""
+    provider = issuer.provider or ""
+    return IssuerSettings(
+        issuer=issuer.issuer,
+        audience=issuer.audience,
+        claims=_mapping(issuer.claims, PRESETS[provider].claims if provider else ClaimMapping()),
+        require=tuple(cel(condition) for condition in issuer.require),
+        provider=provider,
+        algorithms=issuer.algorithms or ALGORITHMS,
+        jwks_url=issuer.jwks_url,
+        clock_skew=issuer.clock_skew,
+        max_token_age=issuer.max_token_age,
+        ca_file=issuer.ca or "",
+        jwks_file=issuer.jwks_file or "",
+        token_file=issuer.token_file or "",
+    )
+
+
+async def saml_providers(
+    config: Config, public_url: str, secret: Callable[[SecretRef, str], Awaitable[Secret]]
+) -> dict[str, SamlProvider]:
+    """By name. public_url: the console's. secret: resolves a reference. Raises ConfigError."""
+    if not config.identity.saml:
+        return {}
+    try:  # lxml and signxml are an extra
+        from sallyport.identity.saml.provider import SamlProvider
+        from sallyport.identity.saml.replay import UsedAssertions
+        from sallyport.identity.saml.settings import DEFAULT_CLAIMS, SamlSettings
+    except ImportError:
+        raise ConfigError("identity.saml needs more packages. Install 'sallyport[saml]'.") from None
+    used, providers = UsedAssertions(SystemClock()), {}
+    for idp in config.identity.saml:
+        base = f"{public_url}/saml/{idp.name}"
+        key = None if idp.key is None else await secret(idp.key, f"identity.saml {idp.name} key")
+        settings = SamlSettings(
+            name=idp.name,
+            entity_id=idp.entity_id,
+            metadata=idp.metadata,
+            sp_entity_id=idp.sp_entity_id or f"{base}/metadata",
+            acs_url=f"{base}/acs",
+            title=idp.title,
+            claims=_mapping(idp.claims, DEFAULT_CLAIMS),
+            require=tuple(cel(condition) for condition in idp.require),
+            binding=idp.binding,
+            signed=idp.signed,
+            idp_initiated=idp.idp_initiated,
+            certificate=await asyncio.to_thread(_certificate, idp),
+            key=key,
+            clock_skew=idp.clock_skew,
+            session_seconds=idp.session_seconds,
+            ca_file=idp.ca or "",
+        )
+        providers[idp.name] = SamlProvider(settings, SystemClock(), used)
+    return providers
+
+
+def _certificate(idp: SamlIdp) -> str:
+    """Ours, "" when there is none. Raises ConfigError."""
+    if not idp.certificate:
+        return ""
+    try:
+        return Path(idp.certificate).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the certificate {idp.certificate} cannot be read: {type(error).__name__}"
+        ) from None

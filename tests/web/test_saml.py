@@ -1,0 +1,169 @@
+"""Signing in to the console with a real SAML provider, and what another site can make a browser do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from sallyport.core.clock import SystemClock
+from sallyport.identity.locks import Lock
+from sallyport.identity.saml.provider import SamlProvider
+from sallyport.identity.saml.replay import UsedAssertions
+from sallyport.identity.saml.settings import SamlSettings
+from sallyport.web.app import build
+from tests.identity.saml_provider import SamlIdp, saml_idp
+from tests.web.world import World
+
+HERE = "http://127.0.0.1:8642"
+
+
+@pytest.fixture(scope="module")
+def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamlIdp]:
+    with saml_idp(tmp_path_factory.mktemp("samlidp")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
+    def provider(name: str, binding: str = "redirect") -> SamlProvider:
+        settings = SamlSettings(
+            name,
+            idp.entity_id,
+            f"{idp.url}/metadata",
+            f"{HERE}/saml/{name}/metadata",
+            f"{HERE}/saml/{name}/acs",
+            title=f"{name} account",
+            binding=binding,
+        )
+        return SamlProvider(settings, SystemClock(), UsedAssertions(SystemClock()))
+
+    return {"corp": provider("corp"), "posted": provider("posted", "post")}
+
+
+@pytest.fixture(scope="module")
+def app(place: World, saml: dict[str, SamlProvider]) -> Iterator[TestClient]:
+    """One application; its event loop."""
+    with TestClient(
+        build(replace(place.services, saml=saml)), base_url=HERE, follow_redirects=False
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def client(app: TestClient) -> TestClient:
+    app.cookies.clear()
+    limit = app.app.state.console.sign_in_limit  # type: ignore[attr-defined]
+    limit.__init__(SystemClock(), 100, 60.0)
+    return app
+
+
+def answered(url: str) -> dict[str, str]:
+    """What the provider's page would post."""
+    return httpx2.get(url, trust_env=False).json()
+
+
+def came_back(client: TestClient, response: str, name: str = "corp") -> httpx2.Response:
+    """The provider's page posts: no cookie goes along, and the browser follows with it."""
+    cookies = list(client.cookies.jar)
+    client.cookies.clear()
+    posted = client.post(
+        f"/saml/{name}/acs",
+        data={"SAMLResponse": response},
+        headers={"Origin": "https://idp.example", "Sec-Fetch-Site": "cross-site"},
+    )
+    assert posted.status_code == 303
+    assert not posted.cookies
+    for cookie in cookies:
+        client.cookies.jar.set_cookie(cookie)
+    return client.get(posted.headers["Location"])
+
+
+def test_signing_in(client: TestClient, idp: SamlIdp) -> None:
+    page = client.get("/sign-in?next=/approvals").text
+    assert "Sign in with corp account" in page
+    assert "/sign-in/saml/corp?next=/approvals" in page
+    start = client.get("/sign-in/saml/corp?next=/approvals")
+    assert start.headers["Location"].startswith(f"{idp.url}/sso?SAMLRequest=")
+    done = came_back(client, answered(start.headers["Location"])["SAMLResponse"])
+    assert (done.status_code, done.headers["Location"]) == (303, "/approvals")
+    assert client.get("/approvals").status_code == 200  # dba: a reviewer
+    assert client.get("/actions").status_code == 403
+
+
+def test_a_posted_request(client: TestClient, idp: SamlIdp) -> None:
+    page = client.get("/sign-in/saml/posted")
+    policy = page.headers["Content-Security-Policy"]
+    assert f"form-action {idp.url};" in policy
+    assert policy.count("form-action") == 1
+    field = page.text.split('name="SAMLRequest" value="')[1].split('"')[0]
+    answer = httpx2.post(f"{idp.url}/sso", data={"SAMLRequest": field}, trust_env=False).json()
+    assert came_back(client, answer["SAMLResponse"], "posted").headers["Location"] == "/"
+
+
+def test_another_browser_is_not_signed_in(client: TestClient) -> None:
+    """Somebody posts the response of their own sign-in from another browser, or from none."""
+    start = client.get("/sign-in/saml/corp")
+    response = answered(start.headers["Location"])["SAMLResponse"]
+    client.cookies.clear()
+    assert came_back(client, response).status_code == 403  # without a sign-in of this browser
+    client.get("/sign-in/saml/corp")
+    assert came_back(client, response).status_code == 403  # with one, but another
+    assert client.get("/").status_code == 303
+
+
+def test_a_ticket_counts_once_and_for_its_provider(client: TestClient) -> None:
+    start = client.get("/sign-in/saml/corp")
+    response = answered(start.headers["Location"])["SAMLResponse"]
+    ticket = client.post("/saml/corp/acs", data={"SAMLResponse": response}).headers["Location"]
+    assert client.get(ticket.replace("corp", "posted")).status_code == 403
+    assert client.get(ticket).status_code == 403
+    # A sign-in that was begun with one provider does not end with another.
+    client.get("/sign-in/saml/posted")
+    start = client.get("/sign-in/saml/corp")
+    assert came_back(client, answered(start.headers["Location"])["SAMLResponse"], "posted").status_code == 403
+
+
+def test_the_pending_sign_in_of_the_issuer_is_another(client: TestClient) -> None:
+    client.get("/sign-in/saml/corp")
+    assert client.get("/sign-in/callback?code=x&state=y").status_code == 403
+
+
+def test_a_locked_subject_stays_out(client: TestClient, place: World, idp: SamlIdp) -> None:
+    lock = Lock("l1", "subject", "ada", idp.entity_id, "left", 0.0, None, "olga", "i", "")
+    place.services.locks.add(lock)
+    try:
+        start = client.get("/sign-in/saml/corp")
+        done = came_back(client, answered(start.headers["Location"])["SAMLResponse"])
+        assert done.status_code == 403
+        assert "SP1608" in done.text
+    finally:
+        place.services.locks.remove(lock)
+
+
+@pytest.mark.parametrize("data", [{}, {"SAMLResponse": "x"}, {"SAMLResponse": ["a", "b"]}])
+def test_nonsense(client: TestClient, data: dict[str, object]) -> None:
+    answer = client.post("/saml/corp/acs", data=data)
+    if answer.status_code == 303:
+        answer = client.get(answer.headers["Location"])
+    assert answer.status_code in (400, 403)
+
+
+def test_unknown_providers(client: TestClient) -> None:
+    for path in ("/sign-in/saml/x", "/saml/x/finish", "/saml/x/metadata"):
+        assert client.get(path).status_code == 404
+    assert client.post("/saml/x/acs").status_code == 404
+
+
+def test_our_metadata(client: TestClient) -> None:
+    answer = client.get("/saml/corp/metadata")
+    assert answer.headers["Content-Type"].startswith("application/samlmetadata+xml")
+    assert f'Location="{HERE}/saml/corp/acs"' in answer.text
+
+
+def test_starts_are_limited(client: TestClient) -> None:
+    codes = {client.post("/saml/corp/acs", data={"SAMLResponse": "x"}).status_code for _ in range(101)}
+    assert codes == {303, 429}
