@@ -32,6 +32,7 @@ class Provider:
         self.published: list[Any] = [self.public(self.key)]
         self.cache_control = "max-age=300"
         self.asked: Counter[str] = Counter()
+        self.authorizations: list[str] = []
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
         self.up()
@@ -90,6 +91,8 @@ class Provider:
 
             def do_GET(self) -> None:
                 provider.asked[self.path] += 1
+                if "Authorization" in self.headers:
+                    provider.authorizations.append(self.headers["Authorization"])
                 make = provider.answers.get(self.path, lambda: (404, {}, b"{}"))
                 status, headers, body = make()
                 self.send_response(status)

@@ -91,7 +91,7 @@ def test_the_issuer_must_be_spelled_exactly(real_provider: RealProvider, make_do
     door = make_door(real_provider.url + "/", at=SystemClock())
     assert door.refusal(real_provider.token()) == VAGUE  # iss has no slash
     (problem,) = door.run(door.authenticator.probe()).values()
-    assert "set identity.oidc issuer to exactly the value in the document" in problem
+    assert "set the issuer to exactly the value in the document" in problem
 
 
 def test_many_logins_at_once(real_provider: RealProvider, real_door: Door) -> None:

@@ -357,3 +357,77 @@ def test_the_log_says_nothing_of_a_token_that_anybody_could_have_made(provider: 
     door.refusal(Secret(f"{head}.{body}.{'A' * 86}"))
     (refused,) = [entry for entry in door.log if entry["event"] == "login_refused"]
     assert "subject" not in refused
+
+
+@pytest.mark.parametrize(
+    "kid",
+    [
+        "",
+        "../../../../dev/null",
+        "' OR 1=1 --",
+        "/etc/passwd",
+        "http://127.0.0.1:1/jwks",
+        "\u0000",
+        "x" * 8000,
+    ],
+)
+def test_a_kid_is_a_name_and_nothing_else(provider: Provider, door: Door, kid: str) -> None:
+    """It leads to no file, no address and no query, and to one fetch of the keys."""
+    assert door.refusal(provider.token(header={"kid": kid})) == VAGUE
+    assert set(provider.asked) <= {"/.well-known/openid-configuration", "/jwks"}
+    assert "passwd" not in door.reason or "kid" in door.reason
+    assert len(door.reason) < 300
+
+
+def test_a_kid_of_another_key_does_not_lend_its_signature(provider: Provider, door: Door) -> None:
+    first = provider.key
+    second = new_signing_key("ES256")
+    provider.published += [provider.public(second)]
+    assert door.login(provider.token()).id == "ada"
+    assert door.refusal(provider.token(key=second, header={"kid": first.kid})) == VAGUE
+    assert door.login(provider.token(key=second)).id == "ada"
+
+
+def test_a_kid_that_two_keys_share_is_none(provider: Provider, door: Door) -> None:
+    """An issuer that publishes somebody else's key under a name that is taken: neither counts."""
+    eve = new_signing_key("ES256")
+    provider.published += [{**provider.public(eve), "kid": provider.key.kid}]
+    assert door.refusal(provider.token()) == VAGUE
+    assert door.refusal(provider.token(key=eve, header={"kid": provider.key.kid})) == VAGUE
+
+
+def test_a_signature_of_one_algorithm_under_the_name_of_another(
+    make_provider: Callable[..., Provider], make_door: MakeDoor
+) -> None:
+    provider = make_provider("RS256")
+    door = make_door(provider.url)
+    header, claims, signature = provider.token().reveal().split(".")
+    for name in ("PS256", "RS512", "ES256", "HS256", "EdDSA", "none", "rs256"):
+        renamed = encoded({"alg": name, "typ": "JWT", "kid": provider.key.kid})
+        assert door.refusal(Secret(f"{renamed}.{claims}.{signature}")) == VAGUE
+    assert door.login(Secret(f"{header}.{claims}.{signature}")).id == "ada"
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        ["other", "sallyport "],
+        ["sallyport/"],
+        ["SALLYPORT"],
+        ["other", ["sallyport"]],
+        {"sallyport": 1},
+        True,
+        [None, "sallyport"],
+    ],
+)
+def test_audience_lists_that_only_look_right(provider: Provider, door: Door, audience: Any) -> None:
+    door.refusal(provider.token(aud=audience))
+
+
+def test_an_audience_list_does_not_make_an_id_token_ours(provider: Provider, door: Door) -> None:
+    """Another client's ID token that lists us as well."""
+    door.refusal(provider.token(aud=["other-client", "sallyport"], azp="other-client", nonce="n"))
+    door.refusal(provider.token(aud=["other-client", "sallyport"], azp="other-client", at_hash="h"))
+    assert (
+        door.login(provider.token(aud=["other-client", "sallyport"], azp="sallyport", nonce="n")).id == "ada"
+    )

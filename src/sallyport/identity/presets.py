@@ -183,15 +183,11 @@ PRESETS: Mapping[str, Preset] = {
                     "claims['kubernetes.io'].serviceaccount.name]"
                 ),
             ),
-            agent=(cel("claims.sub"),),
+            agent=("sub",),
             actor=(),
         ),
         _kubernetes,
     ),
-    "spiffe": Preset(
-        ClaimMapping(
-            groups=(cel("['spiffe://' + claims.sub.split('/')[2]]"),), agent=(cel("claims.sub"),), actor=()
-        ),
-        _spiffe,
-    ),
+    # A JWT-SVID names a workload and no groups: policy lists SPIFFE IDs.
+    "spiffe": Preset(ClaimMapping(groups=(), agent=("sub",), actor=()), _spiffe),
 }

@@ -1,0 +1,129 @@
+"""Tokens that say who acts for whom (RFC 8693, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sallyport.approvals.people import Identities, same_person
+from sallyport.audit.events import subject_fields
+from sallyport.core.clock import ManualClock
+from sallyport.core.subject import Subject
+from sallyport.identity.claims import ClaimMapping, cel
+from sallyport.identity.locks import Lock, Locks
+from sallyport.policy.conditions import compile_condition, subject_variables
+from sallyport.policy.model import SubjectMatch
+from tests.identity.door import Door
+from tests.identity.provider import Provider
+
+MakeDoor = Callable[..., Door]
+CHAIN = {"sub": "claude", "act": {"sub": "orchestrator"}}
+
+
+def test_the_chain(provider: Provider, door: Door) -> None:
+    subject = door.login(provider.token(azp="app", act=CHAIN))
+    assert (subject.id, subject.agent, subject.actors) == ("ada", "claude", ("claude", "orchestrator"))
+    assert door.login(provider.token(azp="app")).actors == ()
+
+
+def test_an_actor_of_another_issuer_is_named_with_it(provider: Provider, door: Door) -> None:
+    act = {"sub": "claude", "iss": provider.url, "act": {"sub": "claude", "iss": "https://other.example"}}
+    assert door.login(provider.token(act=act)).actors == ("claude", "https://other.example|claude")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        {},
+        7,
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "a\u0000"},
+        {"sub": "a", "iss": 7},
+        {"sub": "a", "act": {}},
+        {"sub": "a", "act": 0},
+        {"sub": "a", "act": {"iss": "https://other.example"}},
+        ["a", 7],
+        [""],
+        "",
+    ],
+)
+def test_a_chain_that_is_not_understood_refuses(provider: Provider, door: Door, act: Any) -> None:
+    door.refusal(provider.token(act=act))
+
+
+def test_a_chain_is_bounded(provider: Provider, door: Door) -> None:
+    act: dict[str, Any] = {"sub": "a0"}
+    for i in range(1, 8):
+        act = {"sub": f"a{i}", "act": act}
+    assert len(door.login(provider.token(act=act)).actors) == 8
+    assert "more than 8" in door.refusal(provider.token(act={"sub": "a8", "act": act}))
+
+
+@pytest.mark.parametrize(
+    ("source", "claims", "actors"),
+    [
+        ("delegate", {"delegate": "bot"}, ("bot",)),
+        ("delegate", {"delegate": ["bot", "cron"]}, ("bot", "cron")),
+        (cel("has(claims.on_behalf) ? claims.on_behalf : null"), {"on_behalf": "x"}, ("x",)),
+        (cel("has(claims.on_behalf) ? claims.on_behalf : null"), {}, ()),
+    ],
+)
+def test_actors_from_elsewhere(
+    provider: Provider, make_door: MakeDoor, source: Any, claims: dict[str, Any], actors: tuple[str, ...]
+) -> None:
+    door = make_door(provider.url, claims=ClaimMapping(actor=(source,)))
+    assert door.login(provider.token(**claims)).actors == actors
+
+
+def subject(id_: str, *actors: str, issuer: str = "https://i.example") -> Subject:
+    return Subject(id_, issuer, frozenset(), actors[0] if actors else "", actors=actors)
+
+
+def test_policy_sees_the_chain() -> None:
+    delegated, alone = subject("ada", "claude", "orchestrator"), subject("ada")
+    match = SubjectMatch(actors=frozenset({"orchestrator"}))
+    assert match.matches(delegated)
+    assert not match.matches(alone)
+    assert SubjectMatch(ids=frozenset({"ada"}), agents=frozenset({"claude"})).matches(delegated)
+    assert not SubjectMatch(agents=frozenset({"orchestrator"})).matches(delegated)
+    condition = compile_condition("'orchestrator' in subject.actors")
+    assert condition.evaluate({"subject": subject_variables(delegated)}) is True
+    assert condition.evaluate({"subject": subject_variables(alone)}) is False
+
+
+def test_nobody_in_the_chain_approves() -> None:
+    people = Identities(aliases={"bot-owner@example.com": "olga", "claude": "olga", "olga": "olga"})
+    asked = people.links(subject("ada", "claude", "https://other.example|grace"))
+    for reviewer in (
+        subject("ada"),
+        subject("claude"),
+        subject("grace", issuer="https://other.example"),
+        subject("somebody", "claude"),
+        subject("olga"),
+        subject("bot-owner@example.com"),
+    ):
+        assert same_person(asked, people.links(reviewer)), reviewer
+    for reviewer in (subject("grace"), subject("dana"), subject("dana", "bot")):
+        assert not same_person(asked, people.links(reviewer)), reviewer
+
+
+def test_a_recording_has_the_chain() -> None:
+    fields = subject_fields(subject("ada", "claude", "orchestrator"))
+    assert (fields.id, fields.agent, fields.actors) == ("ada", "claude", ("claude", "orchestrator"))
+
+
+class _NoLocks:
+    def unreleased(self) -> list[Lock]:
+        return []
+
+
+@pytest.mark.parametrize("name", ["claude", "orchestrator"])
+def test_a_lock_on_any_actor_holds(name: str) -> None:
+    locks = Locks(_NoLocks(), ManualClock())  # type: ignore[arg-type]
+    lock = Lock("l1", "agent", name, "", "because", 0.0, None, "olga", "i", "")
+    locks.add(lock)
+    assert locks.of(subject("ada", "claude", "orchestrator")) is lock
+    assert locks.of(subject("ada")) is None
