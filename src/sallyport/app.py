@@ -167,6 +167,7 @@ def _limits(config: Config) -> GatewayLimits:
         max_message_bytes=limits.max_message_bytes,
         max_row_bytes=limits.max_row_bytes,
         session_seconds=limits.session_seconds,
+        expiry_grace_seconds=config.identity.expiry.grace,
         idle_seconds=limits.idle_seconds,
         held_in_transaction_seconds=limits.held_in_transaction_seconds,
         held_reminder_seconds=limits.held_reminder_seconds,

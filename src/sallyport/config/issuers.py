@@ -32,6 +32,8 @@ _OPEN_TO_ALL: Mapping[str, tuple[str, str]] = {
 #: Where a pod finds its cluster (Kubernetes: "Accessing the Kubernetes API from a Pod").
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
+#: A session that outlives its token for longer would make short lifetimes meaningless.
+MAX_GRACE = 3600.0
 
 
 def identity(check: Check, identity: Identity) -> Identity:
@@ -54,6 +56,12 @@ def identity(check: Check, identity: Identity) -> Identity:
         if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
             fix = "Write a text, number, true or false, or a list of them"
             raise check.error(("identity", "required_claims", name), "the value must be plain", fix)
+    if not 0 <= identity.expiry.grace <= MAX_GRACE:
+        raise check.error(
+            ("identity", "expiry", "grace"),
+            f"must be 0 to {MAX_GRACE:.0f} seconds",
+            "60 is usual; 0 ends sessions at the moment their token expires",
+        )
     replaced: Identity = msgspec.structs.replace(
         identity,
         oidc=tuple(issuers),

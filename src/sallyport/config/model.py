@@ -130,6 +130,14 @@ class SamlIdp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ca: str | None = None
 
 
+class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of a session whose token expires. ``grace``: seconds that its open transaction and
+    running statement still have; 0 ends both at once.
+    """
+
+    grace: float = 60.0
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
     refused.
@@ -138,6 +146,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     oidc: tuple[OidcIssuer, ...] = ()
     saml: tuple[SamlIdp, ...] = ()
     required_claims: dict[str, Any] = {}
+    expiry: Expiry = Expiry()
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -341,6 +350,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity.oidc[].claims": Claims,
     "identity.saml[]": SamlIdp,
     "identity.saml[].key": SecretRef,
+    "identity.expiry": Expiry,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,
     "mask_keys.<name>": SecretRef,

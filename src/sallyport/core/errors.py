@@ -73,7 +73,8 @@ CODES: dict[str, Code] = _codes(
     ("SP1605", "53300", "too many sessions"),
     ("SP1606", "57P05", "login took too long"),
     ("SP1607", "28P01", "too many failed logins"),
-    ("SP1608", "28000", "the subject or agent is locked"),
+    ("SP1608", "28000", "the subject, agent, token or issuer is locked"),
+    ("SP1609", "57P05", "the session's token has expired"),
     # 17xx: limits
     ("SP1701", "54000", "a limit was exceeded"),
     ("SP1702", "54000", "a row is too long to be masked"),

@@ -252,6 +252,7 @@ class ClientConnection(asyncio.Protocol):
     def _host_session(self, admitted: Admitted, request: Authenticate, login: ClientLogin) -> None:
         host = SessionHost(self._gateway, admitted, request, self._port, self._peer)
         self._host, self._login, self._authenticating = host, None, None
+        self._port.is_hosted = True
         self._cancel_deadline()
         self._gateway.pending.discard(self)
         host.begin(request.minor, login.take_rest())

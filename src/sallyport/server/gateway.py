@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -79,6 +79,7 @@ class GatewayLimits:
     max_message_bytes: int = 64 << 20
     max_row_bytes: int = 16 << 20
     session_seconds: float = 0.0
+    expiry_grace_seconds: float = 60.0
     idle_seconds: float = 0.0
     held_in_transaction_seconds: float = 60.0
     held_reminder_seconds: float = 60.0
@@ -220,8 +221,10 @@ class Gateway:
 
     async def _watch_peers(self) -> None:
         await asyncio.sleep(_PEER_SECONDS)
+        now = time()  # the wall clock: tokens expire by it, also where the machine slept
         for session in self.hosted():
             session.check_peers()
+            session.check_expiry(now)
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds

@@ -66,6 +66,19 @@ NOT_JOURNALED = refuse(
     "What it sent last could not be written to the journal and did not reach the database.",
     "Connect again. Tell the gateway's operator.",
 )
+EXPIRED_REASON = "the token expired"
+EXPIRED = refuse(
+    "SP1609",
+    "the session's token has expired",
+    "A session ends with the token that opened it. No transaction was interrupted.",
+    "Get a fresh token and connect again.",
+)
+EXPIRED_IN_TRANSACTION = refuse(
+    "SP1609",
+    "the session's token has expired",
+    "What ran or waited was cancelled and the open transaction rolled back: its time after the token's end is over.",
+    "Get a fresh token, connect again and repeat the transaction. Long work needs tokens that live longer.",
+)
 LOST_TARGET = refuse("SP1802", "the connection to the database was lost", hint="Connect again.")
 
 
@@ -81,6 +94,7 @@ class SessionHost:
         "_database",
         "_gateway",
         "_is_ended",
+        "_is_expired",
         "_lane",
         "_lifetime",
         "_link",
@@ -103,6 +117,7 @@ class SessionHost:
         self._database, self._link = admitted.database, admitted.link
         self._added = gateway.added
         self._is_ended = False
+        self._is_expired = False
         self._pid = 0
         self._lifetime: asyncio.TimerHandle | None = None
         application = request.settings.get("application_name", "")
@@ -156,7 +171,7 @@ class SessionHost:
         longest = self._session.names.judge.subject_policy(self.subject).limits.session
         seconds = min((s for s in (gateway.limits.session_seconds, longest) if s), default=0.0)
         if seconds:
-            self._lifetime = asyncio.get_running_loop().call_later(seconds, self._expired)
+            self._lifetime = asyncio.get_running_loop().call_later(seconds, self._lifetime_reached)
         log.info(
             "session started", session=self.id, subject=self.subject.id, target=self.target, peer=self.peer
         )
@@ -197,7 +212,7 @@ class SessionHost:
     @property
     def is_plain(self) -> bool:
         """Whether its traffic may pass the lane."""
-        return not self._is_ended and self._session.is_plain
+        return not (self._is_ended or self._is_expired) and self._session.is_plain
 
     @property
     def is_active(self) -> bool:
@@ -221,6 +236,9 @@ class SessionHost:
 
     def receive(self, data: bytes) -> None:
         """Bytes from the client, in order."""
+        if self._is_expired and self._session.is_between_transactions:
+            self.shut(EXPIRED, EXPIRED_REASON)
+            return
         added = self._added
         added.left -= 1
         started = 0.0
@@ -375,7 +393,25 @@ class SessionHost:
             self._link.is_silent = True
             self._link.abort()
 
-    def _expired(self) -> None:
+    def check_expiry(self, now: float) -> None:
+        """See :class:`~sallyport.server.ports.HostedSession`. A transaction that is open, and what runs, have
+        ``identity.expiry.grace`` to end. A statement that waits for approval does not run yet, so it has none.
+        """
+        ends = self.subject.expires_at
+        if self._is_ended or not ends or now < ends:
+            return
+        is_news, self._is_expired = not self._is_expired, True
+        self._leave_lane()
+        session = self._session
+        if session.is_between_transactions and session.blocked is not Blocked.APPROVAL:
+            # Drivers read an error as the answer to what they send next; of one that comes unasked they only
+            # say that the connection was lost. Who sends nothing until the next look is idle.
+            if not is_news:
+                self.shut(EXPIRED, EXPIRED_REASON)
+        elif session.blocked is Blocked.APPROVAL or now >= ends + self._gateway.limits.expiry_grace_seconds:
+            self.shut(EXPIRED_IN_TRANSACTION, EXPIRED_REASON)
+
+    def _lifetime_reached(self) -> None:
         self.shut(refuse("SP1701", "the session has reached its longest lifetime"), "lifetime reached")
 
     def _unrecordable(self) -> None:

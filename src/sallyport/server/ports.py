@@ -93,5 +93,8 @@ class HostedSession(Closable, Protocol):
     def check_peers(self) -> None:
         """End the session when either side has vanished."""
 
+    def check_expiry(self, now: float) -> None:
+        """End the session when its token has expired; ``now``: Unix seconds. Asked every second."""
+
     def check_idle(self, now: float, seconds: float) -> None:
         """End the session when nothing has happened in it for so long; ``now``: of the monotonic clock."""

@@ -148,6 +148,16 @@ class SessionState:
         )
 
     @property
+    def is_between_transactions(self) -> bool:
+        """Outside any transaction, and the server has answered everything that it was sent."""
+        return (
+            self.transaction_status == b"I"
+            and self.pipeline.is_empty
+            and self.series is None
+            and self.client_state is ClientState.READY
+        )
+
+    @property
     def position(self) -> tuple[int, int, bool]:
         """Differs when the client's next message was forwarded."""
         return self.pipeline.step, self.number, self.pipeline.unsynced
