@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -446,3 +447,34 @@ def test_recordings_of_actions_are_apart_and_verified(house: House) -> None:
         assert f"{recording['id']}  FAILED" in done.stdout
         file.write_bytes(whole)
     house.gateway.start()
+
+
+def test_a_token_is_locked_and_another_of_the_same_subject_is_not(house: House) -> None:
+    def jti(token: str) -> str:
+        part = token.split(".")[1]
+        return str(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["jti"])
+
+    stolen, fresh = house.gateway.token(), house.gateway.token()
+    with Psql(house.gateway.port, stolen) as psql, Psql(house.gateway.port, fresh) as other:
+        psql.send("SELECT 'he' || 're';").wait_for("here")
+        other.send("SELECT 'he' || 're';").wait_for("here")
+        done = house.cli("lock", "--token", jti(stolen), "--reason", "in a log")
+        assert (done.returncode, "1 live session ended." in done.stdout) == (0, True), done.stderr
+        psql.send("SELECT 1;").wait_for(LOCKED.format("token", jti(stolen)))
+        assert psql.finish() == 2
+        other.send("SELECT 'still ' || 'here';").wait_for("still here")
+    assert "[SP1608] the token" in run_psql(house.gateway.dsn(stolen), "SELECT 1").stderr
+    assert "let in" in house.log_in()
+    assert house.cli("lock", "--release", "--token", jti(stolen)).returncode == 0
+    assert run_psql(house.gateway.dsn(stolen), "SELECT 1").returncode == 0
+
+
+def test_an_issuer_is_locked_but_not_ones_own(house: House) -> None:
+    """All tokens of this gateway are one issuer's, the operator's too: she would lock herself out."""
+    with house.psql() as psql:
+        psql.send("SELECT 'he' || 're';").wait_for("here")
+        done = house.cli("lock", "--issuer", house.gateway.issuer.url, "--reason", "its key leaked")
+        assert (done.returncode, "That is you" in done.stderr) == (1, True)
+        done = house.cli("lock", "--issuer", "https://elsewhere.example", "--reason", "who?")
+        assert (done.returncode, "It is one of" in done.stderr) == (1, True)
+        psql.send("SELECT 'still ' || 'here';").wait_for("still here")

@@ -16,9 +16,10 @@ import typer
 from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
 from sallyport.core.errors import SallyportError
 
-_HELP = """Lock a subject or an agent: its live sessions end, its logins and tokens are refused.
+_HELP = """Lock a subject, an agent, a token or an issuer: its live sessions end, its logins and tokens are refused.
 
-The subject is the token's sub, the agent its azp or client_id, as 'sallyport sessions list' shows them. Without either, the locks in force
+The subject is the token's sub, the agent its azp or client_id, as 'sallyport sessions list' shows them; a token is its jti or the id of a session
+token. --issuer alone locks the issuer, with another option it narrows that. Without any of them, the locks in force
 are listed.
 
 Example: sallyport lock --agent claude-code --minutes 60 --reason "it deleted orders"
@@ -35,7 +36,8 @@ def register(app: typer.Typer) -> None:
 def lock(
     subject: Annotated[str, typer.Option(help="The token's sub.")] = "",
     agent: Annotated[str, typer.Option(help="The token's azp or client_id.")] = "",
-    issuer: Annotated[str, typer.Option(help="Only of this issuer's tokens. [any]")] = "",
+    token: Annotated[str, typer.Option(help="The token's jti, or the id of a session token.")] = "",
+    issuer: Annotated[str, typer.Option(help="Only of this issuer's tokens; alone: all of them. [any]")] = "",
     reason: Annotated[str, typer.Option(help="Why. Needed: whoever is locked reads it.")] = "",
     minutes: Annotated[
         int, typer.Option(min=0, max=5_256_000, help="For so long; 0 is until it is released.")
@@ -46,22 +48,30 @@ def lock(
     as_json: AsJson = False,
 ) -> None:
     def run() -> None:
-        if subject and agent:
-            raise SallyportError("say --subject or --agent, not both: lock one after the other")
-        kind, name = ("agent", agent) if agent else ("subject", subject)
+        kind, name, of = _whom({"subject": subject, "agent": agent, "token": token}, issuer)
         if release:
-            _release(RestClient(url), kind, name, issuer, as_json)
+            _release(RestClient(url), kind, name, of, as_json)
         elif not name:
-            if reason or minutes or issuer:
-                raise SallyportError("say whom to lock: --subject or --agent")
+            if reason or minutes:
+                raise SallyportError("say whom to lock: --subject, --agent, --token or --issuer")
             _list(RestClient(url), everything, as_json)
         else:
             if not reason.strip():
                 raise SallyportError("say why with --reason: whoever is locked reads it")
-            body = {"kind": kind, "name": name, "issuer": issuer, "reason": reason, "minutes": minutes}
+            body = {"kind": kind, "name": name, "issuer": of, "reason": reason, "minutes": minutes}
             _lock(RestClient(url), body, as_json)
 
     run_request(run)
+
+
+def _whom(names: Mapping[str, str], issuer: str) -> tuple[str, str, str]:
+    """Kind and name of what is meant, and the issuer that narrows it. Raises SallyportError for two at once."""
+    said = [(kind, name) for kind, name in names.items() if name]
+    if len(said) > 1:
+        raise SallyportError("say one of --subject, --agent and --token: lock one after the other")
+    if said:
+        return (*said[0], issuer)
+    return "issuer", issuer, ""
 
 
 def _lock(gateway: RestClient, body: Mapping[str, Any], as_json: bool) -> None:
@@ -78,7 +88,7 @@ def _lock(gateway: RestClient, body: Mapping[str, Any], as_json: bool) -> None:
 
 def _release(gateway: RestClient, kind: str, name: str, issuer: str, as_json: bool) -> None:
     if not name:
-        raise SallyportError("say whom to let in again: --subject or --agent")
+        raise SallyportError("say whom to let in again: --subject, --agent, --token or --issuer")
     locks = [
         lock
         for lock in gateway.get("/locks", limit="500")["locks"]

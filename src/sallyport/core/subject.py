@@ -19,7 +19,8 @@ class Subject:
     agent: which program acts: the first of ``actors``, else the ``azp``/``client_id`` claim, or "". actors: who acts for the
     subject, the current one first (RFC 8693 ``act``); () when nobody does. label: the user name that the client
     sent at startup; recorded and shown, never trusted. claims: the verified claims (never the token itself).
-    expires_at: Unix seconds.
+    expires_at: Unix seconds. token_id: of the session token that Sallyport issued, "" where there is none; by it the token is
+    revoked.
     """
 
     id: str
@@ -29,5 +30,6 @@ class Subject:
     label: str = ""
     email: str = ""
     expires_at: float = 0.0
+    token_id: str = ""
     claims: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False, repr=False)
     actors: tuple[str, ...] = ()

@@ -1,5 +1,7 @@
-"""Locks: a subject or an agent that may not be here, from now until a moment or until somebody releases it.
+"""Locks: a subject, agent, token or issuer that may not be here, from now until a moment or until somebody releases it.
 
+A token is its ``jti``, or the id of a session token that Sallyport issued; a lock on the token that it was exchanged for holds for it too.
+An issuer is its URL.
 A subject is a token's ``sub`` (of one issuer, or of any). An agent is the token's ``azp`` or ``client_id``, or what the issuer's
 ``agent_claim`` names; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
 token was verified: only whose it is reads that it is locked, and why.
@@ -23,7 +25,9 @@ from sallyport.core.subject import Subject
 
 SUBJECT: Final = "subject"
 AGENT: Final = "agent"
-KINDS: Final = (SUBJECT, AGENT)
+TOKEN: Final = "token"  # noqa: S105 - the name of a kind
+ISSUER: Final = "issuer"
+KINDS: Final = (SUBJECT, AGENT, TOKEN, ISSUER)
 #: Claims that name the program that acts: OpenID Connect Core section 2, RFC 9068 section 2.2.
 _AGENT_CLAIMS: Final = ("azp", "client_id")
 #: Of one person: no more are learned then.
@@ -32,7 +36,7 @@ _MOST_NAMES: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """kind: subject | agent. name: of the subject or agent. issuer: of its tokens, "" means any. Times are Unix seconds; expires_at None:
+    """kind: subject | agent | token | issuer. name: of that. issuer: of its tokens, "" means any. Times are Unix seconds; expires_at None:
     until it is released. by, by_issuer, address: who locked it, and from where. released_by "": it is in force, or it expired.
     """
 
@@ -66,7 +70,12 @@ class Lock:
             "SP1608",
             f'the {self.kind} "{self.name}" is locked{until}',
             f"Reason: {self.reason}",
-            "An operator of this gateway can release the lock. Another token of the same identity does not help.",
+            "An operator of this gateway can release the lock. "
+            + (
+                "A fresh token may help."
+                if self.kind == TOKEN
+                else "Another token of the same identity does not help."
+            ),
         )
 
 
@@ -136,9 +145,7 @@ class Locks:
 
     def of(self, subject: Subject, *, agents: bool = True) -> Lock | None:
         """The lock that keeps ``subject`` out, or None. ``agents`` False: somebody at the console, whose token names the console's client."""
-        keys = [(SUBJECT, subject.id)]
-        if agents:
-            keys += [(AGENT, name) for name in agent_names(subject)]
+        keys = [(kind, name) for kind in KINDS if agents or kind != AGENT for name in _names(subject, kind)]
         now = self._clock.now()
         for kind, name in keys:
             for issuer in ("", subject.issuer):
@@ -186,10 +193,26 @@ def agent_names(subject: Subject) -> list[str]:
     return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
 
 
+def token_names(subject: Subject) -> list[str]:
+    """Every id of the token that the subject came with: a session token's own, and the ``jti`` (RFC 7519
+    section 4.1.7) of the one that it was exchanged for.
+    """
+    names = [subject.token_id, subject.claims.get("jti")]
+    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
+
+
+def _names(subject: Subject, kind: str) -> list[str]:
+    """What a lock of that kind would name to keep ``subject`` out."""
+    if kind == SUBJECT:
+        return [subject.id]
+    if kind == ISSUER:
+        return [subject.issuer]
+    return agent_names(subject) if kind == AGENT else token_names(subject)
+
+
 def is_locked_by(subject: Subject, lock: Lock) -> bool:
     """Whether ``lock`` is about this subject, at whatever time."""
-    names = [subject.id] if lock.kind == SUBJECT else agent_names(subject)
-    return lock.name in names and lock.issuer in ("", subject.issuer)
+    return lock.name in _names(subject, lock.kind) and lock.issuer in ("", subject.issuer)
 
 
 def released(lock: Lock, at: float, by: str) -> Lock:

@@ -16,7 +16,7 @@ import structlog
 
 from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
-from sallyport.identity.locks import KINDS, Lock, Locks, released
+from sallyport.identity.locks import ISSUER, KINDS, Lock, Locks, released
 from sallyport.identity.problems import printable
 from sallyport.operations.access import Principal
 from sallyport.operations.ports import LiveGateway
@@ -39,7 +39,7 @@ class LockError(SallyportError):
 
 @dataclass(frozen=True, slots=True)
 class LockRequest:
-    """kind: subject | agent. issuer "": of any. minutes 0: until it is released."""
+    """kind: subject | agent | token | issuer. issuer "": of any. minutes 0: until it is released."""
 
     kind: str
     name: str
@@ -100,7 +100,7 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str], loc
     """``issuers``: whose tokens are accepted; a lock on those of another would keep nobody out. Raises LockError."""
     name, reason = request.name.strip(), printable(request.reason.strip(), MAX_REASON)
     if request.kind not in KINDS:
-        raise LockError("Say whether it is a subject or an agent.")
+        raise LockError(f"Say what it is: one of {', '.join(KINDS)}.")
     if not name or len(name) > MAX_NAME or not name.isprintable():
         raise LockError(
             f"Name the {request.kind}: as sessions show it, at most {MAX_NAME} characters, none invisible."
@@ -110,9 +110,10 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str], loc
     if not 0 <= request.minutes <= MAX_MINUTES:
         raise LockError(f"Minutes: from 1 to {MAX_MINUTES}, or 0 for a lock that stays until it is released.")
     issuer = request.issuer.strip()
-    if issuer and issuer not in issuers:
+    named = name if request.kind == ISSUER else issuer
+    if named and named not in issuers:
         raise LockError(
-            f"No tokens of the issuer {printable(issuer, 200)!r} are accepted here. It is one of "
+            f"No tokens of the issuer {printable(named, 200)!r} are accepted here. It is one of "
             f"{', '.join(sorted(issuers))}, as they are written; without one, the name is locked whoever issued the token."
         )
     now, subject = time.time(), who.subject

@@ -29,11 +29,11 @@ from sallyport.web.pages.locks import lock_details, not_stored
 
 
 class LockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``kind``: subject (the token's sub) or agent (its azp or client_id). ``issuer``: of its tokens; "" means any. ``minutes``: 0 means
+    """``kind``: subject (the token's sub), agent (its azp or client_id), token (its jti, or the id of a session token) or issuer. ``issuer``: of its tokens; "" means any. ``minutes``: 0 means
     until it is released. ``reason``: whoever is locked reads it.
     """
 
-    kind: Annotated[str, Meta(pattern="^(subject|agent)$")]
+    kind: Annotated[str, Meta(pattern="^(subject|agent|token|issuer)$")]
     name: Annotated[str, Meta(min_length=1, max_length=1024)]
     reason: Annotated[str, Meta(min_length=1, max_length=500)]
     issuer: Annotated[str, Meta(max_length=1000)] = ""

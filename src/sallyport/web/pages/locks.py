@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from sallyport.core.errors import RefusedError
-from sallyport.identity.locks import AGENT, SUBJECT, Lock
+from sallyport.identity.locks import KINDS, SUBJECT, Lock
 from sallyport.operations.locks import MAX_MINUTES, MAX_REASON, LockError, LockOperations, LockRequest
 from sallyport.web.console import FormError, Visit
 
@@ -33,6 +33,7 @@ async def _page(visit: Visit, problem: str = "", status: int = 200) -> Response:
         active=ops.list(visit.principal),
         past=[lock for lock in recent if not lock.in_force(now)],
         asked=_asked(visit),
+        kinds=KINDS,
         problem=problem,
         max_reason=MAX_REASON,
         max_minutes=MAX_MINUTES,
@@ -87,8 +88,8 @@ def _request(visit: Visit) -> LockRequest:
     kind, name = asked["kind"], asked["name"]
     if visit.field("confirm") != "yes":
         raise FormError("Tick the box to confirm that live sessions should end.")
-    if kind not in (SUBJECT, AGENT):
-        raise FormError("Choose subject or agent.")
+    if kind not in KINDS:
+        raise FormError(f"Choose one of {', '.join(KINDS)}.")
     if minutes and not (minutes.isascii() and minutes.isdecimal() and len(minutes) <= 9):
         raise FormError("Minutes: a whole number, or nothing for a lock that stays until it is released.")
     return LockRequest(kind, name, visit.field("reason"), visit.field("issuer"), int(minutes or "0"))
