@@ -39,6 +39,7 @@ from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
+from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.sessions import Sessions
@@ -63,6 +64,7 @@ from sallyport.store.locks import SqlLockStore
 from sallyport.store.mark import open_store
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sealing import open_seal
+from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
 from sallyport.targets.catalog_loader import load_catalog
@@ -73,6 +75,8 @@ from sallyport.targets.targets import Target
 log = structlog.get_logger("sallyport")
 
 _BACKLOG = 512
+#: Session tokens that expired so long ago (seconds) are deleted from the store.
+_KEEP_TOKENS = 90 * 86400.0
 #: Seconds between the recorder's passes, shortest and longest. With strict each flushes every session's file to the
 #: disk; statements wait for the journal's flushes, which must not stand behind them.
 _PASSES = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
@@ -344,11 +348,16 @@ async def gateway_running(
         links=channels.identities.links,
         issuers=[issuer.issuer for issuer in config.identity.oidc],
     )
+    issued = config.identity.session_tokens
+    token_store = SqlSessionTokenStore(store)
+    await asyncio.to_thread(token_store.forget, time.time() - _KEEP_TOKENS)
+    tokens = SessionTokens(token_store, SystemClock(), issued.lifetime, issued.per_subject)
     authenticator = Authenticator(
         [issuer_settings(i) for i in config.identity.oidc],
         required_claims=config.identity.required_claims,
         failures_per_minute=config.limits.failed_logins_per_minute,
         locks=locks,
+        session_tokens=tokens,
     )
     approval_store = SqlApprovalStore(store, await asyncio.to_thread(open_seal, config.data_directory))
     approvals = Approvals(
@@ -379,7 +388,9 @@ async def gateway_running(
         await gateway.run()
         intents.start()
         if config.console is not None:
-            console = await _start_console(config, config.console, gateway, index, policies, channels, locks)
+            console = await _start_console(
+                config, config.console, gateway, index, policies, channels, locks, tokens
+            )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
     finally:
@@ -436,6 +447,7 @@ async def _start_console(
     policies: SqlPolicyVersions,
     channels: Channels,
     locks: Locks,
+    tokens: SessionTokens,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -484,6 +496,7 @@ async def _start_console(
         actions=ActionLog(gateway.recorder),
         locks=locks,
         saml=await saml_providers(config, _public_url(config), _secret),
+        session_tokens=tokens,
     )
     tls_context = (
         server_context(Path(config.tls.certificate), Path(config.tls.key)) if config.tls is not None else None

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from sallyport.cli import sessiontokens
+
 if TYPE_CHECKING:
     from sallyport.core.secret import Secret
     from sallyport.identity.client import DevicePrompt, Grant
@@ -38,14 +40,33 @@ Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers tha
 CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
 
+_COMMAND_HELP = """Print a token for the gateway.
+
+Example, a program with a client secret:
+
+\b
+    PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
+
+Example, after `sallyport login`:
+
+\b
+    PGPASSWORD=$(sallyport token) psql -h gateway -p 6432 shop
+
+Session tokens, which the gateway issues in exchange: sallyport token exchange, list, revoke.
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the ``sallyport`` program."""
-    app.command("token")(token)
+    tokens = typer.Typer(invoke_without_command=True, no_args_is_help=False, help=_COMMAND_HELP)
+    tokens.callback(help=_COMMAND_HELP)(token)
+    sessiontokens.register(tokens)
+    app.add_typer(tokens, name="token")
     app.command("login")(login)
 
 
 def token(
+    context: typer.Context,
     issuer: Issuer = "",
     client_id: ClientId = "",
     secret_file: SecretFile = None,
@@ -55,18 +76,9 @@ def token(
     ca_file: CaFile = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print a token for the gateway.
-
-    Example, a program with a client secret:
-
-    \b
-        PGPASSWORD=$(sallyport token --issuer https://idp.example.com --client-id ci) psql -h gateway -p 6432 shop
-
-    Example, after `sallyport login`:
-
-    \b
-        PGPASSWORD=$(sallyport token) psql -h gateway -p 6432 shop
-    """
+    """See ``_COMMAND_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
+    if context.invoked_subcommand is not None:
+        return
     if not client_id:
         _print(_kept(), as_json)
         return

@@ -34,6 +34,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CLUSTER_KEYS = "https://kubernetes.default.svc/openid/v1/jwks"
 #: A session that outlives its token for longer would make short lifetimes meaningless.
 MAX_GRACE = 3600.0
+#: Of session tokens: thirty days.
+MAX_LIFETIME = 30 * 86400.0
 
 
 def identity(check: Check, identity: Identity) -> Identity:
@@ -61,6 +63,13 @@ def identity(check: Check, identity: Identity) -> Identity:
             ("identity", "expiry", "grace"),
             f"must be 0 to {MAX_GRACE:.0f} seconds",
             "60 is usual; 0 ends sessions at the moment their token expires",
+        )
+    tokens = identity.session_tokens
+    if not 0 <= tokens.lifetime <= MAX_LIFETIME or tokens.per_subject < 1:
+        raise check.error(
+            ("identity", "session_tokens"),
+            f"lifetime must be 0 to {MAX_LIFETIME:.0f} seconds, per_subject at least 1",
+            "43200 and 20 are the defaults; lifetime 0 issues no session tokens",
         )
     replaced: Identity = msgspec.structs.replace(
         identity,

@@ -138,6 +138,15 @@ class Expiry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     grace: float = 60.0
 
 
+class SessionTokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens that the gateway issues in exchange for an identity. ``lifetime``: seconds, at most; 0: none are
+    issued or accepted. ``per_subject``: valid at once, at most.
+    """
+
+    lifetime: float = 12 * 3600.0
+    per_subject: int = 20
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
     refused.
@@ -147,6 +156,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     saml: tuple[SamlIdp, ...] = ()
     required_claims: dict[str, Any] = {}
     expiry: Expiry = Expiry()
+    session_tokens: SessionTokenSettings = SessionTokenSettings()
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -351,6 +361,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity.saml[]": SamlIdp,
     "identity.saml[].key": SecretRef,
     "identity.expiry": Expiry,
+    "identity.session_tokens": SessionTokenSettings,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,
     "mask_keys.<name>": SecretRef,

@@ -75,6 +75,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1607", "28P01", "too many failed logins"),
     ("SP1608", "28000", "the subject, agent, token or issuer is locked"),
     ("SP1609", "57P05", "the session's token has expired"),
+    ("SP1610", "28000", "the session token was revoked"),
     # 17xx: limits
     ("SP1701", "54000", "a limit was exceeded"),
     ("SP1702", "54000", "a row is too long to be masked"),

@@ -14,6 +14,7 @@ bounded and logged, locks are asked.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -27,7 +28,8 @@ from sallyport.identity.fetch import ClientFactory, default_client
 from sallyport.identity.jwt_verifier import JwtVerifier
 from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.oidc import CacheLimits
-from sallyport.identity.problems import printable
+from sallyport.identity.problems import Problem, printable
+from sallyport.identity.session_tokens import PREFIX, SessionTokens
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.verifier import Verifier
 
@@ -83,8 +85,10 @@ class Authenticator:
         failures_per_minute: int = 30,
         locks: Locks | None = None,
         verifiers: Sequence[Verifier] = (),
+        session_tokens: SessionTokens | None = None,
     ) -> None:
         self.locks = locks
+        self._session_tokens = session_tokens
         self._clock = clock or SystemClock()
         self._only_id_tokens = only_id_tokens
         self._failures = FailedLogins(self._clock, failures_per_minute)
@@ -99,15 +103,23 @@ class Authenticator:
         )
         self.verifiers: tuple[Verifier, ...] = (*verifiers, jwt)
 
-    async def authenticate(self, token: Secret, *, label: str, entrance: str, address: str = "") -> Subject:
+    async def authenticate(
+        self,
+        token: Secret,
+        *,
+        label: str,
+        entrance: str,
+        address: str = "",
+        target: str | None = None,
+    ) -> Subject:
         """Who sent ``token``. label: the client's own name for itself. entrance: wire, web, mcp or cli; for
-        the log. address: the client's, for the bound on failures; "" for none. A valid token passes that bound.
+        the log. address: the client's, for the bound on failures; "" for none. target: what is to be
+        opened; None where that is not a target. A valid token passes that bound.
 
         Raises LoginRefused (LockedError). May wait for the issuer (bounded by ``CacheLimits.timeout`` per document) when
         keys must be fetched.
         """
-        verifier = next(verifier for verifier in self.verifiers if verifier.accepts(token.reveal()))
-        outcome = await verifier.verify(token, label)
+        outcome = await self._verify(token, label, address, target)
         if isinstance(outcome, Subject):
             self.refuse_locked(outcome, entrance=entrance, address=address)
             _log.info(
@@ -139,12 +151,18 @@ class Authenticator:
         raise LoginRefused(refusal, outcome.reason)
 
     def refuse_locked(self, subject: Subject, *, entrance: str, address: str = "") -> None:
-        """Raises LockedError. Asked again where time passes between a login's check and its session. ``address``: where
+        """Raises LockedError, or LoginRefused (SP1610) for a session token that was revoked. Asked again where time passes between a login's check and its session. ``address``: where
         it counts as a failure, so that whoever is locked cannot fill the log and the record.
         """
         # An ID token's azp names the console's own client: locking an agent does not lock people out of it.
         lock = self.locks.of(subject, agents=not self._only_id_tokens) if self.locks is not None else None
         if lock is None:
+            tokens = self._session_tokens
+            if subject.token_id and (tokens is None or not tokens.holds(subject.token_id)):
+                raise LoginRefused(
+                    refuse("SP1610", "the session token was revoked", hint="Get a fresh token."),
+                    f"revoked ({subject.token_id})",
+                )
             return
         is_excessive = bool(address) and self._failures.exceeded(address)
         if address:
@@ -189,3 +207,24 @@ class Authenticator:
         """Stop fetching and forget every token."""
         for verifier in self.verifiers:
             await verifier.close()
+
+    async def _verify(self, token: Secret, label: str, address: str, target: str | None) -> Subject | Problem:
+        text = token.reveal()
+        if text.startswith(PREFIX):
+            return self._verify_session_token(text, label, address, target)
+        verifier = next(verifier for verifier in self.verifiers if verifier.accepts(text))
+        return await verifier.verify(token, label)
+
+    def _verify_session_token(
+        self, text: str, label: str, address: str, target: str | None
+    ) -> Subject | Problem:
+        """What the configuration asks of the identity is asked again: it may have changed since the exchange."""
+        if self._session_tokens is None:
+            return Problem("session tokens are not accepted here")
+        subject = self._session_tokens.verify(text, address, target)
+        if isinstance(subject, Problem):
+            return subject
+        verifier = next((v for v in self.verifiers if subject.issuer in v.issuers), None)
+        if verifier is None:
+            return Problem(f"unknown issuer {printable(subject.issuer, 200)} of a session token")
+        return verifier.still_accepted(subject) or replace(subject, label=printable(label, 256))

@@ -119,6 +119,15 @@ class JwtVerifier:
         self._remember(digest, outcome)
         return outcome.subject
 
+    def still_accepted(self, subject: Subject) -> Problem | None:
+        """The claims that the configuration requires; not whether its token is still valid."""
+        source = self.sources.get(subject.issuer)
+        if source is None:
+            return Problem(f"unknown issuer {printable(subject.issuer, 200)}")
+        return required_problem(subject.claims, self._required) or require_problem(
+            subject.claims, source.settings.require
+        )
+
     async def _still_good(self, digest: bytes, known: _Verified) -> bool:
         try:
             trusted = known.thumbprint in (await known.source.current()).thumbprints

@@ -28,6 +28,10 @@ class Verifier(Protocol):
         """
         ...
 
+    def still_accepted(self, subject: Subject) -> Problem | None:
+        """What the configuration in force has against a subject of one of ``issuers`` that was verified earlier; None: nothing."""
+        ...
+
     async def probe(self) -> Mapping[str, str]:
         """What is wrong, by issuer ("" when nothing is). For start-up checks; never raises for it."""
         ...

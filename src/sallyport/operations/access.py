@@ -1,7 +1,7 @@
 """Who may do what in the console and over REST: roles, from groups, and the actions each role may take.
 
 :class:`Access` answers :meth:`~Access.require` or raises :class:`ForbiddenError`; there is no third outcome. A subject without a role
-may do nothing. Deciding an approval needs the reviewer's role here *and* passes the approvals service's own rules.
+may do nothing but what concerns its own session tokens. Deciding an approval needs the reviewer's role here *and* passes the approvals service's own rules.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
     OPERATOR: _EVERYBODY
     | {"sessions.read", "sessions.kill", "approvals.read", "locks.read", "locks.lock", "locks.release"},
 }
-ACTIONS: Final = frozenset().union(*PERMISSIONS.values())
+#: What whoever has a valid token may do, with a role or without one: with session tokens of their own.
+OWN: Final = frozenset({"tokens.issue", "tokens.list", "tokens.revoke"})
+ACTIONS: Final = OWN.union(*PERMISSIONS.values())
 
 
 class ForbiddenError(SallyportError):
@@ -45,7 +47,7 @@ class Principal:
     address: str = ""
 
     def may(self, action: str) -> bool:
-        return any(action in PERMISSIONS.get(role, frozenset()) for role in self.roles)
+        return action in OWN or any(action in PERMISSIONS.get(role, frozenset()) for role in self.roles)
 
     def require(self, action: str) -> None:
         """Raises ForbiddenError."""

@@ -69,6 +69,18 @@ class RunningGateway:
         self._disown(lock)
         return ended
 
+    def end_token(self, token_id: str, by: str) -> int:
+        refusal = refuse(
+            "SP1610",
+            "the session token was revoked",
+            f"{by} revoked it.",
+            "Get a fresh token and connect again.",
+        )
+        theirs = [hosted for hosted in self._gateway.hosted() if hosted.subject.token_id == token_id]
+        for hosted in theirs:
+            hosted.shut(refusal, f"the session token was revoked by {by}")
+        return len(theirs)
+
     def _disown(self, lock: Lock) -> None:
         """What whoever is locked approved or asked for, and nobody used yet, must not run, not after the lock's release either."""
         approvals, locks = self._gateway.approvals, self._gateway.authenticator.locks

@@ -149,6 +149,10 @@ class LiveGateway(Protocol):
         """
         ...
 
+    def end_token(self, token_id: str, by: str) -> int:
+        """End every session of a session token that was revoked: FATAL SP1610. How many there were."""
+        ...
+
     def issuers(self) -> Collection[str]:
         """Whose tokens are accepted."""
         ...

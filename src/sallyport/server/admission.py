@@ -50,7 +50,7 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
     """Authenticate, choose, check limits, log in upstream. ``address``: the client's. Raises RefusedError."""
     gateway.check_open()
     subject = await gateway.authenticator.authenticate(
-        request.token, label=request.label, entrance="wire", address=address
+        request.token, label=request.label, entrance="wire", address=address, target=request.target
     )
     database, judge = await _choose_target(gateway, request, subject)
     limits = judge.subject_policy(subject).limits

@@ -176,3 +176,20 @@ locks = Table(
     Column("released_by", Text, nullable=False),
     Index("ix_locks_created", "created"),
 )
+
+#: :class:`sallyport.identity.session_tokens.SessionToken`. Never its text. ``subject`` is JSON of the Subject.
+session_tokens = Table(
+    "session_tokens",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("subject", JSON, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("networks", JSON, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("revoked_at", Float),
+    Column("revoked_by", Text, nullable=False),
+    Index("ix_session_tokens_expires_at", "expires_at"),
+)

@@ -21,12 +21,20 @@ from sallyport.operations.access import ForbiddenError, Principal
 
 #: Lists and states, without a statement or a row in them.
 QUIET: Final = frozenset(
-    {"overview.read", "approvals.list", "policy.read", "targets.read", "locks.read", "sessions.list"}
+    {
+        "overview.read",
+        "approvals.list",
+        "policy.read",
+        "targets.read",
+        "locks.read",
+        "sessions.list",
+        "tokens.list",
+    }
 )
 #: Looking for something is not quiet.
 _SEARCH: Final = "sessions.list"
 #: Done whether it can be recorded or not.
-ALWAYS: Final = frozenset({"sessions.kill", "locks.lock", "sign-out"})
+ALWAYS: Final = frozenset({"sessions.kill", "locks.lock", "tokens.revoke", "sign-out"})
 #: Fields of forms and bodies that are not kept: proof of the form, ticks, and claims, which may hold anything.
 _LEFT_OUT: Final = frozenset({"csrf", "confirm", "claims"})
 

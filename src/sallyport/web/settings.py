@@ -21,6 +21,7 @@ from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
 from sallyport.identity.problems import Problem
+from sallyport.identity.session_tokens import SessionTokens
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
 from sallyport.operations.policies import PolicyVersions
@@ -107,6 +108,7 @@ class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
     policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
     locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
+    session_tokens: those that the authenticator knows; None: none are issued.
     """
 
     settings: ConsoleSettings
@@ -122,3 +124,4 @@ class Services:
     actions: ActionLog = field(kw_only=True)
     locks: Locks = field(kw_only=True)
     saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)
+    session_tokens: SessionTokens | None = field(default=None, kw_only=True)

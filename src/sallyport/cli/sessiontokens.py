@@ -1,0 +1,97 @@
+"""``sallyport token exchange``, ``list`` and ``revoke``: session tokens, through the REST interface of the running gateway.
+
+See :mod:`sallyport.cli.rest` for address and token. Exit status: 0; 1 when the gateway says no; 2 when it cannot be asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
+
+_EXCHANGE = """Exchange your identity token for a session token, and print that.
+
+It is short enough for any password field, and never lives longer than the token it came from.
+
+Example: PGPASSWORD=$(sallyport token exchange --target shop --minutes 30) psql -h gateway -p 6432 shop
+"""
+_LIST = """List your valid session tokens.
+
+Example: sallyport token list
+"""
+_REVOKE = """Revoke a session token: its live sessions end.
+
+Example: sallyport token revoke tok_01jd...
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands below ``sallyport token``."""
+    app.command("exchange", help=_EXCHANGE)(exchange)
+    app.command("list", help=_LIST)(show)
+    app.command("revoke", help=_REVOKE)(revoke)
+
+
+def exchange(
+    target: Annotated[str, typer.Option(help="It opens only this target. [any]")] = "",
+    network: Annotated[
+        list[str] | None,
+        typer.Option(help="It is accepted from this address or network only; may be repeated."),
+    ] = None,
+    minutes: Annotated[
+        int, typer.Option(min=0, max=525_600, help="It lives so long; 0: as long as it may.")
+    ] = 0,
+    url: Url = LOCAL,
+    as_json: AsJson = False,
+) -> None:
+    def run() -> None:
+        body = {"target": target, "networks": network or [], "minutes": minutes}
+        answer = RestClient(url).post("/tokens", body)
+        typer.echo(json.dumps(answer) if as_json else inert(answer["secret"]))
+
+    run_request(run)
+
+
+def show(
+    everybody: Annotated[bool, typer.Option("--all", help="Those of everybody; needs a role.")] = False,
+    url: Url = LOCAL,
+    as_json: AsJson = False,
+) -> None:
+    def run() -> None:
+        query = {"of": "everybody"} if everybody else {}
+        tokens = RestClient(url).get("/tokens", **query)["tokens"]
+        for token in tokens:
+            typer.echo(json.dumps(token) if as_json else _line(token))
+        if not tokens and not as_json:
+            typer.echo("No session token is valid.")
+
+    run_request(run)
+
+
+def revoke(
+    token: Annotated[str, typer.Argument(help="Its id, as 'sallyport token list' shows it.")],
+    url: Url = LOCAL,
+    as_json: AsJson = False,
+) -> None:
+    def run() -> None:
+        answer = RestClient(url).post(f"/tokens/{quote(token, safe='')}/revoke", {})
+        count = answer["sessions"]
+        said = f"{token} is revoked; {count} live session{'' if count == 1 else 's'} ended."
+        typer.echo(json.dumps(answer) if as_json else inert(said))
+
+    run_request(run)
+
+
+def _line(token: Mapping[str, Any]) -> str:
+    """One token: whose, for what, from where, until when."""
+    from sallyport.cli.sessionview import moment
+
+    target = token["target"] or "any target"
+    networks = f"from {', '.join(token['networks'])}" if token["networks"] else "from anywhere"
+    until = f"until {moment(token['expires_at'])}"
+    return inert(f"{token['id']}  {token['subject']} of {token['issuer']}  {target}  {networks}  {until}")

@@ -1,0 +1,168 @@
+"""Session tokens: what Sallyport issues in exchange for a verified identity, short enough for any password field.
+
+A token is opaque: :data:`PREFIX` and 32 characters of 190 random bits. Only its SHA-256 is kept, which with so
+many bits nobody can search. It stands for the subject it was issued to, with the groups that subject had then,
+never for longer than the identity it came from, and perhaps for one target and some networks only.
+
+What is valid is held in memory, so that asking costs a look-up; :class:`SessionTokenStore` keeps it for the
+next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from sallyport.core.address import Networks
+from sallyport.core.clock import Clock
+from sallyport.core.errors import SallyportError
+from sallyport.core.ids import new_id
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.identity.problems import Problem
+
+#: How session tokens begin: no JWT does, and scanners of leaked secrets find them by it.
+PREFIX: Final = "spt_"
+_ALPHABET: Final = string.ascii_letters + string.digits
+_LENGTH: Final = 32
+_AGAIN: Final = "Get a fresh token."
+
+
+class IssueError(SallyportError):
+    """No session token is issued; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionToken:
+    """One of them, without its text. digest: SHA-256 of that, hex. subject: whom it stands for, with ``token_id``
+    and ``expires_at`` of the session token. target "": any. networks (CIDR) (): from anywhere. Times are Unix
+    seconds. address: who asked for it.
+    """
+
+    id: str
+    digest: str
+    subject: Subject
+    target: str
+    networks: tuple[str, ...]
+    created: float
+    address: str
+    revoked_at: float | None = None
+    revoked_by: str = ""
+
+    def is_valid(self, now: float) -> bool:
+        return self.revoked_at is None and now < self.subject.expires_at
+
+
+class SessionTokenStore(Protocol):
+    """Where they outlive the process. Each call is on the disk when it returns; RefusedError (SP1801) otherwise."""
+
+    def add(self, token: SessionToken) -> None: ...
+
+    def revoke(self, token: SessionToken) -> None:
+        """``revoked_at`` and ``revoked_by`` of a token that is stored."""
+        ...
+
+    def valid(self, now: float) -> list[SessionToken]:
+        """Neither revoked nor expired."""
+        ...
+
+    def forget(self, before: float) -> None:
+        """Delete those that expired before that moment."""
+        ...
+
+
+class SessionTokens:
+    """Those that are valid. For one event loop; the store is called from other threads.
+
+    lifetime: seconds, at most; 0: none are issued or accepted. per_subject: valid at once, at most.
+    """
+
+    def __init__(self, store: SessionTokenStore, clock: Clock, lifetime: float, per_subject: int) -> None:
+        self.store = store
+        self.lifetime, self.per_subject = lifetime, per_subject
+        self._clock = clock
+        self._tokens: dict[str, SessionToken] = {}
+        for token in store.valid(clock.now()) if lifetime else []:
+            self._tokens[token.digest] = token
+
+    def issue(
+        self,
+        subject: Subject,
+        *,
+        target: str = "",
+        networks: tuple[str, ...] = (),
+        seconds: float = 0.0,
+        address: str = "",
+    ) -> tuple[Secret, SessionToken]:
+        """Make one; the caller stores it, then :meth:`add` makes it valid. seconds 0: as long as it may live.
+
+        Raises IssueError.
+        """
+        now = self._clock.now()
+        if not self.lifetime:
+            raise IssueError("This gateway issues no session tokens (identity.session_tokens.lifetime is 0).")
+        if subject.token_id:
+            raise IssueError("A session token cannot be exchanged for another: send the identity token.")
+        if subject.expires_at <= now:
+            raise IssueError("The identity that this would stand for has expired: sign in again.")
+        theirs = [
+            t for t in self.active() if (t.subject.issuer, t.subject.id) == (subject.issuer, subject.id)
+        ]
+        if len(theirs) >= self.per_subject:
+            raise IssueError(
+                f"You have {len(theirs)} valid session tokens, as many as are allowed: revoke some that are not used."
+            )
+        try:
+            Networks(networks)
+        except ValueError as error:
+            raise IssueError(f"networks: {error}. Write addresses or networks, like 10.1.0.0/16.") from None
+        ends = min(subject.expires_at, now + self.lifetime, now + (seconds or self.lifetime))
+        text = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+        id_ = new_id("tok")
+        bound = replace(subject, token_id=id_, expires_at=ends, label="")
+        return Secret(text), SessionToken(id_, digest_of(text), bound, target, networks, now, address)
+
+    def add(self, token: SessionToken) -> None:
+        """Valid from now on."""
+        self._tokens[token.digest] = token
+
+    def revoke(self, token: SessionToken, by: str) -> SessionToken:
+        """Not valid from now on; the caller stores it."""
+        self._tokens.pop(token.digest, None)
+        return replace(token, revoked_at=self._clock.now(), revoked_by=by)
+
+    def active(self) -> Sequence[SessionToken]:
+        """Newest first."""
+        now = self._clock.now()
+        for token in [token for token in self._tokens.values() if not token.is_valid(now)]:
+            del self._tokens[token.digest]
+        return sorted(self._tokens.values(), key=lambda token: token.created, reverse=True)
+
+    def holds(self, token_id: str) -> bool:
+        """Whether a token of that id is valid now."""
+        return any(token.id == token_id for token in self.active())
+
+    def verify(self, text: str, address: str, target: str | None) -> Subject | Problem:
+        """Whom ``text`` stands for. address: the client's, "" for a Unix socket. target: what is to be opened, None where
+        that is not a target. Whoever does not have a valid one learns nothing.
+        """
+        token = self._tokens.get(digest_of(text))
+        if token is None or not token.is_valid(self._clock.now()):
+            return Problem("no such session token, or it was revoked or has expired", "", _AGAIN)
+        whose = {"issuer": token.subject.issuer, "subject": token.subject.id, "token": token.id}
+        if token.target and token.target != target:
+            reason = f"the session token is for the target {token.target} only"
+            return Problem(f"{reason} ({token.id})", reason, whose=whose)
+        if token.networks and address not in Networks(token.networks):
+            reason = "the session token is not accepted from this address"
+            return Problem(f"{reason} ({token.id})", reason, whose=whose)
+        return token.subject
+
+
+def digest_of(text: str) -> str:
+    """What is kept of a token."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
