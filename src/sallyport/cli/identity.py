@@ -40,7 +40,7 @@ Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers tha
 CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
 
-_COMMAND_HELP = """Print a token for the gateway.
+_HELP = """Print a token for the gateway.
 
 Example, a program with a client secret:
 
@@ -58,8 +58,8 @@ Session tokens, which the gateway issues in exchange: sallyport token exchange, 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the ``sallyport`` program."""
-    tokens = typer.Typer(invoke_without_command=True, no_args_is_help=False, help=_COMMAND_HELP)
-    tokens.callback(help=_COMMAND_HELP)(token)
+    tokens = typer.Typer(invoke_without_command=True, no_args_is_help=False, help=_HELP)
+    tokens.callback(help=_HELP)(token)
     sessiontokens.register(tokens)
     app.add_typer(tokens, name="token")
     app.command("login")(login)
@@ -76,7 +76,7 @@ def token(
     ca_file: CaFile = "",
     as_json: AsJson = False,
 ) -> None:
-    """See ``_COMMAND_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
+    """See ``_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
     if context.invoked_subcommand is not None:
         return
     if not client_id:

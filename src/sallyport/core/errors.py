@@ -76,6 +76,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1608", "28000", "the subject, agent, token or issuer is locked"),
     ("SP1609", "57P05", "the session's token has expired"),
     ("SP1610", "28000", "the session token was revoked"),
+    ("SP1611", "28000", "the session's token was not renewed"),
     # 17xx: limits
     ("SP1701", "54000", "a limit was exceeded"),
     ("SP1702", "54000", "a row is too long to be masked"),

@@ -19,6 +19,7 @@ import structlog
 from sallyport.core.errors import Refusal, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.interpreter import compute_beside
+from sallyport.core.subject import Subject
 from sallyport.judge import fault
 from sallyport.server.added import EVERY
 from sallyport.server.admission import Admitted
@@ -30,6 +31,7 @@ from sallyport.server.own_catalog import own_catalog
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
+from sallyport.server.renewing import check_renewal
 from sallyport.server.waiting import HeldStatementWait
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import (
@@ -39,6 +41,7 @@ from sallyport.session.commands import (
     Command,
     JudgeElsewhere,
     RefreshCatalog,
+    RenewToken,
 )
 from sallyport.session.holding import cancel_waiting
 from sallyport.session.login import Authenticate
@@ -313,6 +316,8 @@ class SessionHost:
             self._gateway.spawn(self._answered(self._refresh(command)), "refresh catalog")
         elif isinstance(command, JudgeElsewhere):
             self._gateway.spawn(self._answered(self._judge(command)), "judge")
+        elif isinstance(command, RenewToken):
+            self._gateway.spawn(self._answered(self._renew(command)), "renew token")
 
     async def _answered(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry out what the session waits for; where that fails, its client is told and does not wait for ever."""
@@ -344,6 +349,22 @@ class SessionHost:
             await loop.run_in_executor(self._gateway.judging, command.view.judge_elsewhere, command.sql)
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets a refusal and does not wait for ever
             session.judgement.failure = fault(command.sql, error)
+        session.resume()
+        self.flush()
+
+    async def _renew(self, command: RenewToken) -> None:
+        session, address = self._session, self.peer.rpartition(":")[0]
+        judge = session.names.judge
+        outcome = await check_renewal(self._gateway, judge, self.subject, command.token, self.target, address)
+        if self._is_ended:
+            return
+        if isinstance(outcome, Subject):
+            self.subject = outcome
+            self._is_expired = False
+            if self._waiting is not None:
+                self._waiting.renewed(outcome)
+            log.info("token renewed", session=self.id, subject=outcome.id, token=outcome.token_id)
+        session.renewed = outcome
         session.resume()
         self.flush()
 

@@ -95,6 +95,10 @@ class HeldStatementWait:
         self._stop: Callable[[], None] | None = None
         self._reminder: asyncio.TimerHandle | None = None
 
+    def renewed(self, subject: Subject) -> None:
+        """The session goes on under a fresh token."""
+        self._subject = subject
+
     def ask(self, held: HeldStatement) -> None:
         """Find an approval that is there already, or ask for one."""
         rules = self._rules(held)

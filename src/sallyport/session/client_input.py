@@ -12,6 +12,7 @@ class Blocked(Enum):
     REFRESH = "the catalog is read again"
     JUDGE = "a text is judged on another thread"
     APPROVAL = "a held statement waits for people"
+    RENEWAL = "a fresh token is checked"
     LIMIT = "a statement over a limit is being cancelled"
     DRAIN = "every outstanding answer must be there first"
     COPY = "a COPY that may begin would read the message"

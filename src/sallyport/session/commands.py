@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from sallyport.core.secret import Secret
 from sallyport.judge import View
 from sallyport.session.client_input import Blocked
 from sallyport.session.held import HeldStatement
@@ -52,11 +53,19 @@ class AskApproval:
 
 
 @dataclass(frozen=True, slots=True)
+class RenewToken:
+    """Check the token that the session is to go on under; the answer goes to ``Session.renewed``, then ``resume``."""
+
+    token: Secret
+    blocks: ClassVar[Blocked] = Blocked.RENEWAL
+
+
+@dataclass(frozen=True, slots=True)
 class CloseSession:
     """Flush what is buffered for the client, then close both legs."""
 
     reason: str
 
 
-BlockingCommand = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval
+BlockingCommand = RefreshCatalog | JudgeElsewhere | CancelUpstream | AskApproval | RenewToken
 Command = BlockingCommand | CloseSession

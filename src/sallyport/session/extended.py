@@ -6,8 +6,9 @@ from dataclasses import replace
 from time import monotonic
 
 from sallyport.core.errors import Refusal, refuse
+from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding
+from sallyport.session import effects, holding, renewal
 from sallyport.session.clearance import clearance
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
@@ -28,6 +29,13 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
         return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
+    found = renewal.find_renewal(message.sql)
+    if isinstance(found, Refusal):
+        return _refuse_parse(session, message.name, renewal.NOT_RECORDED, None, found)
+    if found is not None:
+        message = message._replace(sql=renewal.RENEWED)
+        data = frontend.parse(message.name, message.sql, message.param_types)
+        start, end = 0, len(data)
     canceled = holding.was_canceled(session)
     if canceled is not None:
         return _refuse_parse(session, message.name, message.sql, None, canceled)
@@ -46,6 +54,8 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
     prepared = _prepared(session, script, message) if len(script.statements) < 2 else None
+    if prepared is not None and found is not None:
+        prepared.token = found.token
     session.statements.assume(name, prepared, session.pipeline.step)
     session.pipeline.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
     sent: bytes | bytearray = data[start:end]
@@ -219,6 +229,13 @@ def execute(session: SessionState, data: bytes | bytearray, start: int, end: int
     denied = holding.denied(session)
     if denied is not None:
         return _refuse_execute(session, script, denied[1], denied[0], portal)
+    outcome: Handled | Refusal | Subject | None = None
+    if portal.prepared.token is not None:
+        outcome = renewal.renew(session, portal.prepared.token)
+        if outcome is Handled.LATER:
+            return Handled.LATER
+        if isinstance(outcome, Refusal):
+            return _refuse_execute(session, script, portal.verdict, outcome, portal)
     current = _still_allowed(session, portal, name)
     if isinstance(current, Refusal):
         return _refuse_execute(session, script, portal.verdict, current, portal)
@@ -230,6 +247,8 @@ def execute(session: SessionState, data: bytes | bytearray, start: int, end: int
         return _refuse_execute(session, script, current.verdict, cleared, current)
     _forward_execute(session, current, name, message.portal, pending)
     session.to_server.execute(cleared, data[start:end])
+    if isinstance(outcome, Subject):
+        session.take_subject(outcome)  # last: this portal was bound under what held until now
     return Handled.DONE
 
 

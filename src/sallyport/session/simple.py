@@ -8,8 +8,9 @@ from time import monotonic
 from msgspec.structs import replace
 
 from sallyport.core.errors import Refusal, refuse
+from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
-from sallyport.session import effects, holding
+from sallyport.session import effects, holding, renewal
 from sallyport.session.clearance import clearance
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
@@ -41,6 +42,29 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
         sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
     except EncodingError as error:
         return _refuse_all(session, b"", refuse("SP1501", str(error)))
+    found = renewal.find_renewal(sql)
+    if isinstance(found, Refusal):
+        return _refuse_all(session, renewal.NOT_RECORDED, found)
+    if found is not None:
+        return _renew(session, found)
+    return _judge_and_forward(session, sql, data, start, end)
+
+
+def _renew(session: SessionState, found: renewal.Renewal) -> Handled:
+    outcome = renewal.renew(session, found.token)
+    if outcome is Handled.LATER:
+        return Handled.LATER
+    if isinstance(outcome, Refusal):
+        return _refuse_all(session, renewal.NOT_RECORDED, outcome)
+    if isinstance(outcome, Subject):
+        session.take_subject(outcome)
+    message = frontend.query(renewal.RENEWED)
+    return _judge_and_forward(session, renewal.RENEWED, message, 0, len(message))
+
+
+def _judge_and_forward(
+    session: SessionState, sql: bytes, data: bytes | bytearray, start: int, end: int
+) -> Handled:
     denied = holding.denied(session)
     if denied is not None:
         return _refuse_all(session, sql, *denied)

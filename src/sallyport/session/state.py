@@ -79,6 +79,7 @@ class SessionState:
         "pipeline",
         "portals",
         "recorder",
+        "renewed",
         "ruling",
         "running",
         "series",
@@ -115,6 +116,7 @@ class SessionState:
         self.judgement = OpenJudgement()
         self.can_hold = False
         self.ruling: Ruling | None = None
+        self.renewed: Subject | Refusal | None = None  # what became of a fresh token
         self.series: Series | None = None
         self.counters = Counters()
         self.number = 0
@@ -205,6 +207,14 @@ class SessionState:
         if before.epoch != view.epoch:
             self.recorder.note("catalog", f"catalog {view.epoch} is in force")
         self._take_bounds()
+
+    def take_subject(self, subject: Subject) -> None:
+        """Go on as ``subject``, who is the same identity with a fresh token: everything from the next statement on is judged by its groups.
+        Portals and prepared statements are judged again.
+        """
+        self.names.subject = subject
+        self.rebind()
+        self.recorder.note("token", f"renewed; groups: {', '.join(sorted(subject.groups)) or 'none'}")
 
     def _take_bounds(self) -> None:
         names = self.names

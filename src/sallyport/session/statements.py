@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from sallyport.core.errors import refuse
+from sallyport.core.secret import Secret
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, View
 from sallyport.sql.types import VOID
 
@@ -48,6 +49,7 @@ class Prepared:
     script_verdict: ScriptVerdict | None = None
     sent: bytes = b""
     traffic: Any = None  # as ScriptVerdict.traffic
+    token: Secret | None = None  # what its Execute renews the session with
 
     def __post_init__(self) -> None:
         self.text = self.script.decode("utf-8", "replace")

@@ -1,0 +1,57 @@
+"""Checks the token that a session is to go on under: the same identity, still let in, at the same target."""
+
+from __future__ import annotations
+
+import structlog
+
+from sallyport.core.errors import Refusal, RefusedError, refuse
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.identity.renewal import is_same_identity
+from sallyport.judge import Judge
+from sallyport.server.gateway import Gateway
+
+log = structlog.get_logger("sallyport.session")
+
+_AGAIN = "The session goes on under its old token until that expires."
+
+
+async def check_renewal(
+    gateway: Gateway, judge: Judge, subject: Subject, token: Secret, target: str, address: str
+) -> Subject | Refusal:
+    """Whom ``token`` makes of ``subject``, or why it may not be. ``address``: the client's."""
+    try:
+        renewed = await gateway.authenticator.authenticate(
+            token, label=subject.label, entrance="wire", address=address, target=target
+        )
+    except RefusedError as error:
+        refusal = error.refusal
+        return refuse(
+            "SP1611", f"the token is not accepted: {refusal.message}", refusal.detail or _AGAIN, refusal.hint
+        )
+    if not is_same_identity(subject, renewed):
+        log.warning("token of somebody else in a session", subject=subject.id, token_subject=renewed.id)
+        return refuse(
+            "SP1611",
+            "the token is of another identity",
+            f"Issuer, subject, agent and delegation must be those that the session began with. {_AGAIN}",
+            "Connect again to be somebody else.",
+        )
+    return _binding_problem(judge, subject, renewed) or renewed
+
+
+def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
+    """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
+    policy = judge.subject_policy(renewed)
+    if not policy.may_connect:
+        why = "No rule of the policy lets you in with the groups of the new token."
+    elif (
+        judge.mask_settings(subject) != judge.mask_settings(renewed)
+        or judge.subject_policy(subject).limits.statement_timeout != policy.limits.statement_timeout
+    ):
+        why = "With the groups of the new token the session would have begun with other settings."
+    else:
+        return None
+    return refuse(
+        "SP1611", "the token cannot go on in this session", f"{why} {_AGAIN}", "Connect again with it."
+    )
