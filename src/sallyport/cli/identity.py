@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sallyport.cli import sessiontokens
+from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.core.secret import Secret
@@ -38,6 +39,13 @@ Scope = Annotated[str, typer.Option(help="Scope to ask for.")]
 Resource = Annotated[str, typer.Option(help="Resource the token is for (RFC 8707), if the issuer wants one.")]
 Audience = Annotated[str, typer.Option(help="Audience parameter, for issuers that want one.")]
 CaFile = Annotated[str, typer.Option(help="PEM file of the issuer's CA, instead of the system's.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SALLYPORT_TOKEN_FILE",
+        help="File that has the token, as pods and CI jobs get it; read each time.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print token and expiry as JSON.")]
 
 _HELP = """Print a token for the gateway.
@@ -67,6 +75,13 @@ def register(app: typer.Typer) -> None:
 
 def token(
     context: typer.Context,
+    token_file: TokenFile = None,
+    header: Annotated[
+        bool,
+        typer.Option(
+            "--header", help="Print it as an HTTP header in JSON, as MCP clients' header helpers do."
+        ),
+    ] = False,
     issuer: Issuer = "",
     client_id: ClientId = "",
     secret_file: SecretFile = None,
@@ -79,25 +94,22 @@ def token(
     """See ``_HELP``. Subcommands: :mod:`sallyport.cli.sessiontokens`."""
     if context.invoked_subcommand is not None:
         return
-    if not client_id:
-        _print(_kept(), as_json)
-        return
-    if not issuer:
-        _fail("--issuer is missing: the identity provider's address, as in the gateway's configuration")
-    secret = _client_secret(secret_file)
-    if secret is None:
-        _fail(f"the client's secret is missing: set {_SECRET_VARIABLE}, or name a file with --secret-file")
-    import asyncio
+    # Start-up time: most commands need no HTTP client.
+    from sallyport.cli.tokensource import TokenSource
 
-    from sallyport.identity.client import GrantError, TokenClient
-
-    wants = {"scope": scope, "resource": resource, "audience": audience}
+    secret = client_secret(secret_file) if client_id else None
+    source = TokenSource(token_file, issuer, client_id, secret, scope, resource, audience, ca_file)
     try:
-        client = TokenClient(issuer, client_id, secret, wants=wants, ca_file=ca_file)
-        grant = asyncio.run(client.client_credentials())
-    except GrantError as error:
+        if not client_id and token_file is None:
+            grant = kept()
+        else:
+            grant = source.fetch_now()
+    except SallyportError as error:
         _fail(str(error))
-    _print(grant, as_json)
+    if header:
+        typer.echo(json.dumps({"Authorization": f"Bearer {grant.token.reveal()}"}))
+    else:
+        _print(grant, as_json)
 
 
 def login(
@@ -126,7 +138,7 @@ def login(
 
     wants = {"scope": scope, "resource": resource, "audience": audience}
     try:
-        client = TokenClient(issuer, client_id, _client_secret(secret_file), wants=wants, ca_file=ca_file)
+        client = TokenClient(issuer, client_id, client_secret(secret_file), wants=wants, ca_file=ca_file)
         grant = asyncio.run(client.device(_show))
     except GrantError as error:
         _fail(str(error))
@@ -144,7 +156,8 @@ def _show(prompt: DevicePrompt) -> None:
     typer.echo(f"Open {prompt.complete_uri or prompt.uri}\nand confirm the code {prompt.code}", err=True)
 
 
-def _client_secret(file: Path | None) -> Secret | None:
+def client_secret(file: Path | None) -> Secret | None:
+    """The client's secret, from the file or the environment. Ends the program when the file cannot be read."""
     from sallyport.core.secret import Secret
 
     if file is None:
@@ -171,7 +184,8 @@ def _keep(grant: Grant) -> None:
         _fail(f"the token cannot be kept in {path}: {error.strerror}")
 
 
-def _kept() -> Grant:
+def kept() -> Grant:
+    """The token that ``login`` kept. Ends the program when there is none."""
     from sallyport.core.secret import Secret
     from sallyport.identity.client import Grant
 

@@ -32,6 +32,7 @@ COMMANDS = (
     "approvals",
     "lock",
     "identity",
+    "connect",
     "issuer",
     "mcp",
 )

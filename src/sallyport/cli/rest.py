@@ -92,9 +92,9 @@ def _answer(answer: httpx2.Response) -> Any:
 def _token() -> Secret:
     if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
         return Secret(text)
-    from sallyport.cli.identity import _kept
+    from sallyport.cli.identity import kept
 
-    return _kept().token
+    return kept().token
 
 
 def run_request(work: Callable[[], None]) -> None:

@@ -1,0 +1,152 @@
+"""``sallyport connect``: psql, or any program that reads libpq's environment variables, with a fresh token as the password.
+``sallyport proxy``: a local port or socket for programs that keep a password; see :mod:`sallyport.cli.localproxy`.
+
+Exit status: the program's own; 2 with the reason on standard error when there is no token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from sallyport.cli import identity
+from sallyport.cli.identity import Audience, CaFile, ClientId, Issuer, Resource, Scope, SecretFile, TokenFile
+from sallyport.core.address import is_loopback, parse_address
+from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.cli.tokensource import TokenSource
+
+Gateway = Annotated[str, typer.Option(envvar="SALLYPORT_GATEWAY", help="The gateway's address, host:port.")]
+GatewayCa = Annotated[str, typer.Option(help="PEM file of the CA of the gateway's certificate.")]
+_LOCAL = "127.0.0.1:6432"
+_CONNECT = """Run psql, or another PostgreSQL program, through the gateway.
+
+The token comes from --token-file, from the issuer (--client-id), or from `sallyport login`.
+
+Example: sallyport connect shop
+
+Example: sallyport connect shop --gateway gateway.example.com:6432 -- pg_dump --schema-only
+"""
+_PROXY = """Open a local port or socket whose password never changes, and put fresh tokens behind it.
+
+For graphical clients, JDBC URLs and containers. It prints the connection string.
+
+Example: sallyport proxy --target shop --gateway gateway.example.com:6432
+
+Example: sallyport proxy --target shop --socket ~/.sallyport
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the ``sallyport`` program."""
+    app.command("connect", help=_CONNECT)(connect)
+    app.command("proxy", help=_PROXY)(proxy)
+
+
+def connect(
+    target: Annotated[str, typer.Argument(help="The target's name.")],
+    program: Annotated[list[str] | None, typer.Argument(help="What to run, behind --. [psql]")] = None,
+    gateway: Gateway = _LOCAL,
+    ca: GatewayCa = "",
+    user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
+    token_file: TokenFile = None,
+    issuer: Issuer = "",
+    client_id: ClientId = "",
+    secret_file: SecretFile = None,
+    scope: Scope = "",
+    resource: Resource = "",
+    audience: Audience = "",
+    ca_file: CaFile = "",
+) -> None:
+    try:
+        source = _source(token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file)
+        host, port = _address(gateway)
+        token = source.fetch_now().token
+    except SallyportError as error:
+        _fail(str(error))
+    words = program or ["psql"]
+    found = shutil.which(words[0])
+    if found is None:
+        _fail(f"{words[0]} is not installed, or not in PATH")
+    env = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGDATABASE": target}
+    env["PGPASSWORD"] = token.reveal()
+    env.setdefault("PGUSER", user or os.environ.get("USER", "") or "sallyport")
+    if user:
+        env["PGUSER"] = user
+    env.setdefault("PGSSLMODE", "prefer" if is_loopback(host) else "verify-full")
+    if ca:
+        env["PGSSLROOTCERT"] = ca
+    elif env["PGSSLMODE"] == "verify-full":
+        env.setdefault("PGSSLROOTCERT", "system")  # libpq 16 and newer
+    os.execve(found, words, env)  # noqa: S606 - the program that the user named
+
+
+def proxy(
+    target: Annotated[str, typer.Option(help="The target's name.")],
+    listen: Annotated[str, typer.Option(help="Loopback address and port.")] = "127.0.0.1:6543",
+    socket: Annotated[
+        Path | None, typer.Option(help="Directory for a Unix socket, in place of the port. No password.")
+    ] = None,
+    gateway: Gateway = _LOCAL,
+    ca: GatewayCa = "",
+    token_file: TokenFile = None,
+    issuer: Issuer = "",
+    client_id: ClientId = "",
+    secret_file: SecretFile = None,
+    scope: Scope = "",
+    resource: Resource = "",
+    audience: Audience = "",
+    ca_file: CaFile = "",
+) -> None:
+    # Start-up time: other commands need neither TLS nor the wire protocol.
+    from sallyport.cli.localproxy import Door, LocalProxy, kept_password
+
+    try:
+        source = _source(token_file, issuer, client_id, secret_file, scope, resource, audience, ca_file)
+        host, port = _address(gateway)
+        here = _address(listen)
+        if not is_loopback(here[0]):
+            raise SallyportError(f"--listen {listen}: loopback only; whoever reaches the port is you")
+        password = None if socket is not None else kept_password(target)
+        local = LocalProxy(Door(host, port, target, ca), source.fetch, password)
+        asyncio.run(local.run(here, socket, lambda said: typer.echo(said, err=True)))
+    except SallyportError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _source(
+    token_file: Path | None,
+    issuer: str,
+    client_id: str,
+    secret_file: Path | None,
+    scope: str,
+    resource: str,
+    audience: str,
+    ca_file: str,
+) -> TokenSource:
+    # Start-up time: other commands need no HTTP client.
+    from sallyport.cli.tokensource import TokenSource
+
+    secret = identity.client_secret(secret_file) if client_id else None
+    return TokenSource(token_file, issuer, client_id, secret, scope, resource, audience, ca_file)
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise SallyportError(f"{text!r} is not an address: {error}") from None
+    return address.host, address.port
+
+
+def _fail(why: str) -> NoReturn:
+    typer.echo(f"sallyport: {why}", err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,237 @@
+"""A local door for programs that keep a password: each connection goes to the gateway with a token that is fetched for it.
+
+The local side asks for a password that was made once (a Unix socket asks for none: its directory is its owner's), the gateway's side
+speaks TLS, and behind the login bytes pass as they are. A session ends with its token, as everywhere; the next one gets a fresh one.
+Cancel requests pass: the keys are the gateway's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import os
+import secrets
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sallyport.cli.tokensource import state_directory
+from sallyport.core.address import is_loopback
+from sallyport.core.errors import ProtocolError, Refusal, SallyportError, refuse
+from sallyport.core.secret import Secret
+from sallyport.identity.client import Grant
+from sallyport.server.tls import client_context
+from sallyport.wire import backend, frontend, startup
+
+_LOGIN_SECONDS: Final = 60.0
+_PIECE: Final = 1 << 16
+_MAX_MESSAGE: Final = 1 << 20
+_SSL_REQUEST: Final = struct.pack("!ii", 8, 80877103)  # protocol section 54.7, SSLRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The gateway. ``ca``: PEM file, "" for the system's. A loopback address without ``ca`` is reached without TLS."""
+
+    host: str
+    port: int
+    target: str
+    ca: str = ""
+
+
+class _RefusedHereError(SallyportError):
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.text)
+        self.refusal = refusal
+
+
+class LocalProxy:
+    """``fetch``: a token that is good now. ``password``: of local clients; None: nobody is asked."""
+
+    def __init__(self, door: Door, fetch: Callable[[], Awaitable[Grant]], password: Secret | None) -> None:
+        self._door, self._fetch, self._password = door, fetch, password
+
+    async def run(self, address: tuple[str, int], socket: Path | None, tell: Callable[[str], None]) -> None:
+        """Serve until cancelled. ``tell`` gets the connection string. Raises SallyportError when it cannot listen."""
+        host, port = address
+        try:
+            if socket is None:
+                server = await asyncio.start_server(self._serve, host, port)
+                port = server.sockets[0].getsockname()[1]
+                word = self._password.reveal() if self._password is not None else ""
+                tell(f"postgresql://sallyport:{word}@{host}:{port}/{self._door.target}?sslmode=disable")
+            else:
+                _make_private(socket)
+                server = await asyncio.start_unix_server(self._serve, str(socket / f".s.PGSQL.{port}"))
+                tell(f"postgresql://sallyport@/{self._door.target}?host={socket}&port={port}")
+        except OSError as error:
+            raise SallyportError(f"cannot listen: {error.strerror}") from None
+        async with server:
+            await server.serve_forever()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        gateway: asyncio.StreamWriter | None = None
+        try:
+            async with asyncio.timeout(_LOGIN_SECONDS):
+                opened = await self._log_in(reader, writer)
+            if opened is not None:
+                back, gateway = opened
+                await _relay(reader, writer, back, gateway)
+        except _RefusedHereError as error:
+            writer.write(backend.refusal_error(error.refusal, "FATAL"))
+        except (ProtocolError, OSError, EOFError, TimeoutError):
+            pass  # either side went away, or was never a client: there is nobody to tell
+        finally:
+            for side in (writer, gateway):
+                if side is not None:
+                    with contextlib.suppress(OSError):
+                        side.close()
+
+    async def _log_in(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A connection to the gateway that has accepted the token. None: it was a cancel request."""
+        while True:
+            head = await reader.readexactly(4)
+            length = int.from_bytes(head, "big")
+            if not 8 <= length <= 10_000:
+                raise ProtocolError("not a startup packet")
+            body = head + await reader.readexactly(length - 4)
+            packet, _ = startup.parse_first(body)
+            if isinstance(packet, startup.SSLRequest | startup.GSSENCRequest):
+                writer.write(b"N")
+                continue
+            break
+        if isinstance(packet, startup.CancelRequest):
+            _, gateway = await self._open()
+            gateway.write(body)
+            await gateway.drain()
+            gateway.close()
+            return None
+        if not isinstance(packet, startup.StartupMessage):
+            raise ProtocolError("a StartupMessage was expected")
+        await self._check_password(reader, writer)
+        try:
+            token = (await self._fetch()).token
+        except SallyportError as error:
+            raise _RefusedHereError(refuse("SP1601", f"no token: {error}")) from None
+        try:
+            back, gateway = await self._open()
+        except OSError as error:
+            why = f"the gateway {self._door.host}:{self._door.port} cannot be reached"
+            raise _RefusedHereError(refuse("SP1604", why, type(error).__name__)) from None
+        gateway.write(_startup(packet, self._door.target))
+        await _authenticate(back, gateway, writer, token)
+        return back, gateway
+
+    async def _check_password(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._password is None:
+            return
+        writer.write(backend.authentication_cleartext())
+        kind, body = await _message(reader)
+        if kind != frontend.PASSWORD:
+            raise ProtocolError("a PasswordMessage was expected")
+        sent = frontend.parse_password(body).password.reveal()
+        if not hmac.compare_digest(sent.encode(), self._password.reveal().encode()):
+            hint = "It is in the connection string that sallyport proxy printed."
+            raise _RefusedHereError(refuse("SP1601", "the local proxy's password is another", hint=hint))
+
+    async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        door = self._door
+        reader, writer = await asyncio.open_connection(door.host, door.port)
+        if is_loopback(door.host) and not door.ca:
+            return reader, writer
+        writer.write(_SSL_REQUEST)
+        if await reader.readexactly(1) != b"S":
+            writer.close()
+            raise _RefusedHereError(refuse("SP1602", "the gateway does not speak TLS: no token goes there"))
+        context = client_context("verify-full", Path(door.ca) if door.ca else None)
+        await writer.start_tls(context, server_hostname=door.host)
+        return reader, writer
+
+
+async def _authenticate(
+    back: asyncio.StreamReader, gateway: asyncio.StreamWriter, client: asyncio.StreamWriter, token: Secret
+) -> None:
+    while True:
+        kind, body = await _message(back)
+        request = int.from_bytes(body[:4], "big")
+        if kind == ord("R") and request == 3:
+            password = token.reveal().encode() + b"\0"
+            gateway.write(b"p" + (len(password) + 4).to_bytes(4, "big") + password)
+            continue
+        client.write(bytes([kind]) + (len(body) + 4).to_bytes(4, "big") + body)
+        if kind == ord("R") and request == 0:
+            return
+        if kind == ord("E"):
+            await client.drain()
+            raise EOFError
+
+
+async def _message(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readexactly(5)
+    length = int.from_bytes(head[1:], "big")
+    if not 4 <= length <= _MAX_MESSAGE:
+        raise ProtocolError("a message of a login is too long")
+    return head[0], await reader.readexactly(length - 4)
+
+
+def _startup(packet: startup.StartupMessage, target: str) -> bytes:
+    """The client's own StartupMessage, for the target."""
+    body = b""
+    for name, value in {**packet.parameters, "database": target}.items():
+        body += name.encode() + b"\0" + value.encode() + b"\0"
+    return struct.pack("!iHH", len(body) + 9, packet.major, packet.minor) + body + b"\0"
+
+
+async def _relay(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    back: asyncio.StreamReader,
+    gateway: asyncio.StreamWriter,
+) -> None:
+    """Both directions, until either ends."""
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(_PIECE):
+            sink.write(data)
+            await sink.drain()
+        raise EOFError
+
+    try:
+        async with asyncio.TaskGroup() as group:  # the end of one direction ends the other
+            group.create_task(pump(reader, gateway))
+            group.create_task(pump(back, writer))
+    except* (EOFError, OSError):
+        pass  # either side went away
+
+
+def _make_private(directory: Path) -> None:
+    """For a socket that asks for no password. Raises SallyportError, OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        raise SallyportError(f"{directory} is open to others: chmod 700 it, or name another directory")
+
+
+def kept_password(target: str) -> Secret:
+    """The password of the target's local port, made on first use. Raises SallyportError."""
+    name = "".join(char if char.isalnum() or char in "-_" else "_" for char in target)
+    path = state_directory() / f"proxy-{name}.password"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            text = path.read_text(encoding="ascii").strip()
+        else:
+            text = secrets.token_urlsafe(18)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SallyportError(f"the password cannot be kept in {path}: {type(error).__name__}") from None
+    if len(text) < 16:
+        raise SallyportError(f"{path} has no password in it: remove the file")
+    return Secret(text)
