@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from sallyport.core.errors import RefusedError, refuse
+from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.identity.problems import printable
 from sallyport.judge import Judge
@@ -20,6 +21,7 @@ from sallyport.policy.changed_settings import check_change
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.upstream import UpstreamLink
+from sallyport.session.identity_settings import application_name, identity_settings, left_out
 from sallyport.session.login import Authenticate
 from sallyport.sql.facts import SettingChange
 from sallyport.sql.search_path import format_search_path, split_search_path
@@ -37,8 +39,12 @@ OUT_OF_DESCRIPTORS = refuse(
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A subject with a logged-in connection to its target. Whoever gets it closes ``link``."""
+    """A subject with a logged-in connection to its target. Whoever gets it closes ``link``. ``id``: of the session. ``identity``: the
+    settings that tell the target who is asking.
+    """
 
+    id: str
+    identity: Mapping[str, str]
     subject: Subject
     database: Database
     judge: Judge
@@ -58,11 +64,23 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
     settings = _settings(request.settings, judge.subject_policy(subject))
     path = split_search_path(settings["search_path"]) or ()
     settings.update(judge.mask_settings(subject))
+    session = new_id("ses")
+    identity = _identity(subject, session, settings)
     link = await database.dialer.open(settings, minor=request.minor)
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)
-    return Admitted(subject, database, judge, link, path)
+    return Admitted(session, identity, subject, database, judge, link, path)
+
+
+def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[str, str]:
+    """Add who is asking to what the upstream session starts with."""
+    identity = identity_settings(subject, session)
+    if missing := left_out(identity):
+        log.warning("too long for the target; left out", subject=subject.id[:200], settings=missing)
+    asked = settings.get("application_name", "")
+    settings.update(identity, application_name=application_name(asked, subject, session))
+    return identity
 
 
 async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subject) -> tuple[Database, Judge]:

@@ -17,7 +17,6 @@ from typing import Any
 import structlog
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.core.ids import new_id
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.judge import fault
@@ -125,7 +124,7 @@ class SessionHost:
         self._lifetime: asyncio.TimerHandle | None = None
         application = request.settings.get("application_name", "")
         self._recorder = gateway.recorder.open_session(
-            new_id("ses"), self.subject, self.target, peer, application
+            admitted.id, self.subject, self.target, peer, application
         )
         limits, link = gateway.limits, self._link
         if gateway.intents is not None:
@@ -137,7 +136,9 @@ class SessionHost:
             admitted.search_path,
             Limits(limits.max_message_bytes, limits.max_row_bytes),
         )
-        session.settings = TrackedSettings(link.login.parameters, request.settings)
+        # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
+        who = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
+        session.settings = TrackedSettings(link.login.parameters, {**request.settings, **who})
         self._pacing = Pacing(port, link, self._recorder, gateway.recorder, limits, self._unrecordable)
         self._liveness = Liveness(session, link, gateway.keep_alive.user_timeout)
         self._cancel = StatementCancel(

@@ -32,7 +32,13 @@ class QueryClient:
         """``settings``: more of those that the connection starts with. They may be secret."""
         self._dialer = dialer
         self._seconds = seconds
-        self._settings = {"application_name": "sallyport", "client_encoding": "UTF8", **(settings or {})}
+        self._settings = {
+            "application_name": "sallyport",
+            "client_encoding": "UTF8",
+            # a message is parsed as a whole, before a SET in it counts
+            "standard_conforming_strings": "on",
+            **(settings or {}),
+        }
         self._link: UpstreamLink | None = None
         self._lock = asyncio.Lock()
         self._input = bytearray()

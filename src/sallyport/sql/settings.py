@@ -31,6 +31,10 @@ STARTUP: dict[str, str] = {
 #: Sent as well where the subject has masks. Memoize nodes are keyed by raw values, and the order of an index-only scan is that of them.
 MASKED_STARTUP: dict[str, str] = {"enable_memoize": "off", "enable_indexonlyscan": "off"}
 
+#: Who is asking (:mod:`sallyport.session.identity_settings`): given to the target by the gateway, changed by nobody, shown to its own
+#: session, so that row-level security can decide by them.
+IDENTITY = frozenset(f"sallyport.{name}" for name in ("subject", "issuer", "groups", "agent", "session"))
+
 Kind = Literal["allowed", "pinned", "search_path", "denied"]
 
 
@@ -216,6 +220,7 @@ _RULES: dict[str, _Rule] = {
 
 _ALLOWED = SettingClass("allowed", "is on the allow-list")
 _CUSTOM = SettingClass("denied", "is a custom setting, in which data could be kept")
+_WHO = SettingClass("pinned", "says who is asking: the gateway gives it, and nothing changes it")
 _UNLISTED = SettingClass("denied", "is not on the allow-list")
 _SEARCH_PATH = SettingClass("search_path", "changes how names are resolved: policy lists what it may be")
 
@@ -257,6 +262,8 @@ def classify_setting(name: str, value: str | None) -> SettingClass:
     key = folded(name)
     if key == "search_path":
         return _SEARCH_PATH
+    if key in IDENTITY:
+        return _WHO
     rule = _RULES.get(key)
     if rule is not None:
         return _ALLOWED if value is None or rule.fits(value) else SettingClass(rule.kind, rule.reason)
@@ -297,7 +304,7 @@ def show_allowed(name: str) -> bool:
     return key in _ALL_SHOWN
 
 
-_ALL_SHOWN = _PLAIN | _PLANNER | _TIMEOUTS | _SHOWN | _TUNING
+_ALL_SHOWN = _PLAIN | _PLANNER | _TIMEOUTS | _SHOWN | _TUNING | IDENTITY
 #: Settings that PostgreSQL does not write in small letters.
 _SPELLED = {"datestyle": "DateStyle", "intervalstyle": "IntervalStyle", "timezone": "TimeZone"}
 
