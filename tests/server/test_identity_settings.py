@@ -29,7 +29,7 @@ def door(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute(
             "CREATE TABLE notes (owner text, readers text[] DEFAULT '{}');"
-            f"INSERT INTO notes VALUES ('{AGENT}'), ('{PRIVACY}'), ('shared');"
+            f"INSERT INTO notes VALUES ('{AGENT}'), ('paul'), ('shared');"
             "UPDATE notes SET readers = '{claude-postgres,privacy}' WHERE owner = 'shared';"
             "ALTER TABLE notes ENABLE ROW LEVEL SECURITY;"
             "CREATE POLICY own ON notes USING (owner = current_setting('sallyport.subject', true)"
@@ -62,7 +62,7 @@ def test_row_security_decides_by_the_subject(door: Gateway) -> None:
             door.issuer.url,
         )
     with psycopg.connect(door.dsn(door.token(PRIVACY)), autocommit=True) as db:
-        assert db.execute(OWN).fetchall() == [(PRIVACY,), ("shared",)]
+        assert db.execute(OWN).fetchall() == [("paul",), ("shared",)]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def _escaped(character: str) -> str:
     return "\\\\" if character == "\\" else f"\\+{ord(character):06x}"
 
 
-def _requoted(text: str) -> str:
+def quoted_routine(text: str) -> str:
     """A routine as PostgreSQL writes it, its quoted names by :func:`quote`."""
     return re.sub(r'"((?:[^"]|"")*)"', lambda found: quote(found[1].replace('""', '"')), text)
 
@@ -126,10 +126,10 @@ class _Writer:
                 yield f"REVOKE {privilege} ON SCHEMA {quote(schema)} FROM PUBLIC;"
         for relation in self._ordered(live.relations_public):
             what = "SEQUENCE" if relation.kind == "S" else "TABLE"
-            yield f"REVOKE ALL ON {what} {_name(relation)} FROM PUBLIC;"
+            yield f"REVOKE ALL ON {what} {relation_name(relation)} FROM PUBLIC;"
         for oid, name in live.routines:
             if oid in live.routines_public and oid not in live.support and oid not in self.want.functions:
-                yield f"REVOKE ALL ON ROUTINE {_requoted(name)} FROM PUBLIC;"
+                yield f"REVOKE ALL ON ROUTINE {quoted_routine(name)} FROM PUBLIC;"
 
     def _ordered(self, oids: frozenset[int]) -> list[Relation]:
         found = [self.catalog.relations[oid] for oid in oids if oid in self.catalog.relations]
@@ -150,7 +150,7 @@ class _Writer:
             privileges = self.want.sequences[relation.oid]
             because = dict.fromkeys(b for reasons in privileges.values() for b in reasons)
             yield from comment(f"{relation.qualified}: {', '.join(because)}")
-            yield f"GRANT {', '.join(sorted(privileges))} ON SEQUENCE {_name(relation)} TO {self.role};"
+            yield f"GRANT {', '.join(sorted(privileges))} ON SEQUENCE {relation_name(relation)} TO {self.role};"
             yield ""
         yield from self._functions()
 
@@ -163,15 +163,9 @@ class _Writer:
         for because, names in groups.items():
             yield from comment(f"{', '.join(names)}: {', '.join(because)}", "  ")
         yield from self._masked(relation, privileges.get("SELECT"))
-        said = ", ".join(self._privilege(relation, name, permit) for name, permit in privileges.items())
-        yield f"GRANT {said} ON TABLE {_name(relation)} TO {self.role};"
+        said = ", ".join(privilege_text(relation, name, permit) for name, permit in privileges.items())
+        yield f"GRANT {said} ON TABLE {relation_name(relation)} TO {self.role};"
         yield ""
-
-    def _privilege(self, relation: Relation, name: str, permit: Permit) -> str:
-        if permit.columns is None:
-            return name
-        columns = ", ".join(quote(c.name) for c in relation.columns if c.attnum in permit.columns)
-        return f"{name} ({columns})"
 
     def _masked(self, relation: Relation, permit: Permit | None) -> Iterator[str]:
         if permit is None:
@@ -198,10 +192,19 @@ class _Writer:
         if names:
             yield from comment(what)
         for name in names:
-            yield f"GRANT EXECUTE ON ROUTINE {_requoted(name)} TO {self.role};"
+            yield f"GRANT EXECUTE ON ROUTINE {quoted_routine(name)} TO {self.role};"
         if names:
             yield ""
 
 
-def _name(relation: Relation) -> str:
+def relation_name(relation: Relation) -> str:
+    """With its schema, quoted."""
     return f"{quote(relation.schema)}.{quote(relation.name)}"
+
+
+def privilege_text(relation: Relation, name: str, permit: Permit) -> str:
+    """A privilege as GRANT writes it, with its columns where it is for some of them."""
+    if permit.columns is None:
+        return name
+    columns = ", ".join(quote(c.name) for c in relation.columns if c.attnum in permit.columns)
+    return f"{name} ({columns})"

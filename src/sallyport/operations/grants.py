@@ -7,10 +7,11 @@ knows neither masks nor conditions, windows, reviewers or who is asking. Sources
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sallyport.policy.bound import BoundPolicy
+from sallyport.policy.decide import BoundRule
 from sallyport.policy.patterns import is_system_schema
 from sallyport.policy.reach import Permit, Reach, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Relation
@@ -52,9 +53,9 @@ class Difference:
     why: str = ""
 
 
-def wanted(bound: BoundPolicy, live: Privileges) -> Wanted:
-    """The privileges for the policy's reach on its target."""
-    reach, catalog = reach_of(bound), bound.catalog
+def wanted(bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | None = None) -> Wanted:
+    """The privileges for the policy's reach on its target. ``rules``: those for one subject; then for that one alone."""
+    reach, catalog = reach_of(bound, rules), bound.catalog
     relations: dict[int, Mapping[str, Permit]] = {}
     sequences: dict[int, dict[str, tuple[str, ...]]] = {}
     notes: list[str] = []

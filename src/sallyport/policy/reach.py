@@ -7,7 +7,7 @@ suit best); taken away is only what a deny rule denies always and to everyone wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sallyport.core.errors import RefusedError
@@ -60,15 +60,17 @@ class Reach:
     masked: Mapping[ColumnId, tuple[str, ...]] = field(default_factory=dict)
 
 
-def reach_of(bound: BoundPolicy) -> Reach:
-    """What the policy's rules can give to any subject on the target it is bound to."""
-    return _Reaching(bound).reach()
+def reach_of(bound: BoundPolicy, rules: Sequence[BoundRule] | None = None) -> Reach:
+    """What the policy's rules can give to any subject on the target it is bound to. ``rules``: those for one subject; then to that one."""
+    return _Reaching(bound, rules).reach()
 
 
 class _Reaching:
-    def __init__(self, bound: BoundPolicy) -> None:
+    def __init__(self, bound: BoundPolicy, rules: Sequence[BoundRule] | None) -> None:
         self.bound, self.catalog = bound, bound.catalog
-        mine = [r for r in bound.rules if applies_to_target(r.rule.targets, bound.target)]
+        self.is_for_one = rules is not None  # whom every one of the rules is for
+        candidates = bound.rules if rules is None else rules
+        mine = [r for r in candidates if applies_to_target(r.rule.targets, bound.target)]
         self.givers = [r for r in mine if r.rule.effect is not Outcome.DENY]
         self.deniers = [
             r for r in mine if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
@@ -89,6 +91,9 @@ class _Reaching:
                     masked[column] = (*masked.get(column, ()), one.origins[column])
         return Reach(self.found, self._functions(), self._followed(), self._ddl(), masked)
 
+    def _covers(self, denier: BoundRule, giver: BoundRule) -> bool:
+        return self.is_for_one or _covers(denier.rule.subjects, giver.rule.subjects)
+
     # -- relations
 
     def _give(self, giver: BoundRule, relation: Relation) -> None:
@@ -97,7 +102,7 @@ class _Reaching:
         for action in (*COLUMN_ACTIONS, *ROW_ACTIONS):
             if action not in giver.rule.actions:
                 continue
-            deniers = [d for d in self.deniers if _covers(d.rule.subjects, giver.rule.subjects)]
+            deniers = [d for d in self.deniers if self._covers(d, giver)]
             columns = self._columns(giver, relation, action, deniers)
             if columns is None or columns:
                 self._add(relation.oid, action, Permit(columns, (_named(giver),)))
@@ -239,7 +244,7 @@ class _Reaching:
             for d in self.deniers
             if d.reach_relations is None
             and d.reach_columns is None
-            and _covers(d.rule.subjects, giver.rule.subjects)
+            and self._covers(d, giver)
         ]
         for action in giver.rule.actions & DDL:
             if not any(action in denier.rule.actions for denier in always):

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.targets.catalog_queries import SHARED_NAMESPACE, fingerprint_part
 from sallyport.targets.catalog_rows import Row, int_of, text
+from sallyport.targets.ephemeral import ROLES
 
 #: A transaction id counts as in the past for so many transactions (xid wraps at 2^32; vacuum keeps clear of 2^31).
 _MOST_TRANSACTIONS = 1_000_000_000
@@ -61,6 +62,15 @@ _COLUMN = "column"
 #: Parts whose owners are relations.
 _OF_RELATIONS = ("class", "index", "constraint", "default", "rule", "trigger", "policy", "parent", "sequence")
 
+
+
+def _not_ours(*columns: str) -> str:
+    return (
+        f"NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid IN ({', '.join(columns)})"
+        f" AND r.rolname ~ '{ROLES}')"
+    )
+
+
 _WHOLE = (
     fingerprint_part("pg_namespace", "x.oid::int8", "x.nspname !~ '^pg_(temp|toast)'"),
     fingerprint_part("pg_event_trigger", "x.oid::int8"),
@@ -71,11 +81,12 @@ _WHOLE = (
         "x.objid::int8",
         "x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.deptype = 'e'",
     ),
-    fingerprint_part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8"),
+    # but for the gateway's own roles, which come and go with sessions and change no meaning
+    fingerprint_part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8", _not_ours("x.setrole")),
     # what the role may use comes from others too, and from what it is
-    fingerprint_part("pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8"),
+    fingerprint_part("pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8", _not_ours("x.roleid", "x.member")),
     "(SELECT pg_catalog.sum(pg_catalog.hashint8(x.oid::int8 * 4 + x.rolsuper::int4 * 2 + x.rolinherit::int4))"
-    " FROM pg_catalog.pg_roles x)",
+    f" FROM pg_catalog.pg_roles x WHERE x.rolname !~ '{ROLES}')",
     "(SELECT x.datdba FROM pg_catalog.pg_database x WHERE x.datname = pg_catalog.current_database())",
     # their names stand in the text of views, defaults and conditions
     fingerprint_part("pg_enum", "x.oid::int8"),
