@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import fcntl
 import gc
 import logging
 import os
+import secrets
 import signal
 import sys
 import time
@@ -42,8 +44,10 @@ from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
+from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
+from sallyport.policy.for_target import without_ddl
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.providers import issuer_settings, saml_providers
@@ -51,6 +55,7 @@ from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
 from sallyport.server.descriptors import Descriptors
+from sallyport.server.ephemeral import EphemeralRoles
 from sallyport.server.gateway import Gateway, GatewayLimits, Query
 from sallyport.server.intents import IntentWriter
 from sallyport.server.peers import KeepAlive
@@ -130,6 +135,47 @@ def _dialer(name: str, config: Config) -> Dialer:
     target = _target(name, config)
     context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
     return Dialer(target, context, seconds, _keep_alive(config))
+
+
+def _roles(name: str, config: Config, static: Dialer) -> EphemeralRoles | None:
+    """What gives each session a role of its own at a target; None where all share one."""
+    admin = config.targets[name].admin
+    if admin is None:
+        return None
+    where = f"targets.{name}.admin.password"
+    password = None if admin.password is None else _reference(admin.password, where)
+    target = dataclasses.replace(static.target, user=admin.user, password=password)
+    context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
+    dialer = Dialer(target, context, seconds, _keep_alive(config))
+    return EphemeralRoles(name, dialer, static, grant_set, _gateway_id(config.data_directory))
+
+
+def _gateway_id(data: Path) -> str:
+    """8 hex digits that stand for this data directory, made once: roles that an earlier run left are known by them."""
+    file = data / "gateway.id"
+    with contextlib.suppress(FileNotFoundError):
+        known = file.read_text(encoding="ascii").strip()
+        if len(known) == 8 and set(known) <= set("0123456789abcdef"):
+            return known
+    made = secrets.token_hex(4)
+    file.write_text(made, encoding="ascii")
+    return made
+
+
+def _database(
+    name: str, config: Config, policy: Callable[[], Policy], keys: Mapping[str, Secret]
+) -> Database:
+    dialer = _dialer(name, config)
+    roles = _roles(name, config, dialer)
+    return Database(
+        name,
+        dialer,
+        policy if roles is None else lambda: without_ddl(policy(), name),
+        keys,
+        check_seconds=config.catalog.check_seconds,
+        max_statement_bytes=config.limits.max_statement_bytes,
+        roles=roles,
+    )
 
 
 def _keep_alive(config: Config) -> KeepAlive:
@@ -330,17 +376,7 @@ async def gateway_running(
     recorder.journal = journal = Journal(config.recording_directory, sync=strict)
     journal.open()
     recorder.start()
-    databases = {
-        name: Database(
-            name,
-            _dialer(name, config),
-            lambda: policy.current,
-            keys,
-            check_seconds=config.catalog.check_seconds,
-            max_statement_bytes=config.limits.max_statement_bytes,
-        )
-        for name in config.targets
-    }
+    databases = {name: _database(name, config, lambda: policy.current, keys) for name in config.targets}
     channels = await open_channels(config.approvals, _public_url(config), _secret)
     locks = Locks(
         SqlLockStore(store),

@@ -140,7 +140,9 @@ def test_an_agent_is_locked_and_let_in_again(house: House, postgres: Server, bus
         psql.send("BEGIN; SELECT 'here' AS it;").wait_for("here")
         if busy:
             psql.send("SELECT count(*) FROM generate_series(1, 1000000000);")
-            wait_for(lambda: backends(postgres, f"application_name LIKE '{name} %' AND state = 'active'") == 1)
+            wait_for(
+                lambda: backends(postgres, f"application_name LIKE '{name} %' AND state = 'active'") == 1
+            )
         done = house.cli("lock", "--agent", "claude-code", "--reason", "it deleted orders", "--minutes", "60")
         assert done.returncode == 0, done.stderr
         assert "agent claude-code  until 20" in done.stdout

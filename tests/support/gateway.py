@@ -66,7 +66,7 @@ masks:
 class Gateway:
     """targets: by name. policy: the text of policy.yaml. tls: whether the listener has a certificate.
 
-    extra: merged over the configuration, top level only (``limits``, ``console``, ...).
+    extra: merged over the configuration, top level only (``limits``, ``console``, ...). target_extra: over each target.
     """
 
     issuer: DevIssuer
@@ -75,6 +75,7 @@ class Gateway:
     tls: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
+    target_extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.home = scratch_dir("gateway")
@@ -150,7 +151,7 @@ class Gateway:
         }
         if server.ca:
             target["ca"] = str(server.ca)
-        return target
+        return target | dict(self.target_extra)
 
     def _environment(self) -> dict[str, str]:
         return {_variable(name): server.password for name, server in self.targets.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sallyport.config.check import Check
-from sallyport.config.model import Target
+from sallyport.config.model import Administrator, Target
 from sallyport.core.address import is_loopback
 from sallyport.core.yamltext import YamlPath
 
@@ -51,8 +51,30 @@ def target(check: Check, name: str, target: Target) -> Target:
     replaced: Target = msgspec.structs.replace(
         target,
         password=password,
+        admin=_administrator(check, path, target),
         ca=check.absolute(target.ca) if target.ca else None,
     )
+    return replaced
+
+
+def _administrator(check: Check, path: YamlPath, target: Target) -> Administrator | None:
+    admin = target.admin
+    if target.credential == "static":
+        if admin is not None:
+            fix = "Write 'credential: ephemeral', or remove 'admin'"
+            raise check.error((*path, "admin"), "nothing uses it with 'credential: static'", fix)
+        return None
+    if admin is None or not admin.user:
+        fix = "Add 'admin: {user: ..., password: ...}': a role with CREATEROLE that may grant what policy allows"
+        raise check.error((*path, "credential"), "'ephemeral' needs an administrator's role", fix)
+    if admin.user == target.user:
+        fix = "Make a role for each: the gateway reads the catalog as 'user'"
+        raise check.error((*path, "admin", "user"), "it is the same role as 'user'", fix)
+    if "scram-sha-256" not in target.auth:
+        fix = "Add scram-sha-256 to 'auth'"
+        raise check.error((*path, "auth"), "ephemeral roles log in with scram-sha-256", fix)
+    password = check.one_of((*path, "admin", "password"), admin.password) if admin.password else None
+    replaced: Administrator = msgspec.structs.replace(admin, password=password)
     return replaced
 
 

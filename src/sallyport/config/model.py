@@ -159,9 +159,17 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     session_tokens: SessionTokenSettings = SessionTokenSettings()
 
 
+class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A role that makes and drops the roles of sessions, and nothing else is done with it."""
+
+    user: str
+    password: SecretRef | None = None
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
-    the server may ask for.
+    the server may ask for. ``credential``: sessions log in as ``user`` (static), or each as a role of its own (ephemeral), which
+    ``admin`` makes.
     """
 
     host: str
@@ -174,6 +182,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channel_binding: Literal["prefer", "require", "disable"] = "prefer"
     auth: tuple[AuthMethod, ...] = ("scram-sha-256",)
     connect_seconds: float = 10.0
+    credential: Literal["static", "ephemeral"] = "static"
+    admin: Administrator | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -364,6 +374,8 @@ SECTIONS: Mapping[str, Any] = {
     "identity.session_tokens": SessionTokenSettings,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,
+    "targets.<name>.admin": Administrator,
+    "targets.<name>.admin.password": SecretRef,
     "mask_keys.<name>": SecretRef,
     "limits": Limits,
     "approvals": ApprovalSettings,

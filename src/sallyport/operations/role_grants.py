@@ -45,8 +45,11 @@ def _looked_up(policy: SubjectPolicy) -> frozenset[str]:
 
 
 def _reads_only(want: Wanted) -> bool:
-    """Functions that policy trusts may do anything."""
-    return not want.functions and not want.sequences and all(set(p) == {"SELECT"} for p in want.relations.values())
+    """A function writes nothing unless it is volatile (PostgreSQL's documentation, 36.7)."""
+    functions = (want.catalog.functions.get(oid) for oid in want.functions)
+    if any(function is None or function.volatile == "v" for function in functions):
+        return False
+    return all(set(p) == {"SELECT"} for p in (*want.relations.values(), *want.sequences.values()))
 
 
 def _statements(want: Wanted, live: Privileges, schemas: frozenset[str]) -> Iterator[str]:

@@ -242,9 +242,7 @@ class _Reaching:
         always = [
             d
             for d in self.deniers
-            if d.reach_relations is None
-            and d.reach_columns is None
-            and self._covers(d, giver)
+            if d.reach_relations is None and d.reach_columns is None and self._covers(d, giver)
         ]
         for action in giver.rule.actions & DDL:
             if not any(action in denier.rule.actions for denier in always):

@@ -66,7 +66,7 @@ async def admit(gateway: Gateway, request: Authenticate, address: str) -> Admitt
     settings.update(judge.mask_settings(subject))
     session = new_id("ses")
     identity = _identity(subject, session, settings)
-    link = await database.dialer.open(settings, minor=request.minor)
+    link = await database.open_session(settings, judge, subject, session, minor=request.minor)
     if gateway.descriptors.are_scarce(link.descriptor):
         link.abort()
         raise RefusedError(OUT_OF_DESCRIPTORS)

@@ -10,19 +10,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
 from sallyport.core.errors import Refusal, RefusedError, SallyportError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
 from sallyport.judge import Judge
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.model import Policy
+from sallyport.server.ephemeral import EphemeralRoles
 from sallyport.server.probe import LoginProbe
 from sallyport.server.query import QueryClient
 from sallyport.server.tasks import described
-from sallyport.server.upstream import Dialer
+from sallyport.server.upstream import Dialer, UpstreamLink
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.targets.catalog_loader import LoadedCatalog, load_catalog, refreshed_catalog
 from sallyport.targets.roles import role_warnings
@@ -43,7 +47,7 @@ _SAMPLE_BYTES = 1 << 20
 
 
 class Database:
-    """``policy`` gives the policy in force; ``keys`` the secrets of hash masks."""
+    """``policy`` gives the policy in force; ``keys`` the secrets of hash masks; ``roles`` each session's own role, where it gets one."""
 
     def __init__(
         self,
@@ -54,8 +58,10 @@ class Database:
         *,
         check_seconds: float,
         max_statement_bytes: int,
+        roles: EphemeralRoles | None = None,
     ) -> None:
         self.name = name
+        self.roles = roles
         self.dialer = dialer
         self.judge: Judge | None = None
         self.catalog: LoadedCatalog | None = None
@@ -142,6 +148,10 @@ class Database:
             loaded = await refreshed_catalog(self._ask_cheaply, before)
         self._checked = checked
         self.catalog, snapshot = loaded, loaded.snapshot
+        if self.roles is not None:
+            snapshot = replace(
+                snapshot, role=""
+            )  # no schema is called like a session's role: "$user" is none
         if self.judge is not None:
             moved = await self._update(catalog=snapshot)
             if moved:
@@ -176,6 +186,27 @@ class Database:
             for warning in self.judge.warnings:
                 log.warning("policy", target=self.name, warning=warning)
 
+    async def open_session(
+        self, settings: Mapping[str, str], judge: Judge, subject: Subject, session: str, *, minor: int = 0
+    ) -> UpstreamLink:
+        """A connection for a session, logged in with its credential. Raises RefusedError (SP1604)."""
+        roles = self.roles
+        if roles is None:
+            return await self.dialer.open(settings, minor=minor)
+        login = await roles.open(judge, subject, session)
+        try:
+            link = await self.dialer.open(settings, minor=minor, login=login)
+        except BaseException:
+            roles.release(login.user)
+            raise
+        link.released = partial(roles.release, login.user)
+        return link
+
+    async def watch_roles(self) -> None:
+        """One look after the roles of sessions; made again and again."""
+        if self.roles is not None:
+            await self.roles.step(self.judge)
+
     async def query(self, sql: str) -> list[list[str | None]]:
         """One of the gateway's own questions (previews). Raises QueryError, RefusedError."""
         return await self._previews.query(sql)
@@ -191,6 +222,8 @@ class Database:
             await self.refresh()
 
     async def close(self) -> None:
+        if self.roles is not None:
+            await self.roles.close()
         await self._client.close()
         await self._previews.close()
 

@@ -163,6 +163,8 @@ class Gateway:
             self.spawn(self._first_load(database), f"load {database.name}")
             self._watch(database.watch, f"catalog of {database.name}")
             self._watch(partial(self._watch_logins, database), f"logins at {database.name}")
+            if database.roles is not None:
+                self._watch(database.watch_roles, f"roles at {database.name}")
         self._watch(self._look_around, "housekeeping")
         self._watch(self._watch_peers, "peers")
         if self.limits.idle_seconds:
@@ -287,6 +289,8 @@ class Gateway:
         """
         if database.logins.problem:
             return "a new login at its database fails"
+        if database.roles is not None and database.roles.problem:
+            return "no database role can be made for a session"
         if database.judge is None:
             return "its catalog has not been read yet"
         return "" if database.readable else "it does not answer"

@@ -7,7 +7,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -45,6 +45,13 @@ class UnreachableError(RefusedError):
         self.kind, self.reason = kind, reason
 
 
+class Login(NamedTuple):
+    """With what to log in at a target, in place of its own user and password."""
+
+    user: str
+    password: Secret
+
+
 class UnansweredCancelError(SallyportError):
     """The target did not say in time that it took a CancelRequest: the signal may still come."""
 
@@ -66,6 +73,7 @@ class UpstreamLink(asyncio.Protocol):
         "on_data",
         "on_lost",
         "on_pause",
+        "released",
         "transport",
     )
 
@@ -80,6 +88,7 @@ class UpstreamLink(asyncio.Protocol):
         self.on_data: Callable[[bytes], None] | None = None
         self.on_lost: Callable[[], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
+        self.released: Callable[[], None] | None = None  # told once it has ended, whoever listened
         self.transport: Any = None
         self.gate: WriteGate | None = None
         self.early = bytearray()  # what came behind the login before anybody listened
@@ -178,6 +187,8 @@ class UpstreamLink(asyncio.Protocol):
             self._ready.set_exception(ConnectionError("it closed the connection during login"))
         if self.on_lost is not None:
             self.on_lost()
+        if self.released is not None:
+            self.released()
 
     def pause(self) -> None:
         """Stop reading from the target."""
@@ -263,12 +274,14 @@ class Dialer:
         self.last_login = 0.0
         self.failures: Counter[str] = Counter()
 
-    async def open(self, settings: Mapping[str, str], *, minor: int = 0) -> UpstreamLink:
-        """Connect and log in. Raises UnreachableError (SP1604), whose text never holds the
-        credential.
+    async def open(
+        self, settings: Mapping[str, str], *, minor: int = 0, login: Login | None = None
+    ) -> UpstreamLink:
+        """Connect and log in, as ``login`` where there is one. Raises UnreachableError (SP1604), whose text never holds
+        the credential.
         """
         try:
-            link = await self._open(settings, minor)
+            link = await self._open(settings, minor, login)
         except UnreachableError as error:
             if error.kind == _PARAMETER:
                 raise
@@ -279,14 +292,14 @@ class Dialer:
         self.last_login = time.monotonic()
         return link
 
-    async def _open(self, settings: Mapping[str, str], minor: int) -> UpstreamLink:
+    async def _open(self, settings: Mapping[str, str], minor: int, own: Login | None) -> UpstreamLink:
         target = self.target
         link: UpstreamLink | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                password = Secret("") if target.password is None else await resolve(target.password)
+                user, password = own or (target.user, await self._password())
                 login = UpstreamLogin(
-                    user=target.user,
+                    user=user,
                     database=target.database,
                     password=password,
                     settings=settings,
@@ -319,6 +332,9 @@ class Dialer:
         except OSError as error:
             why = error.strerror or str(error) or type(error).__name__
             raise self._unreachable("connection", why) from None
+
+    async def _password(self) -> Secret:
+        return Secret("") if self.target.password is None else await resolve(self.target.password)
 
     async def _connect(self, login: UpstreamLogin) -> UpstreamLink:
         loop = asyncio.get_running_loop()

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.targets.catalog_queries import SHARED_NAMESPACE, fingerprint_part
 from sallyport.targets.catalog_rows import Row, int_of, text
-from sallyport.targets.ephemeral import ROLES
+from sallyport.targets.role_names import ROLES
 
 #: A transaction id counts as in the past for so many transactions (xid wraps at 2^32; vacuum keeps clear of 2^31).
 _MOST_TRANSACTIONS = 1_000_000_000
@@ -63,7 +63,6 @@ _COLUMN = "column"
 _OF_RELATIONS = ("class", "index", "constraint", "default", "rule", "trigger", "policy", "parent", "sequence")
 
 
-
 def _not_ours(*columns: str) -> str:
     return (
         f"NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid IN ({', '.join(columns)})"
@@ -82,9 +81,13 @@ _WHOLE = (
         "x.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND x.deptype = 'e'",
     ),
     # but for the gateway's own roles, which come and go with sessions and change no meaning
-    fingerprint_part("pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8", _not_ours("x.setrole")),
+    fingerprint_part(
+        "pg_db_role_setting", "(x.setdatabase::int8 << 32) | x.setrole::int8", _not_ours("x.setrole")
+    ),
     # what the role may use comes from others too, and from what it is
-    fingerprint_part("pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8", _not_ours("x.roleid", "x.member")),
+    fingerprint_part(
+        "pg_auth_members", "(x.roleid::int8 << 32) | x.member::int8", _not_ours("x.roleid", "x.member")
+    ),
     "(SELECT pg_catalog.sum(pg_catalog.hashint8(x.oid::int8 * 4 + x.rolsuper::int4 * 2 + x.rolinherit::int4))"
     f" FROM pg_catalog.pg_roles x WHERE x.rolname !~ '{ROLES}')",
     "(SELECT x.datdba FROM pg_catalog.pg_database x WHERE x.datname = pg_catalog.current_database())",

@@ -21,11 +21,9 @@ from typing import Final
 
 from sallyport.sql.identifiers import quoted
 from sallyport.targets.privileges import Privileges, quote_literal
+from sallyport.targets.role_names import SESSION_ROLES
 from sallyport.wire.scram import Verifier
 
-#: Of session roles and of grant roles, for catalogs: nothing of what statements mean depends on them.
-ROLES: Final = "^sallyport_([0-9a-f]{8}_[0-9a-f]{6}_[0-9a-f]{12}|grants_[0-9a-f]{8}_[0-9a-f]{16})$"
-SESSION_ROLES: Final = "^sallyport_[0-9a-f]{8}_[0-9a-f]{6}_[0-9a-f]{12}$"
 #: The advisory lock of everything here ("sallypor" in ASCII).
 LOCK: Final = 0x73616C6C79706F72
 #: Seconds in which the login must happen, and after which an unused role is swept.

@@ -1,0 +1,24 @@
+"""What a target's credential adds to the policy. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from sallyport.policy.actions import DDL
+from sallyport.policy.decision import Outcome
+from sallyport.policy.model import Policy, Rule
+
+
+def without_ddl(policy: Policy, target: str) -> Policy:
+    """The policy where nobody changes the schema of ``target``: a role that lives as long as its session must own nothing."""
+    rule = Rule(
+        name="ephemeral: no schema changes",
+        effect=Outcome.DENY,
+        actions=DDL,
+        named=("ddl",),
+        targets=(re.compile(re.escape(target)),),
+        message="Sessions of this target have a database role of their own for as long as they last, which may own nothing."
+        " Schema changes need a target with credential: static.",
+    )
+    return replace(policy, rules=(*policy.rules, rule))

@@ -1,0 +1,260 @@
+"""Gives each session of a target a database role of its own, and takes it back: see :mod:`sallyport.targets.ephemeral`.
+
+Only this uses the administrator's credential. A role is made before the login and dropped when the connection has ended, however it ended. What a
+gateway left that was killed goes at the next start, or is swept by any other. When policy or catalog move, live sessions get the privileges
+of now. What cannot be made or checked is a session that does not start (SP1604).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from sallyport.core.errors import RefusedError, SallyportError, refuse
+from sallyport.core.interpreter import compute_beside
+from sallyport.core.secret import Secret
+from sallyport.core.subject import Subject
+from sallyport.judge import Judge
+from sallyport.policy.bound import SubjectPolicy
+from sallyport.server.query import QueryClient, QueryError
+from sallyport.server.tasks import Tasks
+from sallyport.server.upstream import Dialer, Login
+from sallyport.sql.identifiers import quoted
+from sallyport.targets import ephemeral as sql
+from sallyport.targets.privileges import Privileges, load_privileges, quote_literal
+from sallyport.wire.scram import make_verifier
+
+log = structlog.get_logger("sallyport.ephemeral")
+
+_QUERY_SECONDS: Final = 60.0
+_SWEEP_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.5
+_ADMIN: Final = {
+    # a role that is lost in a crash of the server is that of a session that is lost too
+    "synchronous_commit": "off",
+    "search_path": "",
+}
+#: Says what privileges a subject needs; see operations/role_grants.py.
+Compute = Callable[[SubjectPolicy, Privileges], sql.GrantSet]
+
+
+@dataclass(slots=True)
+class _Live:
+    subject: Subject
+    grants: str
+
+
+class EphemeralRoles:
+    """``admin``: logs in as the administrator. ``static``: as the gateway's own role, which reads the catalog. ``gateway``: 8 hex digits
+    that stand for its data directory. ``problem``: why a role could not be made the last time; "" when it could. For operators.
+    """
+
+    def __init__(self, target: str, admin: Dialer, static: Dialer, compute: Compute, gateway: str) -> None:
+        self.target = target
+        self.problem = ""
+        self._admin = QueryClient(admin, _QUERY_SECONDS, {**_ADMIN, "application_name": "sallyport roles"})
+        self._static = QueryClient(static, _QUERY_SECONDS)
+        self._compute = compute
+        self._own = (gateway, secrets.token_hex(3))
+        self._live: dict[str, _Live] = {}
+        self._sets: dict[Hashable, sql.GrantSet] = {}
+        self._privileges: Privileges | None = None
+        self._made: set[str] = set()
+        self._making = asyncio.Lock()
+        self._tasks = Tasks()
+        self._generation = -1
+        self._swept = 0.0
+        self._version = 0
+        self._clock = 0.0  # the server's, less ours
+        self._database = ""
+
+    # -- a session -----------------------------------------------------------------------------------------------
+
+    async def open(self, judge: Judge, subject: Subject, session: str) -> Login:
+        """A role for one login within :data:`~sallyport.targets.ephemeral.LOGIN_SECONDS`. Raises RefusedError (SP1604)."""
+        try:
+            login = await self._open(judge, subject, session)
+        except (SallyportError, ValueError) as error:
+            self._failed(error)
+            raise RefusedError(
+                refuse(
+                    "SP1604",
+                    f'could not log in to the database behind "{self.target}"',
+                    "The gateway could not make a database role for this session.",
+                    "The gateway's operator has to mend this, and finds the reason in its log.",
+                )
+            ) from None
+        self.problem = ""
+        return login
+
+    async def _open(self, judge: Judge, subject: Subject, session: str) -> Login:
+        if not self._version:
+            await self._begin()
+        policy = judge.subject_policy(subject)
+        name = sql.session_role(*self._own)
+        password = Secret(secrets.token_urlsafe(32))
+        verifier = await asyncio.to_thread(make_verifier, password)
+        for attempt in (1, 2):
+            grants = await self._grants(judge, policy)
+            until = time.time() + self._clock + sql.LOGIN_SECONDS
+            settings = _settings(policy, grants, session)
+            about = f"Sallyport session {session} of {subject.id[:200]}"
+            message = sql.create_session(name, grants.name, verifier, until, settings, about, self._version)
+            self._live[name] = _Live(subject, grants.name)
+            try:
+                await self._admin.query(message)
+                break
+            except SallyportError as error:
+                del self._live[name]
+                if attempt == 2 or getattr(error, "sqlstate", "") != sql.UNDEFINED:
+                    raise
+                self._made.discard(grants.name)  # another gateway has swept it
+        return Login(name, password)
+
+    def release(self, role: str) -> None:
+        """Its session has ended: drop it."""
+        self._tasks.spawn(self._drop(role), "drop role")
+
+    async def _drop(self, role: str) -> None:
+        self._live.pop(role, None)
+        try:
+            await self._admin.query(sql.drop_session(role))
+        except SallyportError as error:
+            log.warning("a role is left to be swept", target=self.target, role=role, reason=str(error))
+
+    def _failed(self, error: Exception) -> None:
+        reason = getattr(error, "reason", "") or str(error)
+        self.problem = reason
+        log.error("no role for a session", target=self.target, reason=reason)
+
+    # -- grant roles ---------------------------------------------------------------------------------------------
+
+    async def _grants(self, judge: Judge, policy: SubjectPolicy) -> sql.GrantSet:
+        """The grant set of a subject, whose role is there. Raises SallyportError."""
+        async with self._making:
+            # the rules that are for a subject, whatever the time and whoever it is
+            key = (judge.generation, policy.key)
+            grants = self._sets.get(key)
+            if grants is None:
+                if len(self._sets) >= 512:
+                    self._sets.clear()
+                if self._privileges is None:
+                    self._privileges = await load_privileges(self._static.query)
+                grants = self._sets[key] = await compute_beside(self._compute, policy, self._privileges)
+            if grants.name not in self._made:
+                await self._make(grants)
+                self._made.add(grants.name)
+            return grants
+
+    async def _make(self, grants: sql.GrantSet) -> None:
+        try:
+            await self._admin.query(sql.create_grants(grants))
+        except QueryError as error:
+            if error.sqlstate != sql.DUPLICATE:
+                raise
+        had = await load_privileges(self._static.query, grants.name)
+        usable = {schema for schema, privilege in had.schemas if privilege == "USAGE"}
+        if unusable := sorted(grants.schemas - usable):
+            raise SallyportError(
+                f"{grants.name} may not use schema {', '.join(unusable)}, so names would mean something else for a session than for the"
+                " gateway. Let the administrator's role grant USAGE on it, or take it out of the search_path"
+            )
+        if lacking := grants.lacking(had):
+            log.warning(
+                "sessions can do less than the policy allows: let the administrator's role grant it",
+                target=self.target,
+                role=grants.name,
+                lacking=lacking[:20],
+            )
+
+    # -- beside the sessions -------------------------------------------------------------------------------------
+
+    async def step(self, judge: Judge | None) -> None:
+        """Wait a moment, then give live sessions the privileges of now, and sweep when it is due; made again and again."""
+        await asyncio.sleep(_LOOK_SECONDS)
+        if judge is None:
+            return
+        try:
+            if not self._version:
+                await self._begin()
+            if judge.generation != self._generation:
+                await self._move(judge)
+            if time.monotonic() > self._swept + _SWEEP_SECONDS:
+                await self._sweep()
+        except SallyportError as error:
+            self._failed(error)
+            await asyncio.sleep(_LOOK_SECONDS * 10)
+
+    async def _begin(self) -> None:
+        await self._look()
+        await self._drop_leftovers(self._own)
+
+    async def _look(self) -> None:
+        (row,) = await self._admin.query(sql.ABOUT)
+        version, clock, database, can = (value or "" for value in row)
+        if can != "t":
+            raise SallyportError("the administrator's role may not make roles: ALTER ROLE ... CREATEROLE")
+        self._version, self._database = int(version), database
+        self._clock = float(clock) - time.time()
+
+    async def _move(self, judge: Judge) -> None:
+        generation, self._sets, self._privileges = judge.generation, {}, None
+        for role, live in list(self._live.items()):
+            grants = await self._grants(judge, judge.subject_policy(live.subject))
+            if grants.name == live.grants or role not in self._live:
+                continue
+            await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
+            live.grants = grants.name
+        self._generation = generation
+
+    async def _sweep(self) -> None:
+        self._privileges = None
+        self._sets.clear()
+        await self._look()
+        await self._drop_leftovers(())
+        used = {live.grants for live in self._live.values()}
+        for (name,) in await self._admin.query(sql.unused_grants(self._database)):
+            if name and name not in used:
+                self._made.discard(name)
+                await self._sweep_one(name, sql.drop_grants(name, self._version))
+        self._swept = time.monotonic()
+        self.problem = ""
+
+    async def _drop_leftovers(self, own: tuple[str, ...]) -> None:
+        for (name,) in await self._admin.query(sql.leftovers(own)):
+            if name and name not in self._live:
+                await self._sweep_one(name, sql.drop_session(name))
+
+    async def _sweep_one(self, name: str, message: str) -> None:
+        try:
+            await self._admin.query(message)
+            log.info("role swept", target=self.target, role=name)
+        except QueryError as error:
+            log.warning("role not swept", target=self.target, role=name, reason=str(error))
+
+    async def close(self) -> None:
+        """Drop the roles of sessions that are left, and let go of the connections."""
+        await asyncio.gather(*(self._drop(role) for role in list(self._live)))
+        for task in self._tasks:
+            await asyncio.wait([task], timeout=5)
+        await self._admin.close()
+        await self._static.close()
+
+
+def _settings(policy: SubjectPolicy, grants: sql.GrantSet, session: str) -> dict[str, str]:
+    """What the role itself says; the session starts with more."""
+    settings = {
+        "search_path": ", ".join(map(quoted, policy.standing.catalog.default_search_path)) or "''",
+        "application_name": quote_literal(f"sallyport {session}"),
+    }
+    if grants.is_read_only:
+        settings["default_transaction_read_only"] = "on"
+    if policy.limits.statement_timeout:
+        settings["statement_timeout"] = str(int(policy.limits.statement_timeout * 1000))
+    return settings

@@ -1,0 +1,282 @@
+"""A database role per session: exactly the subject's privileges, gone with the session, and no way to more."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from tests.conftest import Servers
+from tests.server.conftest import wait_for
+from tests.support.gateway import PRIVACY, SHOP_POLICY, Gateway
+from tests.support.postgres import Server, start_server
+
+ADMIN, ADMIN_PASSWORD = "shop_admin", "admin-password-of-the-test"
+SESSIONS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^sallyport_[0-9a-f]{8}_' ORDER BY 1"
+GRANTS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^sallyport_grants_' ORDER BY 1"
+
+
+def prepare(server: Server) -> None:
+    """The administrator's role: CREATEROLE, and what it may pass on; no superuser, owner of nothing."""
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        db.execute(
+            f"DROP ROLE IF EXISTS {ADMIN};"
+            f"CREATE ROLE {ADMIN} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}';"
+            f"GRANT USAGE ON SCHEMA public TO {ADMIN} WITH GRANT OPTION;"
+            f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {ADMIN} WITH GRANT OPTION;"
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {ADMIN} WITH GRANT OPTION"
+        )
+
+
+def options(home: Path, **more: Any) -> dict[str, Any]:
+    secret = home / "admin-password"
+    secret.write_text(ADMIN_PASSWORD)
+    secret.chmod(0o600)
+    admin = {"user": ADMIN, "password": {"file": str(secret)}}
+    return {"credential": "ephemeral", "admin": admin, **more}
+
+
+@pytest.fixture(scope="module", params=["14", "16", "18"])
+def server(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Server]:
+    """CREATEROLE means less since 16."""
+    servers.get(request.param)  # skips where it cannot be had
+    running = start_server(request.param)
+    prepare(running)
+    yield running
+    running.stop()
+
+
+Make = Callable[..., Gateway]
+
+
+@pytest.fixture
+def make(issuer: DevIssuer, server: Server, tmp_path: Path) -> Iterator[Make]:
+    with ExitStack() as stack:
+
+        def start(policy: str = SHOP_POLICY) -> Gateway:
+            extra = options(tmp_path)
+            gateway = Gateway(issuer, {"shop": server}, policy=policy, target_extra=extra).start()
+            stack.callback(gateway.stop)
+            return gateway
+
+        yield start
+
+
+def names(server: Server, query: str) -> list[str]:
+    with psycopg.connect(server.superuser_dsn) as db:
+        return [row[0] for row in db.execute(query.encode()).fetchall()]
+
+
+def can(server: Server, role: str, relation: str, privilege: str) -> bool:
+    with psycopg.connect(server.superuser_dsn) as db:
+        row = db.execute("SELECT has_table_privilege(%s, %s, %s)", (role, relation, privilege)).fetchone()
+    return bool(row and row[0])
+
+
+def test_each_session_has_its_own_role_with_its_subjects_privileges(make: Make, server: Server) -> None:
+    gateway = make()
+    with (
+        psycopg.connect(gateway.dsn(), autocommit=True) as agent,
+        psycopg.connect(gateway.dsn(gateway.token(PRIVACY)), autocommit=True) as office,
+    ):
+        mine = (agent.execute("SELECT session_user").fetchone() or ("",))[0]
+        theirs = (office.execute("SELECT session_user").fetchone() or ("",))[0]
+        assert sorted((mine, theirs)) == names(server, SESSIONS)
+        assert len(names(server, GRANTS)) == 2
+        assert can(server, mine, "orders", "UPDATE")
+        assert not can(server, theirs, "orders", "UPDATE")
+        assert can(server, theirs, "customers", "SELECT")
+        assert not can(server, mine, "customers", "INSERT")
+        assert not can(server, mine, "customers", "TRUNCATE")
+        assert agent.execute("UPDATE products SET stock = stock WHERE id = 1").rowcount == 1
+        assert agent.execute("SELECT email FROM customers WHERE id = 1").fetchone() == ("m***@example.net",)
+        assert office.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+        assert agent.execute("SHOW default_transaction_read_only").fetchone() == ("off",)
+        with psycopg.connect(server.superuser_dsn) as db:
+            row = db.execute(
+                "SELECT rolsuper, rolcreaterole, rolinherit, rolconnlimit, rolvaliduntil < now() + interval '61 s',"
+                " (SELECT rolpassword FROM pg_authid a WHERE a.oid = r.oid) LIKE 'SCRAM-SHA-256$4096:%%',"
+                " shobj_description(oid, 'pg_authid') FROM pg_roles r WHERE rolname = %s",
+                (mine,),
+            ).fetchone()
+        assert row is not None
+        assert row[:6] == (False, False, True, 1, True, True)
+        assert "Sallyport session ses_" in row[6]
+    wait_for(lambda: not names(server, SESSIONS))
+
+
+def test_those_with_the_same_grants_share_a_grant_role(make: Make, server: Server) -> None:
+    gateway = make()
+    before = set(names(server, GRANTS))
+    with psycopg.connect(gateway.dsn()), psycopg.connect(gateway.dsn()):
+        assert len(names(server, SESSIONS)) == 2
+        assert len(set(names(server, GRANTS)) - before) <= 1
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SET ROLE {ADMIN}",
+        "SET ROLE sallyport_agent",
+        f"SET SESSION AUTHORIZATION {ADMIN}",
+        "RESET ROLE",
+        "RESET SESSION AUTHORIZATION",
+        "SELECT set_config('role', 'sallyport_agent', false)",
+        "GRANT sallyport_agent TO CURRENT_USER",
+        "ALTER ROLE CURRENT_USER CREATEROLE",
+        "ALTER ROLE CURRENT_USER PASSWORD 'mine'",
+        "CREATE TABLE mine (id int)",
+        "CREATE VIEW mine AS SELECT 1",
+        "SELECT 1 INTO mine",
+    ],
+)
+def test_the_gateway_lets_no_session_out_of_its_role(make: Make, server: Server, sql: str) -> None:
+    policy = SHOP_POLICY.replace("packs: [no-ddl, no-unbounded-write]", "packs: [no-unbounded-write]")
+    policy = policy.replace("    allow: [write]\n", "    allow: [write, ddl]\n")
+    with psycopg.connect(make(policy).dsn(), autocommit=True) as db:
+        role = db.execute("SELECT session_user, current_user").fetchone()
+        with nullcontext() if sql.startswith("RESET") else pytest.raises(psycopg.Error):
+            db.execute(sql.encode())  # a RESET comes back to the session's own role
+        assert db.execute("SELECT session_user, current_user").fetchone() == role
+        with psycopg.connect(server.superuser_dsn) as admin:
+            owned = admin.execute(
+                "SELECT count(*) FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid"
+                " WHERE d.deptype = 'o' AND r.rolname ~ '^sallyport_'"
+            ).fetchone()
+        assert owned == (0,)
+
+
+def test_the_role_itself_gains_nothing(make: Make, server: Server) -> None:
+    """Past the gateway: as if somebody had the session's own credential."""
+    with (
+        psycopg.connect(make().dsn()) as session,
+        psycopg.connect(server.superuser_dsn, autocommit=True) as db,
+    ):
+        role = (session.execute("SELECT session_user").fetchone() or ("",))[0]
+        others = names(server, GRANTS)
+        db.execute(f"ALTER ROLE \"{role}\" PASSWORD 'stolen' CONNECTION LIMIT 5".encode())
+        stolen = f"host={server.host} port={server.port} dbname=shop user={role} password=stolen"
+        with psycopg.connect(stolen, autocommit=True) as thief:
+            for sql in (
+                f"SET ROLE {ADMIN}",
+                "SET ROLE sallyport_agent",
+                f"SET SESSION AUTHORIZATION {ADMIN}",
+                f"GRANT {ADMIN} TO CURRENT_USER",
+                f'GRANT "{others[0]}" TO sallyport_agent',
+                "CREATE ROLE more",
+                "ALTER ROLE CURRENT_USER CREATEROLE",
+                "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
+                "ALTER ROLE CURRENT_USER CONNECTION LIMIT -1",
+                "TRUNCATE customers",
+                "UPDATE customers SET name = name",
+            ):
+                with pytest.raises(psycopg.Error) as refused:
+                    thief.execute(sql.encode())
+                assert refused.value.sqlstate == "42501", sql
+            thief.execute("RESET ROLE; RESET SESSION AUTHORIZATION")
+            assert thief.execute("SELECT count(*) FROM orders").fetchone() != (0,)
+
+
+def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(make: Make, server: Server) -> None:
+    gateway = make()
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        role = (db.execute("SELECT session_user").fetchone() or ("",))[0]
+        assert can(server, role, "orders", "UPDATE")
+        gateway.write(SHOP_POLICY.replace("allow: [write]", "allow: [insert]"))
+        wait_for(lambda: not can(server, role, "orders", "UPDATE"))
+        assert can(server, role, "orders", "INSERT")
+        assert can(server, role, "orders", "SELECT")
+        gateway.write(SHOP_POLICY.replace("groups: [claude-postgres]", "groups: [nobody]"))
+        wait_for(lambda: not can(server, role, "orders", "SELECT"))
+
+
+def test_a_new_table_reaches_live_sessions(make: Make, server: Server) -> None:
+    with (
+        psycopg.connect(make().dsn(), autocommit=True) as session,
+        psycopg.connect(server.superuser_dsn, autocommit=True) as db,
+    ):
+        role = (session.execute("SELECT session_user").fetchone() or ("",))[0]
+        db.execute(f"CREATE TABLE late (id int); GRANT SELECT ON late TO {ADMIN} WITH GRANT OPTION")
+        try:
+            wait_for(lambda: can(server, role, "late", "SELECT"), 20)
+            assert session.execute("SELECT count(*) FROM late").fetchone() == (0,)
+        finally:
+            db.execute("DROP TABLE late")
+
+
+def test_sessions_come_and_go_without_the_catalog_being_read_again(make: Make) -> None:
+    gateway = make()
+    with psycopg.connect(gateway.dsn(), autocommit=True):
+        pass
+    before = gateway.output().count("catalog changed")
+    for _ in range(5):
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+            db.execute("SELECT 1")
+    assert gateway.output().count("catalog changed") == before
+
+
+def test_what_a_killed_gateway_left_is_swept_at_the_next_start(make: Make, server: Server) -> None:
+    gateway = make()
+    left = psycopg.connect(gateway.dsn())
+    role = names(server, SESSIONS)
+    assert len(role) == 1
+    os.kill(gateway.pid, signal.SIGKILL)
+    gateway._program = None
+    assert names(server, SESSIONS) == role
+    left.close()
+    gateway.start()
+    wait_for(lambda: not names(server, SESSIONS))
+
+
+def test_two_gateways_leave_each_other_alone(make: Make, server: Server) -> None:
+    first = make()
+    with psycopg.connect(first.dsn(), autocommit=True) as db:
+        second = make()
+        with psycopg.connect(second.dsn(), autocommit=True) as other:
+            other.execute("SELECT count(*) FROM orders")
+            assert len(names(server, SESSIONS)) == 2
+        wait_for(lambda: len(names(server, SESSIONS)) == 1)
+        assert db.execute("UPDATE products SET stock = stock WHERE id = 1").rowcount == 1
+
+
+def test_no_password_stands_in_a_statement(make: Make, server: Server) -> None:
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        db.execute("ALTER SYSTEM SET log_statement = 'all'")
+        db.execute("SELECT pg_reload_conf()")
+        try:
+            with psycopg.connect(make().dsn()):
+                pass
+        finally:
+            db.execute("ALTER SYSTEM RESET log_statement")
+            db.execute("SELECT pg_reload_conf()")
+    made = [
+        line
+        for line in server.cluster.log.read_text().splitlines()
+        if "CREATE ROLE" in line and "LOGIN C" in line
+    ]
+    assert made
+    assert all("PASSWORD 'SCRAM-SHA-256$" in line for line in made)
+
+
+def test_a_wrong_administrator_is_said_and_nobody_gets_in(
+    issuer: DevIssuer, server: Server, tmp_path: Path
+) -> None:
+    extra = options(tmp_path)
+    (tmp_path / "admin-password").write_text("wrong")
+    gateway = Gateway(issuer, {"shop": server}, target_extra=extra).start()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="SP1604"):
+            psycopg.connect(gateway.dsn())
+        assert "no role for a session" in gateway.output()
+        (tmp_path / "admin-password").write_text(ADMIN_PASSWORD)  # rotated: no restart
+        with psycopg.connect(gateway.dsn()) as db:
+            assert db.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        gateway.stop()
