@@ -87,7 +87,7 @@ def test_once(directory: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✗" not in done.stdout
-    assert done.stdout.count("✓") == 9
+    assert done.stdout.count("✓") == 10
     assert done.stderr == ""
     assert "Traceback" not in (directory / "gateway.log").read_text()
     assert _left(directory) == []

@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 import httpx2
+import psycopg
 import pytest
 
 from sallyport.config import load_config
@@ -210,6 +211,8 @@ def test_a_port_that_somebody_else_was_quicker_to_take(
             login = tour.Login(standing.port, "claude", standing.issuer.token("claude-agent").reveal())
             (reply,) = tour.run(bundled(), login, ["SELECT 1 AS one"])
             assert reply.rows == (("1",),), reply
+    with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
+        db.execute("DROP OWNED BY sallyport_admin CASCADE; DROP ROLE sallyport_admin")
     assert f"Port {house.GATEWAY_PORT} is taken: the gateway listens on {standing.port}" in said
 
 

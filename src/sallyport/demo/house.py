@@ -47,6 +47,7 @@ class State:
 
     superuser_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     agent_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    admin_password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
     shop: str = ""
     issuer: str = ""
     console: int = 0
@@ -86,6 +87,7 @@ class House:
             self._lock(stack)
             self.state = State.load(self._state_file)
             self.database = self._start_database(stack)
+            shop.add_administrator(self.database, bundled(), self.state.admin_password)
             self.issuer = stack.enter_context(DevIssuer())
             self.state.issuer = self.issuer.url
             self.state.save(self._state_file)
@@ -167,6 +169,7 @@ class House:
 
     def _write_configuration(self) -> None:
         write_private(self.directory / "agent-password", self.state.agent_password)
+        write_private(self.directory / "admin-password", self.state.admin_password)
         values = {
             "listen": f"127.0.0.1:{self.port}",
             "console": f"127.0.0.1:{self.state.console}",

@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -22,15 +23,17 @@ from types import FrameType
 import httpx2
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 
 from sallyport.core.errors import SallyportError
 from sallyport.demo import show, tour
 from sallyport.demo.endings import ending, last_words
 from sallyport.demo.house import STATE, DemoError, House, State
 from sallyport.demo.issuer import DEMO_CLIENTS
-from sallyport.demo.postgres import bundled
+from sallyport.demo.postgres import SUPERUSER, bundled
 from sallyport.demo.review import Desk, Seen
 from sallyport.demo.shop import AGENT_ROLE
+from sallyport.targets.role_names import SESSION_ROLES
 
 DIRECTORY = Path("var/demo")
 AGENT = "claude-agent"
@@ -39,6 +42,14 @@ _TOUR_SECONDS = 60.0
 _TOKEN_SECONDS = 10.0
 #: A session's end reaches the list a moment after it.
 _LISTED_SECONDS = 10.0
+#: Much as psql's du+ has it.
+_ROLES = """SELECT rolname AS "role", concat_ws(', ', CASE WHEN rolcreaterole THEN 'makes roles' END,
+  CASE WHEN rolcanlogin THEN 'logs in' ELSE 'cannot log in' END, CASE WHEN rolconnlimit >= 0 THEN rolconnlimit || ' connection' END,
+  CASE WHEN rolvaliduntil IS NOT NULL THEN 'until ' || to_char(rolvaliduntil, 'HH24:MI:SS') END) AS "attributes",
+  coalesce((SELECT string_agg(g.rolname, ', ') FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid
+    WHERE m.member = r.oid AND r.rolname <> 'sallyport_admin'), '') AS "member of",
+  coalesce(shobj_description(oid, 'pg_authid'), '') AS "description"
+FROM pg_roles r WHERE rolname LIKE 'sallyport%' ORDER BY rolname"""
 _ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -95,7 +106,8 @@ def _tour(console: Console, house: House) -> bool:
     # The real answers are fetched only for steps that show them: the others would change the data.
     truths = iter(tour.run(client, direct, [step.sql for step in tour.STEPS if step.raw]))
     began = time.time()
-    replies, seen = _walk(house, lambda: tour.run(client, guarded, statements))
+    before = _roles(house)
+    replies, seen, during = _walk(house, lambda: tour.run(client, guarded, statements))
     good = True
     for number, (step, reply) in enumerate(zip(tour.STEPS, replies, strict=True), 1):
         raw = next(truths) if step.raw else tour.Reply()
@@ -105,7 +117,8 @@ def _tour(console: Console, house: House) -> bool:
         good = good and not problem
         wide = console.width >= 170
         console.print(show.step(number, step, reply, raw, problem, wide=wide, seen=seen.get(step.sql)))
-    good = _replay(console, house, began, len(tour.STEPS) + 1) and good
+    good = _own_role(console, house, before, during, len(tour.STEPS) + 1) and good
+    good = _replay(console, house, began, len(tour.STEPS) + 2) and good
     console.print()
     if good:
         console.print("[bold green]Every step showed what it must.[/]")
@@ -116,8 +129,13 @@ def _tour(console: Console, house: House) -> bool:
     return good
 
 
-def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tour.Reply], dict[str, Seen]]:
-    """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, and what the reviewer saw by statement."""
+def _walk(
+    house: House, tour_: Callable[[], list[tour.Reply]]
+) -> tuple[list[tour.Reply], dict[str, Seen], tour.Reply]:
+    """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, what the reviewer saw by statement, and the
+    database's roles while a statement waited.
+    """
+    during = tour.Reply()
     found: list[list[tour.Reply] | Exception] = []
 
     def walk() -> None:
@@ -137,13 +155,44 @@ def _walk(house: House, tour_: Callable[[], list[tour.Reply]]) -> tuple[list[tou
             if decided is None:
                 break  # the tour is over, and its steps say what went wrong
             seen[sql] = decided
+            if len(seen) < len(held):  # the next one waits, or will: the session is there
+                during = _roles(house)
     finally:
         desk.close()
     thread.join(_TOUR_SECONDS)
     if not found or isinstance(found[0], Exception):
         why = (str(found[0]) or type(found[0]).__name__) if found else "psql still runs"
         raise DemoError(f"The tour did not end: {why}. The gateway's log is {house.gateway.log}")
-    return found[0], seen
+    return found[0], seen, during
+
+
+def _roles(house: House) -> tour.Reply:
+    """The database's roles that have to do with Sallyport, as its administrator sees them."""
+    login = tour.Login(house.database.port, SUPERUSER, house.state.superuser_password)
+    (reply,) = tour.run(bundled(), login, [_ROLES])
+    return reply
+
+
+def _own_role(console: Console, house: House, before: tour.Reply, during: tour.Reply, number: int) -> bool:
+    """The agent's session had a database role of its own: the roles before it, while it lasted and after it."""
+    title = "The agent's session had a database role of its own, with what policy can give it, as long as it lasted."
+    console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
+    deadline = time.monotonic() + _LISTED_SECONDS
+    after = _roles(house)
+    while _sessions_of(after) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        after = _roles(house)
+    for words, reply in (("before", before), ("during", during), ("after", after)):
+        console.print(Padding(show.table(reply, f"the database's roles {words} the session"), (0, 0, 0, 3)))
+    good = [len(_sessions_of(reply)) for reply in (before, during, after)] == [0, 1, 0]
+    console.print(
+        "   [green]✓ as it must be[/]" if good else "   [bold red]✗ not one role, for that time only[/]"
+    )
+    return good
+
+
+def _sessions_of(reply: tour.Reply) -> list[str]:
+    return [row[0] for row in reply.rows if re.fullmatch(SESSION_ROLES, row[0])]
 
 
 def _replay(console: Console, house: House, began: float, number: int) -> bool:

@@ -16,6 +16,17 @@ from sallyport.demo.postgres import SUPERUSER, Cluster, Install, PostgresError, 
 
 DATABASE = "shop"
 AGENT_ROLE = "sallyport_agent"
+ADMIN_ROLE = "sallyport_admin"
+#: May make roles, and pass on what agents may ever need; owner of nothing, no superuser.
+_ADMINISTRATOR = f"""
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{ADMIN_ROLE}') THEN CREATE ROLE {ADMIN_ROLE} LOGIN CREATEROLE; END IF;
+END $$;
+ALTER ROLE {ADMIN_ROLE} PASSWORD '{{password}}';
+GRANT USAGE ON SCHEMA public TO {ADMIN_ROLE} WITH GRANT OPTION;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {ADMIN_ROLE} WITH GRANT OPTION;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO {ADMIN_ROLE} WITH GRANT OPTION;
+"""
 
 
 @cache
@@ -34,24 +45,38 @@ def load(cluster: Cluster, client: Install, agent_password: str) -> None:
 
     client: an install that has psql. agent_password: for the role; letters, digits, ``-`` and ``_``.
     """
-    if not re.fullmatch(r"[\w-]{8,}", agent_password, re.ASCII):
-        raise PostgresError("The agent role's password must be 8 or more letters, digits, - or _.")
+    _check_password(agent_password)
     role = (
         f"CREATE ROLE {AGENT_ROLE} LOGIN PASSWORD '{agent_password}';\n"
         f"CREATE DATABASE {DATABASE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';\n"
     )
     for database, script in (("postgres", role), (DATABASE, schema())):
-        done = psql(
-            client,
-            port=cluster.port,
-            user=SUPERUSER,
-            password=cluster.password,
-            database=database,
-            script=script,
-            arguments=("--quiet", "--output=/dev/null"),
+        _run(cluster, client, database, script)
+
+
+def add_administrator(cluster: Cluster, client: Install, password: str) -> None:
+    """The role that makes the roles of sessions; as it is now, and with this password, where it is there already. PostgresError as above."""
+    _check_password(password)
+    _run(cluster, client, DATABASE, _ADMINISTRATOR.format(password=password))
+
+
+def _check_password(password: str) -> None:
+    if not re.fullmatch(r"[\w-]{8,}", password, re.ASCII):
+        raise PostgresError("A role's password must be 8 or more letters, digits, - or _.")
+
+
+def _run(cluster: Cluster, client: Install, database: str, script: str) -> None:
+    done = psql(
+        client,
+        port=cluster.port,
+        user=SUPERUSER,
+        password=cluster.password,
+        database=database,
+        script=script,
+        arguments=("--quiet", "--output=/dev/null"),
+    )
+    if done.returncode != 0:
+        raise PostgresError(
+            f"The demo shop could not be loaded: psql {ending(done.returncode)}. "
+            f"PostgreSQL's log is {cluster.log}. psql said:\n{last_words(done.stderr)}"
         )
-        if done.returncode != 0:
-            raise PostgresError(
-                f"The demo shop could not be loaded: psql {ending(done.returncode)}. "
-                f"PostgreSQL's log is {cluster.log}. psql said:\n{last_words(done.stderr)}"
-            )
