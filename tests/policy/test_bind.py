@@ -115,7 +115,8 @@ masks:
     assert found["public.customers.email"] == "pack pii-default: pii.email"
     assert found["hr.payroll.amount"] == "policy.yaml line 5: pay"
     assert found["hr.managers.bonus"] == "policy.yaml line 5: other"
-    assert found["public.customers.name"] == "policy.yaml line 5: public.customers.n*"
+    name = "pack pii-default: pii.name; policy.yaml line 5: public.customers.n*"
+    assert found["public.customers.name"] == name
 
 
 def test_except_subjects_and_targets() -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sallyport.policy.bound import BoundMask, BoundPolicy
+from sallyport.policy.bound import BoundPolicy
+from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.model import Mask, Policy, Rule, applies_to_target
 from sallyport.policy.name_index import NameIndex

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import compress
 
 from sallyport.core.subject import Subject
+from sallyport.policy.bound_mask import BoundMask
+from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Outcome
 from sallyport.policy.model import Limits, Mask, Policy, SubjectMatch, applies_to_target
@@ -68,15 +70,6 @@ class SubjectPolicy:
         Its columns keep their masks by lineage. False for everything that is not a view.
         """
         return is_trusted_view(relation, self.trusted_views)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundMask:
-    """``origins``: for each of the columns, what of the entry matched it."""
-
-    mask: Mask
-    columns: frozenset[ColumnId]
-    origins: Mapping[ColumnId, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +133,7 @@ class BoundPolicy:
         the column; sorted.
         """
         out = []
-        for bound in self.masks:
+        for bound in self._masks_here():
             mask = bound.mask
             exempt = tuple(sorted(mask.exempt.groups)) if mask.exempt else ()
             for column in bound.columns:
@@ -152,9 +145,16 @@ class BoundPolicy:
 
     def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
         """(``schema.relation.column``, tags) of columns that are classified and that no mask names; sorted."""
-        masked = {column for bound in self.masks for column in bound.columns}
+        masked = {column for bound in self._masks_here() for column in bound.columns}
         tagged = self.column_tags.items()
         return sorted((self.catalog.column_name(one), tags) for one, tags in tagged if one not in masked)
+
+    def coverage(self) -> list[ColumnCoverage]:
+        """What becomes of every column of the tables there."""
+        return coverage(self.catalog, self._masks_here(), self.column_tags)
+
+    def _masks_here(self) -> list[BoundMask]:
+        return [bound for bound in self.masks if applies_to_target(bound.mask.targets, self.target)]
 
     def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -37,12 +37,16 @@ from sallyport.policy.model import (
     Window,
 )
 from sallyport.policy.patterns import Pattern, glob, is_system_schema, parse_pattern
+from sallyport.policy.spellings import spellings
 from sallyport.sql.custom_settings import is_pattern
 from sallyport.sql.search_path import split_search_path
 
 T = TypeVar("T")
 
 PACKS = ("read-only", "no-ddl", "no-unbounded-write", "pii-default")
+
+#: Columns that somebody looked at: `policy coverage` does not ask about them again.
+REVIEWED_TAG = "clear"
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -82,6 +86,14 @@ def parse_policy(text: str, filename: str) -> Policy:
     merged = _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
     statements = shape.record.statements if shape.record is not None else LITERALS_MASKED
     return replace(merged, text=text, record_statements=statements)
+
+
+def pack_tags(name: str) -> Mapping[str, tuple[Pattern, ...]]:
+    """The tags of a pack, whatever policy is in force. KeyError for what is no pack."""
+    if name not in PACKS:
+        raise KeyError(name)
+    pack = load_yaml(_pack_text(name), f"pack {name}")
+    return _Loader(pack, pack.convert((), raw.RawPolicy), name).policy().tags
 
 
 def _pack_text(name: str) -> str:
@@ -133,7 +145,7 @@ class _Loader:
             rules.append(self._rule(path, raw_rule))
         return Policy(
             version="",
-            tags={tag: self._patterns(("tags", tag), values, 3) for tag, values in shape.tags.items()},
+            tags={tag: self._tagged(("tags", tag), values) for tag, values in shape.tags.items()},
             rules=tuple(rules),
             masks=tuple(self._mask(("masks", i), m) for i, m in enumerate(shape.masks)),
             functions=tuple(self._function(("functions", i), f) for i, f in enumerate(shape.functions)),
@@ -387,6 +399,17 @@ class _Loader:
             out.append(self._try((*path, i), lambda text=text: parse_pattern(text, parts, example)))  # type: ignore[misc]
         return tuple(out)
 
+    def _tagged(self, path: YamlPath, texts: list[str]) -> tuple[Pattern, ...]:
+        """A pack cannot know how a schema spells its names: it means all spellings."""
+        if not self.pack:
+            return self._patterns(path, texts, 3)
+        return tuple(
+            parse_pattern(f"{schema}.{relation}.{column}", 3, "")
+            for schema, relations, columns in (text.split(".") for text in texts)
+            for relation in spellings(relations)
+            for column in spellings(columns)
+        )
+
     def _seconds(self, path: YamlPath, given: str | int | None) -> float | None:
         if given is None:
             return None
@@ -414,7 +437,7 @@ class _Loader:
             t for m in self.shape.masks for t in m.tags or ()
         }
         for tag in self.shape.tags:
-            if tag not in used and not self.pack:
+            if tag not in used and not self.pack and tag != REVIEWED_TAG:
                 yield f"{self.document.place(('tags', tag))}: no rule or mask uses the tag {tag!r}"
 
 

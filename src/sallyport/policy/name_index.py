@@ -16,8 +16,8 @@ from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 
 _WILDCARD = re.compile(r"[*?]")
-#: Of so few relations the columns are tried one by one.
-_FEW = 100
+#: Of so few relations the columns are tried one by one: with a wildcard, and by name.
+_FEW, _VERY_FEW = 100, 4
 
 
 class SortedNames:
@@ -139,7 +139,7 @@ class NameIndex:
 
     def _search_columns(self, pattern: Pattern) -> Iterator[ColumnId]:
         relations = self.relations(pattern)
-        if len(relations) < _FEW:
+        if len(relations) < (_FEW if has_wildcard(pattern.parts[2]) else _VERY_FEW):
             yield from self._columns_of(relations, pattern.regexes[2].fullmatch)
             return
         by_name, names = self._by_name

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 
@@ -78,6 +79,7 @@ def parse_pattern(text: Any, parts: int, example: str) -> Pattern:
     return Pattern(text, tuple(found), tuple(_regex(part) for part in found))
 
 
+@lru_cache(maxsize=4096)
 def _regex(part: str) -> re.Pattern[str]:
     out = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in re.sub(r"\*+", "*", part))
     return re.compile(out, re.DOTALL)
