@@ -164,6 +164,35 @@ def test_an_error_is_one_line_with_its_place_and_no_traceback(
     )
 
 
+def test_coverage_lists_every_column(run: Run, home: Path) -> None:
+    (home / "policy.yaml").write_text("version: 1\npacks: [pii-default]\n")
+    result = run("coverage", "--target", "shop")
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.output.splitlines()}
+    assert lines["public.customers.name"].endswith("  masked: redact")
+    assert lines["public.products.name"].endswith("  clear")
+    assert lines["public.customers.notes"].endswith("  clear and looks personal (pii.free_text)")
+    assert not any("orders_2025" in line for line in lines)
+    assert re.search(
+        r"^\d+ columns of target shop: \d+ masked, \d+ clear, 1 clear and looks personal$",
+        result.output,
+        re.M,
+    )
+    assert run("coverage", "--strict").exit_code == 1
+    (home / "policy.yaml").write_text(
+        "version: 1\npacks: [pii-default]\ntags: {clear: ['public.customers.notes']}\n"
+    )
+    assert run("coverage", "--strict").exit_code == 0
+
+
+def test_coverage_as_json(run: Run) -> None:
+    data = json.loads(run("coverage", "--json").output)
+    assert data["target"] == "shop"
+    states = {column["column"]: column["state"] for column in data["columns"]}
+    assert states["public.customers.email"] == "masked"
+    assert states["public.orders.status"] == "clear"
+
+
 def test_the_golden_expectations(run: Run) -> None:
     result = run("test", str(EXPECTATIONS))
     failures = [line for line in result.output.splitlines() if not line.startswith("ok ")]

@@ -38,6 +38,7 @@ from sallyport.operations.ports import (
     TargetStatus,
 )
 from sallyport.operations.sessions import Sessions
+from sallyport.policy.coverage import ColumnCoverage, Coverage
 from sallyport.policy.explain import Explanation
 from sallyport.policy.load import parse_policy
 from sallyport.policy.versions import PolicyVersion
@@ -137,6 +138,18 @@ class FakeGateway:
             ),
             TargetStatus("warehouse", "10.0.0.9:5432", "dw", False, f"cannot be reached {EVIL}"),
         ]  # fmt: skip
+
+    def coverage(self, target: str) -> Sequence[ColumnCoverage]:
+        if target != "shop":
+            return ()
+        notes = f"public.notes.{EVIL}"
+        return [
+            ColumnCoverage(
+                "public.customers.email", "text", Coverage.MASKED, ("pii.email",), "pii.email", ("email",)
+            ),
+            ColumnCoverage(notes, EVIL, Coverage.LOOKS_PERSONAL, ("pii.note", EVIL), "pii.free_text"),
+            ColumnCoverage("public.orders.total", "numeric", Coverage.CLEAR),
+        ]
 
     def policy(self) -> PolicyStatus:
         return PolicyStatus(

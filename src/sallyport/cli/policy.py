@@ -1,5 +1,5 @@
 """``sallyport policy check | explain | test``: is the policy valid; what would it say to this statement,
-and why; does it keep its promises. (``history``: :mod:`sallyport.cli.policyhistory`.)
+and why; does it keep its promises. (``history``: :mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
 
 ``explain`` and ``test`` need the target's catalog, because patterns are matched against real names. It is
 read over the gateway's own connection by ``sallyport.app.load_target_catalog(config, target) ->
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from sallyport.audit.display import inert
-from sallyport.cli import policyhistory
+from sallyport.cli import policycoverage, policyhistory
 from sallyport.core.errors import ConfigError, SallyportError
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         _Explaining(config, catalog_source).test(file)
 
     policyhistory.add(commands)
+    policycoverage.add(commands, lambda config, target: _Explaining(config, catalog_source).judge(target))
     app.add_typer(commands, name="policy")
 
 

@@ -14,6 +14,7 @@ from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.allowance import HourlyUse
 from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
+from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.model import Policy
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.settings import MASKED_STARTUP
@@ -145,6 +146,10 @@ class Judge:
     def unmasked_columns(self) -> list[tuple[str, tuple[str, ...]]]:
         """(column, tags) of every column that policy classifies and masks for nobody."""
         return self._bound.unmasked_columns()
+
+    def coverage(self) -> list[ColumnCoverage]:
+        """What becomes of every column of the tables here."""
+        return self._bound.coverage()
 
     def hourly_use(self, subject: Subject) -> HourlyUse:
         """What the subject read in the last hour, shared by its sessions."""

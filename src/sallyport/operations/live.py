@@ -24,6 +24,7 @@ from sallyport.operations.ports import (
     PolicyStatus,
     TargetStatus,
 )
+from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.explain import Explanation
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
@@ -119,6 +120,10 @@ class RunningGateway:
             _target(database, sessions[name], self._gateway.readiness(database))
             for name, database in sorted(self._gateway.databases.items())
         ]
+
+    def coverage(self, target: str) -> Sequence[ColumnCoverage]:
+        judge = self._gateway.databases[target].judge
+        return judge.coverage() if judge is not None else ()
 
     def policy(self) -> PolicyStatus:
         current = self._gateway.policy.current

@@ -14,6 +14,7 @@ from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import Lock
+from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.explain import Explanation
 
 
@@ -158,6 +159,10 @@ class LiveGateway(Protocol):
         ...
 
     def targets(self) -> Sequence[TargetStatus]: ...
+
+    def coverage(self, target: str) -> Sequence[ColumnCoverage]:
+        """What becomes of every column of a target's tables; () before its catalog was read. Raises LookupError when there is no such target."""
+        ...
 
     def policy(self) -> PolicyStatus: ...
 

@@ -74,6 +74,7 @@ def badge(word: str) -> Markup:
     known = {
         "allow": "good", "approved": "good", "used": "good", "live": "good", "ready": "good",
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
+        "masked": "good", "clear and looks personal": "wait",
         "done": "good", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
     }  # fmt: skip
     return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')

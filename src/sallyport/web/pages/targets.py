@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from starlette.responses import Response
 
+from sallyport.policy.coverage import ColumnCoverage, Coverage, column_data
 from sallyport.web.console import Visit
+
+#: Columns that the page lists of one target; `sallyport policy coverage` lists all.
+_LISTED = 2000
 
 
 async def show(visit: Visit) -> Response:
-    return visit.page("targets.html", targets=visit.services.gateway.targets())
+    gateway = visit.services.gateway
+    targets = gateway.targets()
+    columns = {target.name: gateway.coverage(target.name) for target in targets}
+    return visit.page(
+        "targets.html",
+        targets=targets,
+        columns={
+            name: [column_data(c) for c in _personal_first(found)[:_LISTED]]
+            for name, found in columns.items()
+        },
+        counts={name: Counter(c.state.value for c in found) for name, found in columns.items()},
+        totals={name: len(found) for name, found in columns.items()},
+    )
+
+
+def _personal_first(columns: Sequence[ColumnCoverage]) -> list[ColumnCoverage]:
+    return sorted(columns, key=lambda column: column.state is not Coverage.LOOKS_PERSONAL)
