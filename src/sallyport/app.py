@@ -34,6 +34,7 @@ from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels
 from sallyport.config import Config, Console, SecretRef
+from sallyport.config.model import Target as TargetSettings
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
@@ -225,12 +226,26 @@ def _limits(config: Config) -> GatewayLimits:
 
 
 @contextlib.contextmanager
-def _told_to_operators() -> Iterator[None]:
-    """Give the exact reason why a target cannot be reached, which agents do not get."""
+def _told_to_operators(target: TargetSettings) -> Iterator[None]:
+    """Give the exact reason why a target cannot be reached, which agents do not get, and what to do."""
     try:
         yield
     except UnreachableError as error:
-        raise SallyportError(f"{error.refusal.message}: {error.reason}") from None
+        raise SallyportError(_unreachable(target, error)) from None
+
+
+def _unreachable(target: TargetSettings, error: UnreachableError) -> str:
+    if error.kind == "credential":
+        return f"the gateway has no password for it. {error.reason}. Set it where sallyport is started"
+    if error.kind in ("connection", "timeout"):
+        place = f"{target.host}:{target.port}"
+        return f"no database answers at {place}: {error.reason}. Is it running, and are host and port right?"
+    if error.kind == "tls":
+        return f"TLS with the database could not be established: {error.reason}"
+    return (
+        f'the database refused the login as "{target.user}": {error.reason}. '
+        "Check the target's user, password and database"
+    )
 
 
 async def load_target_catalog_async(config: Config, target: str) -> CatalogSnapshot:
@@ -242,7 +257,7 @@ async def load_target_catalog_async(config: Config, target: str) -> CatalogSnaps
         raise ConfigError(f"there is no target {target!r} in the configuration; there is: {known}")
     client = QueryClient(_dialer(target, config), 60.0)
     try:
-        with _told_to_operators():
+        with _told_to_operators(config.targets[target]):
             return (await load_catalog(client.query)).snapshot
     finally:
         await client.close()
@@ -262,7 +277,7 @@ def load_target_privileges(config: Config, target: str, role: str = "") -> tuple
     async def load() -> tuple[CatalogSnapshot, Privileges]:
         client = QueryClient(_dialer(target, config), 60.0)
         try:
-            with _told_to_operators():
+            with _told_to_operators(config.targets[target]):
                 return (await load_catalog(client.query)).snapshot, await load_privileges(client.query, role)
         finally:
             await client.close()

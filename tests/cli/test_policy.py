@@ -14,11 +14,15 @@ import typer
 from typer.testing import CliRunner, Result
 
 import sallyport.demo
+from sallyport.audit.ports import SessionRow
 from sallyport.cli import policy as policy_commands
 from sallyport.cli.main import build, main
 from sallyport.core.errors import ConfigError
 from sallyport.demo.issuer import DevIssuer
 from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.store.database import open_database
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
 from tests.targets.query import catalog_of
@@ -31,6 +35,7 @@ targets:
   shop: {host: 127.0.0.1, database: shop, user: agent, tls: disable}
 policy: policy.yaml
 """
+CONSOLE = "console: {roles: {reviewer: [dba]}}\n"
 
 Run = Callable[..., Result]
 
@@ -42,7 +47,7 @@ def catalog(postgres: Server) -> CatalogSnapshot:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "sallyport.yaml").write_text(CONFIG)
+    (tmp_path / "sallyport.yaml").write_text(CONFIG + CONSOLE)
     (tmp_path / "policy.yaml").write_text(DEMO_POLICY)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -88,6 +93,101 @@ def test_check_counts_what_packs_bring_apart(run: Run, home: Path) -> None:
     output = run("check").output
     counted = r"OK: version \w+, 0 rules, 1 mask of its own; 1 rule, 1 mask of the rule packs "
     assert re.search(counted + "no-ddl and pii-default: ", output), output
+
+
+def test_strict_makes_warnings_errors_and_json_lists_them(run: Run, home: Path) -> None:
+    (home / "sallyport.yaml").write_text(CONFIG)
+    (home / "policy.yaml").write_text(
+        """version: 1
+rules:
+  - {name: held, targets: [shop], hold: [update], relations: ['public.orders'], reviewers: {groups: [dba]}}
+  - {name: unheard, targets: [shop], hold: [delete], relations: ['public.orders']}
+masks:
+  - {columns: ['public.customers.emial'], with: redact, filter: masked}
+  - {columns: ['public.customers.id', 'public.customers.ssn'], with: email, filter: masked}
+  - {columns: ['public.customers.name'], with: {bucket: {size: 10}}, filter: masked}
+"""
+    )
+    expected = [
+        "rule \"held\" (line 3): nobody can decide what it holds, as the configuration has no 'console', "
+        "where reviewers and commands decide",
+        'rule "unheard" (line 4): nobody can decide what it holds, as it names no reviewers. '
+        "Add 'reviewers: {groups: [...]}'",
+        "mask (line 6): public.customers.emial matches nothing in target shop. "
+        "Did you mean 'public.customers.email'?",
+        "mask (line 7): email is for texts and shows public.customers.id, which is int4, as NULL",
+        "mask (line 8): bucket is for numbers and shows public.customers.name, which is text, as NULL",
+    ]
+    plain, strict = run("check"), run("check", "--strict", "--json")
+    assert plain.exit_code == 0
+    assert plain.output.splitlines()[:-1] == [f"warning: {line}" for line in expected]
+    assert strict.exit_code == 1
+    data = json.loads(strict.output)
+    assert (data["ok"], data["warnings"], data["not_compared"]) == (False, expected, [])
+
+
+def test_strict_takes_a_policy_without_warnings(run: Run) -> None:
+    with_json = run("check", "--strict", "--json")
+    assert with_json.exit_code == 0, with_json.output
+    assert json.loads(with_json.output)["ok"] is True
+
+
+def test_check_knows_groups_that_no_token_carried(run: Run, home: Path) -> None:
+    data = home / "sallyport-data"
+    (home / "sallyport.yaml").write_text(CONFIG + f"data: {data}\n")
+    (home / "policy.yaml").write_text(
+        "version: 1\nrules: [{name: r, allow: [read], subjects: {groups: [agents, agnets]}}]\n"
+    )
+    assert "agnets" not in run("check").output  # nobody has connected yet
+    row = SessionRow(
+        id="s1", subject="a", issuer="i", groups=("agents",), agent="", label="", target="shop",
+        client="", application="", started=1.0, file="s1",
+    )  # fmt: skip
+    engine = open_database(data)
+    writer = Writer(engine)
+    SqlSessionIndex(engine, writer).save(row)
+    writer.close()
+    engine.dispose()
+    output = run("check").output
+    assert "warning: group 'agnets': no recorded session's token carried it so far" in output
+    assert "'agents'" not in output
+
+
+def test_a_target_that_cannot_be_read_fails_strict(home: Path) -> None:
+    app = typer.Typer()
+
+    def source(config: object, target: str) -> CatalogSnapshot:
+        raise ConfigError("its password is not there")
+
+    policy_commands.register(app, source)
+    result = CliRunner().invoke(app, ["policy", "check", "--strict", "--json"])
+    assert result.exit_code == 1
+    assert json.loads(result.output)["not_compared"] == ["target shop: its password is not there"]
+    assert CliRunner().invoke(app, ["policy", "check", "--strict", "--offline"]).exit_code == 0
+
+
+def test_why_a_target_cannot_be_reached(
+    home: Path, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = {"host": postgres.host, "port": postgres.port, "database": "shop", "user": postgres.user}
+    target |= {"tls": "disable", "password": {"env": "SHOP_PASSWORD"}}
+    configuration = {"identity": {"oidc": [{"issuer": "https://idp.example.com", "audience": "s"}]}}
+    place = home / "sallyport.yaml"
+    place.write_text(json.dumps(configuration | {"targets": {"shop": target}, "policy": "policy.yaml"}))
+    app = typer.Typer()
+    policy_commands.register(app)
+
+    def said() -> str:
+        return CliRunner().invoke(app, ["policy", "check"]).output.splitlines()[-1]
+
+    monkeypatch.delenv("SHOP_PASSWORD", raising=False)
+    assert "the environment variable is not set. Set it where sallyport is started" in said()
+    monkeypatch.setenv("SHOP_PASSWORD", "wrong")
+    assert f'the database refused the login as "{postgres.user}": ' in said()
+    assert "password authentication failed" in said()
+    changed = {"shop": target | {"port": 1}}
+    place.write_text(json.dumps(configuration | {"targets": changed, "policy": "policy.yaml"}))
+    assert f"no database answers at {postgres.host}:1: " in said()
 
 
 def test_check_without_the_target_says_so(home: Path) -> None:

@@ -265,7 +265,7 @@ functions: ['app.nothing']
     warnings = bind(parse_policy(text, "p"), CATALOG, "shop").warnings
     assert warnings == (
         'rule "r" (line 5): public.oders matches nothing in target shop',
-        "mask (line 8): public.customers.emial matches nothing in target shop",
+        "mask (line 8): public.customers.emial matches nothing in target shop. Did you mean 'public.customers.email'?",
         "mask (line 9): no column of target shop has the tag 'pii'",
         "functions: app.nothing matches nothing in target shop",
     )

@@ -1,5 +1,5 @@
-"""``sallyport policy check | explain | test``: is the policy valid; what would it say to this statement,
-and why; does it keep its promises. (``history``: :mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
+"""``sallyport policy explain | test``: what would the policy say to this statement, and why; does it keep its
+promises. (``check``: :mod:`sallyport.cli.policycheck`; ``history``: :mod:`sallyport.cli.policyhistory`; ``coverage``: :mod:`sallyport.cli.policycoverage`.)
 
 ``explain`` and ``test`` need the target's catalog, because patterns are matched against real names. It is
 read over the gateway's own connection by ``sallyport.app.load_target_catalog(config, target) ->
@@ -10,15 +10,16 @@ fails; 2 when the policy or the configuration is wrong.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sallyport.audit.display import inert
-from sallyport.cli import policycoverage, policyhistory
-from sallyport.core.errors import ConfigError, SallyportError
+from sallyport.cli import policycheck, policycoverage, policyhistory
+from sallyport.cli.policycheck import CatalogSource
+from sallyport.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from sallyport.config import Config
@@ -26,23 +27,11 @@ if TYPE_CHECKING:
     from sallyport.core.yamltext import Document
     from sallyport.judge import Judge
     from sallyport.policy.explain import Explanation
-    from sallyport.policy.model import Policy
     from sallyport.sql.catalog import CatalogSnapshot
-
-CatalogSource: TypeAlias = "Callable[[Config, str], CatalogSnapshot]"
 
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_CHECK = """Check a policy: OK, or what is wrong on which line.
-
-Without FILE, or with --config, the configuration is checked as well, and patterns are compared with the real
-names in the database of every target. What could not be compared is said.
-
-Example:
-
-    sallyport policy check --config sallyport.yaml
-"""
 _EXPLAIN = """Say what would happen to this SQL for that subject, and why, rule by rule. Nothing is run.
 
 Example:
@@ -81,20 +70,7 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         help="Check, explain and test the policy.", no_args_is_help=True, rich_markup_mode=None
     )
 
-    @commands.command("check", help=_CHECK)
-    def check(
-        file: Annotated[
-            Path | None, typer.Argument(help="A policy file; without it, the one of the configuration.")
-        ] = None,
-        config: Annotated[
-            Path | None,
-            typer.Option(
-                "--config", "-c", help="The gateway's configuration. [without FILE: sallyport.yaml]"
-            ),
-        ] = None,
-        offline: Annotated[bool, typer.Option("--offline", help="Do not connect to any target.")] = False,
-    ) -> None:
-        _check(file, config, None if offline else catalog_source)
+    policycheck.add(commands, catalog_source)
 
     @commands.command("explain", help=_EXPLAIN)
     def explain(
@@ -123,93 +99,6 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
     policyhistory.add(commands)
     policycoverage.add(commands, lambda config, target: _Explaining(config, catalog_source).judge(target))
     app.add_typer(commands, name="policy")
-
-
-def _check(file: Path | None, config_path: Path | None, source: CatalogSource | None) -> None:
-    from sallyport.config import load_config
-    from sallyport.policy.load import load_policy
-
-    if file is not None:
-        _not_a_configuration(file)
-    config = load_config(config_path or Path("sallyport.yaml")) if file is None or config_path else None
-    policy = load_policy(file or Path(config.policy if config else ""))
-    warnings, missed = list(policy.warnings), []
-    if config is None:
-        missed.append("no configuration was named; use --config")
-    else:
-        from sallyport.app import check_together
-
-        check_together(config, policy)
-        warnings += [
-            f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
-        ]
-        if source is None:
-            missed.append("--offline")
-        else:
-            compared, missed = _compared(config, policy, source)
-            warnings += compared
-    for warning in dict.fromkeys(warnings):
-        typer.echo(f"warning: {inert(warning)}")
-    typer.echo(f"OK: version {policy.version}, {_counts(policy)}: {policy.filename}")
-    for reason in missed:
-        typer.echo(f"not compared with a database: {inert(reason)}")
-
-
-def _counts(policy: Policy) -> str:
-    """How many rules and masks are the file's own, and how many those of its packs."""
-    own = _counted(policy, from_packs=False)
-    if not policy.packs:
-        return own
-    packs = _counted(policy, from_packs=True)
-    return f"{own} of its own; {packs} of the rule packs {' and '.join(policy.packs)}"
-
-
-def _counted(policy: Policy, *, from_packs: bool) -> str:
-    rules = sum(bool(rule.pack) is from_packs for rule in policy.rules)
-    masks = sum(bool(mask.pack) is from_packs for mask in policy.masks)
-    return f"{_count(rules, 'rule')}, {_count(masks, 'mask')}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
-
-
-def _not_a_configuration(file: Path) -> None:
-    """ConfigError when the file that should be a policy is a ``sallyport.yaml``."""
-    from sallyport.core.yamltext import read_yaml
-
-    if not file.is_file():
-        what = "is a directory" if file.is_dir() else "there is no such file"
-        raise ConfigError(f"{file}: {what}. Name a policy file, or the configuration with --config")
-    if {"targets", "identity"} & read_yaml(file).data.keys():
-        raise ConfigError(
-            f"{file}: this is a gateway's configuration, not a policy. "
-            f"Check it together with its policy: sallyport policy check --config {file}"
-        )
-
-
-def _compared(config: Config, policy: Policy, source: CatalogSource) -> tuple[list[str], list[str]]:
-    """What matches nothing in the targets, and why targets could not be asked."""
-    from sallyport.policy.bind import bind
-
-    warnings: list[str] = []
-    missed: list[str] = []
-    for target in config.targets:
-        try:
-            catalog = source(config, target)
-        except (SallyportError, OSError) as error:
-            missed.append(f"target {target}: {error}")
-        else:
-            warnings += bind(policy, catalog, target).warnings
-    return warnings, missed
-
-
-def _unused_targets(config: Config, policy: Policy) -> Iterator[str]:
-    patterns = [e.targets for e in policy.rules] + [e.targets for e in policy.masks]
-    for targets in patterns:
-        for pattern in targets:
-            if not any(pattern.fullmatch(name) for name in config.targets):
-                yield pattern.pattern
 
 
 class _Explaining:

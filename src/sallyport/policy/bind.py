@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from sallyport.core.yamltext import suggest
 from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.model import Mask, Policy, Rule, applies_to_target
 from sallyport.policy.name_index import NameIndex
-from sallyport.policy.patterns import Pattern
+from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.policy.target_warnings import partition_key_warnings, target_warnings
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 
@@ -144,7 +145,20 @@ class _Binder:
     ) -> None:
         for pattern in patterns:
             if not meant(pattern):
-                self.warnings.append(f"{where}: {pattern.text} matches nothing in target {self.target}")
+                near = self._nearest(pattern)
+                self.warnings.append(
+                    f"{where}: {pattern.text} matches nothing in target {self.target}{'. ' if near else ''}{near}".rstrip()
+                )
+
+    def _nearest(self, pattern: Pattern) -> str:
+        """The nearest real name, where the pattern names one column."""
+        if len(pattern.parts) != 3 or any(has_wildcard(part) for part in pattern.parts):
+            return ""
+        relations = [r for r in self.catalog.relations.values() if not is_system_schema(r.schema)]
+        same = [r for r in relations if (r.schema, r.name) == pattern.parts[:2]] or relations
+        return suggest(
+            ".".join(pattern.parts), [f"{r.qualified}.{column.name}" for r in same for column in r.columns]
+        )
 
 
 _T = TypeVar("_T")

@@ -172,6 +172,13 @@ class SqlSessionIndex:
             return [str(found) for found in connection.execute(query).scalars()]
 
 
+def presented_groups(engine: Engine) -> frozenset[str]:
+    """Every group that the token of a recorded session carried."""
+    with engine.connect() as connection:
+        rows = connection.execute(select(sessions.c.groups).distinct())
+        return frozenset(group for (groups,) in rows for group in groups)
+
+
 def _of_kind(kind: str) -> ColumnElement[bool]:
     """As :func:`sallyport.audit.ports.kind_of`."""
     actions = sessions.c.id.startswith(f"{ACTIONS_PREFIX}_", autoescape=True)
