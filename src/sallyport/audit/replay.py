@@ -279,6 +279,29 @@ def mask_notice(data: bytes) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorFields:
+    """Of an ErrorResponse, as the client got it: why a statement was refused or failed."""
+
+    message: str
+    detail: str = ""
+    hint: str = ""
+
+
+#: The beginning of an ErrorResponse: its length, and the two forms of its severity.
+_ERRORS = re.compile(rb"E(.{4})(?=S[^\0]{1,40}\0V(?:ERROR|FATAL|PANIC)\0)", re.DOTALL)
+
+
+def error_fields(data: bytes) -> ErrorFields | None:
+    """The last ErrorResponse in recorded reply bytes; None without one. As :func:`mask_notice`, without decoding the messages before it."""
+    for match in reversed(list(_ERRORS.finditer(data))):
+        end = match.end(1) + int.from_bytes(match[1], "big") - 4
+        if data[end - 2 : end] == b"\0\0":
+            said = _said(0.0, 0, data[match.end(1) : end])
+            return ErrorFields(said.message, said.detail, said.hint)
+    return None
+
+
 def _remember(memory: OrderedDict[K, V], key: K, value: V) -> None:
     memory[key] = value
     memory.move_to_end(key)

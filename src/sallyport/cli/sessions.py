@@ -68,7 +68,7 @@ _HELP_LIST = """List sessions, newest first.
 Example: sallyport sessions list --target shop --limit 20, or: sallyport sessions list --relation public.orders --verdict deny
 """
 
-_HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time.
+_HELP_SHOW = """Show every statement of a session: verdict, rule, rows, time, and why it was refused or failed.
 
 With --json: one object per line, the session first. Example: sallyport sessions show ses_01m7xtb2
 """

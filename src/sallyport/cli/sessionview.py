@@ -117,6 +117,9 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
         shown = Text(sql)
         if line.notice:
             shown.append(f"\n{inert(line.notice)}", style="dim")
+        for label, text in (("", line.message), ("DETAIL: ", line.detail), ("HINT: ", line.hint)):
+            if text:
+                shown.append(f"\n{label}{inert(text)}", style="dim")
         verdict = Text(line.outcome, style=_STYLES.get(line.outcome, ""))
         because = " ".join(filter(None, (line.code, line.rule)))
         took = "" if line.seconds is None else f"{line.seconds * 1000:.1f}"

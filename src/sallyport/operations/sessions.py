@@ -28,7 +28,7 @@ from sallyport.audit.archive import (
 from sallyport.audit.blocks import is_unwritten
 from sallyport.audit.completion import verify_journal
 from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
-from sallyport.audit.replay import Step, mask_notice, steps
+from sallyport.audit.replay import Step, error_fields, mask_notice, steps
 from sallyport.audit.summary import row_of_login
 from sallyport.audit.tail import last_events
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
@@ -78,7 +78,8 @@ class UnknownSessionError(SallyportError):
 @dataclass(frozen=True, slots=True)
 class StatementLine:
     """A statement and what came of it. ``at``: seconds since login; ``seconds`` is None when its end is not
-    recorded. ``masked``: columns masked in its rows. ``notice``: which masks its expressions saw, as the client was told.
+    recorded. ``rows``: that came back, or else those of the command tag. ``masked``: columns masked in its rows. ``notice``: which masks its
+    expressions saw, and ``message``, ``detail``, ``hint``: why it was refused or failed, as the client was told.
     """
 
     number: int
@@ -94,6 +95,9 @@ class StatementLine:
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     notice: str = ""
+    message: str = ""
+    detail: str = ""
+    hint: str = ""
 
 
 def permit(action: str, session_id: str) -> None:
@@ -368,6 +372,7 @@ def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[S
     ``began``: None when the first event is the login.
     """
     waiting: OrderedDict[int, StatementLine] = OrderedDict()
+    replies: dict[int, bytes] = {}  # the last piece of each: an error ends a reply
     for event in events:
         began = event.at if began is None else began
         if isinstance(event, ev.Statement):
@@ -377,14 +382,33 @@ def _lines(events: Iterator[ev.Event], began: float | None = None) -> Iterator[S
             )  # fmt: skip
         elif isinstance(event, ev.Reply):
             line = waiting.get(event.number)
-            if line is not None and (notice := mask_notice(event.data)):
-                waiting[event.number] = replace(line, notice=notice)
+            if line is not None:
+                replies[event.number] = event.data
+                if notice := mask_notice(event.data):
+                    waiting[event.number] = replace(line, notice=notice)
         elif isinstance(event, ev.Complete) and (line := waiting.get(event.number)) is not None:
-            waiting[event.number] = replace(
-                line, command=event.command, rows=event.rows, sqlstate=event.sqlstate, seconds=event.seconds
-            )
+            waiting[event.number] = _completed(line, event, replies.get(event.number, b""))
         elif isinstance(event, ev.Recovered) and (line := waiting.get(event.number)) is not None:
             waiting[event.number] = replace(line, command=OUTCOME_UNKNOWN)
         while waiting and (len(waiting) > _OPEN or next(iter(waiting.values())).seconds is not None):
-            yield waiting.popitem(last=False)[1]
+            number, line = waiting.popitem(last=False)
+            replies.pop(number, None)
+            yield line
     yield from waiting.values()
+
+
+#: Tags that end in how many rows were changed or copied.
+_COUNTED = ("INSERT ", "UPDATE ", "DELETE ", "MERGE ", "COPY ")
+
+
+def _completed(line: StatementLine, event: ev.Complete, reply: bytes) -> StatementLine:
+    """``reply``: the last that was recorded of what the client got."""
+    rows = event.rows
+    if not rows and event.command.startswith(_COUNTED):
+        number = event.command.rpartition(" ")[2]
+        rows = int(number) if number.isdecimal() else 0
+    line = replace(line, command=event.command, rows=rows, sqlstate=event.sqlstate, seconds=event.seconds)
+    error = error_fields(reply) if event.sqlstate else None
+    if error is None:
+        return line
+    return replace(line, message=error.message, detail=error.detail, hint=error.hint)

@@ -29,7 +29,7 @@ def _recorded(view: View, verdict: Verdict | None, refusal: Refusal | None, prot
     code = "" if refusal is None else refusal.code.id
     return RecordedVerdict(
         outcome="allow" if refusal is None else ("hold" if code == "SP1003" else "deny"),
-        rule=verdict.rule if verdict is not None else "",
+        rule=_rule(verdict, refusal) if verdict is not None else "",
         code=code,
         policy_version=view.policy_version,
         epoch=view.epoch,
@@ -37,3 +37,11 @@ def _recorded(view: View, verdict: Verdict | None, refusal: Refusal | None, prot
         relations=verdict.relations if verdict is not None else (),
         masked=verdict.masked_columns if verdict is not None and refusal is None else (),
     )
+
+
+def _rule(verdict: Verdict, refusal: Refusal | None) -> str:
+    """The rule that decided: not the one that would have allowed what the gateway itself refuses."""
+    if refusal is None or verdict.decision is None:
+        return verdict.rule
+    decided = verdict.decision.refusal
+    return verdict.rule if decided is not None and decided.code == refusal.code else ""
