@@ -54,6 +54,24 @@ def failure(*arguments: str) -> str:
     return result.stderr
 
 
+def test_commands_take_the_client_of_the_environment_as_token_does(
+    issuer: DevIssuer,
+    make_door: MakeDoor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(typer.Exit):
+        identity.own_token()
+    assert (
+        "run `sallyport login` first, or name a client with a secret: SALLYPORT_ISSUER"
+        in capsys.readouterr().err
+    )
+    monkeypatch.setenv("SALLYPORT_ISSUER", issuer.url)
+    monkeypatch.setenv("SALLYPORT_CLIENT_ID", "claude-agent")
+    subject = make_door(issuer.url, at=SystemClock()).login(identity.own_token())
+    assert subject.id == "claude-agent"
+
+
 def test_token_prints_a_token_and_nothing_else(issuer: DevIssuer, make_door: MakeDoor) -> None:
     result = sallyport("token", "--issuer", issuer.url, "--client-id", "claude-agent")
     assert result.exit_code == 0, result.output

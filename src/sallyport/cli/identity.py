@@ -112,6 +112,22 @@ def token(
         _print(grant, as_json)
 
 
+def own_token() -> Secret:
+    """The token of whoever runs a command: of the client that the environment names, as for ``token``; or the one that
+    ``login`` kept.
+    """
+    from sallyport.cli.tokensource import TokenSource
+
+    issuer, client_id = os.environ.get("SALLYPORT_ISSUER", ""), os.environ.get("SALLYPORT_CLIENT_ID", "")
+    secret = client_secret(None) if client_id else None
+    if secret is None:
+        return kept().token
+    try:
+        return TokenSource(issuer=issuer, client_id=client_id, secret=secret).fetch_now().token
+    except SallyportError as error:
+        _fail(str(error))
+
+
 def login(
     issuer: Issuer = "",
     client_id: ClientId = "",
@@ -194,7 +210,10 @@ def kept() -> Grant:
         kept = json.loads(path.read_text(encoding="utf-8"))
         grant = Grant(Secret(str(kept["access_token"])), float(kept["expires_at"]))
     except FileNotFoundError:
-        _fail("no token here: run `sallyport login` first, or give --issuer and --client-id")
+        _fail(
+            "no token here: run `sallyport login` first, or name a client with a secret: "
+            f"SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID and {_SECRET_VARIABLE}"
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         _fail(f"{path} cannot be read ({type(error).__name__}): run `sallyport login` again")
     if grant.expires_at and grant.expires_at - _MARGIN <= time.time():

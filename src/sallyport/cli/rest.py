@@ -1,6 +1,7 @@
 """The REST interface of a running gateway, for commands: address, token, and errors as one line.
 
-The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN or the one that ``sallyport login`` kept. A token goes to https and to
+The address is ``--url`` (or SALLYPORT_URL), the token SALLYPORT_TOKEN, one for the client that SALLYPORT_ISSUER and
+SALLYPORT_CLIENT_ID name (as for ``sallyport token``), or the one that ``sallyport login`` kept. A token goes to https and to
 this machine only. What the gateway answers is hostile text until :func:`inert` made it harmless.
 """
 
@@ -79,7 +80,10 @@ def _answer(answer: httpx2.Response) -> Any:
     except ValueError:
         value = None
     if answer.status_code == 401:
-        raise SallyportError("the token is not accepted: run 'sallyport login', or set SALLYPORT_TOKEN")
+        raise SallyportError(
+            "the token is not accepted. It is taken from SALLYPORT_TOKEN, else for the client that SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID "
+            "and SALLYPORT_CLIENT_SECRET name, else from 'sallyport login'"
+        )
     if not isinstance(value, dict):
         raise SallyportError(
             f"the answer (status {answer.status_code}) is not of a Sallyport console; check --url"
@@ -92,9 +96,9 @@ def _answer(answer: httpx2.Response) -> Any:
 def _token() -> Secret:
     if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
         return Secret(text)
-    from sallyport.cli.identity import kept
+    from sallyport.cli.identity import own_token
 
-    return kept().token
+    return own_token()
 
 
 def run_request(work: Callable[[], None]) -> None:
