@@ -116,7 +116,9 @@ def test_it_waits_is_approved_and_runs(agent: Waiter, dana: Desk, database: Serv
 def test_the_client_is_reminded(agent: Waiter, dana: Desk) -> None:
     agent.run(delete(2))
     until(lambda: len(agent.notices) >= 3)
-    assert len({n.text for n in agent.notices}) == 1
+    first, *reminders = agent.notices
+    assert first.detail
+    assert all("still waits for approval" in n.text and not n.detail for n in reminders)
     assert agent.notices[1].at - agent.notices[0].at > 0.4
     dana.deny(agent.id, "no")
     agent.refused("SP1402", "42501")

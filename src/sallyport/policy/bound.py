@@ -15,7 +15,7 @@ from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Outcome
-from sallyport.policy.model import Limits, Mask, Policy, SubjectMatch, applies_to_target
+from sallyport.policy.model import Limits, Mask, Policy, Rule, SubjectMatch, applies_to_target
 from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
@@ -56,6 +56,12 @@ class SubjectPolicy:
         :mod:`sallyport.policy.influence`).
         """
         return decide(self.standing, facts)
+
+    @property
+    def opening_rules(self) -> tuple[Rule, ...]:
+        """Rules that would let the subject connect, and whose windows are closed now."""
+        rules = [bound.rule for bound in self.standing.closed]
+        return tuple(rule for rule in rules if rule.effect is not Outcome.DENY)
 
     def trusts_function(self, function: Function) -> bool:
         """Whether policy names this function as safe to call. System functions are never trusted here."""

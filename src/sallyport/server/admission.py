@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from sallyport.core.errors import RefusedError, refuse
+from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.ids import new_id
 from sallyport.core.subject import Subject
 from sallyport.identity.problems import printable
@@ -26,6 +26,9 @@ from sallyport.session.login import Authenticate
 from sallyport.sql.facts import SettingChange
 from sallyport.sql.search_path import format_search_path, split_search_path
 from sallyport.sql.settings import STARTUP, is_pinned
+
+#: Rules that a refusal outside of their windows names.
+_LISTED_RULES = 5
 
 log = structlog.get_logger("sallyport.admission")
 
@@ -95,16 +98,29 @@ async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subje
         log.info("no such target", subject=subject.id, asked=printable(request.target, 100))
         raise RefusedError(unknown)
     judge = await database.ready()
-    if not judge.subject_policy(subject).may_connect:
+    policy = judge.subject_policy(subject)
+    if not policy.may_connect:
         log.info(
             "no rule lets this subject in",
             subject=subject.id,
             issuer=subject.issuer,
             groups=sorted(subject.groups),
             target=database.name,
+            outside_window=policy.opening_rules != (),
         )
-        raise RefusedError(unknown)
+        raise RefusedError(_outside_window(request.target, policy) if policy.opening_rules else unknown)
     return database, judge
+
+
+def _outside_window(target: str, policy: SubjectPolicy) -> Refusal:
+    """Rules let this subject in, at other times: no secret from whom they are for."""
+    rules = [
+        f'Rule "{rule.name}" lets you in {" and ".join(map(str, rule.windows))}.'
+        for rule in policy.opening_rules[:_LISTED_RULES]
+    ]
+    return refuse(
+        "SP1603", f'"{target}" is closed to you at this time', " ".join(rules), "Connect at that time."
+    )
 
 
 def _settings(asked: Mapping[str, str], policy: SubjectPolicy) -> dict[str, str]:

@@ -45,6 +45,8 @@ log = structlog.get_logger("sallyport.approvals")
 
 #: Between two looks at the client of a held statement (seconds).
 _POLL_SECONDS = 1.0
+#: The longest time between reminders, as a multiple of the first.
+_RAREST_REMINDER = 10
 #: How long the catalog may take to be read before an approved statement runs.
 _CATALOG_SECONDS = 30.0
 
@@ -184,8 +186,19 @@ class HeldStatementWait:
             + "Cancel the statement to withdraw the request.",
         )
         self._flush()
-        seconds = self._gateway.limits.held_reminder_seconds
-        self._reminder = asyncio.get_running_loop().call_later(seconds, self._tell, request)
+        self._remind_after(self._gateway.limits.held_reminder_seconds, request)
+
+    def _remind_after(self, seconds: float, request: Request) -> None:
+        loop = asyncio.get_running_loop()
+        self._reminder = loop.call_later(seconds, self._remind, seconds, request)
+
+    def _remind(self, seconds: float, request: Request) -> None:
+        """One line, and less and less often: who waits was told everything at first."""
+        until = time.strftime("%H:%M:%S UTC", time.gmtime(request.expires_at))
+        self._session.send_notice(f"this {request.kind} still waits for approval {request.id} until {until}")
+        self._flush()
+        longest = self._gateway.limits.held_reminder_seconds * _RAREST_REMINDER
+        self._remind_after(min(2 * seconds, longest), request)
 
     def _poll_client(self) -> None:
         """Is the client still there? Where it is not, its connection ends now, and with it the request."""
