@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import httpx2
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -18,6 +20,8 @@ from sallyport.cli.main import build
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
+from sallyport.demo.issuer import DemoClient, DevIssuer
+from sallyport.identity.client import DevicePrompt, TokenClient
 from tests.identity.door import Door
 
 MakeDoor = Callable[..., Door]
@@ -87,3 +91,26 @@ def test_a_port_that_is_taken_is_a_clear_error() -> None:
         )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"sallyport: cannot listen on {address}: Address already in use")
+
+
+def test_people_log_in_by_the_device_flow() -> None:
+    person = DemoClient("dana", Secret(""), ("dba",), name="dana")
+    with DevIssuer({"dana": person}) as issuer:
+        client = TokenClient(issuer.url, "sallyport-console", None)
+
+        def choose(prompt: DevicePrompt) -> None:
+            page = httpx2.get(prompt.complete_uri).text
+            assert prompt.code in page
+            assert "groups: dba" in page
+            assert (
+                httpx2.get(f"{prompt.complete_uri}&as=eve".replace("/device?", "/device/as?")).status_code
+                == 400
+            )
+            chosen = httpx2.get(f"{prompt.complete_uri}&as=dana".replace("/device?", "/device/as?"))
+            assert "Done." in chosen.text
+
+        grant = asyncio.run(client.device(choose))
+        assert grant.token.reveal().count(".") == 2
+        assert httpx2.post(f"{issuer.url}/token", data={
+            "grant_type": "client_credentials", "client_id": "dana", "client_secret": "",
+        }).status_code == 401  # fmt: skip

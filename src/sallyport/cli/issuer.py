@@ -31,7 +31,9 @@ It prints what belongs into sallyport.yaml and how to fetch a token, and stays u
 
 Example:
 
-    sallyport issuer --client claude=agents --client dana=dba,staff
+    sallyport issuer --client claude=agents --person dana=dba,staff
+
+A client is a program, with the secret that is printed. A person signs in to the console and with `sallyport login`, by a click.
 """
 
 
@@ -44,6 +46,10 @@ def issuer(
     client: Annotated[
         list[str], typer.Option(metavar="NAME=GROUP[,GROUP]", help="Who gets tokens, and their groups.")
     ],
+    person: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=GROUP[,GROUP]", help="Who may sign in, and their groups."),
+    ] = None,
     listen: Annotated[str, typer.Option(help="Where to listen; port 0 takes a free one.")] = "127.0.0.1:8080",
     audience: Annotated[str, typer.Option(help="Audience of the tokens.")] = "sallyport",
     lifetime: Annotated[int, typer.Option(min=10, max=86400, help="Of a token, in seconds.")] = 3600,
@@ -54,7 +60,7 @@ def issuer(
     host, port = _address(listen)
     kept = os.environ.get(_SECRET_VARIABLE, "")
     secret = Secret(kept or secrets.token_urlsafe(18))
-    people = _clients(client, secret)
+    people = _clients(client, person or [], secret)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -83,18 +89,26 @@ def _address(listen: str) -> tuple[str, int]:
     return "127.0.0.1", address.port
 
 
-def _clients(given: list[str], secret: Secret) -> dict[str, DemoClient]:
+def _clients(programs: list[str], persons: list[str], secret: Secret) -> dict[str, DemoClient]:
+    from sallyport.core.secret import Secret
     from sallyport.demo.issuer import DemoClient
 
     found: dict[str, DemoClient] = {}
-    for text in given:
+    for text in (*programs, *persons):
         name, equals, groups = text.partition("=")
         listed = tuple(group for group in groups.split(",") if group)
         if not equals or not name.isprintable() or not name or " " in name or not listed:
-            raise ConfigError(f"--client {text!r}: write NAME=GROUP[,GROUP], like claude=agents")
+            raise ConfigError(f"--client or --person {text!r}: write NAME=GROUP[,GROUP], like claude=agents")
         if name in found:
-            raise ConfigError(f"--client {name!r} is there twice. Name all its groups at once: {name}=a,b")
-        found[name] = DemoClient(name, secret, listed)
+            raise ConfigError(
+                f"--client or --person {name!r} is there twice. Name all its groups at once: {name}=a,b"
+            )
+        # without a secret nobody gets a token for a person but by the page
+        found[name] = (
+            DemoClient(name, Secret(""), listed, f"{name}@example.com", name=name)
+            if text in persons
+            else DemoClient(name, secret, listed)
+        )
     return found
 
 
@@ -103,6 +117,7 @@ def _said(running: DevIssuer, name: str, secret: Secret | None) -> str:
         "# In sallyport.yaml:",
         "identity:",
         f'  oidc: [{{issuer: "{running.url}", audience: {running.audience}}}]',
+        *_console(running),
         "",
         *(f"# {one}: groups {', '.join(who.groups)}" for one, who in running.clients.items()),
         "# In another terminal, with the gateway running:",
@@ -113,3 +128,18 @@ def _said(running: DevIssuer, name: str, secret: Secret | None) -> str:
         "Ctrl-C ends the issuer; its keys end with it.",
     ]
     return "\n".join(lines)
+
+
+def _console(running: DevIssuer) -> list[str]:
+    """What lets the issuer's people sign in; nothing when there are none."""
+    from sallyport.demo.signin import CONSOLE_CLIENT
+
+    if not running.people:
+        return []
+    groups = ", ".join(dict.fromkeys(group for person in running.people for group in person.groups))
+    return [
+        f"console: {{client_id: {CONSOLE_CLIENT}, roles: {{reviewer: [{groups}], auditor: [{groups}]}}}}",
+        "",
+        "# People sign in to the console at http://127.0.0.1:8642, or in a terminal of their own:",
+        f"#   sallyport login --issuer {running.url} --client-id {CONSOLE_CLIENT}",
+    ]

@@ -30,9 +30,12 @@ from joserfc.jws import JWSRegistry
 from sallyport.core.errors import ConfigError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
+from sallyport.demo.device import GRANT as DEVICE_GRANT
+from sallyport.demo.device import DeviceFlow
 from sallyport.demo.signin import CONSOLE_CLIENT, STYLE, BadRequestError, CodeFlow, Person
 
 _MAX_BODY = 16_384
+_HTML = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class DevIssuer:
         self._now = now
         self._keys: list[SigningKey] = [new_signing_key(algorithm)]
         self.flow = CodeFlow(now)
+        self.device = DeviceFlow(now)
         self._lock = threading.Lock()
         self._server = _Server((host, port), self)
         self._thread: threading.Thread | None = None
@@ -175,7 +179,8 @@ class DevIssuer:
             "jwks_uri": f"{self.url}/jwks",
             "token_endpoint": f"{self.url}/token",
             "authorization_endpoint": f"{self.url}/authorize",
-            "grant_types_supported": ["client_credentials", "authorization_code"],
+            "device_authorization_endpoint": f"{self.url}/device_authorization",
+            "grant_types_supported": ["client_credentials", "authorization_code", DEVICE_GRANT],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
@@ -222,6 +227,9 @@ class DevIssuer:
         """Answer a token request: HTTP status and JSON body (RFC 6749 sections 4.1.3, 4.4, 5.1, 5.2)."""
         if form.get("grant_type") == "authorization_code":
             return self._redeem(form)
+        if form.get("grant_type") == DEVICE_GRANT:
+            person, error = self.device.poll(form.get("device_code", ""))
+            return (400, {"error": error}) if error else (200, self._bearer(person))
         if form.get("grant_type") != "client_credentials":
             return 400, {"error": "unsupported_grant_type"}
         client_id, secret = _basic(authorization) or (
@@ -232,8 +240,11 @@ class DevIssuer:
         expected = client.secret.reveal() if client else ""
         if not hmac.compare_digest(expected.encode(), secret.encode()) or client is None or not expected:
             return 401, {"error": "invalid_client", "error_description": "unknown client or wrong secret"}
+        return 200, self._bearer(client_id)
+
+    def _bearer(self, client_id: str) -> dict[str, Any]:
         token = self.token(client_id).reveal()
-        return 200, {"access_token": token, "token_type": "Bearer", "expires_in": int(self.lifetime)}
+        return {"access_token": token, "token_type": "Bearer", "expires_in": int(self.lifetime)}
 
     @property
     def people(self) -> tuple[Person, ...]:
@@ -301,17 +312,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, issuer.jwks())
         elif self.path == "/authorize/style.css":
             self._send(200, "text/css", STYLE)
-        elif self.path.startswith("/authorize"):
+        elif self.path.startswith(("/authorize", "/device")):
             self._authorize(issuer)
         else:
             self._answer(404, {"error": "not_found"})
 
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if self.path != "/token" or not length.isdigit() or int(length) > _MAX_BODY:
+        if (
+            self.path not in ("/token", "/device_authorization")
+            or not length.isdigit()
+            or int(length) > _MAX_BODY
+        ):
             self._answer(404, {"error": "not_found"})
             return
         fields = parse_qs(self.rfile.read(int(length)).decode("utf-8", "replace"))
+        if self.path == "/device_authorization":
+            self._answer(200, self.server.issuer.device.start(self.server.issuer.url))
+            return
         form = {name: values[0] for name, values in fields.items() if len(values) == 1}
         self._answer(*self.server.issuer.grant(form, self.headers.get("Authorization", "")))
 
@@ -319,9 +337,13 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         try:
             if path == "/authorize":
-                self._send(200, "text/html; charset=utf-8", issuer.flow.page(query, issuer.people))
+                self._send(200, _HTML, issuer.flow.page(query, issuer.people))
             elif path == "/authorize/as":
                 self._send(303, "text/plain", "", issuer.flow.answer(query, issuer.people, issuer.url))
+            elif path == "/device":
+                self._send(200, _HTML, issuer.device.page(query, issuer.people))
+            elif path == "/device/as":
+                self._send(200, _HTML, issuer.device.choose(query, issuer.people))
             else:
                 self._answer(404, {"error": "not_found"})
         except BadRequestError as error:

@@ -67,7 +67,7 @@ class CodeFlow:
             f"<span>{escape(one.about)}</span><small>groups: {escape(', '.join(one.groups) or 'none')}</small></a></li>"
             for one in people
         )
-        return _PAGE.replace("ROWS", rows)
+        return page_with(rows)
 
     def answer(self, query: str, people: tuple[Person, ...], issuer: str) -> str:
         """Where the browser goes after somebody was chosen. Raises BadRequestError."""
@@ -101,6 +101,11 @@ class CodeFlow:
         return code if same else None
 
 
+def page_with(rows: str) -> str:
+    """The page with these list items, which are HTML."""
+    return _PAGE.replace("ROWS", rows)
+
+
 def _checked(query: str) -> dict[str, str]:
     asked = dict(parse_qsl(query))
     if asked.get("client_id") != CONSOLE_CLIENT:
@@ -125,5 +130,5 @@ a:hover,a:focus{border-color:#2f6f5e;outline:2px solid #2f6f5e}span{margin-left:
 
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Development sign-in</title><link rel="stylesheet" href="/authorize/style.css"></head><body><main><h1>Who are you today?</h1>
-<p class="note">This is the demo's own issuer. There are no passwords here: choose a person, and the console sees you as them.</p>
+<p class="note">This issuer is for development. There are no passwords here: choose a person, and Sallyport sees you as them.</p>
 <ul>ROWS</ul></main></body></html>"""
