@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import gc
@@ -32,7 +33,7 @@ from sallyport.audit.completion import complete_recordings
 from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
-from sallyport.channels import Channels, open_channels
+from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config, Console, SecretRef
 from sallyport.config.model import Target as TargetSettings
 from sallyport.core.address import Networks
@@ -43,12 +44,14 @@ from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
+from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import without_ddl
+from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.providers import issuer_settings, saml_providers
@@ -83,6 +86,7 @@ log = structlog.get_logger("sallyport")
 _BACKLOG = 512
 #: Session tokens that expired so long ago (seconds) are deleted from the store.
 _KEEP_TOKENS = 90 * 86400.0
+_PR_SET_DUMPABLE = 4
 #: Seconds between the recorder's passes, shortest and longest. With strict each flushes every session's file to the
 #: disk; statements wait for the journal's flushes, which must not stand behind them.
 _PASSES = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
@@ -140,6 +144,13 @@ def _dialer(name: str, config: Config) -> Dialer:
 
 def _roles(name: str, config: Config, static: Dialer) -> EphemeralRoles | None:
     """What gives each session a role of its own at a target; None where all share one."""
+    dialer = _admin_dialer(name, config, static)
+    if dialer is None:
+        return None
+    return EphemeralRoles(name, dialer, static, grant_set, _gateway_id(config.data_directory))
+
+
+def _admin_dialer(name: str, config: Config, static: Dialer) -> Dialer | None:
     admin = config.targets[name].admin
     if admin is None:
         return None
@@ -147,8 +158,7 @@ def _roles(name: str, config: Config, static: Dialer) -> EphemeralRoles | None:
     password = None if admin.password is None else _reference(admin.password, where)
     target = dataclasses.replace(static.target, user=admin.user, password=password)
     context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
-    dialer = Dialer(target, context, seconds, _keep_alive(config))
-    return EphemeralRoles(name, dialer, static, grant_set, _gateway_id(config.data_directory))
+    return Dialer(target, context, seconds, _keep_alive(config))
 
 
 def _gateway_id(data: Path) -> str:
@@ -283,6 +293,32 @@ def load_target_privileges(config: Config, target: str, role: str = "") -> tuple
             await client.close()
 
     return asyncio.run(load())
+
+
+def examine(config: Config, target: str = "", *, from_agent: bool = False) -> list[doctor.Finding]:
+    """What :mod:`sallyport.operations.doctor` finds; of one target, or ("") of everything. ``from_agent``: only the ways round the gateway.
+    Raises ConfigError for a policy that cannot be loaded.
+    """
+    dialers = [_dialer(name, config) for name in config.targets if not target or name == target]
+
+    async def look() -> list[doctor.Finding]:
+        if from_agent:
+            return [await doctor.way_round(dialer) for dialer in dialers]
+        policy = load_policy(config.policy_path)
+        found = list(doctor.data_directory(config.data_directory))
+        for entry in config.identity.oidc:
+            found += await doctor.issuer(_issuer(entry))
+        for dialer in dialers:
+            found += await doctor.target(dialer, policy)
+            admin = _admin_dialer(dialer.target.name, config, dialer)
+            if admin is not None:
+                found += await doctor.administrator(dialer.target.name, admin, dialer.target.user)
+        places = reviewer_places(config.approvals)
+        found += doctor.reviewers(policy, config.console is not None, places)
+        found += [await doctor.reachable(about, host, port) for about, host, port in places]
+        return found
+
+    return asyncio.run(look())
 
 
 def _close_to_others(data: Path) -> None:
@@ -616,9 +652,16 @@ async def serve_async(
         log.info("drained", sessions_left=gateway.sessions)
 
 
+def _keep_memory_private() -> None:
+    """No core dump, and no other process of this user, gets at the secrets in memory (prctl(2), PR_SET_DUMPABLE)."""
+    if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0):
+        log.warning("core dumps may hold secrets", reason=os.strerror(ctypes.get_errno()))
+
+
 def serve(config: Config, ready: Callable[[str, int], None], *, accept_lost_state: bool = False) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
+    _keep_memory_private()
     # Messages make and drop many small tuples; the default thresholds would scan them all again and again.
     gc.set_threshold(20_000, 20, 50)
     try:

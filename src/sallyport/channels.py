@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from sallyport.approvals.notify import EVENTS, Mail, MailSettings, Webhook
 from sallyport.approvals.people import Identities
@@ -94,3 +95,19 @@ async def _slack(settings: ApprovalSettings, console: str, resolve: Resolve) -> 
         api=slack.api,
     )
     return Slack(wired, console=console, allow_http=True)
+
+
+def reviewer_places(settings: ApprovalSettings) -> list[tuple[str, str, int]]:
+    """(what, host, port) of where people are told of held statements."""
+    urls = [("webhook", hook.url) for hook in settings.webhooks]
+    if settings.slack is not None:
+        urls.append(("Slack", settings.slack.api))
+    found = []
+    for what, url in urls:
+        parts = urlsplit(url)
+        found.append((what, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)))
+    if (mail := settings.mail) is not None:
+        found.append(
+            ("mail", mail.host, mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls])
+        )
+    return found

@@ -27,6 +27,7 @@ COMMANDS = (
     "init",
     "policy",
     "grants",
+    "doctor",
     "sessions",
     "audit",
     "approvals",

@@ -37,12 +37,12 @@ _LOGIN_DIFFERS: Final = "The database and the gateway do not agree on how the ga
 
 class UnreachableError(RefusedError):
     """SP1604. ``kind``: one of :data:`FAILURES`; or SP1301, where the client's startup parameters are why. ``reason``: for operators; it may quote the
-    target, never a credential.
+    target, never a credential. ``sqlstate``: of the target's own refusal, or "".
     """
 
-    def __init__(self, refusal: Refusal, kind: str, reason: str) -> None:
+    def __init__(self, refusal: Refusal, kind: str, reason: str, sqlstate: str = "") -> None:
         super().__init__(refusal)
-        self.kind, self.reason = kind, reason
+        self.kind, self.reason, self.sqlstate = kind, reason, sqlstate
 
 
 class Login(NamedTuple):
@@ -347,7 +347,7 @@ class Dialer:
             return (await loop.create_unix_connection(link, f"{target.host}/.s.PGSQL.{target.port}"))[1]
         return (await loop.create_connection(link, target.host, target.port))[1]
 
-    def _unreachable(self, kind: str, why: str) -> UnreachableError:
+    def _unreachable(self, kind: str, why: str, sqlstate: str = "") -> UnreachableError:
         """``why``: clients may read it."""
         refusal = refuse(
             "SP1604",
@@ -355,7 +355,7 @@ class Dialer:
             f"The gateway could not connect: {why}.",
             "Try again later; the gateway's operator finds the details in its log.",
         )
-        return UnreachableError(refusal, kind, why)
+        return UnreachableError(refusal, kind, why, sqlstate)
 
     def _no_login(self, kind: str, detail: str, error: SallyportError) -> UnreachableError:
         """What no client can mend: it reads of what kind it is, the operator reads ``error``."""
@@ -365,11 +365,11 @@ class Dialer:
             detail,
             "The gateway's operator has to mend this, and finds the reason in its log.",
         )
-        return UnreachableError(refusal, kind, str(error))
+        return UnreachableError(refusal, kind, str(error), getattr(error, "sqlstate", ""))
 
     def _refused(self, error: UpstreamError) -> UnreachableError:
         if error.sqlstate in _TEMPORARY:
-            return self._unreachable("login", str(error))
+            return self._unreachable("login", str(error), error.sqlstate)
         if error.sqlstate == _INVALID_PARAMETER:
             refusal = refuse(
                 "SP1301",
