@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import durability, growth, judging, latency, rewritten, workloads
+from bench import durability, growth, judging, latency, logins, rewritten, workloads
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -40,6 +40,9 @@ def main() -> int:
         return 0 if _durability(options, console) else 1
     if options.latency:
         latency.print_latency(console, 200 if options.quick else 1000)
+        return 0
+    if options.logins:
+        logins.print_logins(console, 40 if options.quick else 200)
         return 0
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
@@ -80,6 +83,9 @@ def _options() -> argparse.Namespace:
         "--latency",
         action="store_true",
         help="instead: how long a session waits while others log in, or are judged",
+    )
+    parser.add_argument(
+        "--logins", action="store_true", help="instead: what a login costs, by the target's credential"
     )
     parser.add_argument("--kills", type=int, default=20, help="with --durability: kills of each (0: none)")
     parser.add_argument("--only", default="", help="only workloads whose name contains this")
