@@ -238,3 +238,29 @@ def test_every_key_is_documented() -> None:
         for field in msgspec.structs.fields(struct):
             key = f"{section}.{field.encode_name}" if section else field.encode_name
             assert f"`{key}`" in text, f"docs/configuration.md does not describe {key}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("    credential: ephemeral\n", r"targets\.shop\.credential: 'ephemeral' needs an administrator"),
+        ("    admin: {user: boss}\n", r"targets\.shop\.admin: nothing uses it"),
+        ("    credential: ephemeral\n    admin: {user: sallyport_agent}\n", "the same role as 'user'"),
+        ("    credential: ephemeral\n    admin: {user: boss}\n    auth: [trust]\n", "with scram-sha-256"),
+        ("    credential: sometimes\n", "credential"),
+    ],
+)
+def test_a_credential_that_cannot_be(tmp_path: Path, keys: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load(tmp_path, EXAMPLE.replace("policy: policy.yaml", keys + "policy: policy.yaml"))
+
+
+def test_the_administrators_secret_is_relative_to_the_file(tmp_path: Path) -> None:
+    keys = "    credential: ephemeral\n    admin: {user: boss, password: {file: boss}}\n"
+    admin = (
+        load(tmp_path, EXAMPLE.replace("policy: policy.yaml", keys + "policy: policy.yaml"))
+        .targets["shop"]
+        .admin
+    )
+    assert admin is not None
+    assert admin.password == SecretRef(file=str(tmp_path / "boss"))
