@@ -307,7 +307,7 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
         policy = load_policy(config.policy_path)
         found = list(doctor.data_directory(config.data_directory))
         for entry in config.identity.oidc:
-            found += await doctor.issuer(_issuer(entry))
+            found += await doctor.issuer(issuer_settings(entry))
         for dialer in dialers:
             found += await doctor.target(dialer, policy)
             admin = _admin_dialer(dialer.target.name, config, dialer)
