@@ -3,7 +3,7 @@
 A token is its ``jti``, or the id of a session token that Sallyport issued; a lock on the token that it was exchanged for holds for it too.
 An issuer is its URL.
 A subject is a token's ``sub`` (of one issuer, or of any). An agent is the token's ``azp`` or ``client_id``, or what the issuer's
-``agent_claim`` names; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
+``claims.agent`` names, or an actor of its chain; never the label that a connection gives itself. :class:`Locks` is asked with every login and every token, after the
 token was verified: only whose it is reads that it is locked, and why.
 
 Who is locked is locked by every name that the configuration ties together (``links``: another id, an address, an alias), as for approvals. Names
