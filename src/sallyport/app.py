@@ -43,6 +43,7 @@ from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
+from sallyport.identity.oidc import discovery_url
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
@@ -67,6 +68,7 @@ from sallyport.server.ports import Closable
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import Dialer, UnreachableError
 from sallyport.session.held import HeldStatement
+from sallyport.session.login import OAuthOffer
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.locks import SqlLockStore
@@ -464,6 +466,7 @@ async def gateway_running(
     recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
     gateway.keep_alive = _keep_alive(config)
+    gateway.oauth = _oauth(config)
     gateway.proxies = Networks(config.proxy_protocol)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
@@ -502,6 +505,12 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argu
     """From another thread; once the loop is closed nobody is left to be told."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)
+
+
+def _oauth(config: Config) -> OAuthOffer | None:
+    oauth = config.identity.oauthbearer
+    issuer = oauth.issuer or config.identity.oidc[0].issuer
+    return OAuthOffer(oauth.user, discovery_url(issuer), oauth.scope) if oauth.user else None
 
 
 async def _measure(query: Query, held: HeldStatement) -> Preview:

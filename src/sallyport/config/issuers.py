@@ -64,6 +64,11 @@ def identity(check: Check, identity: Identity) -> Identity:
             f"must be 0 to {MAX_GRACE:.0f} seconds",
             "60 is usual; 0 ends sessions at the moment their token expires",
         )
+    named = identity.oauthbearer.issuer
+    if named and named not in seen:
+        raise check.error(
+            ("identity", "oauthbearer", "issuer"), "is not one of identity.oidc", "Write it as it is there"
+        )
     tokens = identity.session_tokens
     if not 0 <= tokens.lifetime <= MAX_LIFETIME or tokens.per_subject < 1:
         raise check.error(

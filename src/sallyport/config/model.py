@@ -147,6 +147,16 @@ class SessionTokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     per_subject: int = 20
 
 
+class OAuthBearer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Clients that speak SASL OAUTHBEARER (libpq 18). ``user``: the user name that asks for it; "": nobody can. ``issuer`` "": the
+    first of ``identity.oidc``. ``scope``: what clients should ask it for.
+    """
+
+    user: str = "oauth"
+    issuer: str = ""
+    scope: str = "openid"
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``required_claims``: claim name -> accepted value or list of values; a token without one of them is
     refused.
@@ -157,6 +167,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     required_claims: dict[str, Any] = {}
     expiry: Expiry = Expiry()
     session_tokens: SessionTokenSettings = SessionTokenSettings()
+    oauthbearer: OAuthBearer = OAuthBearer()
 
 
 class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -371,6 +382,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity.saml[]": SamlIdp,
     "identity.saml[].key": SecretRef,
     "identity.expiry": Expiry,
+    "identity.oauthbearer": OAuthBearer,
     "identity.session_tokens": SessionTokenSettings,
     "targets.<name>": Target,
     "targets.<name>.password": SecretRef,

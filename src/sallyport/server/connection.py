@@ -101,7 +101,9 @@ class ClientConnection(asyncio.Protocol):
         self._address, self._network = host, network_of(host)
         self._peer = f"{host}:{port}" if host else "local"
         loopback = all(not one or is_loopback(one.partition("%")[0]) for one in (host, proxy))
-        self._login = ClientLogin(tls=self._gateway.tls is not None, loopback=loopback)
+        self._login = ClientLogin(
+            tls=self._gateway.tls is not None, loopback=loopback, oauth=self._gateway.oauth
+        )
 
     def _is_counted(self) -> bool:
         """Count among those that have not logged in; False when there is no room, and the peer was told."""

@@ -45,6 +45,7 @@ from sallyport.server.sparing import SparingLog
 from sallyport.server.tasks import Tasks
 from sallyport.session.counters import Counters
 from sallyport.session.held import HeldStatement
+from sallyport.session.login import OAuthOffer
 from sallyport.sql.depth import deep_thread
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Gateway:
         self.descriptors = Descriptors.raised()
         self.keep_alive = KeepAlive()
         self.proxies = Networks(())  # whose PROXY protocol headers are believed
+        self.oauth: OAuthOffer | None = None
         self.stopping = False
         self.lane: Lane | None = None
         self._sessions: dict[int, tuple[bytes, HostedSession]] = {}

@@ -13,13 +13,15 @@ from enum import Enum
 
 from sallyport.core.errors import ProtocolError, Refusal, RefusedError, refuse
 from sallyport.core.secret import Secret
-from sallyport.wire import backend, frontend, startup
+from sallyport.wire import backend, frontend, oauthbearer, startup
 
 
 class Phase(Enum):
     FIRST = "first packet"
     TLS = "TLS handshake"
     PASSWORD = "password"  # noqa: S105 - the name of a state
+    SASL = "OAUTHBEARER"
+    SASL_FAILED = "OAUTHBEARER failed"
     WORKING = "authenticating"
     DONE = "done"
     CLOSED = "closed"
@@ -55,15 +57,28 @@ class Close:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class OAuthOffer:
+    """Who connects with the user name ``user`` is asked for SASL OAUTHBEARER in place of a password, and told to get tokens where
+    ``discovery_url`` says, for ``scope``.
+    """
+
+    user: str
+    discovery_url: str
+    scope: str
+
+
 Request = StartTls | CancelBackend | Authenticate | Close
 
 _MAX_PASSWORD = 65_535
 
 
 class ClientLogin:
-    """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is needed."""
+    """``tls``: a certificate is configured. ``loopback``: the peer is on this machine, so no TLS is needed. ``oauth``: None: nobody
+    is asked for OAUTHBEARER.
+    """
 
-    def __init__(self, *, tls: bool, loopback: bool) -> None:
+    def __init__(self, *, tls: bool, loopback: bool, oauth: OAuthOffer | None = None) -> None:
         self.to_client = bytearray()
         self.requests: list[Request] = []
         self.phase = Phase.FIRST
@@ -71,6 +86,9 @@ class ClientLogin:
         self.label = ""
         self._tls = tls
         self._loopback = loopback
+        self._oauth = oauth
+        self._in_sasl = False  # an OAUTHBEARER exchange is open
+        self._refusal: Refusal | None = None  # said once the client has acknowledged that it failed
         self._input = bytearray()
         self._gss_asked = self._ssl_asked = False
         self._message: startup.StartupMessage | None = None
@@ -105,6 +123,11 @@ class ClientLogin:
         """Say no, as FATAL, and close."""
         if self.phase is Phase.CLOSED:
             return
+        if self._in_sasl and self._oauth is not None and refusal.code.id == "SP1601":
+            self._in_sasl, self._refusal, self.phase = False, refusal, Phase.SASL_FAILED
+            document = oauthbearer.failure(self._oauth.discovery_url, self._oauth.scope)
+            self.to_client += backend.authentication_sasl_continue(document)
+            return
         self.phase = Phase.CLOSED
         self.to_client += backend.refusal_error(refusal, "FATAL")
         self.requests.append(Close(refusal.text))
@@ -115,6 +138,10 @@ class ClientLogin:
                 return
         if self.phase is Phase.PASSWORD:
             self._password()
+        elif self.phase is Phase.SASL:
+            self._sasl()
+        elif self.phase is Phase.SASL_FAILED:
+            self._sasl_failed()
         elif self.phase is Phase.WORKING and len(self._input) > _MAX_PASSWORD:
             raise ProtocolError("too much was sent before the login was answered")
 
@@ -180,20 +207,55 @@ class ClientLogin:
         self.label = parameters.user
         if negotiation.reply is not None:
             self.to_client += negotiation.reply
+        if self._oauth is not None and self._oauth.user == parameters.user:
+            self.to_client += backend.authentication_sasl([oauthbearer.MECHANISM])
+            self.phase = Phase.SASL
+            self._sasl()
+            return
         self.to_client += backend.authentication_cleartext()
         self.phase = Phase.PASSWORD
         self._password()
 
-    def _password(self) -> None:
+    def _answer(self, expected: str) -> bytes | None:
+        """The body of the client's next message, which has the type of a password; None when more bytes are needed."""
         if len(self._input) < 5:
-            return
+            return None
         length = int.from_bytes(self._input[1:5], "big")
         if self._input[0] != frontend.PASSWORD or not 4 <= length <= _MAX_PASSWORD:
-            raise ProtocolError("a PasswordMessage was expected")
+            raise ProtocolError(f"a {expected} was expected")
         if len(self._input) < 1 + length:
-            return
+            return None
         body = bytes(self._input[5 : 1 + length])
         del self._input[: 1 + length]
+        return body
+
+    def _sasl(self) -> None:
+        body = self._answer("SASLInitialResponse")
+        if body is None:
+            return
+        message = frontend.parse_sasl_initial(body)
+        if message.mechanism != oauthbearer.MECHANISM:
+            raise ProtocolError("the client chose a SASL mechanism that was not offered")
+        token = oauthbearer.parse_initial(message.data)
+        self._in_sasl = True
+        if token is None:
+            raise RefusedError(
+                refuse("SP1601", "no token was sent", hint="Get one from the issuer that was named.")
+            )
+        self._authenticate(token)
+
+    def _sasl_failed(self) -> None:
+        body = self._answer("SASLResponse")
+        if body is None:
+            return
+        if body != oauthbearer.SEPARATOR or self._refusal is None:
+            raise ProtocolError("OAUTHBEARER: a failure is acknowledged with one separator")
+        self.refuse(self._refusal)
+
+    def _password(self) -> None:
+        body = self._answer("PasswordMessage")
+        if body is None:
+            return
         password = frontend.parse_password(body).password
         if not password:
             raise RefusedError(
@@ -203,8 +265,11 @@ class ClientLogin:
                     hint="Send the identity token as the password (PGPASSWORD).",
                 )
             )
+        self._authenticate(password)
+
+    def _authenticate(self, token: Secret) -> None:
         asked = self._parameters
         if asked is None:
             raise ProtocolError("a password before a StartupMessage")
         self.phase = Phase.WORKING
-        self.requests.append(Authenticate(password, self.label, asked.database, asked.settings, self._minor))
+        self.requests.append(Authenticate(token, self.label, asked.database, asked.settings, self._minor))
