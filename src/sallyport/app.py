@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -572,6 +573,7 @@ async def _start_console(
             session_seconds=console.session_seconds,
             idle_seconds=console.idle_seconds,
             forwarding_header=console.forwarding_header,
+            wire_address=f"{urlsplit(_public_url(config)).hostname}:{config.address.port}",
             proxies=Networks(console.trusted_proxies),
         ),
         access=Access(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.server.test_locks import ADAM, OLGA, House, _listens, running
 from tests.support.gateway import AGENT, DBA
 from tests.support.postgres import Server
 from tests.support.psql import Psql, run_psql
+from tests.web.helpers import choose
 
 
 @pytest.fixture
@@ -125,3 +127,30 @@ def test_a_lock_on_its_identity_holds_for_it(house: House) -> None:
     secret = exchange(house)
     assert house.cli("lock", "--subject", "claude-agent", "--reason", "stop").returncode == 0
     assert '[SP1608] the subject "claude-agent" is locked' in said(house, secret)
+
+
+def test_the_console_gives_one_with_its_connection_string(house: House) -> None:
+    with httpx2.Client(base_url=house.url, trust_env=False, timeout=20) as browser:
+        started = browser.get("/sign-in/start", params={"next": "/connect"})
+        browser.get(choose(started.headers["Location"], OLGA))
+
+        def post(path: str, **form: str) -> httpx2.Response:
+            found = re.search(r'name="csrf" value="([^"]+)"', browser.get("/connect").text)
+            assert found is not None
+            return browser.post(path, data={"csrf": found[1], **form})
+
+        made = post("/connect", target="shop", minutes="10")
+        assert made.status_code == 200, made.text
+        assert "no-store" in made.headers["Cache-Control"]
+        match = re.search(r"postgresql://me:(spt_\w+)@127\.0\.0\.1:(\d+)/shop", made.text)
+        assert match is not None and int(match[2]) == house.gateway.port
+        secret = match[1]
+        house.gateway._tokens.add(secret)
+        assert secret not in browser.get("/connect").text, "it is shown once"
+        # It is olga's, to whom no rule opens the target: the token is good, the policy decides.
+        assert "SP1603" in said(house, secret)
+        (token,) = house.rest("GET", "/tokens", OLGA).json()["tokens"]
+        assert post(f"/connect/{token['id']}/revoke").status_code == 303
+        assert "SP1601" in said(house, secret)
+        assert post("/connect", target="nowhere").status_code == 422
+        assert browser.post("/connect", data={"target": "shop"}).status_code == 403, "no CSRF token"

@@ -114,6 +114,9 @@ class FakeGateway:
             self.killed.append((session_id, reason))
         return found
 
+    def end_token(self, token_id: str, by: str) -> int:
+        return 0
+
     def end_locked(self, lock: Lock, by: str) -> int:
         names = {one.id: one.subject if lock.kind == "subject" else one.agent for one in self.sessions}
         return sum(self.kill(id_, lock.reason) for id_, name in names.items() if name == lock.name)

@@ -20,7 +20,7 @@ from typing import Final
 
 from sallyport.cli.tokensource import state_directory
 from sallyport.core.address import is_loopback
-from sallyport.core.errors import ProtocolError, Refusal, SallyportError, refuse
+from sallyport.core.errors import ConfigError, ProtocolError, Refusal, SallyportError, refuse
 from sallyport.core.secret import Secret
 from sallyport.identity.client import Grant
 from sallyport.server.tls import client_context
@@ -149,6 +149,8 @@ class LocalProxy:
             writer.close()
             raise _RefusedHereError(refuse("SP1602", "the gateway does not speak TLS: no token goes there"))
         context = client_context("verify-full", Path(door.ca) if door.ca else None)
+        if context is None:
+            raise ConfigError("TLS to the gateway could not be set up")
         await writer.start_tls(context, server_hostname=door.host)
         return reader, writer
 

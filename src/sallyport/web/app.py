@@ -25,7 +25,7 @@ from sallyport.web import api, auth, saml, slack
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
-from sallyport.web.pages import actions, approvals, locks, overview, policy, sessions, targets
+from sallyport.web.pages import actions, approvals, connect, locks, overview, policy, sessions, targets
 from sallyport.web.resources import OPERATIONS
 from sallyport.web.security import BodyTooLargeError, Guard
 from sallyport.web.settings import Services
@@ -100,6 +100,9 @@ def _routes() -> list[Route]:
         get("/locks", page("locks.read", locks.index)),
         post("/locks", action("locks.lock", locks.lock)),
         post("/locks/{id}/release", action("locks.release", locks.release)),
+        get("/connect", page("tokens.list", connect.index)),
+        post("/connect", action("tokens.issue", connect.issue)),
+        post("/connect/{id}/revoke", action("tokens.revoke", connect.revoke)),
         get("/actions", page("audit.actions", actions.index)),
         get("/sign-in", auth.sign_in),
         get("/sign-in/start", auth.start),

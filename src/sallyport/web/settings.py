@@ -78,6 +78,7 @@ class ConsoleSettings:
     session_seconds: float = 8 * 3600.0
     idle_seconds: float = 1800.0
     forwarding_header: str = ""
+    wire_address: str = "127.0.0.1:6432"  # where agents connect, for people
     proxies: Networks = field(default_factory=lambda: Networks(()))
 
     @property
