@@ -73,8 +73,9 @@ def commands() -> dict[tuple[str, ...], Any]:
 
     def walk(command: Any, words: tuple[str, ...]) -> None:
         below = getattr(command, "commands", None)
-        if below is None:
+        if below is None or (command.invoke_without_command and words):
             found[words] = command
+        if below is None:
             return
         for name, one in below.items():
             walk(one, (*words, name))
@@ -119,6 +120,8 @@ def test_shown_commands_exist(document: str, line: str) -> None:
     if found is None:
         return
     options = {option for parameter in found.params for option in getattr(parameter, "opts", [])} | {"--help"}
+    if "--" in words:
+        words = words[: words.index("--")]  # what follows is another program's
     for word in words:
         if word.startswith("--"):
             assert word.partition("=")[0] in options, f"{document}: {line!r}: no option {word}"
