@@ -239,3 +239,30 @@ def test_the_session_shows_what_masks_its_expressions_saw(
         lambda: sallyport(gateway, *gateway.command("sessions", "show", session, "--json")).count(said) == 2
     )
     assert sallyport(gateway, *gateway.command("sessions", "replay", session, "--instant")).count(said) == 2
+
+
+@pytest.mark.parametrize("approves", [True, False])
+def test_values_are_seen_while_they_wait_and_are_in_no_file(
+    gateway: Gateway, agent: Waiter, dana: Desk, approves: bool
+) -> None:
+    value = f"CANARY-{approves}"
+
+    def check_files() -> None:
+        for file in (gateway.home / "var").rglob("*"):
+            assert not file.is_file() or value.encode() not in file.read_bytes(), file
+
+    text = change(f"p.email LIKE '{value}%'")
+    id_ = agent.run(text).id
+    assert measured(dana, id_)["sql"] == text
+    check_files()
+    if approves:
+        dana.approve(id_)
+        assert agent.end().result == "UPDATE 0"
+    else:
+        dana.deny(id_, "no")
+        agent.end()
+    until(lambda: dana.show(id_)["status"] in ("used", "denied"))
+    shown = dana.show(id_)
+    assert shown["sql"] == change("p.email LIKE '[redacted]'") and value not in str(shown)
+    check_files()
+    assert value not in gateway.output()
