@@ -172,7 +172,8 @@ class HeldStatementWait:
         try:
             self._approvals.previewed(request.id, preview)
             if self._session.client_state is not ClientState.CLOSED:
-                self._session.recorder.note("approval", f"{request.id} preview: {_measured(preview)}")
+                measured = _measured(preview, request.binding.recorded is not None)
+                self._session.recorder.note("approval", f"{request.id} preview: {measured}")
         except RefusedError as error:
             log.info("preview came too late", request=request.id, reason=str(error))
 
@@ -392,10 +393,14 @@ def _asked(request: Request) -> str:
     return f"{request.id} asked for by {request.held_by} ({request.mode}{inside}): {touches}; {request.wants} decide until {until}"
 
 
-def _measured(preview: Preview) -> str:
+def _measured(preview: Preview, hides_values: bool) -> str:
+    """``hides_values``: recordings do not show the statement as it is, which the plan and the database's errors quote."""
     parts = [f"{preview.rows} rows" if preview.rows is not None else "rows not counted"]
     parts += [f"lock {lock}" for lock in preview.locks]
     parts += [f"depends: {dependant}" for dependant in preview.dependants]
+    if hides_values:
+        what = "plan" if not preview.problems else "plan and problems"
+        return "; ".join([*parts, f"{what} not recorded: they may quote values"])
     parts += [f"not known: {problem}" for problem in preview.problems]
     return "; ".join(parts) + (f"; plan {preview.plan}" if preview.plan else "")
 
