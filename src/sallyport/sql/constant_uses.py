@@ -42,6 +42,8 @@ def note(
     if a.following or a.views or a.indirect:
         return
     for node in nodes:
+        if "ColumnRef" in node:  # what most operands are
+            continue
         stands_alone = whole and _is_constant(node)
         found = _constants(node)
         if found is None:
