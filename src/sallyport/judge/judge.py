@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sallyport.core.secret import Secret
@@ -16,7 +16,7 @@ from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.model import Policy
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog import CatalogSnapshot, Relation, Type
 from sallyport.sql.settings import MASKED_STARTUP
 
 
@@ -194,12 +194,15 @@ def _identifiers(
     """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING). ``known``: those of the
     catalog ``before``, which may still come.
     """
-    relations = before.relations if before is not None else {}
-    types = before.types if before is not None else {}
+    if before is None:
+        relations: Iterable[Relation] = catalog.relations.values()
+        types: Iterable[Type] = catalog.types.values()
+    else:
+        relations = (r for oid in catalog.changed_relations(before) if (r := catalog.relations.get(oid)))
+        types = (t for oid in catalog.changed_types(before) if (t := catalog.types.get(oid)))
     names = set(catalog.schemas)
-    for oid, relation in catalog.relations.items():
-        if relations.get(oid) is not relation:
-            names.add(relation.name)
-            names.update([column.name for column in relation.columns])
-    names.update([type_.name for oid, type_ in catalog.types.items() if types.get(oid) is not type_])
+    for relation in relations:
+        names.add(relation.name)
+        names.update([column.name for column in relation.columns])
+    names.update([type_.name for type_ in types])
     return known if names <= known else known | names

@@ -127,9 +127,8 @@ class _Binder:
         return _union([self._index.columns(pattern) for pattern in patterns])
 
     def _close(self, columns: frozenset[ColumnId]) -> frozenset[ColumnId]:
-        related = self._index.related
         if columns not in self._closed:
-            near = frozenset([c for c in columns if c.relation in related]) if related else frozenset()
+            near = columns & self._index.related_columns
             more = close_over_inheritance(near, self.catalog) if near else columns
             self._closed[columns] = columns if more <= columns else columns | more
         return self._closed[columns]

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 
 _WILDCARD = re.compile(r"[*?]")
 #: Of so few relations the columns are tried one by one: with a wildcard, and by name.
@@ -70,18 +70,57 @@ def _changed(before: frozenset[_T], lost: Collection[_T], more: Collection[_T]) 
 class NameIndex:
     """The names of one catalog snapshot. What was looked up once is kept."""
 
-    def __init__(self, catalog: CatalogSnapshot) -> None:
+    def __init__(self, catalog: CatalogSnapshot, before: NameIndex | None = None) -> None:
+        """``before``: of a snapshot that shares most relations with this; its answers are taken over."""
         self._catalog = catalog
         self._relations: dict[tuple[str, ...], tuple[Pattern, frozenset[int]]] = {}
         self._columns: dict[tuple[str, ...], tuple[Pattern, frozenset[ColumnId]]] = {}
         self._in_schema: dict[str, dict[str, int]] = {}
-        for relation in catalog.relations.values():
-            self._in_schema.setdefault(relation.schema, {})[relation.name] = relation.oid
+        self._names: dict[str, SortedNames] = {}
+        changed, old = frozenset(catalog.relations), catalog.relations
+        related: frozenset[int] = frozenset()
+        partitioned: frozenset[int] = frozenset()
+        if before is not None:
+            changed, old = catalog.changed_relations(before._catalog), before._catalog.relations
+            self._in_schema, self._names = dict(before._in_schema), dict(before._names)
+            related, partitioned = before.related, before.partitioned
+        gone = [old[oid] for oid in changed if oid in old] if before is not None else []
+        come = [catalog.relations[oid] for oid in changed if oid in catalog.relations]
+        self._rename(gone, come)
         self._schemas = SortedNames(self._in_schema)
-        self._names = {schema: SortedNames(names) for schema, names in self._in_schema.items()}
         #: relations that have a parent or child
-        self.related = frozenset(r.oid for r in catalog.relations.values() if r.parents or r.children)
-        self.partitioned = frozenset(r.oid for r in catalog.relations.values() if r.partition_key)
+        self.related: frozenset[int] = _changed(
+            related, changed, [r.oid for r in come if r.parents or r.children]
+        )
+        self.partitioned: frozenset[int] = _changed(
+            partitioned, changed, [r.oid for r in come if r.partition_key]
+        )
+        #: their columns
+        self.related_columns = frozenset(
+            [
+                ColumnId(oid, column.attnum)
+                for oid in self.related
+                for column in catalog.relations[oid].columns
+            ]
+        )
+        if before is not None:
+            self._take_over(before, gone, come)
+
+    def _rename(self, gone: Sequence[Relation], come: Sequence[Relation]) -> None:
+        """Names by schema; those of schemas in which nothing changes are shared."""
+        own = {relation.schema for relation in (*gone, *come)}
+        for schema in own:
+            self._in_schema[schema] = dict(self._in_schema.get(schema, {}))
+        for relation in gone:
+            self._in_schema[relation.schema].pop(relation.name, None)
+        for relation in come:
+            self._in_schema[relation.schema][relation.name] = relation.oid
+        for schema in own:
+            if self._in_schema[schema]:
+                self._names[schema] = SortedNames(self._in_schema[schema])
+            else:
+                del self._in_schema[schema]
+                self._names.pop(schema, None)
 
     @classmethod
     def of(cls, catalog: CatalogSnapshot, before: CatalogSnapshot | None = None) -> NameIndex:
@@ -90,28 +129,23 @@ class NameIndex:
         """
         index: NameIndex | None = catalog.lookups.get(cls)
         if index is None:
-            index = cls(catalog)
-            known: NameIndex | None = before.lookups.get(cls) if before is not None else None
-            if known is not None:
-                index._take_over(known)
+            index = cls(catalog, before.lookups.get(cls) if before is not None else None)
             catalog.keep(cls, index)
         return index
 
-    def _take_over(self, before: NameIndex) -> None:
-        old, new = before._catalog.relations, self._catalog.relations
-        gone = frozenset(oid for oid, relation in old.items() if new.get(oid) is not relation)
-        come = [relation for oid, relation in new.items() if old.get(oid) is not relation]
+    def _take_over(self, before: NameIndex, gone: Sequence[Relation], come: Sequence[Relation]) -> None:
+        lost = frozenset([relation.oid for relation in gone])
+        lost_columns = frozenset([ColumnId(r.oid, column.attnum) for r in gone for column in r.columns])
 
         def matching(pattern: Pattern) -> list[int]:
             return [r.oid for r in come if pattern.matches_relation(r.schema, r.name)]
 
         # lists: another thread may ask the old index meanwhile
         for key, (pattern, oids) in list(before._relations.items()):
-            self._relations[key] = pattern, _changed(oids, oids & gone, matching(pattern))
+            self._relations[key] = pattern, _changed(oids, oids & lost, matching(pattern))
         for parts, (pattern, ids) in list(before._columns.items()):
-            lost = [id_ for id_ in ids if id_.relation in gone] if gone else []
             more = list(self._columns_of(matching(pattern), pattern.regexes[2].fullmatch))
-            self._columns[parts] = pattern, _changed(ids, lost, more)
+            self._columns[parts] = pattern, _changed(ids, ids & lost_columns, more)
 
     def relations(self, pattern: Pattern) -> frozenset[int]:
         """OIDs of the relations that ``schema.relation``, the first two parts of the pattern, means."""

@@ -150,6 +150,15 @@ class Cast:
     context: str = "e"  # i implicit, a assignment, e explicit
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogDelta:
+    """OIDs of what is new, gone or another one than in the snapshot whose epoch is ``base``."""
+
+    base: str
+    relations: frozenset[int]
+    types: frozenset[int]
+
+
 _RETIRED = object()
 
 
@@ -187,6 +196,8 @@ class CatalogSnapshot:
     encoding: str = "UTF8"
     #: custom settings that policies, views and functions read (:func:`sallyport.sql.custom_settings.read_by`)
     read_settings: frozenset[str] = frozenset()
+    #: what differs from the snapshot that this one was made of; None where all of it was read
+    delta: CatalogDelta | None = field(default=None, repr=False, compare=False)
     #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -278,6 +289,18 @@ class CatalogSnapshot:
             **others,
         )
 
+    def changed_relations(self, before: CatalogSnapshot) -> frozenset[int]:
+        """OIDs of the relations that are not the same objects in both snapshots. Soon told where this one was made of ``before``."""
+        if self.delta is not None and self.delta.base == before.epoch:
+            return self.delta.relations
+        return _differing(self.relations, before.relations)
+
+    def changed_types(self, before: CatalogSnapshot) -> frozenset[int]:
+        """As :meth:`changed_relations`, of types."""
+        if self.delta is not None and self.delta.base == before.epoch:
+            return self.delta.types
+        return _differing(self.types, before.types)
+
     def keep(self, key: Any, value: Any) -> None:
         """Put something that was made of this snapshot into ``lookups``, unless it was retired."""
         if _RETIRED not in self.lookups:
@@ -303,8 +326,11 @@ class CatalogSnapshot:
         """This snapshot, with the names that ``before`` knew and that are gone."""
         if before is self:
             return self
-        names = {relation.name for relation in self.relations.values()}
-        gone = before.retired.union(r.name for r in before.relations.values()) - names
+        changed = self.changed_relations(before)
+        left = before.retired.union(before.relations[oid].name for oid in changed if oid in before.relations)
+        gone = frozenset(
+            name for name in left if not any((s, name) in self.relation_by_name for s in self.schemas)
+        )
         return replace(self, retired=gone) if gone != self.retired else self
 
     def column(self, id_: ColumnId) -> Column | None:
@@ -319,3 +345,8 @@ class CatalogSnapshot:
         if relation is None or column is None:
             return f"{id_.relation}.{id_.attnum}"
         return f"{relation.schema}.{relation.name}.{column.name}"
+
+
+def _differing(ours: Mapping[int, Any], theirs: Mapping[int, Any]) -> frozenset[int]:
+    gone = [oid for oid in theirs if oid not in ours]
+    return frozenset([*gone, *(oid for oid, value in ours.items() if theirs.get(oid) is not value)])

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from sallyport.core.interpreter import compute_beside
-from sallyport.sql.catalog import Cast, CatalogSnapshot, Function, Relation, Type
+from sallyport.sql.catalog import Cast, CatalogDelta, CatalogSnapshot, Function, Relation, Type
 from sallyport.sql.custom_settings import read_by
 from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
@@ -249,6 +249,7 @@ def _made(
             making.relations,
             relations,
             types=making.types,
+            delta=CatalogDelta(before.snapshot.epoch, relations, making.changed_types),
             type_by_name=making.types_by_name(before.snapshot),
             **common,
         )
@@ -324,6 +325,7 @@ class _Making:
         self.relations: dict[int, Relation] = dict(old.relations) if old is not None else {}
         self.types: dict[int, Type] = dict(old.types) if old is not None else {}
         self.functions: dict[int, Function] = dict(old.functions) if old is not None else {}
+        self.changed_types: frozenset[int] = frozenset()
         self.digests = _Digests(before.digests if before is not None else None)
         self.members = {
             (text(r[0]).removeprefix("pg_catalog."), int_of(r[1])): text(r[2]) for r in rows["members"]
@@ -359,7 +361,7 @@ class _Making:
             return [columns.get(oid, []), constraints.get(oid, []), indexes.get(oid, [])]
 
         changed = self._replace("relation", self.relations, changes.relations, relation, belongings)
-        self._replace(
+        self.changed_types = changes.types | self._replace(
             "type", self.types, changes.types, lambda row: type_of(row, self.members, self._on_domain)
         )
         self._replace(
@@ -407,24 +409,24 @@ class _Making:
             self.relations[oid] = replace(self.relations[oid], hidden_functions=hidden)
         for oid in on_domain.keys() | self._on_domain.keys():
             if oid in self.types and on_domain.get(oid) != self._on_domain.get(oid):
+                self.changed_types |= {oid}
                 checks = self._on_domain.get(oid, ())
                 self.types[oid] = replace(self.types[oid], check_functions=checks)
         return frozenset(relations)
 
     def types_by_name(self, before: CatalogSnapshot) -> Mapping[tuple[str, str], Type]:
-        gone = [type_ for oid, type_ in before.types.items() if self.types.get(oid) is not type_]
-        come = [type_ for oid, type_ in self.types.items() if before.types.get(oid) is not type_]
-        if not gone and not come:
-            return before.type_by_name
+        gone = [before.types[oid] for oid in self.changed_types if oid in before.types]
+        come = [self.types[oid] for oid in self.changed_types if oid in self.types]
         by_name = dict(before.type_by_name)
         for type_ in gone:
             by_name.pop((type_.schema, type_.name), None)
-        return {**by_name, **{(type_.schema, type_.name): type_ for type_ in come}}
+        by_name.update({(type_.schema, type_.name): type_ for type_ in come})
+        return by_name
 
     def indexes(self, changed: frozenset[int]) -> dict[tuple[str, str], int]:
         kept = dict(self._before.snapshot.indexes) if self._before is not None else {}
-        if self._before is not None:
-            kept = {name: oid for name, oid in kept.items() if oid not in changed}
+        for name in [name for name, oid in kept.items() if oid in changed]:
+            del kept[name]
         for row in self._loaded.get("indexes", []):
             kept[text(row[0]), text(row[1])] = int_of(row[2])
         return kept
