@@ -88,9 +88,10 @@ class _Writer:
 
     def _database(self) -> Iterator[str]:
         database = quote(self.live.database)
-        yield from comment("The database: connecting, no temporary tables, no new schemas.")
+        tables = "temporary tables" if self.want.temporary else "no temporary tables"
+        yield from comment(f"The database: connecting, {tables}, no new schemas.")
         yield f"REVOKE ALL ON DATABASE {database} FROM {self.role};"
-        yield f"GRANT CONNECT ON DATABASE {database} TO {self.role};"
+        yield f"GRANT {', '.join(sorted(self.want.of_database))} ON DATABASE {database} TO {self.role};"
         yield ""
 
     def _from_nothing(self) -> Iterator[str]:

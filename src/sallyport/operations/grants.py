@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sallyport.policy.actions import TEMP
 from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.decide import BoundRule
+from sallyport.policy.decision import Outcome
+from sallyport.policy.model import SubjectMatch, applies_to_target
 from sallyport.policy.patterns import is_system_schema
 from sallyport.policy.reach import Permit, Reach, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Relation
@@ -32,7 +35,7 @@ class Wanted:
     """What the role needs for everything that the policy can allow, and no more.
 
     relations: OID to privilege to permit (tables, views and the like). sequences: OID to privilege to reasons. schemas: name to reason.
-    notes: about what a privilege cannot say exactly.
+    notes: about what a privilege cannot say exactly. temporary: temporary tables, which need TEMPORARY on the database.
     """
 
     catalog: CatalogSnapshot
@@ -42,6 +45,11 @@ class Wanted:
     functions: frozenset[int] = frozenset()
     schemas: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
+    temporary: bool = False
+
+    @property
+    def of_database(self) -> frozenset[str]:
+        return frozenset({"CONNECT", "TEMPORARY"} if self.temporary else {"CONNECT"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +91,18 @@ def wanted(bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | No
         reach.functions | reach.followed,
         _schemas(catalog, relations, sequences, reach.functions | reach.followed),
         tuple(notes),
+        _temporary(bound),
     )
+
+
+def _temporary(bound: BoundPolicy) -> bool:
+    """Whether some rule lets somebody make temporary tables, and none denies it to everybody."""
+    rules = [rule for rule in bound.policy.rules if applies_to_target(rule.targets, bound.target)]
+    named = [
+        rule for rule in rules if TEMP in rule.actions and not (rule.relations or rule.columns or rule.tags)
+    ]
+    denied = any(r.effect is Outcome.DENY and r.when is None and r.subjects == SubjectMatch() for r in named)
+    return not denied and any(rule.effect is not Outcome.DENY for rule in named)
 
 
 def _of_sequence(actions: Mapping[str, Permit]) -> dict[str, tuple[str, ...]]:
@@ -150,7 +169,7 @@ def excess(want: Wanted, live: Privileges) -> list[Difference]:
     catalog, out = want.catalog, [Difference("power", f"role {live.role}", power) for power in live.powers]
     out += [
         Difference(privilege, f"database {live.database}")
-        for privilege in sorted(live.database_privileges - {"CONNECT"})
+        for privilege in sorted(live.database_privileges - want.of_database)
     ]
     for schema, privilege in sorted(live.schemas):
         if privilege == "CREATE" or schema not in want.schemas:
@@ -189,9 +208,11 @@ def _relation_excess(want: Wanted, relation: Relation | None, privilege: str) ->
 
 def missing(want: Wanted, live: Privileges) -> list[Difference]:
     """What the policy can allow and the role cannot do: such statements fail at the database."""
-    catalog, out = want.catalog, []
-    if "CONNECT" not in live.database_privileges:
-        out.append(Difference("CONNECT", f"database {live.database}"))
+    catalog = want.catalog
+    out = [
+        Difference(privilege, f"database {live.database}")
+        for privilege in sorted(want.of_database - live.database_privileges)
+    ]
     out += [
         Difference("USAGE", f"schema {schema}")
         for schema in sorted(want.schemas)

@@ -43,7 +43,7 @@ OTHER = _words(
 )
 
 #: Actions that never concern a relation, so that rules about relations are not about them.
-NO_RELATION = OTHER - _words("truncate call do lock")
+NO_RELATION = OTHER - _words("truncate call do lock") | {"temp"}
 
 _OBJECTS = _words(
     """
@@ -71,7 +71,10 @@ GROUPS = {
     "all": READ | WRITE | DDL | OTHER | SESSION,
 }
 
-ACTIONS = GROUPS["all"]
+#: Making temporary tables and sequences, and all that is done with them. In no group: a rule names it.
+TEMP = "temp"
+
+ACTIONS = GROUPS["all"] | {TEMP}
 
 _SAME = {
     "start-transaction": "begin",

@@ -15,7 +15,7 @@ from typing import Any
 
 from sallyport.core.errors import refuse
 from sallyport.core.subject import Subject
-from sallyport.policy.actions import DDL, NO_RELATION, READ, SESSION, canonical, is_ddl
+from sallyport.policy.actions import DDL, GROUPS, NO_RELATION, READ, SESSION, TEMP, canonical, is_ddl
 from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.model import Rule, applies_to_target
@@ -315,7 +315,8 @@ def restricts(bound: BoundRule, need: Need, catalog: CatalogSnapshot) -> bool:
     """Whether a deny or hold rule concerns this need. In doubt it does."""
     actions = bound.rule.actions
     named = need.action in actions or not need.also.isdisjoint(actions)
-    if not named and not (is_ddl(need.action) and actions >= DDL):
+    everything = need.action == TEMP and actions >= GROUPS["all"]
+    if not named and not everything and not (is_ddl(need.action) and actions >= DDL):
         return False
     if bound.reach_relations is None and bound.reach_columns is None:
         return True

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from sallyport.policy.actions import SESSION, WRAPPERS, canonical
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId
+from sallyport.policy.actions import SESSION, TEMP, WRAPPERS, canonical
+from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, ColumnId
 from sallyport.sql.facts import StatementFacts
 
 
@@ -78,7 +78,13 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
             pass  # LOCK ... IN ACCESS SHARE MODE, which every SELECT takes
         elif kind in SESSION or kind not in direct:
             out[Need(kind, also=also)] = None
-    return tuple(out)
+    temporary = frozenset[int]().union(*[level.temporary for level in levels])
+    return tuple(dict.fromkeys([Need(TEMP) if _is_temporary(n, temporary) else n for n in out]))
+
+
+def _is_temporary(need: Need, temporary: frozenset[int]) -> bool:
+    """Whether it is about a temporary relation of the session: whatever is done with it is one action."""
+    return need.relation in temporary or (need.place is not None and need.place[0] == TEMPORARY)
 
 
 def _wrapper_needs(kind: str, levels: list[StatementFacts]) -> list[Need]:

@@ -26,7 +26,7 @@ from sallyport.server.cancelling import StatementCancel, cancel_abandoned
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.lane_access import LaneAccess
 from sallyport.server.liveness import Liveness
-from sallyport.server.own_catalog import own_catalog
+from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
@@ -333,7 +333,7 @@ class SessionHost:
         refreshed = False
         before = database.catalog
         if command.own and not self._is_ended and before is not None:
-            catalog = await own_catalog(self._link, before)
+            catalog = await own_catalog(self._link, before, session.names.temporary is not None)
             if catalog is not None:
                 session.use_transaction_catalog(await compute_beside(session.names.judge.beside, catalog))
                 refreshed = True
@@ -341,8 +341,21 @@ class SessionHost:
         elif not command.relation or await database.may_have(command.relation):
             await database.refresh(force=command.force)
             refreshed = database.readable
+            if refreshed and session.names.temporary is not None and not command.relation:
+                refreshed = await self._read_temporary()
         session.resume(refreshed=refreshed)
         self.flush()
+
+    async def _read_temporary(self) -> bool:
+        """Ask the session's own connection for its temporary objects. Whether it could be asked."""
+        session = self._session
+        if self._is_ended or not session.may_read_temporary:
+            return False
+        temporary = await own_temporary(self._link, inside=session.transaction_status == b"T")
+        if temporary is None:
+            return False
+        session.use_temporary(temporary)
+        return True
 
     async def _judge(self, command: JudgeElsewhere) -> None:
         loop, session = asyncio.get_running_loop(), self._session

@@ -8,19 +8,22 @@ Everything happens inside a savepoint that is rolled back: whether it works or n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.server.query import QueryError, row_values
 from sallyport.server.upstream import UpstreamLink
-from sallyport.sql.catalog import CatalogSnapshot
-from sallyport.targets.catalog_loader import LoadedCatalog, load_inside
+from sallyport.sql.catalog import CatalogSnapshot, TemporaryObjects
+from sallyport.targets.catalog_loader import LoadedCatalog, Query, load_inside, load_temporary
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
 log = structlog.get_logger("sallyport.own_catalog")
 
+_T = TypeVar("_T")
 _SECONDS = 30.0
 _MAX_MESSAGE = 256 << 20
 _DATA, _ERROR, _READY, _STATUS = 0x44, 0x45, 0x5A, 0x53
@@ -30,12 +33,25 @@ _BY_ITSELF = frozenset({0x4E, 0x41, _STATUS})
 _OURS = (b"search_path\0", b"DateStyle\0", b"IntervalStyle\0", b"extra_float_digits\0")
 
 
-async def own_catalog(link: UpstreamLink, before: LoadedCatalog) -> CatalogSnapshot | None:
-    """The catalog, read as what changed since ``before``, or None when it could not be read; the connection is the session's again in any case."""
+async def own_catalog(
+    link: UpstreamLink, before: LoadedCatalog, temporary: bool = False
+) -> CatalogSnapshot | None:
+    """The catalog, read as what changed since ``before``, or None when it could not be read; the connection is the session's again in any
+    case. ``temporary``: with the session's temporary objects.
+    """
+    return await _asked(link, lambda query: load_inside(query, before, temporary))
+
+
+async def own_temporary(link: UpstreamLink, inside: bool) -> TemporaryObjects | None:
+    """The session's temporary objects, or None; ``inside``: of a transaction that is open."""
+    return await _asked(link, lambda query: load_temporary(query, inside))
+
+
+async def _asked(link: UpstreamLink, load: Callable[[Query], Awaitable[_T]]) -> _T | None:
     borrowed = _Borrowed(link)
     try:
         async with asyncio.timeout(_SECONDS):
-            return await load_inside(borrowed.query, before)
+            return await load(borrowed.query)
     except TimeoutError:
         link.abort()  # an answer may still come, and would be taken for another's
     except (SallyportError, ProtocolError) as error:

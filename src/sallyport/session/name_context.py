@@ -10,6 +10,8 @@ from enum import Enum
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict, View
+from sallyport.sql.catalog import TEMPORARY, TemporaryObjects
+from sallyport.sql.facts import EffectKind
 
 
 class SearchPath(Enum):
@@ -33,7 +35,8 @@ class NameContext:
     ``refresh_due``: a transaction with DDL in it has ended; the catalog of all sessions is to be read again.
 
     ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the open transaction sees, after
-    DDL in it. ``view``: of the one that is in force, made at ``generation`` of ``judge``.
+    DDL in it. ``temporary``: the session's temporary objects; None: it never made any. ``temporary_judge``: over the catalog with them,
+    where there are some. ``view``: of the judge that is in force, made at ``generation`` of ``judge``.
     """
 
     __slots__ = (
@@ -45,6 +48,8 @@ class NameContext:
         "refresh_due",
         "search_path",
         "subject",
+        "temporary",
+        "temporary_judge",
         "transaction_judge",
         "view",
     )
@@ -58,6 +63,8 @@ class NameContext:
         self.ddl_open = False
         self.refresh_due = False
         self.transaction_judge: Judge | None = None
+        self.temporary: TemporaryObjects | None = None
+        self.temporary_judge: Judge | None = None
         self.generation = judge.generation
         self.view: View = judge.view(subject, search_path)
 
@@ -77,6 +84,7 @@ class NameContext:
         return (
             not self.refresh_due
             and self.transaction_judge is None
+            and self.temporary_judge is None
             and self.generation == self.judge.generation
         )
 
@@ -85,8 +93,11 @@ class NameContext:
         if self.transaction_judge is not None and self.generation != self.judge.generation:
             self.transaction_judge = self.judge.beside(self.transaction_judge.catalog)
             self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
+        if self.temporary is not None and self.generation != self.judge.generation:
+            self.use_temporary(self.temporary)
         self.generation = self.judge.generation
-        self.view = (self.transaction_judge or self.judge).view(self.subject, self.search_path)
+        judge = self.transaction_judge or self.temporary_judge or self.judge
+        self.view = judge.view(self.subject, self.search_path)
 
     # -- the catalog ---------------------------------------------------------------------------------------------
 
@@ -115,9 +126,19 @@ class NameContext:
         is_current = judge.policy.version == self.judge.policy.version
         self.transaction_judge = judge if is_current else self.judge.beside(judge.catalog)
 
+    def use_temporary(self, temporary: TemporaryObjects) -> None:
+        """These are the session's temporary objects, beside the catalog that everybody sees."""
+        self.temporary = temporary
+        if self.temporary_judge is not None:
+            self.temporary_judge.retire()
+        catalog = self.judge.catalog.with_temporary(temporary)
+        self.temporary_judge = self.judge.beside(catalog) if temporary.relations else None
+
     def on_transaction_ended(self) -> bool:
         """ReadyForQuery outside any transaction, and nothing is outstanding. True: the view must be taken again."""
         self.ddl_open, self.refresh_due = False, True
+        if self.temporary is not None:
+            self.mark_stale()
         if self.transaction_judge is None:
             return False
         self.transaction_judge.retire()
@@ -131,9 +152,11 @@ class NameContext:
         """A statement goes to the server."""
         if verdict.changes_search_path:
             self.path = SearchPath.UNKNOWN
-        if verdict.is_ddl:
+        if verdict.is_ddl or (self.temporary is not None and _discards(verdict)):
             self.ddl_open = True
             self.mark_stale()
+        if self.temporary is None and verdict.is_ddl and _makes_temporary(verdict):
+            self.temporary = TemporaryObjects()
 
     def on_end_forwarded(self) -> None:
         """A statement that ends the transaction, or a part of it, goes to the server."""
@@ -154,3 +177,11 @@ class NameContext:
             return False
         self.search_path = path
         return True
+
+
+def _makes_temporary(verdict: Verdict) -> bool:
+    return any(naming.schema == TEMPORARY for naming in verdict.facts.namings)
+
+
+def _discards(verdict: Verdict) -> bool:
+    return any(e.kind is EffectKind.DISCARD and e.name in ("all", "temp") for e in verdict.effects)

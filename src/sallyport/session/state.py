@@ -31,6 +31,7 @@ from sallyport.session.server_writer import ServerWriter
 from sallyport.session.statements import NamespaceTracker, Portal, Prepared
 from sallyport.session.states import ClientState, Expect
 from sallyport.session.tracked_settings import TrackedSettings
+from sallyport.sql.catalog import TemporaryObjects
 from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend
 
@@ -230,6 +231,17 @@ class SessionState:
         sees it.
         """
         self.names.use_transaction_judge(judge)
+        self.rebind()
+
+    @property
+    def may_read_temporary(self) -> bool:
+        """Whether the session's connection can be asked for its temporary objects: nothing is outstanding in it, nor open without a block."""
+        pipeline, status = self.pipeline, self.transaction_status
+        return not pipeline.entries and (status == b"T" or (status == b"I" and not pipeline.unsynced))
+
+    def use_temporary(self, temporary: TemporaryObjects) -> None:
+        """From now on statements are judged with these temporary objects of the session."""
+        self.names.use_temporary(temporary)
         self.rebind()
 
     def on_transaction_ended(self) -> None:

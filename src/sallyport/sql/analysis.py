@@ -276,7 +276,7 @@ class Analysis:
         self._unknowns[Unknown(code, what, hint, position)] = None
         return OPAQUE
 
-    def unsupported(self, message: str, hint: str, position: int) -> Value:
+    def unsupported(self, message: str, hint: str, position: int = -1) -> Value:
         """A known form that no rule can allow; ``message`` is the whole message."""
         self._unknowns[Unknown("SP1107", f"support it: {message}", hint, position, message)] = None
         return OPAQUE
@@ -388,6 +388,8 @@ class Analysis:
         self.access(relation.oid, "select")
 
     def access(self, relation: int, action: str, columns: Iterable[ColumnId] = ()) -> None:
+        if self.catalog.shadowed and action != "select" and self.catalog.relations[relation].has_triggers:
+            self.looks_up_names("a trigger")
         self._accesses.setdefault((relation, action, self.indirect), set()).update(columns)
 
     def repeat_access(self, access: Access) -> None:
@@ -429,12 +431,24 @@ class Analysis:
     def call(self, function: Function, position: int) -> None:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
         self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
+        self.looks_up_names(f"function {function.schema}.{function.name}", position)
         if not self.context.trusted_functions(function):
             reason = self.not_followed.get(function.oid, "")
             self.unknown(
                 "SP1103",
                 f"know what function {function.schema}.{function.name} does" + (reason and f": {reason}"),
                 "Ask for the function to be named in the policy, or do without it.",
+                position,
+            )
+
+    def looks_up_names(self, what: str, position: int = -1) -> None:
+        """Code that nobody follows runs: it must find under every name what it would find in other sessions."""
+        if self.catalog.shadowed:
+            name = min(self.catalog.shadowed)
+            self.unknown(
+                "SP1102",
+                f"know what {what} reads while the temporary {name} hides another relation",
+                f"Drop it: DROP TABLE pg_temp.{name}.",
                 position,
             )
 
@@ -457,7 +471,13 @@ class Analysis:
         """A relation by name: as given, or through the search_path."""
         if schema:
             return self.catalog.relation_by_name.get((schema, name))
-        for candidate in self.names.path:
+        if name in self.catalog.shadowed:
+            self.unknown(
+                "SP1102",
+                f"tell the temporary {name} from the relation that got the same name",
+                f"Write pg_temp.{name}, or the other one's schema; or drop the temporary one.",
+            )
+        for candidate in self.catalog.lookup_path(self.names.path):
             found = self.catalog.relation_by_name.get((candidate, name))
             if found is not None:
                 return found
@@ -512,6 +532,7 @@ class Analysis:
             touched=frozenset(self.touched | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
             namings=tuple(self.namings),
+            temporary=self._temporary(),
             also=frozenset(self.also),
             after=tuple(self.after.values()),
             joins=tuple(self.joins),
@@ -544,6 +565,14 @@ class Analysis:
             used_in_rows=frozenset(self.used_in_rows),
             read_in_functions=frozenset(self.read_in_functions),
         )
+
+    def _temporary(self) -> frozenset[int]:
+        known = self.catalog.temporary
+        if not known:
+            return known
+        columns = self.touched | self.seen
+        named = {relation for relation, _, _ in self._accesses} | {column.relation for column in columns}
+        return known & named
 
     def _range_variables(self) -> tuple[RangeVariable, ...]:
         variables = self.range_variables.values()

@@ -6,6 +6,7 @@ that RowDescription's table OID and attribute number can be compared with what w
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -159,7 +160,21 @@ class CatalogDelta:
     types: frozenset[int]
 
 
+#: The schema of a session's own temporary relations, whatever the server calls it (pg_temp_3).
+TEMPORARY = "pg_temp"
+
+
 _RETIRED = object()
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryObjects:
+    """What one session has in its temporary schema, under the schema name ``TEMPORARY``. ``digest``: of all of it."""
+
+    relations: tuple[Relation, ...] = ()
+    types: tuple[Type, ...] = ()
+    indexes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +213,10 @@ class CatalogSnapshot:
     read_settings: frozenset[str] = frozenset()
     #: what differs from the snapshot that this one was made of; None where all of it was read
     delta: CatalogDelta | None = field(default=None, repr=False, compare=False)
+    #: OIDs of the session's temporary relations, where this is the catalog of one session (:meth:`with_temporary`)
+    temporary: frozenset[int] = frozenset()
+    #: names of temporary relations that others have as well: what looks names up as it runs would find the wrong ones
+    shadowed: frozenset[str] = frozenset()
     #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -300,6 +319,33 @@ class CatalogSnapshot:
         if self.delta is not None and self.delta.base == before.epoch:
             return self.delta.types
         return _differing(self.types, before.types)
+
+    def with_temporary(self, temporary: TemporaryObjects) -> CatalogSnapshot:
+        """This snapshot as the session sees it whose temporary objects these are."""
+        if not temporary.relations:
+            return self
+        oids = frozenset([relation.oid for relation in temporary.relations])
+        names = {relation.name for relation in temporary.relations}
+        merged = self.with_relations(
+            {**self.relations, **{relation.oid: relation for relation in temporary.relations}}, oids
+        )
+        return replace(
+            merged,
+            epoch=hashlib.sha256(f"{self.epoch} {temporary.digest}".encode()).hexdigest()[:32],
+            types={**self.types, **{type_.oid: type_ for type_ in temporary.types}},
+            type_by_name={**self.type_by_name, **{(t.schema, t.name): t for t in temporary.types}},
+            indexes={**self.indexes, **temporary.indexes},
+            temporary=oids,
+            delta=None,
+            shadowed=frozenset(names.intersection(name for _, name in self.relation_by_name)),
+            retired=self.retired,
+        )
+
+    def lookup_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Where relations and types are looked up under this path: temporary ones come first, before pg_catalog
+        (namespace.c, recomputeNamespacePath). Functions and operators are never looked up among them.
+        """
+        return (TEMPORARY, *path) if self.temporary else path
 
     def keep(self, key: Any, value: Any) -> None:
         """Put something that was made of this snapshot into ``lookups``, unless it was retired."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
-from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
 from sallyport.sql.columns import named_column
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
@@ -41,8 +41,9 @@ THINGS = {
     "c": "type",
 }
 _TRIGGER = 2279  # pg_type.oid of the type trigger
-_TEMPORARY = "temporary tables, views and sequences are not supported through the gateway"
-_INSTEAD = "Use WITH in the statement that reads it: WITH t AS (SELECT ...) SELECT ... FROM t."
+_NOT_TEMPORARY = "only tables and sequences can be temporary through the gateway"
+_INSTEAD = "Make a temporary table, or use WITH in the statement that reads it."
+_MAY_BE_TEMPORARY = frozenset({"create_table", "create_table_as", "select_into", "create_sequence"})
 _INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
 _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
 #: Index methods of extensions whose operator classes call functions of the extension only.
@@ -78,7 +79,7 @@ def creation_schema(a: Analysis, given: str, at: int = -1) -> str:
     """The schema in which something is made: as written, or the first of the search_path (RangeVarGetCreationNamespace)."""
     schema = given or next((s for s in a.context.search_path if s != "pg_catalog"), "")
     if schema.startswith("pg_temp"):
-        a.unsupported(_TEMPORARY, _INSTEAD, at)
+        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
     elif schema in SYSTEM or schema.startswith("pg_"):
         a.unknown("SP1102", f"allow anything to be made in {schema}", "Use a schema of your own.", at)
     elif schema not in a.catalog.schemas:
@@ -93,12 +94,30 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
     if node.get("catalogname", a.catalog.database) != a.catalog.database:
         a.unknown("SP1102", "reach other databases", position=at)
     temporary = node.get("relpersistence", "p") == "t"
-    given = node.get("schemaname", "") or ("pg_temp" if temporary else "")
-    schema, name = creation_schema(a, given, at), node.get("relname", "")
-    if temporary and not schema.startswith("pg_temp"):  # which PostgreSQL refuses
-        a.unsupported(_TEMPORARY, _INSTEAD, at)
+    schema, name = node.get("schemaname", "") or (TEMPORARY if temporary else ""), node.get("relname", "")
+    if schema == TEMPORARY and a.kind in _MAY_BE_TEMPORARY:
+        new_temporary(a, name, at)
+    else:
+        schema = creation_schema(a, schema, at)
+    if temporary and not schema.startswith(TEMPORARY):  # which PostgreSQL refuses
+        a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
     a.name(a.kind, schema, name)
     return schema, name
+
+
+def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
+    """A temporary relation of this name is made. Temporary ones are looked up before all others, by whatever looks names up as it runs: the
+    text of functions, deferred triggers, and what the gateway writes itself. So it must hide nothing.
+    """
+    if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
+        a.unsupported("temporary tables need a search_path without pg_temp", "", at)
+    taken = a.names.hidden_by_temporary
+    if name in taken or f"_{name}" in taken:
+        a.unsupported(
+            f'a temporary relation "{name}" would hide another relation or type of this name',
+            "Functions and triggers that look it up would find the temporary one: choose another name.",
+            at,
+        )
 
 
 def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
@@ -167,7 +186,7 @@ def hidden(a: Analysis, relation: Relation) -> None:
 
 def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
     """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as well."""
-    for candidate in (schema,) if schema else a.names.path:
+    for candidate in (schema,) if schema else a.catalog.lookup_path(a.names.path):
         oid = a.catalog.indexes.get((candidate, name))
         found = a.catalog.relations.get(oid) if oid is not None else None
         found = found or a.catalog.relation_by_name.get((candidate, name))

@@ -29,6 +29,7 @@ from sallyport.sql.ddl_tables import (
     column_type,
     constraint,
     index_options,
+    only_beside,
     parent,
     sequence_options,
     storage,
@@ -331,6 +332,7 @@ def _sequence(change: _Change, body: Node) -> None:
 
 
 def _under(a: Analysis, child: Relation, above: Relation) -> None:
+    only_beside(a, above, child.schema)
     becomes(a, child, parents=(*now(a, child).parents, above.oid))
     becomes(a, above, children=(*now(a, above).children, child.oid))
     a.joins[(child.oid, above.oid)] = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
-from sallyport.sql.catalog import Relation
+from sallyport.sql.catalog import TEMPORARY, Relation
 from sallyport.sql.ddl import (
     THINGS,
     changes_schema,
@@ -17,6 +17,7 @@ from sallyport.sql.ddl import (
     creation_schema,
     family,
     index_table,
+    new_temporary,
     object_type,
     scope_of,
     spots,
@@ -86,6 +87,8 @@ def _rename(a: Analysis, node: Node, at: int) -> None:
 def _rename_relation(a: Analysis, node: Node, new: str) -> None:
     relation = named(a, node)
     if relation is not None:
+        if relation.schema == TEMPORARY:
+            new_temporary(a, new)
         a.name(a.kind, relation.schema, new)
         becomes(a, relation, name=new)
 

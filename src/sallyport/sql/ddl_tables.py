@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import operator, type_oid
-from sallyport.sql.catalog import ColumnId, Relation
+from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
 from sallyport.sql.columns import named_column
 from sallyport.sql.ddl import (
     access_method,
@@ -101,12 +101,14 @@ class Table(NamedTuple):
 def _create_table(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_table")
     schema, name = new_relation(a, node["relation"])
-    if node.get("oncommit", "ONCOMMIT_NOOP") != "ONCOMMIT_NOOP":
+    if node.get("oncommit", "ONCOMMIT_NOOP") != "ONCOMMIT_NOOP" and schema != TEMPORARY:
         a.unknown("SP1102", "understand ON COMMIT")
     storage(a, node.get("options", []))
     parents = [
         found for item in node.get("inhRelations", []) if (found := parent(a, item["RangeVar"])) is not None
     ]
+    for relation in parents:
+        only_beside(a, relation, schema)
     columns = [_empty(c.name, c.type_oid) for relation in parents for c in relation.columns]
     constraints: list[tuple[Node, str]] = []
     for item in node.get("tableElts", []):
@@ -145,6 +147,15 @@ def parent(a: Analysis, node: Node) -> Relation | None:
     if relation is not None and relation.kind not in "rp":
         a.unknown("SP1102", f"know what inheriting from {relation.qualified} means", "Inherit from a table.")
     return relation
+
+
+def only_beside(a: Analysis, above: Relation, schema: str) -> None:
+    """Who reads a table must not find rows of one session among its own."""
+    if (above.schema == TEMPORARY) != (schema == TEMPORARY):
+        a.unsupported(
+            "a temporary table and one that is not cannot inherit from each other through the gateway",
+            "Write LIKE instead of INHERITS.",
+        )
 
 
 def _like(a: Analysis, node: Node) -> list[Field]:

@@ -32,6 +32,11 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
         if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
             a.unknown("SP1102", f"know the view option {item['DefElem'].get('defname', '')}")
     inner = _definition(a, node["query"])
+    if inner.temporary:  # PostgreSQL would make the view a temporary one
+        a.unsupported(
+            "a view over a temporary table is not supported through the gateway",
+            "Use WITH in the statement that reads it.",
+        )
     # nothing is computed yet: what the definition does with columns counts whenever the view is read
     a.inner = replace(
         inner,

@@ -330,6 +330,8 @@ class StatementFacts(Struct, frozen=True):
     setting_reads: tuple[tuple[str, int], ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
     namings: tuple[Naming, ...] = ()
+    #: OIDs of temporary relations that it concerns
+    temporary: frozenset[int] = frozenset()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename
     also: frozenset[str] = frozenset()
     #: relations as they are called, and whose children they are, once the statement has run; only those that change in this

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sallyport.sql.catalog import Cast, CatalogSnapshot, Function, Operator
+from sallyport.sql.catalog import TEMPORARY, Cast, CatalogSnapshot, Function, Operator
 from sallyport.sql.extensions import knows_type
 from sallyport.sql.functions import (
     FIRST_USER_OID,
@@ -118,6 +118,13 @@ class Names:
     def json_casts(self) -> tuple[Cast, ...]:
         """Casts to json, of whatever context, through functions that PostgreSQL does not ship."""
         return tuple(c for c in self.catalog.casts if c.target == JSON and c.function >= FIRST_USER_OID)
+
+    @cached_property
+    def hidden_by_temporary(self) -> frozenset[str]:
+        """Names that a temporary relation would hide: of relations and types that others see too."""
+        relations = (name for schema, name in self.catalog.relation_by_name if schema != TEMPORARY)
+        types = (name for schema, name in self.catalog.type_by_name if schema != TEMPORARY)
+        return frozenset([*relations, *types])
 
     def owners(self) -> Names:
         """As :meth:`qualified`, inside a function that runs with its owner's rights: not every schema is usable to both."""

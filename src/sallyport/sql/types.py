@@ -83,7 +83,7 @@ class Types:
         if len(names) == 2:
             return self._catalog.type_by_name.get((names[0], names[1]))
         if len(names) == 1:
-            for schema in self._path:
+            for schema in self._catalog.lookup_path(self._path):
                 found = self._catalog.type_by_name.get((schema, names[0]))
                 if found is not None:
                     return found

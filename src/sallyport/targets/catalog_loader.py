@@ -18,7 +18,16 @@ from typing import Any
 import msgspec
 
 from sallyport.core.interpreter import compute_beside
-from sallyport.sql.catalog import Cast, CatalogDelta, CatalogSnapshot, Function, Relation, Type
+from sallyport.sql.catalog import (
+    TEMPORARY,
+    Cast,
+    CatalogDelta,
+    CatalogSnapshot,
+    Function,
+    Relation,
+    TemporaryObjects,
+    Type,
+)
 from sallyport.sql.custom_settings import read_by
 from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
@@ -98,11 +107,22 @@ async def refreshed_catalog(query: Query, before: LoadedCatalog) -> LoadedCatalo
         return await reading.since(before, path_of(search_path))
 
 
-async def load_inside(query: Query, before: LoadedCatalog) -> CatalogSnapshot:
-    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was."""
+async def load_inside(query: Query, before: LoadedCatalog, temporary: bool = False) -> CatalogSnapshot:
+    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was. ``temporary``: with
+    what its session has in its temporary schema.
+    """
     back = "; ".join(queries.OUTSIDE)
     async with _Reading(query, queries.INSIDE, back, back, sees_one_snapshot=False) as reading:
-        return (await reading.since(before, before.snapshot.default_search_path)).snapshot
+        snapshot = (await reading.since(before, before.snapshot.default_search_path)).snapshot
+        return snapshot.with_temporary(await reading.temporary()) if temporary else snapshot
+
+
+async def load_temporary(query: Query, inside: bool) -> TemporaryObjects:
+    """What a session has in its temporary schema, over its own connection. ``inside``: of an open transaction, which stays as it was."""
+    back = "; ".join(queries.OUTSIDE) if inside else "ROLLBACK"
+    prepare = queries.INSIDE if inside else queries.PREPARE
+    async with _Reading(query, prepare, back, back, sees_one_snapshot=False) as reading:
+        return await reading.temporary()
 
 
 class _Reading:
@@ -177,6 +197,12 @@ class _Reading:
             buckets = known.differing(part, changed[part], counts)
             complete[part] = buckets, await self._query(known_rows(part, buckets))
         return gone, complete
+
+    async def temporary(self) -> TemporaryObjects:
+        names = (*_OF_RELATIONS, "types")
+        loaded = {name: await self._query(queries.of_temporary(name)) for name in names}
+        loaded["hidden"] = await self._query(queries.HIDDEN_FUNCTIONS) if loaded["relations"] else []
+        return _temporary_of(loaded)
 
     async def _server(self) -> Row:
         server = (await self._query(queries.SERVER))[0]
@@ -265,6 +291,24 @@ def _made(
             **common,
         )
     return LoadedCatalog(snapshot, rows, making.digests, known, server, known.newest)
+
+
+def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:
+    columns, constraints = _grouped(loaded["columns"], 0), _grouped(loaded["constraints"], 0)
+    functions, _ = hidden_functions(loaded["hidden"])
+    relations = []
+    for row in loaded["relations"]:
+        oid = int_of(row[0])
+        made = relation_of(
+            row, columns.get(oid, []), constraints.get(oid, []), (), (), "", functions.get(oid, ())
+        )
+        relations.append(replace(made, schema=TEMPORARY))
+    return TemporaryObjects(
+        tuple(relations),
+        tuple([replace(type_of(row, {}, {}), schema=TEMPORARY) for row in loaded["types"]]),
+        {(TEMPORARY, text(row[1])): int_of(row[2]) for row in loaded["indexes"]},
+        hashlib.sha256(_json({name: rows for name, rows in loaded.items() if name != "hidden"})).hexdigest(),
+    )
 
 
 def _grouped(rows: list[Row], key: int) -> dict[int, list[Row]]:

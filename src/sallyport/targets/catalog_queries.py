@@ -216,6 +216,17 @@ def of_some(name: str, oids: str) -> str:
     return _ONLY.sub(lambda match: f" AND {match.group(1)} = ANY ({oids})", _LARGE[name])
 
 
+def of_temporary(name: str) -> str:
+    """The same for what is in the session's own temporary schema."""
+    own = "n.oid = pg_catalog.pg_my_temp_schema()"
+    if name == "constraints":
+        return of_some(
+            name,
+            f"ARRAY(SELECT c.oid FROM pg_catalog.pg_class c WHERE {own.replace('n.oid', 'c.relnamespace')})",
+        )
+    return _ONLY.sub("", _LARGE[name].replace(_SHARED_SCHEMA, own))
+
+
 def fingerprint_part(table: str, key: str, condition: str = "true") -> str:
     """A number that changes when any row of ``table`` is inserted, updated or deleted: xmin names its last
     writer, ``key`` (a bigint) the row.

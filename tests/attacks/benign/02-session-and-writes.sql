@@ -148,3 +148,11 @@ SELECT FROM people LIMIT 1
 --: EXPLAIN EXECUTE
 PREPARE e AS SELECT id FROM notes WHERE id = 1 ;; EXPLAIN (COSTS off) EXECUTE e
 PREPARE e(int) AS SELECT title FROM notes WHERE id = $1 ;; EXPLAIN (ANALYZE, COSTS off, TIMING off, SUMMARY off, BUFFERS off) EXECUTE e('2')
+--: Temporary tables
+[simple] CREATE TEMP TABLE t (id serial PRIMARY KEY, a text, n int DEFAULT 3) ;; INSERT INTO t (a) VALUES ('x'), ('y') RETURNING id, a ;; UPDATE t SET n = id ;; SELECT * FROM t ORDER BY id ;; DROP TABLE t
+[simple] CREATE TEMP TABLE t AS SELECT id, name FROM people WHERE id < 3 ;; SELECT t.name FROM t JOIN people p USING (id) ORDER BY id ;; DROP TABLE t
+[simple] SELECT id INTO TEMP t FROM people WHERE id < 3 ;; SELECT count(*) FROM t ;; DROP TABLE t
+[simple] BEGIN ;; CREATE TEMP TABLE t (a int) ON COMMIT DROP ;; INSERT INTO t SELECT generate_series(1, 3) ;; SELECT sum(a) FROM t ;; COMMIT
+[simple] CREATE TEMP TABLE t (a int) ;; ALTER TABLE t ADD COLUMN b text ;; CREATE INDEX ON t (b) ;; TRUNCATE t ;; ANALYZE t ;; DELETE FROM t ;; SELECT * FROM t ;; DROP TABLE t
+[simple] CREATE TEMP TABLE t (a int, b text) ;; PREPARE q AS INSERT INTO t VALUES ($1, $2) RETURNING b ;; EXECUTE q (1, 'x') ;; DEALLOCATE q ;; SELECT * FROM pg_temp.t ;; DROP TABLE t
+[simple] CREATE TEMP SEQUENCE s ;; SELECT nextval('s'), currval('s') ;; SELECT last_value FROM s ;; DROP SEQUENCE s
