@@ -117,13 +117,23 @@ def test_cancel() -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [START, frontend.query("SELECT 1"), frontend.terminate(), cancel_request(1, b"1234"), ssl_request()],
+    [START, frontend.query("SELECT 1"), cancel_request(1, b"1234"), ssl_request()],
 )
 def test_only_a_password_comes_after_the_startup_message(after: bytes) -> None:
     login = plain()
     feed(login, START)
     assert error(feed(login, after))["C"] == "08P01"
     assert not any(isinstance(r, (Authenticate, CancelBackend)) for r in login.requests)
+
+
+@pytest.mark.parametrize("before", [b"", START])
+def test_terminate_in_place_of_a_login_is_not_answered(before: bytes) -> None:
+    login = plain()
+    feed(login, before)
+    for byte in frontend.terminate():
+        assert feed(login, bytes([byte])) == b""
+    assert [type(one) for one in login.requests] == [Close]
+    assert feed(login, START) == b""
 
 
 def test_a_second_startup_message_pipelined() -> None:

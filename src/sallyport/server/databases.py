@@ -68,6 +68,7 @@ class Database:
         self.logins = LoginProbe(dialer, check_seconds)
         self.readable = True  # the catalog could be read when it was last asked for
         self.failures = 0  # how often it could not
+        self.backends: dict[int, int] = {}  # process ids that clients were told, by the server's
         self._policy = policy
         self._keys = keys
         self._check_seconds = check_seconds

@@ -136,6 +136,7 @@ class SessionHost:
             admitted.search_path,
             Limits(limits.max_message_bytes, limits.max_row_bytes),
         )
+        session.backends = self._database.backends
         # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
         who = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
         session.settings = TrackedSettings(link.login.parameters, {**request.settings, **who})
@@ -167,6 +168,7 @@ class SessionHost:
         """
         gateway, link = self._gateway, self._link
         self._pid, key = gateway.register(self, self.subject, minor)
+        self._database.backends[link.login.pid] = self._pid
         greeting = bytearray(backend.authentication_ok())
         for name, value in link.login.parameters.items():
             greeting += backend.parameter_status(name, value)
@@ -507,6 +509,10 @@ class SessionHost:
         self._gateway.totals.add(session.counters)
         if self._pid:
             self._gateway.unregister(self._pid, self.subject)
+            if (
+                self._database.backends.get(link.login.pid) == self._pid
+            ):  # a new backend may have the old one's id
+                del self._database.backends[link.login.pid]
         session.close(None, reason)
         session.commands.clear()
         self._port.close(at_once=at_once)

@@ -176,17 +176,15 @@ def parameter_status(
 def notification(
     session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int
 ) -> bytes | None:
-    """Payloads come from other sessions, unmasked: whoever has masks gets the channel and an empty payload."""
-    message = None
-    if session.names.view.has_masks:
-        message = _without_payload(buffer, start, end)
+    """With the process id that the notifying client knows to be its own. Payloads come from other sessions, unmasked: whoever has masks gets the
+    channel and an empty payload.
+    """
+    found = backend.parse_notification(bytes(buffer[start + 5 : end]))
+    payload = "" if session.names.view.has_masks else found.payload
+    pid = session.backends.get(found.pid, found.pid)
+    body = b"%b%b\0%b\0" % (pid.to_bytes(4, "big", signed=True), found.channel.encode(), payload.encode())
+    message = b"A" + (len(body) + 4).to_bytes(4, "big") + body
     if session.series is None:
         return message
-    session.series.notifications += bytes(buffer[start:end]) if message is None else message
+    session.series.notifications += message
     return b""
-
-
-def _without_payload(buffer: Buffer, start: int, end: int) -> bytes:
-    found = backend.parse_notification(bytes(buffer[start + 5 : end]))
-    body = found.pid.to_bytes(4, "big", signed=True) + found.channel.encode() + b"\0\0"
-    return b"A" + (len(body) + 4).to_bytes(4, "big") + body

@@ -145,8 +145,18 @@ class ClientLogin:
         elif self.phase is Phase.WORKING and len(self._input) > _MAX_PASSWORD:
             raise ProtocolError("too much was sent before the login was answered")
 
+    def _ends(self) -> bool:
+        """Terminate in place of a login: as PostgreSQL, nothing is said to it."""
+        if not self._input.startswith(frontend.terminate()):
+            return False
+        self.phase = Phase.CLOSED
+        self.requests.append(Close("the client ended the connection before its login"))
+        return True
+
     def _first(self) -> bool:
         """One untyped packet. False when more bytes are needed."""
+        if self._ends() or frontend.terminate().startswith(self._input):
+            return False
         if startup.is_direct_tls(self._input[0]) and not self.encrypted and not self._ssl_asked:
             if not self._tls:
                 raise ProtocolError("TLS was started, but this gateway has no certificate configured")
@@ -217,8 +227,10 @@ class ClientLogin:
         self._password()
 
     def _answer(self, expected: str) -> bytes | None:
-        """The body of the client's next message, which has the type of a password; None when more bytes are needed."""
-        if len(self._input) < 5:
+        """The body of the client's next message, which has the type of a password; None when more bytes are needed, or the client
+        ended the connection.
+        """
+        if len(self._input) < 5 or self._ends():
             return None
         length = int.from_bytes(self._input[1:5], "big")
         if self._input[0] != frontend.PASSWORD or not 4 <= length <= _MAX_PASSWORD:

@@ -9,6 +9,7 @@ Every part that has rules of its own is a component: :class:`~sallyport.session.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sallyport.core.errors import ProtocolError, Refusal, refuse
@@ -63,11 +64,13 @@ class SessionState:
 
     ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``, ``running``: of the latest
     statement, and its text. ``can_hold``: somebody can be asked to approve a held statement. ``ruling``: the answer for the held
-    statement that is read next. ``series``: the message whose statements are being sent one by one.
+    statement that is read next. ``series``: the message whose statements are being sent one by one. ``backends``: what clients of this
+    gateway were told to be their backend's process id, by the server's.
     """
 
     __slots__ = (
         "allowance",
+        "backends",
         "can_hold",
         "client_state",
         "commands",
@@ -115,6 +118,7 @@ class SessionState:
         self.input = ClientInput()
         self.stream = ServerStream()
         self.judgement = OpenJudgement()
+        self.backends: Mapping[int, int] = {}
         self.can_hold = False
         self.ruling: Ruling | None = None
         self.renewed: Subject | Refusal | None = None  # what became of a fresh token
