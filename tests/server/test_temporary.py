@@ -89,11 +89,12 @@ def test_it_is_the_sessions_alone(door: Gateway, db: psycopg.Connection) -> None
     with psycopg.connect(door.dsn(), autocommit=True) as other:
         with pytest.raises(psycopg.errors.UndefinedTable):
             other.execute("select * from t")
-        (schema,) = db.execute("select nspname from pg_namespace where oid = pg_my_temp_schema()").fetchone()
+        row = db.execute("select nspname from pg_namespace where oid = pg_my_temp_schema()").fetchone()
+        assert row is not None
         with pytest.raises(psycopg.Error):
-            other.execute(f"select * from {schema}.t")
+            other.execute(f"select * from {row[0]}.t")
         other.execute("create temp table t (other text)")
-        assert other.execute("select * from t").description[0].name == "other"
+        assert other.execute("insert into t (other) values ('x') returning other").fetchone() == ("x",)
     assert db.execute("select n from t").fetchall() == [(1,)]
 
 
@@ -162,8 +163,8 @@ def test_what_is_refused_of_one(db: psycopg.Connection, sql: str) -> None:
 
 def test_masked_copies_hold_the_mask(db: psycopg.Connection) -> None:
     db.execute("create temp table t as select id, ssn from customers")
-    (values,) = db.execute("select array_agg(distinct ssn) from t").fetchone()
-    assert len(values) == 1 and not any(c.isdigit() for c in values[0])
+    ((value,),) = db.execute("select distinct ssn from t").fetchall()
+    assert not any(c.isdigit() for c in value)
 
 
 def test_a_rule_must_name_it(issuer: DevIssuer, postgres: Server) -> None:

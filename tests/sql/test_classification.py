@@ -177,8 +177,7 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
     for name in _names(
         """
     pg_authid pg_shadow pg_statistic pg_stats pg_stats_ext pg_statistic_ext_data
-    pg_prepared_statements pg_cursors pg_user_mapping
-    pg_largeobject pg_file_settings pg_hba_file_rules pg_db_role_setting pg_replication_slots
+    pg_user_mapping pg_largeobject pg_file_settings pg_hba_file_rules pg_db_role_setting pg_replication_slots
     """
     ):
         assert not look(name).readable, name
@@ -186,7 +185,7 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
         """
     pg_class pg_type pg_namespace pg_index pg_constraint pg_attrdef pg_database pg_tables pg_views
     pg_enum pg_description pg_inherits pg_trigger pg_policy pg_publication pg_statistic_ext
-    pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
+    pg_prepared_statements pg_cursors pg_extension pg_settings pg_locks pg_stat_activity pg_attribute pg_roles
     pg_foreign_server pg_subscription pg_user_mappings
     """
     ):

@@ -20,12 +20,15 @@ from sallyport.sql.nodes import fields, strings
 from sallyport.sql.parse import Node
 from sallyport.sql.resolve import Resolved
 from sallyport.sql.types import (
+    ANYARRAY,
     BIT,
     BOOL,
     BPCHAR,
     MODIFIED,
     NUMERIC,
+    POLYMORPHIC,
     RECORD,
+    RECORD_ARRAY,
     TEXT,
     TIME,
     TIMESTAMP,
@@ -174,6 +177,10 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         return a.unknown(*NO_VOID, at)
     if value.type == target and not modified and not value.constant:
         return value if target not in MODIFIED else derived((value,), target)
+    if target in (RECORD, RECORD_ARRAY, *POLYMORPHIC):
+        pseudo = _to_pseudo(a, value, target)
+        if pseudo is not None:
+            return pseudo
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
     found = a.names.cast(source, target)
     if not found.found:
@@ -186,6 +193,15 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         literal = kept_literal(value, target, modified)
         return Value(type=target, constant=True, literal=literal, parameter=named)
     return result(found, (value,), target)
+
+
+def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:
+    """A cast to a pseudo-type that PostgreSQL takes (coerce_type in parse_coerce.c): NULL, which has no value to read, and arrays as ``anyarray``,
+    which stay what they are.
+    """
+    if value.type == UNKNOWN_TYPE and value.constant and value.literal is None and not value.parameter:
+        return Value(type=target if target in (RECORD, RECORD_ARRAY) else 0)
+    return value if target == ANYARRAY and a.types.is_array(value.type) else None
 
 
 def type_name(a: Analysis, oid: int) -> str:

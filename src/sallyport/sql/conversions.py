@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sallyport.sql.catalog import Cast, Function
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
-from sallyport.sql.types import COMPATIBLE, RECORD, Types
+from sallyport.sql.types import ANY, COMPATIBLE, RECORD, Types
 
 if TYPE_CHECKING:
     from sallyport.sql.analysis import Analysis
@@ -65,7 +65,9 @@ def converts_arguments(
     for function in functions:
         wanted = function.arg_types
         fixed = len(wanted) - function.variadic
-        last = (wanted[-1], a.types.element(wanted[-1])) if function.variadic else ()
+        last: tuple[int, ...] = wanted[-1:] if function.variadic else ()
+        if last and last != (ANY,):  # concat, format: values are taken as they are
+            last = (*last, a.types.element(*last))
         for number, value in enumerate(values):
             if not in_order:
                 targets = (*wanted, *last)

@@ -55,6 +55,25 @@ _CLASSES = _words(
     timestamp_ops timestamptz_ops uuid_ops bytea_ops oid_ops name_ops char_ops cidr_ops macaddr_ops interval_ops bit_ops varbit_ops
     point_ops box_ops circle_ops poly_ops quad_point_ops kd_point_ops network_ops enum_ops"""
 )
+#: Extensions whose functions extensions.tsv names one by one, or that only compute with their arguments; each may be made by a database's owner
+#: (trusted = true in its control file).
+EXTENSIONS = frozenset(
+    {
+        *(
+            "btree_gin",
+            "btree_gist",
+            "citext",
+            "cube",
+            "fuzzystrmatch",
+            "hstore",
+            "intarray",
+            "isn",
+            "ltree",
+            "pg_trgm",
+        ),
+        *("pgcrypto", "plpgsql", "seg", "tablefunc", "unaccent", "uuid-ossp", "vector"),
+    }
+)
 _CLASSES_OF = {
     "pg_trgm": frozenset({"gin_trgm_ops", "gist_trgm_ops"}),
     "ltree": frozenset({"ltree_ops", "gist_ltree_ops"}),
@@ -314,6 +333,8 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
                 a.name(a.kind, schema, name)
         elif thing == "schema":
             a.name(a.kind, string(item))
+        elif thing == "extension" and string(item) in EXTENSIONS:
+            a.name(a.kind)
         else:
             a.name(a.kind)
             what = thing.replace("_", " ").upper()

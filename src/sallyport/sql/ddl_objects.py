@@ -9,6 +9,7 @@ from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
 from sallyport.sql.catalog import ColumnId, Type
 from sallyport.sql.ddl import (
+    EXTENSIONS,
     changes_schema,
     concerned,
     creation_schema,
@@ -256,25 +257,6 @@ def _comment(a: Analysis, node: Node, at: int) -> None:
 
 # extensions
 
-#: Extensions whose functions extensions.tsv names one by one, or that only compute with their arguments; each may be made by a database's owner
-#: (trusted = true in its control file).
-_EXTENSIONS = frozenset(
-    {
-        *(
-            "btree_gin",
-            "btree_gist",
-            "citext",
-            "cube",
-            "fuzzystrmatch",
-            "hstore",
-            "intarray",
-            "isn",
-            "ltree",
-            "pg_trgm",
-        ),
-        *("pgcrypto", "plpgsql", "seg", "tablefunc", "unaccent", "uuid-ossp", "vector"),
-    }
-)
 _EXTENSION_OPTIONS = frozenset({"schema"})
 
 
@@ -283,11 +265,11 @@ def _create_extension(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_extension")
     name = node.get("extname", "")
     a.name(a.kind)
-    if name not in _EXTENSIONS:
+    if name not in EXTENSIONS:
         a.unknown(
             "SP1102",
             f"know what the extension {name} brings",
-            f"These may be created: {', '.join(sorted(_EXTENSIONS))}. Others are installed outside the gateway.",
+            f"These may be created: {', '.join(sorted(EXTENSIONS))}. Others are installed outside the gateway.",
         )
     for item in node.get("options", []):
         option = item["DefElem"].get("defname", "")

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from sallyport.sql.analysis import EXPRESSIONS, Analysis
 from sallyport.sql.calls import cast_to, judge, result
+from sallyport.sql.catalog import ColumnId
 from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.custom_settings import is_custom
@@ -245,7 +246,7 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
 
 def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     sets = all(f.name == "setval" for f in found.candidates)
-    if found.reason and (not sets or union(values) or any(v.dependence is Dependence.OPAQUE for v in values)):
+    if found.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
         a.unknown("SP1103", f"allow this sequence function: it {found.reason}", position=at)
         return
     if not found.writes and not sets:
@@ -255,6 +256,8 @@ def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> Non
         a.unknown("SP1102", "know which sequence is meant", "Name it with a plain constant.", at)
     else:
         a.access(relation, "update")
+        if sets:  # who reads the sequence reads what it was set to
+            a.flow(ColumnId(relation, 1), union(values), at)
 
 
 def _inside(a: Analysis) -> bool:

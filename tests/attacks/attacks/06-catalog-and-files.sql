@@ -34,7 +34,7 @@ SELECT pg_stat_statements_reset()
 SELECT pg_stat_get_backend_activity(1), pg_stat_get_activity(NULL)
 SELECT * FROM pg_stat_get_activity(NULL)
 SELECT statement FROM pg_prepared_statements
-SELECT * FROM pg_cursors
+SELECT name, statement, is_holdable, is_binary, is_scrollable FROM pg_cursors
 SELECT rolpassword FROM pg_authid
 SELECT passwd FROM pg_shadow
 SELECT usename, passwd FROM pg_user
