@@ -264,3 +264,11 @@ def test_the_administrators_secret_is_relative_to_the_file(tmp_path: Path) -> No
     )
     assert admin is not None
     assert admin.password == SecretRef(file=str(tmp_path / "boss"))
+
+
+def test_the_short_forms_of_claims(tmp_path: Path) -> None:
+    text = EXAMPLE.replace("claims: {groups: groups}", "groups_claim: roles\n      agent_claim: cid")
+    (issuer,) = load(tmp_path, text).identity.oidc
+    assert (issuer.claims.groups, issuer.claims.agent) == ("roles", "cid")
+    with pytest.raises(ConfigError, match="say the same thing twice"):
+        load(tmp_path, text.replace("agent_claim: cid", "claims: {groups: x}"))

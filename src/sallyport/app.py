@@ -43,8 +43,8 @@ from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.files import close_to_others
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
+from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
-from sallyport.identity.oidc import discovery_url
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
@@ -510,8 +510,10 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argu
 
 def _oauth(config: Config) -> OAuthOffer | None:
     oauth = config.identity.oauthbearer
-    issuer = oauth.issuer or config.identity.oidc[0].issuer
-    return OAuthOffer(oauth.user, discovery_url(issuer), oauth.scope) if oauth.user else None
+    issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
+    if not oauth.user or not issuers:
+        return None
+    return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)
 
 
 async def _measure(query: Query, held: HeldStatement) -> Preview:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sallyport.config.check import Check
-from sallyport.config.model import CelSource, Identity, OidcIssuer, SamlIdp
+from sallyport.config.model import CelSource, Claims, Identity, OidcIssuer, SamlIdp
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
 
@@ -151,8 +151,30 @@ def _completed(check: Check, path: YamlPath, issuer: OidcIssuer) -> OidcIssuer:
                     path, what, "Write issuer and jwks_file (kubectl get --raw /openid/v1/jwks)"
                 )
         url = _CLUSTER_KEYS
-    replaced: OidcIssuer = msgspec.structs.replace(issuer, issuer=name, jwks_url=url, **files)
+    replaced: OidcIssuer = msgspec.structs.replace(
+        issuer,
+        issuer=name,
+        jwks_url=url,
+        claims=_claims(check, path, issuer),
+        groups_claim="",
+        agent_claim="",
+        **files,
+    )
     return replaced
+
+
+def _claims(check: Check, path: YamlPath, issuer: OidcIssuer) -> Claims:
+    """``claims``, with what the short forms say."""
+    claims = issuer.claims
+    for key, part in (("groups_claim", "groups"), ("agent_claim", "agent")):
+        claim = getattr(issuer, key)
+        if not claim:
+            continue
+        if getattr(claims, part) is not None:
+            what = f"'{key}' and 'claims.{part}' say the same thing twice"
+            raise check.error((*path, key), what, "Keep one of them")
+        claims = msgspec.structs.replace(claims, **{part: claim})
+    return claims
 
 
 def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:

@@ -91,12 +91,15 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class OidcIssuer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One identity provider. ``issuer`` "": that of the ``provider``, where there is only one. ``require``: CEL over ``claims``, all must
-    be true. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit).
+    be true. ``clock_skew`` and ``max_token_age`` are seconds (0: no such limit). ``groups_claim`` and ``agent_claim``: one claim each,
+    the short form of ``claims.groups`` and ``claims.agent``; empty once the configuration is checked.
     """
 
     audience: str
     issuer: str = ""
     provider: Provider | None = None
+    groups_claim: str = ""
+    agent_claim: str = ""
     claims: Claims = Claims()
     require: tuple[str, ...] = ()
     algorithms: tuple[Algorithm, ...] | None = None
