@@ -436,13 +436,17 @@ def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:
     ],
 )
 @pytest.mark.parametrize("packs", ["read-only, no-ddl", "pii-default"])
-def test_temporary_tables_are_named_as_what_they_are(run: Run, home: Path, sql: str, packs: str) -> None:
-    """Not as something that a rule denies, which would send the reader to the policy."""
+def test_temporary_tables_are_an_action_of_their_own(run: Run, home: Path, sql: str, packs: str) -> None:
+    """No group holds it, and the pack read-only denies it; only tables and sequences can be temporary."""
     rule = "{name: r, allow: [read, ddl], relations: ['*.*']}"
     (home / "policy.yaml").write_text(f"version: 1\npacks: [{packs}]\nrules: [{rule}]\n")
     output = run("explain", "--as", "a", sql).output
-    assert output.startswith("DENY by the gateway: [SP1107] temporary tables"), output
-    assert "HINT: Use WITH" in output
+    if "VIEW" in sql:
+        assert output.startswith("DENY by the gateway: [SP1107] only tables and sequences"), output
+    elif "read-only" in packs:
+        assert output.startswith("DENY by rule 'read-only: no temporary tables'"), output
+    else:
+        assert output.startswith("DENY\n  [SP1001] temp is not allowed"), output
     assert "public.t" not in output
 
 
@@ -466,7 +470,7 @@ def test_explain_as_json_with_a_whole_subject(run: Run) -> None:
         ),
         (["--as", "a", " "], "the statement is empty"),
         (["--as", "{", "SELECT 1"], "--as: not valid JSON"),
-        (["--as", '{"groups": "a"}', "SELECT 1"], "groups are a list of texts"),
+        (["--as", '{"groups": "a"}', "SELECT 1"], "groups and actors are lists of texts"),
         (["--as", '{"label": "root"}', "SELECT 1"], "a subject has no 'label'"),
     ],
 )
