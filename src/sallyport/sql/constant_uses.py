@@ -6,18 +6,37 @@ that was not followed, and whoever records it has to hide it. Only the statement
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sallyport.sql.analysis import Analysis
 from sallyport.sql.facts import ConstantUse, Dependence
 from sallyport.sql.lineage import Sources, Value
-from sallyport.sql.nodes import position, tag_of
+from sallyport.sql.nodes import position, strings, tag_of
 from sallyport.sql.parse import Node
 
 #: Operators that compare a value with the whole of another.
 _EQUALITY = frozenset({"=", "<>"})
 _COMPARISONS = _EQUALITY | {"<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*"}
+#: Nodes with a value that is computed from these parts of theirs alone, each of which adds to its sources.
+_PARTS: Mapping[str, tuple[str, ...]] = {
+    "A_ArrayExpr": ("elements",),
+    "A_Expr": ("lexpr", "rexpr"),
+    "BoolExpr": ("args",),
+    "BooleanTest": ("arg",),
+    "CaseExpr": ("arg", "args", "defresult"),
+    "CaseWhen": ("expr", "result"),
+    "CoalesceExpr": ("args",),
+    "CollateClause": ("arg",),
+    "FuncCall": ("args",),
+    "List": ("items",),
+    "MinMaxExpr": ("args",),
+    "NamedArgExpr": ("arg",),
+    "NullTest": ("arg",),
+    "RowExpr": ("args",),
+    "TypeCast": ("arg",),
+}
+_BESIDE_ARGUMENTS = frozenset({"agg_filter", "agg_order", "over"})
 #: Nodes of an operand that are looked at; in a larger one nothing is told.
 _MOST = 64
 
@@ -45,7 +64,7 @@ def note(
         if "ColumnRef" in node:  # what most operands are
             continue
         stands_alone = whole and _is_constant(node)
-        found = _constants(node)
+        found = _constants(a, node)
         if found is None:
             a.constants_lost = True
             return
@@ -98,8 +117,8 @@ def _is_constant(node: Node) -> bool:
     return tag in ("A_Const", "ParamRef")
 
 
-def _constants(node: Node) -> list[int] | None:
-    """Positions of the constants in an operand, but for those in its subqueries; None where it is too large."""
+def _constants(a: Analysis, node: Node) -> list[int] | None:
+    """Positions of the constants that an operand is computed from, all of whose columns its sources tell; None where it is too large."""
     found: list[int] = []
     waiting: list[Any] = [node]
     left = 8 * _MOST
@@ -110,10 +129,20 @@ def _constants(node: Node) -> list[int] | None:
             return None
         if isinstance(item, list):
             waiting.extend(item)
-        elif isinstance(item, dict):
-            for tag, body in item.items():
-                if tag in ("A_Const", "ParamRef") and isinstance(body, dict):
-                    found.append(position(body))
-                elif tag not in ("SubLink", "typeName"):
-                    waiting.append(body)
+            continue
+        for tag, body in item.items():
+            if tag in ("A_Const", "ParamRef"):
+                found.append(position(body))
+            elif tag != "FuncCall" or _computes_alone(a, body):
+                waiting.extend(body[part] for part in _PARTS.get(tag, ()) if part in body)
     return found
+
+
+def _computes_alone(a: Analysis, call: Node) -> bool:
+    """Whether a call is of PostgreSQL's own and has nothing beside its arguments: FILTER, ORDER BY and windows choose by more than its
+    sources tell, and so do bodies that users wrote.
+    """
+    if call.keys() & _BESIDE_ARGUMENTS:
+        return False
+    name = strings(call.get("funcname", []))[-1:]
+    return all(function.schema == "pg_catalog" for function in a.catalog.functions_by_name.get(*name, ()))
