@@ -148,6 +148,9 @@ SIMPLE = [
     f"CREATE VIEW v.w AS SELECT id FROM v.people WHERE ssn = '{C}'",
     f"ALTER TABLE v.people ALTER ssn SET DEFAULT '{C}'",
     f"CREATE INDEX ON v.people (id) WHERE ssn = '{C}'",
+    f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT statement FROM pg_prepared_statements",
+    f"PREPARE told AS SELECT id FROM v.people WHERE ssn = '{C}'; SELECT upper(p::text) FROM pg_prepared_statements p",
+    f"BEGIN; DECLARE c CURSOR FOR SELECT id FROM v.people WHERE ssn = '{C}'; TABLE pg_cursors; COMMIT",
     # beside what a clear column is compared with
     f"SELECT town FROM v.people GROUP BY town HAVING town = max(town) FILTER (WHERE mail ^@ '{C}')",
     f"SELECT town = first_value(town) OVER (ORDER BY mail ^@ '{C}') FROM v.people",

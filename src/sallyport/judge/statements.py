@@ -33,6 +33,7 @@ from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts
+from sallyport.sql.relations import STATEMENT_TEXTS
 from sallyport.sql.resolve import names
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.settings import changes_meaning, is_unreported
@@ -89,6 +90,8 @@ class Statements:
         self.has_masks = bool(subject_policy.masks)
         self._masked_relations = subject_policy.masks.relations
         self._visible = subject_policy.masks.visible
+        shown = (catalog.relation_by_name.get(("pg_catalog", name)) for name in STATEMENT_TEXTS)
+        self._statement_texts = frozenset([relation.oid for relation in shown if relation is not None])
 
     def script(self, sql: bytes, facts: tuple[StatementFacts, ...]) -> ScriptVerdict:
         """The verdicts of one text, in order; what comes behind a refused statement is not decided."""
@@ -336,13 +339,18 @@ class Statements:
             or not kinds.isdisjoint(_NAMES_ANOTHER)
             or self._opaque(facts)
             or not self._masked_relations.isdisjoint(self._relations(facts))
+            or not self._statement_texts.isdisjoint(self._relations(facts))
         ):
             return literals_of(self._masking, sql, facts)
         return None
 
     def _quotes_values(self, facts: StatementFacts, literals: Literals) -> bool:
-        """Whether the statement's rows may quote values that are not recorded: its own text, or what was computed with them."""
+        """Whether the statement's rows may quote values that are not recorded: its own text, those of others, or what was
+        computed with them.
+        """
         if facts.tells_text or any(level.kind == "explain" for level in chain(facts)):
+            return True
+        if not self._statement_texts.isdisjoint(self._relations(facts)):
             return True
         masks = self.subject_policy.masks
         return literals.hides_any and any(

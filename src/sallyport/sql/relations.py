@@ -20,6 +20,8 @@ from sallyport.sql.extensions import unreadable
 from sallyport.sql.functions import FIRST_USER_OID
 
 SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
+#: Of pg_catalog, those readable ones whose rows are texts of the session's statements.
+STATEMENT_TEXTS = frozenset({"pg_cursors", "pg_prepared_statements"})
 
 
 @dataclass(frozen=True, slots=True)
