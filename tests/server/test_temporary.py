@@ -153,12 +153,36 @@ def test_what_is_refused(db: psycopg.Connection, sql: str) -> None:
         "alter table t inherit customers",
         "create view public.v as select * from t",
         "create or replace view v as select * from t",
+        "create index customers on t (a)",  # an index hides relations as well
+        "alter table t add constraint customers unique (a)",
+        "alter index t_key rename to customers",
+        "alter table t rename constraint t_key to customers",
     ],
 )
 def test_what_is_refused_of_one(db: psycopg.Connection, sql: str) -> None:
-    db.execute("create temp table t (a text)")
+    db.execute("create temp table t (a text constraint t_key unique)")
     with pytest.raises(psycopg.Error, match=r"\[SP"):
         db.execute(sql)
+
+
+def test_an_index_that_hides_a_relation_stops_unfollowed_code(
+    any_postgres: Server, db: psycopg.Connection
+) -> None:
+    """An audit trigger that swallows its errors would no longer find its table."""
+    db.execute("create temp table t (a text); create index audit_trail on t (a)")
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as admin:
+        admin.execute("create table audit_trail (n int)")
+        try:
+            for _ in range(200):
+                try:
+                    db.execute("select n from audit_trail")
+                except psycopg.Error as error:
+                    if "SP1102" in str(error):
+                        break
+            else:
+                raise AssertionError("the index in front of it was not noticed")
+        finally:
+            admin.execute("drop table audit_trail")
 
 
 def test_masked_copies_hold_the_mask(db: psycopg.Connection) -> None:

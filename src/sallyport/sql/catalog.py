@@ -215,7 +215,7 @@ class CatalogSnapshot:
     delta: CatalogDelta | None = field(default=None, repr=False, compare=False)
     #: OIDs of the session's temporary relations, where this is the catalog of one session (:meth:`with_temporary`)
     temporary: frozenset[int] = frozenset()
-    #: names of temporary relations that others have as well: what looks names up as it runs would find the wrong ones
+    #: names of temporary relations and indexes that others have as well: what looks names up as it runs would find the wrong ones
     shadowed: frozenset[str] = frozenset()
     #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -325,7 +325,9 @@ class CatalogSnapshot:
         if not temporary.relations:
             return self
         oids = frozenset([relation.oid for relation in temporary.relations])
-        names = {relation.name for relation in temporary.relations}
+        names = {relation.name for relation in temporary.relations}.union(
+            name for _, name in temporary.indexes
+        )
         merged = self.with_relations(
             {**self.relations, **{relation.oid: relation for relation in temporary.relations}}, oids
         )

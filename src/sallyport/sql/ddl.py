@@ -125,7 +125,7 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
 
 
 def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
-    """A temporary relation of this name is made. Temporary ones are looked up before all others, by whatever looks names up as it runs: the
+    """A temporary relation or index of this name is made. Temporary ones are looked up before all others, by whatever looks names up as it runs: the
     text of functions, deferred triggers, and what the gateway writes itself. So it must hide nothing.
     """
     if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
@@ -228,6 +228,8 @@ def _create_index(a: Analysis, node: Node, at: int) -> None:
     access_method(a, node.get("accessMethod", "btree"))
     if relation is None:
         return
+    if relation.schema == TEMPORARY and "idxname" in node:
+        new_temporary(a, node["idxname"], at)
     scope = scope_of(a, relation)
     for item in node.get("indexParams", []):
         index_element(a, item["IndexElem"], scope, bool(node.get("unique")))

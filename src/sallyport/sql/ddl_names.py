@@ -65,7 +65,9 @@ def _rename(a: Analysis, node: Node, at: int) -> None:
     elif thing in ("column", "attribute"):
         _rename_column(a, node["relation"], node.get("subname", ""), new)
     elif thing in _RENAMED_PARTS:
-        named(a, node["relation"])
+        relation = named(a, node["relation"])
+        if thing == "tabconstraint" and relation is not None and relation.schema == TEMPORARY:
+            new_temporary(a, new)  # with the constraint goes its index
         a.also.update({f"alter_{thing}"} if thing != "tabconstraint" else ())
     elif thing == "index":
         _rename_index(a, node["relation"], new)
@@ -115,6 +117,8 @@ def _rename_index(a: Analysis, node: Node, new: str) -> None:
     elif relation.name == name and relation == a.relation(schema, name):
         _rename_relation(a, node, new)  # ALTER INDEX renames tables as well
     else:
+        if relation.schema == TEMPORARY:
+            new_temporary(a, new)
         a.access(relation.oid, a.kind)
 
 

@@ -19,6 +19,7 @@ from sallyport.sql.ddl import (
     hidden,
     index_element,
     new_relation,
+    new_temporary,
     operator_class,
 )
 from sallyport.sql.facts import Clause
@@ -189,6 +190,8 @@ def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
     """A constraint of a column or of the table. On rows that are there it fails or not, which tells about them."""
     a.check("Constraint", node, _CONSTRAINT)
     kind = node.get("contype", "CONSTR_NULL")
+    if table.schema == TEMPORARY and "conname" in node:
+        new_temporary(a, node["conname"])  # of the index, where it has one
     if "options" in node and kind != "CONSTR_IDENTITY":
         index_options(a, node["options"])
     if kind == "CONSTR_DEFAULT":
