@@ -152,6 +152,28 @@ def test_other_masks_need_another_session(gateway: Gateway) -> None:
         assert "[SP1611]" in said and "other settings" in said
 
 
+def test_groups_that_the_database_decides_by_need_another_session(
+    issuer: DevIssuer, own_postgres: Server
+) -> None:
+    """The target was told the groups at the login: a session must not keep what a group gave it."""
+    with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as admin:
+        admin.execute(
+            "alter table products enable row level security; create policy team on products using "
+            "('writers' = any (current_setting('sallyport.groups', true)::text[]))"
+        )
+    gateway = Gateway(issuer, {"shop": own_postgres}, policy=POLICY, extra=identity(issuer, 60)).start()
+    try:
+        with connect(gateway, token(gateway, groups=["writers"])) as connection:
+            count = "SELECT count(*) > 0 FROM products"
+            assert connection.execute(count).fetchone() == (True,)
+            said = refused(connection, f"SET sallyport.token = '{token(gateway, groups=[])}'")
+            assert "[SP1611]" in said and "sallyport.groups" in said
+            renew(connection, token(gateway, groups=["writers"]))
+            assert connection.execute(count).fetchone() == (True,)
+    finally:
+        gateway.stop()
+
+
 @pytest.mark.parametrize(
     "form",
     [

@@ -371,7 +371,9 @@ class SessionHost:
     async def _renew(self, command: RenewToken) -> None:
         session, address = self._session, self.peer.rpartition(":")[0]
         judge = session.names.judge
-        outcome = await check_renewal(self._gateway, judge, self.subject, command.token, self.target, address)
+        outcome = await check_renewal(
+            self._gateway, judge, self.subject, command.token, self._database, address
+        )
         if self._is_ended:
             return
         if isinstance(outcome, Subject):

@@ -9,17 +9,22 @@ from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.renewal import is_same_identity
 from sallyport.judge import Judge
+from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
+from sallyport.session.identity_settings import identity_settings
+from sallyport.sql.custom_settings import ANY
 
 log = structlog.get_logger("sallyport.session")
 
+_GROUPS = "sallyport.groups"
 _AGAIN = "The session goes on under its old token until that expires."
 
 
 async def check_renewal(
-    gateway: Gateway, judge: Judge, subject: Subject, token: Secret, target: str, address: str
+    gateway: Gateway, judge: Judge, subject: Subject, token: Secret, database: Database, address: str
 ) -> Subject | Refusal:
     """Whom ``token`` makes of ``subject``, or why it may not be. ``address``: the client's."""
+    target = database.name
     try:
         renewed = await gateway.authenticator.authenticate(
             token, label=subject.label, entrance="wire", address=address, target=target
@@ -37,10 +42,10 @@ async def check_renewal(
             f"Issuer, subject, agent and delegation must be those that the session began with. {_AGAIN}",
             "Connect again to be somebody else.",
         )
-    return _binding_problem(judge, subject, renewed) or renewed
+    return _binding_problem(judge, subject, renewed, database) or renewed
 
 
-def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
+def _binding_problem(judge: Judge, subject: Subject, renewed: Subject, database: Database) -> Refusal | None:
     """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
     policy = judge.subject_policy(renewed)
     if not policy.may_connect:
@@ -50,8 +55,17 @@ def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusa
         or judge.subject_policy(subject).limits.statement_timeout != policy.limits.statement_timeout
     ):
         why = "With the groups of the new token the session would have begun with other settings."
+    elif subject.groups != renewed.groups and database.roles is not None:
+        why = "The session's database role has the privileges of the groups that it began with."
+    elif _told(subject) != _told(renewed) and not judge.catalog.read_settings.isdisjoint((_GROUPS, ANY)):
+        why = f"The database decides by {_GROUPS}, which are the groups that the session began with."
     else:
         return None
     return refuse(
         "SP1611", "the token cannot go on in this session", f"{why} {_AGAIN}", "Connect again with it."
     )
+
+
+def _told(subject: Subject) -> str | None:
+    """The groups as the target was told them at the login, where nothing changes them until the session ends."""
+    return identity_settings(subject, "").get(_GROUPS)
