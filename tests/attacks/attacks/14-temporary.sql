@@ -54,6 +54,9 @@ CREATE TEMP SEQUENCE people ;; SELECT ssn FROM people
 CREATE TEMP TABLE cards AS SELECT 1 AS id, ''::text AS number ;; DROP TABLE cards ;; SELECT number FROM cards
 CREATE TEMP TABLE IF NOT EXISTS cards (number text) ;; SELECT number FROM cards
 CREATE TEMP TABLE t (number text) ;; BEGIN ;; ALTER TABLE t RENAME TO cards ;; ROLLBACK ;; SELECT number FROM cards
+CREATE TEMP TABLE t (a text) ;; CREATE INDEX orders ON t (a) ;; SELECT f_note(1)
+CREATE TEMP TABLE t (a text, CONSTRAINT orders UNIQUE (a)) ;; SELECT f_note(1)
+CREATE TEMP TABLE t (a text CONSTRAINT k UNIQUE) ;; ALTER INDEX k RENAME TO orders ;; SELECT f_note(1)
 CREATE TABLE pg_temp.people (ssn text) ;; SELECT ssn FROM people
 SET search_path = public, pg_temp ;; CREATE TEMP TABLE t (a int) ;; SELECT ssn FROM people
 SELECT set_config('search_path', 'pg_temp, public', false) ;; CREATE TABLE t (a text) ;; INSERT INTO t SELECT ssn FROM people ;; TABLE t
