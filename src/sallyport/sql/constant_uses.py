@@ -144,5 +144,6 @@ def _computes_alone(a: Analysis, call: Node) -> bool:
     """
     if call.keys() & _BESIDE_ARGUMENTS:
         return False
-    name = strings(call.get("funcname", []))[-1:]
-    return all(function.schema == "pg_catalog" for function in a.catalog.functions_by_name.get(*name, ()))
+    names = strings(call.get("funcname", []))
+    functions = a.catalog.functions_by_name.get(names[-1], ()) if names else ()
+    return bool(functions) and all(function.schema == "pg_catalog" for function in functions)
