@@ -97,6 +97,7 @@ class SessionQuery:
     ``after``: (started, id) of the last row of the page before; rows come newest first.
     ``text``, ``relation``, ``verdict``: with one statement that has them all. ``text``: part of its SQL, whatever case and layout.
     ``relation``: ``schema.relation`` or the relation's name alone. ``verdict``: allow | deny | hold. ``kind``: session | actions.
+    ``running_since``: Unix seconds; those that had not ended before. ``oldest_first``: in that order, ``after`` with it.
     """
 
     subject: str = ""
@@ -111,6 +112,8 @@ class SessionQuery:
     relation: str = ""
     verdict: str = ""
     kind: str = ""
+    running_since: float | None = None
+    oldest_first: bool = False
 
     @property
     def by_statement(self) -> bool:
@@ -140,8 +143,12 @@ class SessionQuery:
             and (self.since is None or row.started >= self.since)
             and (self.until is None or row.started < self.until)
             and (not self.refused or row.refused > 0)
-            and (self.after is None or (row.started, row.id) < self.after)
+            and (self.running_since is None or row.ended is None or row.ended >= self.running_since)
+            and (self.after is None or self._is_behind((row.started, row.id), self.after))
         )
+
+    def _is_behind(self, place: tuple[float, str], after: tuple[float, str]) -> bool:
+        return place > after if self.oldest_first else place < after
 
 
 class SessionIndex(Protocol):

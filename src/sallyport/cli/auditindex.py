@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from sallyport.cli.recorded import WHERE, directories
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ def add(commands: typer.Typer) -> None:
             Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
         ] = None,
     ) -> None:
-        from sallyport.cli.sessions import WHERE, directories
         from sallyport.store.mark import StoreMark
         from sallyport.store.reindex import reindex
 

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sallyport.audit.ports import ACTIONS, SESSION
-from sallyport.cli import auditindex
+from sallyport.cli import auditexport, auditindex
+from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -26,23 +25,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sallyport.audit.actions import RecordedAction
-    from sallyport.audit.verify import Problem
-    from sallyport.operations.sessions import Sessions
 
-_DEFAULT_CONFIG = Path("sallyport.yaml")
 _STATUSES = ("live", "ended", "interrupted")
 _VERDICTS = ("allow", "hold", "deny")
 _OUTCOMES = ("done", "refused", "failed")
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="The gateway's configuration; its data directory is read. [./sallyport.yaml]"
-    ),
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
 SessionId = Annotated[str, typer.Argument(help="Session id, or enough of its beginning to be the only one.")]
 
@@ -59,6 +46,7 @@ def register(app: typer.Typer) -> None:
     )
     audit.command("verify", help=_HELP_VERIFY)(verify)
     auditindex.add(audit)
+    auditexport.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 
@@ -114,14 +102,14 @@ def list_sessions(
         ),
     ] = "session",
 ) -> None:
-    with _errors():
+    with errors_told():
         if status and status not in _STATUSES:
             raise SallyportError(f"there is no status {status!r}. --status takes {', '.join(_STATUSES)}")
         if verdict and verdict not in _VERDICTS:
             raise SallyportError(f"there is no verdict {verdict!r}. --verdict takes {', '.join(_VERDICTS)}")
         if kind not in (SESSION, ACTIONS):
             raise SallyportError(f"there is no kind {kind!r}. --kind takes {SESSION}, {ACTIONS}")
-        sessions = _sessions(config, data)
+        sessions = open_sessions(config, data)
         if text or relation or verdict:
             found = sessions.with_statement(
                 text=text, relation=relation, verdict=verdict,
@@ -152,8 +140,8 @@ def show_session(
     as_json: AsJson = False,
     full: Annotated[bool, typer.Option("--full", help="Whole SQL texts, line by line.")] = False,
 ) -> None:
-    with _errors() as problems:
-        sessions = _sessions(config, data)
+    with errors_told() as problems:
+        sessions = open_sessions(config, data)
         row = sessions.find(session)
         if row.kind == ACTIONS:
             _show_actions(sessions.actions(row.id, problems.append), as_json)
@@ -187,8 +175,8 @@ def replay_session(
     ] = 5.0,
     rows: Annotated[int, typer.Option(min=0, help="Rows shown of each result.")] = 50,
 ) -> None:
-    with _errors() as problems:
-        steps = _sessions(config, data).replay(session, problems.append)
+    with errors_told() as problems:
+        steps = open_sessions(config, data).replay(session, problems.append)
         from sallyport.cli import sessionview
 
         if as_json:
@@ -219,13 +207,13 @@ def list_actions(
     on: Annotated[str, typer.Option("--object", help="The id of what it was done to.")] = "",
     outcome: Annotated[str, typer.Option(help="done, refused or failed.")] = "",
 ) -> None:
-    with _errors():
+    with errors_told():
         from sallyport.operations.actions import ActionQuery, find_actions
 
         if outcome and outcome not in _OUTCOMES:
             raise SallyportError(f"there is no outcome {outcome!r}. --outcome takes {', '.join(_OUTCOMES)}")
         query = ActionQuery(subject=subject, name=action, object_id=on, outcome=outcome, limit=limit)
-        page = find_actions(_sessions(config, data), query)
+        page = find_actions(open_sessions(config, data), query)
         for id_ in page.damaged:
             typer.echo(f"warning: the recording {id_} is damaged; see 'sallyport audit verify'", err=True)
         _show_actions(page.actions, as_json)
@@ -254,14 +242,14 @@ def verify(
     data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    with _errors():
+    with errors_told():
         found = failed = 0
         from sallyport.audit.display import inert
         from sallyport.audit.ports import kind_of
         from sallyport.cli import sessionview
         from sallyport.operations.sessions import INDEX, JOURNAL
 
-        for result in _sessions(config, data, verifying=True).verify(session):
+        for result in open_sessions(config, data, verifying=True).verify(session):
             beside = result.session in (INDEX, JOURNAL)
             found += not beside
             failed += not result.ok
@@ -291,71 +279,8 @@ def _fields(value: DataclassInstance) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _sessions(config: Path | None, data: Path | None, *, verifying: bool = False) -> Sessions:
-    """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError when there is
-    no data directory.
-    """
-    from sallyport.operations.sessions import Sessions
-    from sallyport.store.database import FILE, StoreError, open_readonly
-    from sallyport.store.sessions import SqlSessionIndex
-
-    directory, recordings = directories(config, data)
-    if not directory.is_dir():
-        raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
-    if not (directory / FILE).exists():
-        if not recordings.is_dir():
-            raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {WHERE}")
-        # Copies of recordings alone can be read; where a gateway ran, its index is missed.
-        ran = (directory / "gateway.lock").exists()
-        return Sessions(recordings, None, index_problem=f"{directory / FILE} is missing" if ran else "")
-    try:
-        return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
-    except StoreError as error:
-        if not verifying:
-            raise
-        return Sessions(recordings, None, index_problem=str(error))
-
-
-#: What to do when there is nothing in the place that was looked at.
-WHERE = (
-    "Say which gateway's with --config sallyport.yaml (the demo's: --config var/demo/sallyport.yaml), "
-    "or --data DIRECTORY"
-)
-
-
-def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
-    """The data directory, and where the recordings are."""
-    if data is not None:
-        return data, data / "recordings"
-    if config is None and not _DEFAULT_CONFIG.exists():
-        return Path("var"), Path("var/recordings")
-    from sallyport.config import load_config
-
-    settings = load_config(config or _DEFAULT_CONFIG)
-    data = Path(settings.data)
-    return data, Path(settings.recording.directory or data / "recordings")
-
-
 def _console() -> Console:
     from rich.console import Console
 
     # Into a pipe there is no width to fit: do not cut what someone will search.
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 200)
-
-
-@contextmanager
-def _errors() -> Iterator[list[Problem]]:
-    """Errors as one line on standard error; what was found wrong with a recording as well, with status 1."""
-    problems: list[Problem] = []
-    try:
-        yield problems
-    except SallyportError as error:
-        typer.echo(f"sallyport: {error}", err=True)
-        raise typer.Exit(2) from None
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stderr.close()
-        raise typer.Exit(0) from None
-    for problem in problems:
-        typer.echo(f"warning: the recording stops here: {problem}; see 'sallyport audit verify'", err=True)
-    if problems:
-        raise typer.Exit(1)

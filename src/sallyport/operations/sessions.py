@@ -157,7 +157,8 @@ class Sessions:
             return read_events(self._path(row), row.id, on_problem)
 
         if self._index is None:
-            return search(_Unindexed(self._all()), events, wanted, seconds)
+            rows = self._all()
+            return search(_Unindexed(rows[::-1] if wanted.oldest_first else rows), events, wanted, seconds)
         if wanted.verdict == "deny":  # the index counts refusals
             bare = not wanted.text and not wanted.relation
             wanted = replace(wanted, refused=True, verdict="" if bare else "deny")
@@ -240,6 +241,13 @@ class Sessions:
         """What the agent saw. Raises RecordingError."""
         row = self.find(session_id)
         return steps(read_events(self._path(row), row.id, on_problem))
+
+    def events(
+        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+    ) -> Iterator[ev.Event]:
+        """What a recording holds, of a session or of actions. Raises RecordingError."""
+        row = self.find(session_id)
+        return read_events(self._path(row), row.id, on_problem)
 
     def verify(self, session_id: str = "") -> Iterator[Verification]:
         """Check one session's recording, or with "" every one: those the index knows and those only on
@@ -403,12 +411,17 @@ _COUNTED = ("INSERT ", "UPDATE ", "DELETE ", "MERGE ", "COPY ")
 
 def _completed(line: StatementLine, event: ev.Complete, reply: bytes) -> StatementLine:
     """``reply``: the last that was recorded of what the client got."""
-    rows = event.rows
-    if not rows and event.command.startswith(_COUNTED):
-        number = event.command.rpartition(" ")[2]
-        rows = int(number) if number.isdecimal() else 0
+    rows = counted_rows(event)
     line = replace(line, command=event.command, rows=rows, sqlstate=event.sqlstate, seconds=event.seconds)
     error = error_fields(reply) if event.sqlstate else None
     if error is None:
         return line
     return replace(line, message=error.message, detail=error.detail, hint=error.hint)
+
+
+def counted_rows(event: ev.Complete) -> int:
+    """Rows that came back, or else those of the command tag."""
+    if event.rows or not event.command.startswith(_COUNTED):
+        return event.rows
+    number = event.command.rpartition(" ")[2]
+    return int(number) if number.isdecimal() else 0

@@ -127,9 +127,10 @@ class SqlSessionIndex:
             return [_row(found) for found in connection.execute(query)]
 
     def search(self, wanted: SessionQuery) -> list[SessionRow]:
-        """One page of sessions, newest first."""
+        """One page of sessions, newest first unless ``oldest_first``."""
         c = sessions.c
-        query = select(sessions).order_by(c.started.desc(), c.id.desc()).limit(wanted.limit)
+        order = (c.started, c.id) if wanted.oldest_first else (c.started.desc(), c.id.desc())
+        query = select(sessions).order_by(*order).limit(wanted.limit)
         if wanted.subject:
             query = query.where(
                 or_(
@@ -150,8 +151,11 @@ class SqlSessionIndex:
             query = query.where(c.started < wanted.until)
         if wanted.refused:
             query = query.where(c.refused > 0)
+        if wanted.running_since is not None:
+            query = query.where(or_(c.ended.is_(None), c.ended >= wanted.running_since))
         if wanted.after is not None:
-            query = query.where(tuple_(c.started, c.id) < wanted.after)
+            place = tuple_(c.started, c.id)
+            query = query.where(place > wanted.after if wanted.oldest_first else place < wanted.after)
         with self._reading() as connection:
             return [_row(found) for found in connection.execute(query)]
 

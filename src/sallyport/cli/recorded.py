@@ -1,0 +1,92 @@
+"""Opening what was recorded, for commands that read a data directory beside a running gateway, and telling what was wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.audit.verify import Problem
+    from sallyport.operations.sessions import Sessions
+
+_DEFAULT_CONFIG = Path("sallyport.yaml")
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="The gateway's configuration; its data directory is read. [./sallyport.yaml]"
+    ),
+]
+DataDir = Annotated[
+    Path | None, typer.Option("--data", help="The data directory itself, instead of --config.")
+]
+
+
+def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = False) -> Sessions:
+    """``verifying``: an index that is missing or unreadable is a finding. Raises SallyportError when there is
+    no data directory.
+    """
+    from sallyport.operations.sessions import Sessions
+    from sallyport.store.database import FILE, StoreError, open_readonly
+    from sallyport.store.sessions import SqlSessionIndex
+
+    directory, recordings = directories(config, data)
+    if not directory.is_dir():
+        raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
+    if not (directory / FILE).exists():
+        if not recordings.is_dir():
+            raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {WHERE}")
+        # Copies of recordings alone can be read; where a gateway ran, its index is missed.
+        ran = (directory / "gateway.lock").exists()
+        return Sessions(recordings, None, index_problem=f"{directory / FILE} is missing" if ran else "")
+    try:
+        return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
+    except StoreError as error:
+        if not verifying:
+            raise
+        return Sessions(recordings, None, index_problem=str(error))
+
+
+#: What to do when there is nothing in the place that was looked at.
+WHERE = (
+    "Say which gateway's with --config sallyport.yaml (the demo's: --config var/demo/sallyport.yaml), "
+    "or --data DIRECTORY"
+)
+
+
+def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
+    """The data directory, and where the recordings are."""
+    if data is not None:
+        return data, data / "recordings"
+    if config is None and not _DEFAULT_CONFIG.exists():
+        return Path("var"), Path("var/recordings")
+    from sallyport.config import load_config
+
+    settings = load_config(config or _DEFAULT_CONFIG)
+    data = Path(settings.data)
+    return data, Path(settings.recording.directory or data / "recordings")
+
+
+@contextmanager
+def errors_told() -> Iterator[list[Problem]]:
+    """Errors as one line on standard error; what was found wrong with a recording as well, with status 1."""
+    problems: list[Problem] = []
+    try:
+        yield problems
+    except SallyportError as error:
+        typer.echo(f"sallyport: {error}", err=True)
+        raise typer.Exit(2) from None
+    except BrokenPipeError:  # the reader has seen enough
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    for problem in problems:
+        typer.echo(f"warning: the recording stops here: {problem}; see 'sallyport audit verify'", err=True)
+    if problems:
+        raise typer.Exit(1)
