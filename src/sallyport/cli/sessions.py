@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sallyport.audit.ports import ACTIONS, SESSION
-from sallyport.cli import auditexport, auditindex
+from sallyport.cli import auditexport, auditindex, replayfiles
 from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
@@ -63,7 +64,16 @@ With --json: one object per line, the session first. Example: sallyport sessions
 
 _HELP_REPLAY = """Replay a session as the agent saw it, at its pace.
 
-With --json: one object per line and no waiting. Example: sallyport sessions replay ses_01m7xtb2 --speed 4
+With --json: one object per line and no waiting. --as-psql shows it as psql would have; --html writes one page that works from a disk,
+--asciicast a recording for asciinema.
+
+Examples:
+
+    sallyport sessions replay ses_01m7xtb2 --speed 4
+
+    sallyport sessions replay ses_01m7xtb2 --as-psql --instant
+
+    sallyport sessions replay ses_01m7xtb2 --html session.html --asciicast session.cast
 """
 
 _HELP_VERIFY = """Check the hash chain of one recording, or of all.
@@ -174,9 +184,18 @@ def replay_session(
         float, typer.Option(min=0.0, help="Longest wait in seconds, whatever the pace.")
     ] = 5.0,
     rows: Annotated[int, typer.Option(min=0, help="Rows shown of each result.")] = 50,
+    as_psql: Annotated[bool, typer.Option("--as-psql", help="As psql would have shown it.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page to this file.")] = None,
+    cast: Annotated[
+        Path | None, typer.Option("--asciicast", help="Write an asciicast v2 to this file.")
+    ] = None,
 ) -> None:
     with errors_told() as problems:
-        steps = open_sessions(config, data).replay(session, problems.append)
+        sessions = open_sessions(config, data)
+        if html is not None or cast is not None:
+            replayfiles.write(sessions, session, html, cast, rows, max_pause, problems.append)
+            return
+        steps = sessions.replay(session, problems.append)
         from sallyport.cli import sessionview
 
         if as_json:
@@ -190,7 +209,10 @@ def replay_session(
                 time.sleep(min(seconds / speed, max_pause))
 
         try:
-            sessionview.ReplayView(_console(), limit=rows, pause=pause).show(steps)
+            if as_psql:
+                replayfiles.play(steps, rows, pause)
+            else:
+                sessionview.ReplayView(_console(), limit=rows, pause=pause).show(steps)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

@@ -229,6 +229,16 @@ class Scene:
     def refused(self) -> bool:
         return isinstance(self.step, rp.Asked) and self.step.statement.outcome != "allow"
 
+    @property
+    def decided(self) -> bool:
+        """Whether it is what became of a request for approval."""
+        return isinstance(self.step, rp.Remark) and self.step.kind == "approval"
+
+    @property
+    def masked(self) -> tuple[str, ...]:
+        """Columns that are masked in the rows of a statement."""
+        return self.step.statement.masked if isinstance(self.step, rp.Asked) else ()
+
 
 _KINDS: dict[type[rp.Step], str] = {
     rp.Opened: "opened", rp.Asked: "asked", rp.Said: "said", rp.Copied: "copied", rp.Done: "done",

@@ -1,0 +1,78 @@
+"""Pages that stand alone: one file, opened from a disk, that loads nothing and runs nothing but its own script.
+
+The content policy stands in the page (CSP 3, section 3.3: a meta element) and allows the one stylesheet and the one script in it by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from itertools import islice
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from sallyport.audit import replay as rp
+from sallyport.audit.ports import SessionRow
+from sallyport.web.pages.sessions import scenes
+from sallyport.web.rendering import environment
+
+#: Steps that are turned into markup at once.
+_CHUNK: Final = 300
+
+
+def asset(name: str) -> Markup:
+    """A file of ``web/static``, to be put into a page. It must not end the element that it stands in."""
+    text = files("sallyport.web").joinpath("static", name).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - ours
+
+
+def content_policy(style: str, script: str = "") -> str:
+    """Nothing may be loaded or sent; this stylesheet and this script may act."""
+    allowed = f"default-src 'none'; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    return f"{allowed}; script-src {_hash(script)}" if script else allowed
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def page(template: str, *, script: str = "", **values: Any) -> Iterator[str]:
+    """The parts of a page, made as they are asked for. ``script``: a file of ``web/static``, "" for none."""
+    style = asset("console.css") + asset("handover.css")
+    code = asset(script) if script else Markup("")
+    values |= {"style": style, "script": code, "policy": content_policy(style, code)}
+    return environment().get_template(template).generate(**values)
+
+
+def replay_page(row: SessionRow, steps: Iterable[rp.Step], limit: int) -> Iterator[str]:
+    """The session as one page. ``limit``: rows of each result that are shown; the rest is counted in the page."""
+    return page(
+        "handover-replay.html", script="handover.js", row=row, batches=_batches(_limited(steps, limit))
+    )
+
+
+def _batches(steps: Iterator[rp.Step]) -> Iterator[list[Any]]:
+    while batch := tuple(islice(steps, _CHUNK)):
+        yield scenes(batch)
+
+
+def _limited(steps: Iterable[rp.Step], limit: int) -> Iterator[rp.Step]:
+    """Without rows behind ``limit``; a remark says how many these were."""
+    shown = more = 0
+    for step in steps:
+        if isinstance(step, rp.ResultRow):
+            shown += 1
+            if shown <= limit:
+                yield step
+            else:
+                more += 1
+            continue
+        if more:
+            yield rp.Remark(step.at, "rows", f"{more} more are in the recording")
+        shown = more = 0
+        yield step
+    if more:
+        yield rp.Remark(0.0, "rows", f"{more} more are in the recording")
