@@ -14,7 +14,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from sallyport.cli.main import build
-from sallyport.core.errors import SallyportError
 from sallyport.demo.issuer import DevIssuer
 from sallyport.demo.postgres import free_port
 from tests.support.approvals import Desk, Waiter, until
@@ -56,8 +55,9 @@ class Handed:
         """A sallyport command on this gateway's data, in this process."""
         told = ["--config", str(self.gateway.config_file)]
         done = CliRunner().invoke(build(), [*map(str, words), *told], env=self.gateway.environment)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
         assert done.exit_code == code, done.output
-        assert not done.exception or isinstance(done.exception, SystemExit | SallyportError)
         return done
 
     def lines(self, *words: object) -> list[dict[str, Any]]:

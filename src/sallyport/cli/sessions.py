@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sallyport.audit.ports import ACTIONS, SESSION
-from sallyport.cli import auditexport, auditindex, replayfiles
+from sallyport.cli import auditexport, auditindex, auditreport, replayfiles
 from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
     audit.command("verify", help=_HELP_VERIFY)(verify)
     auditindex.add(audit)
     auditexport.add(audit)
+    auditreport.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 

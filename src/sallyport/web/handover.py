@@ -8,14 +8,18 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import islice
 from typing import Any, Final
 
 from markupsafe import Markup
 
+import sallyport
 from sallyport.audit import replay as rp
 from sallyport.audit.ports import SessionRow
+from sallyport.operations.auditreport import AuditReport
+from sallyport.web import plots
 from sallyport.web.pages.sessions import scenes
 from sallyport.web.rendering import environment
 
@@ -52,6 +56,26 @@ def replay_page(row: SessionRow, steps: Iterable[rp.Step], limit: int) -> Iterat
     return page(
         "handover-replay.html", script="handover.js", row=row, batches=_batches(_limited(steps, limit))
     )
+
+
+def report_page(report: AuditReport) -> Iterator[str]:
+    """The report as one page, for the screen and for paper."""
+    names = "%m-%d %H:%M" if report.span < 86400 else "%m-%d"
+    columns = [(datetime.fromtimestamp(at, UTC).strftime(names), counts) for at, counts in report.spans]
+    span = "hour" if report.span < 86400 else "day"
+    busiest = [(one.email or one.subject, one.target, one.verdicts.total()) for one in report.access[:6]]
+    columns_read = [(one.column, "", one.readers.total()) for one in report.columns]
+    plots_made = {
+        "over_time": plots.stacked(f"Statements per {span} by verdict", columns),
+        "by_code": plots.bars(
+            "Refusals by code", [(c, "", n) for c, n in report.codes.most_common(6)], "deny"
+        ),
+        "by_identity": plots.bars("Statements by identity", busiest),
+        "by_column": plots.bars(
+            "Statements by masked column", sorted(columns_read, key=lambda one: -one[2])[:6], "allow"
+        ),
+    }
+    return page("audit-report.html", report=report, span=span, version=sallyport.__version__, **plots_made)
 
 
 def _batches(steps: Iterator[rp.Step]) -> Iterator[list[Any]]:

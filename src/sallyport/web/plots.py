@@ -23,14 +23,14 @@ _HEIGHT = 100
 _FASTEST, _SLOWEST = 0.00001, 0.001
 
 
-def _chart(said: str, body: str, minutes: Sequence[Minute], y: Sequence[str]) -> Markup:
-    """``y``: what stands at the axis, from the top."""
-    count = max(len(minutes), 1)
+def _chart(said: str, body: str, x: Sequence[str], y: Sequence[str]) -> Markup:
+    """``x``: what each column is called, from the left. ``y``: what stands at the axis, from the top."""
+    count = max(len(x), 1)
     places = [_HEIGHT * place / (len(y) - 1) for place in range(len(y))]
     lines = "".join(f'<line class="grid" x1="0" x2="{count}" y1="{at:.1f}" y2="{at:.1f}"/>' for at in places)
     labels = "".join(f"<span>{escape(label)}</span>" for label in y)
-    marks = [minutes[round(part * (len(minutes) - 1))] for part in (0, 0.25, 0.5, 0.75, 1)] if minutes else []
-    times = "".join(f"<span>{clock(one.number)}</span>" for one in marks)
+    places_shown = sorted({round(part * (len(x) - 1)) for part in (0, 0.25, 0.5, 0.75, 1)}) if x else []
+    times = "".join(f"<span>{escape(x[place])}</span>" for place in places_shown)
     return Markup(
         f'<div class="chart"><div class="y" aria-hidden="true">{labels}</div>'
         f'<svg viewBox="0 0 {count} {_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(said)}">{lines}{body}</svg>'
@@ -40,27 +40,32 @@ def _chart(said: str, body: str, minutes: Sequence[Minute], y: Sequence[str]) ->
 
 def per_minute(minutes: Sequence[Minute]) -> Markup:
     """Statements per minute, stacked by verdict."""
-    most = max((sum(m.counts.values()) for m in minutes), default=0)
+    columns = [(clock(minute.number), minute.counts) for minute in minutes]
+    return stacked("Statements per minute by verdict. Last hour", columns)
+
+
+def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
+    """Statements stacked by verdict: what each column is called (UTC), and how many by verdict."""
+    most = max((sum(counts.values()) for _, counts in columns), default=0)
     top, body = _nice(most), []
-    for place, minute in enumerate(minutes):
+    for place, (name, counts) in enumerate(columns):
         y = float(_HEIGHT)
         for verdict in VERDICTS:
-            count = minute.counts.get(verdict, 0)
+            count = counts.get(verdict, 0)
             if not count:
                 continue
             height = max(_HEIGHT * count / top, 1.0)
             y -= height
             body.append(
                 f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8" height="{height:.2f}">'
-                f"<title>{clock(minute.number)} UTC: {count} {WORDS[verdict]}</title></rect>"
+                f"<title>{escape(name)} UTC: {count} {WORDS[verdict]}</title></rect>"
             )
-    sums = {v: sum(m.counts.get(v, 0) for m in minutes) for v in VERDICTS}
-    said = "Statements per minute by verdict. Last hour: "
-    said += ", ".join(f"{count} {WORDS[verdict]}" for verdict, count in sums.items())
+    sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
+    said = f"{title}: " + ", ".join(f"{count} {WORDS[verdict]}" for verdict, count in sums.items())
     if most:
-        busiest = max(minutes, key=lambda m: sum(m.counts.values()))
-        said += f"; most at {clock(busiest.number)} UTC, {most}"
-    return _chart(said, "".join(body), minutes, (str(top), str(top // 2), "0"))
+        busiest, _ = max(columns, key=lambda column: sum(column[1].values()))
+        said += f"; most at {busiest} UTC, {most}"
+    return _chart(said, "".join(body), [name for name, _ in columns], (str(top), str(top // 2), "0"))
 
 
 def latency(minutes: Sequence[Minute]) -> Markup:
@@ -85,7 +90,7 @@ def latency(minutes: Sequence[Minute]) -> Markup:
         f"Highest 99th percentile of the last hour: {at_most(worst)}" if worst is not None else "Nothing yet"
     )
     axis = [short_seconds(_FASTEST * 10**power) for power in range(decades, -1, -1)]
-    return _chart(said, "".join(body), minutes, axis)
+    return _chart(said, "".join(body), [clock(minute.number) for minute in minutes], axis)
 
 
 def bars(title: str, values: Sequence[tuple[str, str, int]], kind: str = "neutral") -> Markup:

@@ -1,0 +1,144 @@
+"""``sallyport audit report``: a period of the record for an auditor, as a page and as JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from sallyport.cli.auditexport import From, To, moment_of
+from sallyport.cli.recorded import ConfigFile, DataDir, directories, errors_told, open_sessions
+from sallyport.cli.replayfiles import write_private
+from sallyport.core.errors import SallyportError
+
+if TYPE_CHECKING:
+    from sallyport.operations.auditreport import AuditReport
+    from sallyport.operations.sessions import Sessions
+
+_HELP = """Report on a period for an auditor: access, sensitive columns, refusals, approvals, policy changes, actions, integrity, controls.
+
+--html writes one page that works from a disk and prints on A4; --json prints the same as JSON. Every recording is verified for it. Exit
+status 1: the record is not intact, or something could not be read.
+
+Examples:
+
+    sallyport audit report --from 2026-11-01 --to 2026-12-01 --html november.html
+
+    sallyport audit report --from 2026-11-01 --json > november.json
+"""
+#: Kept policy versions that are looked at.
+_VERSIONS = 1000
+
+
+def add(commands: typer.Typer) -> None:
+    """Add ``report`` to ``audit``."""
+    commands.command("report", help=_HELP)(report)
+
+
+def report(
+    config: ConfigFile = None,
+    data: DataDir = None,
+    begin: From = "",
+    end: To = "",
+    html: Annotated[Path | None, typer.Option(help="Write the page to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    with errors_told():
+        now = time.time()
+        since, until = moment_of(begin, "--from"), moment_of(end, "--to")
+        if since is None:
+            raise SallyportError("say when the period begins: --from 2026-11-01")
+        if html is None and not as_json:
+            raise SallyportError("say what to make: --html FILE, --json, or both")
+        if since >= (until or now):
+            raise SallyportError("the period is empty: --from is not before --to")
+        made = _gathered(open_sessions(config, data, verifying=True), since, until or now, now)
+        _add_store(made, config, data)
+        if html is not None:
+            from sallyport.web.handover import report_page
+
+            write_private(html, report_page(made))
+        if as_json:
+            typer.echo(_json(made))
+        if made.integrity.failed or made.unread:
+            typer.echo(
+                "the record is not intact, or not all of it could be read; the report says what", err=True
+            )
+            raise typer.Exit(1)
+
+
+def _gathered(sessions: Sessions, since: float, until: float, now: float) -> AuditReport:
+    from sallyport.operations.auditlog import ExportCursor, ExportQuery, audit_events
+    from sallyport.operations.auditreport import MOST, AuditReport, Gathering, integrity_of
+    from sallyport.operations.sessions import INDEX, JOURNAL
+
+    made = AuditReport(since, until, now)
+    gathering = Gathering(made)
+
+    def unread(recording: str, problem: str) -> None:
+        if len(made.unread) < MOST:
+            made.unread.append((recording, problem))
+
+    for event in audit_events(sessions, ExportQuery(since, until), ExportCursor(), now, unread):
+        gathering.add(event)
+    made.integrity = integrity_of(sessions.verify(), lambda name: name not in (INDEX, JOURNAL))
+    gathering.finish()
+    return made
+
+
+def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> None:
+    """What only the store and the configuration know. Without them the report says so."""
+    from sallyport.operations.auditreport import MOST, policy_changes
+    from sallyport.store.approvalrecords import recorded_approvals
+    from sallyport.store.database import StoreError, open_readonly
+    from sallyport.store.policies import SqlPolicyVersions
+
+    directory, _ = directories(config, data)
+    try:
+        engine = open_readonly(directory)
+    except StoreError as error:
+        made.unread.append(("the store", f"{error}: approvals and policies are missing from this report"))
+    else:
+        found = recorded_approvals(engine, made.since, made.until, MOST + 1)
+        made.approvals, made.left_out["approvals"] = (
+            found[:MOST],
+            len(found) - MOST if len(found) > MOST else 0,
+        )
+        newest_first = SqlPolicyVersions(engine).recent(_VERSIONS)
+        policy, made.policies = policy_changes(reversed(newest_first), made.since, made.until)
+        if policy is not None:
+            made.configuration.append(("Policy", f"{policy.version}, from {policy.filename}"))
+        engine.dispose()
+    if data is None:
+        made.configuration += _configuration(config or Path("sallyport.yaml"))
+
+
+def _configuration(file: Path) -> list[tuple[str, str]]:
+    """What an auditor asks of it, without secrets."""
+    from sallyport.config import load_config
+
+    settings = load_config(file)
+    issuers = [f"{one.issuer} (audience {one.audience})" for one in settings.identity.oidc]
+    lines = [
+        ("Issuers", "; ".join(issuers)),
+        ("Listener", f"{settings.listen}, TLS {'on' if settings.tls else 'off'}"),
+    ]
+    for name, target in islice(settings.targets.items(), 200):
+        place = f"{target.host}:{target.port}/{target.database}"
+        lines.append((f"Target {name}", f"{place} as {target.user}, TLS {target.tls}"))
+    if settings.console is not None:
+        by_role = msgspec.structs.asdict(settings.console.roles)
+        roles = "; ".join(f"{role}: {', '.join(groups)}" for role, groups in by_role.items() if groups)
+        lines.append(("Console roles", roles))
+    lines.append(("Durability of recordings", str(settings.recording.durability)))
+    return lines
+
+
+def _json(made: AuditReport) -> str:
+    """ASCII only. Times are Unix seconds."""
+    return json.dumps(msgspec.to_builtins(made), indent=1).replace("\x7f", "\\u007f")

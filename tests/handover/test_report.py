@@ -1,0 +1,147 @@
+"""``sallyport audit report`` of what a gateway recorded, as an auditor gets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.handover.house import REASON, SECRET_EMAIL, SECRET_SSN, Handed
+from tests.handover.test_export import ACTIVE
+from tests.handover.test_replay_files import opened
+from tests.support.approvals import until
+from tests.support.browser import DESKTOP, PHONE, shoot
+from tests.support.gateway import Gateway
+
+PERIOD = ("--from", "2026-01-01")
+
+
+@pytest.fixture(scope="module")
+def found(handed: Handed) -> dict[str, Any]:
+    output = handed.run("audit", "report", *PERIOD, "--json").stdout
+    assert not ACTIVE.search(output) and output.isascii()
+    assert SECRET_SSN not in output and SECRET_EMAIL not in output
+    return dict(json.loads(output))
+
+
+@pytest.fixture(scope="module")
+def report_file(handed: Handed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    handed.run("audit", "report", *PERIOD, "--html", file)
+    return file
+
+
+def test_access_and_columns(handed: Handed, found: dict[str, Any]) -> None:
+    statements = handed.lines("--kind", "statement")
+    (access,) = found["access"]
+    assert (access["subject"], access["agent"], access["target"]) == ("claude-agent", "claude-code", "shop")
+    assert access["verdicts"] == found["verdicts"] and sum(found["verdicts"].values()) == len(statements)
+    assert sum(sum(counts.values()) for _, counts in found["spans"]) == len(statements)
+    assert [(one["column"], one["readers"]) for one in found["columns"]] == [
+        ("public.customers.email", {"claude-agent": 1}),
+        ("public.customers.ssn", {"claude-agent": 1}),
+    ]
+
+
+def test_refusals_and_approvals(handed: Handed, found: dict[str, Any]) -> None:
+    assert {(one["code"], one["count"]) for one in found["refusals"]} == {
+        ("SP1002", 1), ("SP1104", 1), ("SP1101", 1), ("SP1402", 1),
+    }  # fmt: skip
+    approved, denied = found["approvals"]
+    assert (approved["id"], approved["status"]) == (handed.approved, "used")
+    (decision,) = approved["decisions"]
+    assert (decision["reviewer"], decision["approve"], decision["reason"]) == (
+        "dana@example.com",
+        True,
+        REASON,
+    )
+    assert 0 < decision["seconds"] < 60 and decision["channel"] == "rest"
+    assert (denied["status"], denied["decisions"][0]["reason"]) == ("denied", "not in business hours")
+
+
+def test_changes_actions_integrity_and_configuration(found: dict[str, Any]) -> None:
+    first, second = found["policies"]
+    assert first["is_first"] and "+# <b>changed</b> on purpose" in second["diff"]
+    assert [one["action"] for one in found["actions"]] == ["sessions.kill", "locks.lock", "locks.release"]
+    assert found["integrity"]["failed"] == 0 and found["integrity"]["recordings"] >= 5
+    configuration = dict(found["configuration"])
+    assert configuration["Policy"].startswith(second["version"]) and "as " in configuration["Target shop"]
+    assert "password" not in json.dumps(configuration)
+    assert {one["coverage"] for one in found["controls"]} == {"evidenced", "partly", "not covered"}
+
+
+def test_the_period_bounds_everything(handed: Handed) -> None:
+    empty = json.loads(
+        handed.run("audit", "report", "--from", "2020-01-01", "--to", "2020-02-01", "--json").stdout
+    )
+    for name in ("access", "columns", "refusals", "approvals", "policies", "actions", "spans"):
+        assert empty[name] == [], name
+    assert empty["integrity"]["recordings"] >= 5
+
+
+def test_the_page(report_file: Path, chromium: Any) -> None:
+    problems: list[str] = []
+    page = opened(chromium, report_file, problems, **DESKTOP)
+    text = page.locator("main").inner_text()
+    assert not ACTIVE.search(text.replace("\t", " "))
+    assert "dana@example.com after" in text and "it <i>deleted</i> orders" in text
+    assert page.locator("main img, main i, main script").count() == 0
+    assert page.locator("svg rect.v-allow").count() >= 1
+    shoot(page, "report", whole=True)
+    summary = page.locator("#summary").bounding_box()
+    assert summary["height"] < 1100, "the summary is one page"
+    phone = opened(chromium, report_file, problems, **PHONE)
+    assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    shoot(phone, "report-phone", whole=True)
+    assert problems == []
+
+
+def test_it_prints(report_file: Path, chromium: Any, tmp_path: Path) -> None:
+    page = opened(chromium, report_file, [])
+    pdf = page.pdf(prefer_css_page_size=True, print_background=True)
+    assert pdf.startswith(b"%PDF-")
+    assert 2 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 10
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1017})  # A4 within the margins, in CSS pixels
+    assert page.locator("#summary").bounding_box()["height"] + 90 < 1017, "the summary fits on the first page"
+    shoot(page, "report-print", whole=True)
+    wide = "[...document.querySelectorAll('section, table')].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.innerText)"
+    assert page.evaluate(wide) == [], "nothing is cut at the edge"
+
+
+def test_a_damaged_record_is_the_first_thing_it_says(
+    make_gateway: Callable[..., Gateway], tmp_path: Path, chromium: Any
+) -> None:
+    gateway = make_gateway()
+    handed = Handed(gateway, "", "", "")
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.execute("SELECT 1")
+    until(lambda: bool(handed.lines("--kind", "end")))
+    (recording,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*")
+    content = bytearray(recording.read_bytes())
+    content[-40] ^= 1
+    recording.write_bytes(content)
+    file = tmp_path / "report.html"
+    done = handed.run("audit", "report", *PERIOD, "--html", file, code=1)
+    assert "not intact" in done.stderr
+    page = opened(chromium, file, [])
+    assert "The record is not intact" in page.get_by_role("alert").inner_text()
+    assert "NOT INTACT" in page.locator("#summary").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--json"], "say when the period begins"),
+        (["--from", "2026-01-01"], "--html FILE, --json, or both"),
+        (["--from", "2026-02-01", "--to", "2026-01-01", "--json"], "the period is empty"),
+        (["--from", "2026-01-01", "--html", "/no/such/place/x"], "cannot write"),
+    ],
+)
+def test_what_is_wrong_is_said(handed: Handed, words: list[str], said: str) -> None:
+    assert said in handed.run("audit", "report", *words, code=2).stderr
