@@ -11,6 +11,7 @@ import re
 from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError
 from sallyport.core.secret import Secret
@@ -34,6 +35,13 @@ _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _IDENTIFIER = re.compile(rb"[A-Za-z_\x80-\xff]")
 _PREFIXED = re.compile(rb"[eEbBxXnN]'|[uU]&'")
 _BOOLEANS = frozenset({b"true", b"false"})
+#: Names, quoted or not, and parameters of a template.
+_IN_TEMPLATE = re.compile(rb'"[^"]*"|\$[0-9]+|[A-Za-z_][A-Za-z0-9_]*')
+#: What a literal, a parameter, a comment or a comma can begin with.
+_COMMA = ord(",")
+_FIRST = frozenset(b"'.$,-/0123456789eEbBxXnNuUtTfF")
+#: What may stand around the statement of a script without being recorded in another form.
+_BETWEEN = b" \t\r\n\f\v;"
 _KEEP = keep()
 #: What becomes of a value: kept, masked as a column of this type (pg_type OID), or (None) hidden.
 Treatment = Op | tuple[MaskSpec, int] | None
@@ -47,21 +55,32 @@ class Masking(Struct, frozen=True):
     keys: Mapping[str, Secret]
 
 
+class _Readings(Struct, frozen=True):
+    """What was read once of a judged text. ``shown``: the statement as it may be recorded, unless it is a template.
+    ``by_number``: of parameters. ``in_order``: of a template's literals, TRUE and FALSE among them.
+    """
+
+    shown: bytes
+    by_number: Mapping[int, Treatment]
+    in_order: tuple[Treatment, ...]
+    hides_any: bool
+    hides_text: bool
+
+
 class Literals(Struct):
-    """Of one judged text. ``by_position``: of literals, by byte offset in the script; ``listed``: those that begin a list.
-    ``by_number``: of parameters. ``is_template``: the text that was judged has parameters in the place of literals. ``start``: of the
-    statement in its script.
+    """Of one judged text. Nothing of it is read before somebody asks: the judge seldom does, and the recorder once.
+
+    ``sql``: the script. ``facts``: of the statement in it; None: nothing of its values is shown. ``is_template``: the text that was
+    judged has parameters in the place of literals.
     """
 
     masking: Masking
-    by_position: dict[int, Treatment] = {}
-    listed: frozenset[int] = frozenset()
-    by_number: dict[int, Treatment] = {}
+    sql: bytes
+    facts: StatementFacts | None
     is_template: bool = False
-    start: int = 0
-    hides_any: bool = True  # one of its literals or parameters, at least, is not recorded as it was sent
     shown: dict[bytes, str] = {}
     ops: dict[tuple[MaskSpec, int, int], Op] = {}
+    readings: _Readings | None = None
 
     def text(self, sql: bytes, offset: int = 0) -> str:
         """The text as it may be recorded. ``offset``: of ``sql`` in the script that was judged."""
@@ -69,7 +88,7 @@ class Literals(Struct):
             return self._of_template(sql)
         known = self.shown.get(sql)
         if known is None:
-            known = self._of_text(sql, offset)
+            known = self._of_text(sql, offset).decode("utf-8", "replace")
             if len(self.shown) < 4:
                 self.shown[sql] = known
         return known
@@ -80,9 +99,10 @@ class Literals(Struct):
         """Bind values and their formats (one for each) as they may be recorded. ``types``: OIDs of the parameters, 0: not known."""
         shown: list[bytes | None] = []
         codes: list[int] = []
+        by_number = {} if self.is_template else self._read().by_number
         for number, value in enumerate(values, 1):
             code = formats[0] if len(formats) == 1 else formats[number - 1] if formats else 0
-            treatment = None if self.is_template else self.by_number.get(number)
+            treatment = by_number.get(number)
             masked = value
             if value is not None and treatment is not _KEEP:
                 declared = types[number - 1] if number <= len(types) else 0
@@ -96,63 +116,138 @@ class Literals(Struct):
     @property
     def shows_binds(self) -> bool:
         """Whether every bind value may be recorded as it is."""
-        if self.is_template or not self.by_number:
-            return False
-        return all(one is _KEEP for one in self.by_number.values())
+        by_number = self._read().by_number
+        return bool(by_number) and not self.is_template and all(one is _KEEP for one in by_number.values())
+
+    @property
+    def hides_any(self) -> bool:
+        """Whether one of the literals or parameters, at least, is not recorded as it was sent."""
+        return self._read().hides_any
+
+    @property
+    def hides_text(self) -> bool:
+        """Whether the text, of the statement or of the script that it is alone in, is not recorded as it was sent."""
+        return self._read().hides_text
+
+    def _read(self) -> _Readings:
+        readings = self.readings
+        if readings is None:
+            readings = self.readings = self._of_parameters() if self.is_template else self._of_statement()
+        return readings
+
+    def _of_parameters(self) -> _Readings:
+        """Of a template: parameters are its literals."""
+        by_position, _ = self._treatments()
+        by_number: dict[int, Treatment] = {}
+        in_order: list[Treatment] = []
+        for match in _IN_TEMPLATE.finditer(self.sql):
+            token = match.group()
+            treatment = by_position.get(match.start())
+            if token[:1] == b"$":
+                by_number[int(token[1:])] = treatment
+            elif token.lower() not in _BOOLEANS:
+                continue
+            in_order.append(treatment)
+        hides = any(one is not _KEEP for one in in_order)
+        return _Readings(b"", by_number, tuple(in_order), hides, hides)
+
+    def _of_statement(self) -> _Readings:
+        start, end = (self.facts.start, self.facts.end) if self.facts is not None else (0, len(self.sql))
+        sql, around = self.sql[start:end], self.sql[:start] + self.sql[end:]
+        try:
+            readings = self._scanned(sql, start)
+        except RefusedError:
+            return _Readings(unreadable(sql).encode(), {}, (), True, True)
+        return replace(readings, hides_text=True) if around.strip(_BETWEEN) else readings
 
     def _of_template(self, sql: bytes) -> str:
-        number = 0
+        readings = self._read()
+        if not readings.hides_text:
+            return sql.decode("utf-8", "replace")
         parts: list[bytes] = []
         position = 0
+        treatments = iter(readings.in_order)
         for match in template.tokens(sql):
             token = match.group()
-            if template.is_name(token):
-                if token.lower() in _BOOLEANS:
-                    parts += (sql[position : match.start()], HIDDEN)
-                    position = match.end()
+            if template.is_name(token) and token.lower() not in _BOOLEANS:
                 continue
-            number += 1
-            treatment = self.by_number.get(number)
+            treatment = next(treatments, None)
             if treatment is not _KEEP:
                 parts += (sql[position : match.start()], self._literal(treatment, token))
                 position = match.end()
         return (b"".join(parts) + sql[position:]).decode("utf-8", "replace")
 
-    def _of_text(self, sql: bytes, offset: int) -> str:
+    def _of_text(self, sql: bytes, offset: int) -> bytes:
+        """``sql`` is the statement, or the script that it is alone in."""
+        facts = self.facts
+        if facts is not None:
+            start, end = facts.start - offset, facts.end - offset
+            if start >= 0 and sql[start:end] == self.sql[facts.start : facts.end]:
+                before, after = sql[:start], sql[end:]
+                if not (before + after).strip(_BETWEEN):
+                    return before + self._read().shown + after
         try:
-            spans = token_spans(sql)
+            return self._scanned(sql, offset).shown
         except RefusedError:
-            return unreadable(sql)
+            return unreadable(sql).encode()
+
+    def _scanned(self, sql: bytes, offset: int) -> _Readings:
+        """Raises RefusedError (SP1101)."""
+        by_position, listed = self._treatments()
+        by_number: dict[int, Treatment] = {}
+        hides_any = False
         parts: list[bytes] = []
         position = 0
-        before: list[Treatment | str] = ["", ""]  # treatments of listed literals; other tokens as text
+        # of the two tokens before: the treatment of a listed literal, "," or ""
+        before: list[Treatment | str] = ["", ""]
         previous = -1
-        for start, end in spans:
-            token = sql[start:end]
-            shown = token
+        for start, end in token_spans(sql):
+            first = sql[start]
             this: Treatment | str = ""
-            if token[:2] in (b"--", b"/*"):
-                shown = _HIDDEN_COMMENT
-            elif is_literal(token):
-                at = start + offset
-                signed = previous >= 0 and sql[previous:start].strip() in (b"-", b"+")
-                key = at if at in self.by_position else previous + offset if signed else at
-                listed = key in self.listed
-                treatment = self.by_position.get(key)
-                if key not in self.by_position and before[1] == "," and not isinstance(before[0], str):
-                    treatment, listed = before[0], True
-                if treatment is not _KEEP:
-                    shown = self._literal(treatment, token)
-                if listed:
-                    this = treatment
-            elif token == b",":
-                this = ","
-            if shown is not token:
-                parts += (sql[position:start], shown)
-                position = end
+            if first in _FIRST:
+                token = shown = sql[start:end]
+                if token[:2] in (b"--", b"/*"):
+                    shown = _HIDDEN_COMMENT
+                elif first == _COMMA:
+                    this = ","
+                elif is_literal(token):
+                    at = start + offset
+                    signed = previous >= 0 and sql[previous:start].strip() in (b"-", b"+")
+                    key = at if at in by_position else previous + offset if signed else at
+                    is_listed = key in listed
+                    treatment = by_position.get(key)
+                    if key not in by_position and before[1] == "," and not isinstance(before[0], str):
+                        treatment, is_listed = before[0], True
+                    if treatment is not _KEEP:
+                        shown, hides_any = self._literal(treatment, token), True
+                    if is_listed:
+                        this = treatment
+                elif _PARAMETER.fullmatch(token):
+                    treatment = by_position.get(start + offset)
+                    number = int(token[1:])
+                    if by_number.setdefault(number, treatment) != treatment:
+                        by_number[number] = treatment = None
+                    hides_any |= treatment is not _KEEP
+                if shown is not token:
+                    parts += (sql[position:start], shown)
+                    position = end
             before = [before[1], this]
             previous = start
-        return (b"".join(parts) + sql[position:]).decode("utf-8", "replace")
+        return _Readings(b"".join(parts) + sql[position:], by_number, (), hides_any, bool(parts))
+
+    def _treatments(self) -> tuple[dict[int, Treatment], set[int]]:
+        """Of literals and parameters by their byte offset in the script; and the offsets of those that begin a list."""
+        by_position: dict[int, Treatment] = {}
+        listed: set[int] = set()
+        for level in chain(self.facts) if self.facts is not None else ():
+            for use in level.constants:
+                treatment = _treatment(self.masking, use.columns, use.whole)
+                if use.position in by_position and by_position[use.position] != treatment:
+                    treatment = None
+                by_position[use.position] = treatment
+                if use.listed:
+                    listed.add(use.position)
+        return by_position, listed
 
     def _literal(self, treatment: Treatment, token: bytes) -> bytes:
         if treatment is None or isinstance(treatment, Op):
@@ -182,37 +277,6 @@ class Literals(Struct):
         row = data_row([value])
         cell = mask_rows(row, 0, len(row), RowProgram([op]))[7:]
         return cell[4:] if cell[:4] != b"\xff\xff\xff\xff" else None
-
-
-def literals_of(masking: Masking, sql: bytes, facts: StatementFacts) -> Literals:
-    """Of a statement that touches what is masked. ``sql``: the script it stands in."""
-    by_position: dict[int, Treatment] = {}
-    listed = set()
-    for level in chain(facts):
-        for use in level.constants:
-            treatment = _treatment(masking, use.columns, use.whole)
-            if use.position in by_position and by_position[use.position] != treatment:
-                treatment = None
-            by_position[use.position] = treatment
-            if use.listed:
-                listed.add(use.position)
-    by_number: dict[int, Treatment] = {}
-    hides_any = False
-    for start, end in token_spans(sql):
-        token = sql[start:end]
-        if not facts.start <= start < facts.end:
-            continue
-        treatment = by_position.get(start)
-        if _PARAMETER.fullmatch(token):
-            number = int(token[1:])
-            if by_number.setdefault(number, treatment) != treatment:
-                by_number[number] = None
-            hides_any |= treatment is not _KEEP
-        elif is_literal(token):
-            hides_any |= treatment is not _KEEP
-    return Literals(
-        masking, by_position, frozenset(listed), by_number, start=facts.start, hides_any=hides_any
-    )
 
 
 def _treatment(masking: Masking, columns: frozenset[ColumnId], whole: bool) -> Treatment:

@@ -9,7 +9,7 @@ import structlog
 from sallyport.core.errors import Refusal, RefusedError
 from sallyport.core.secret import Secret
 from sallyport.judge.changes import may_change, runs_named
-from sallyport.judge.literals import Literals, Masking, literals_of
+from sallyport.judge.literals import Literals, Masking
 from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.judge.parameters import ComparedParameter, check_declared_types, compared_parameters
 from sallyport.judge.permit import ParsePermit, RunPermit
@@ -60,7 +60,7 @@ _NAMES_ANOTHER = frozenset({EffectKind.DDL, EffectKind.EXPLAIN})
 
 _READING = frozenset({"select", "lock"})
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
-_OPAQUE = Dependence.OPAQUE
+_IDENTITY, _OPAQUE = Dependence.IDENTITY, Dependence.OPAQUE
 
 #: What the NOTICE of :meth:`Statements._notice` says besides which columns.
 MASKS_DETAIL = (
@@ -93,14 +93,18 @@ class Statements:
         shown = (catalog.relation_by_name.get(("pg_catalog", name)) for name in STATEMENT_TEXTS)
         self._statement_texts = frozenset([relation.oid for relation in shown if relation is not None])
 
-    def script(self, sql: bytes, facts: tuple[StatementFacts, ...]) -> ScriptVerdict:
-        """The verdicts of one text, in order; what comes behind a refused statement is not decided."""
+    def script(
+        self, sql: bytes, facts: tuple[StatementFacts, ...], is_template: bool = False
+    ) -> ScriptVerdict:
+        """The verdicts of one text, in order; what comes behind a refused statement is not decided. ``is_template``: its parameters
+        stand for literals.
+        """
         verdicts: list[Verdict] = []
         text = sql.decode()
         refused = -1
         path_moved = ddl_before = False
         for index, one in enumerate(facts):
-            verdict = self.statement(sql, text, one)
+            verdict = self.statement(sql, text, one, is_template=is_template)
             if verdict.refusal is None and path_moved and verdict.resolves_names:
                 verdict = self._refused(verdict, AFTER_SEARCH_PATH)
             if verdict.refusal is None and ddl_before and verdict.resolves_names and not verdict.is_ddl:
@@ -135,10 +139,17 @@ class Statements:
             ends_at=ends_at,
         )
 
-    def statement(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool = False) -> Verdict:
+    def statement(
+        self,
+        sql: bytes,
+        text: str,
+        facts: StatementFacts,
+        as_sent: bool = False,
+        is_template: bool = False,
+    ) -> Verdict:
         """``text``: of ``sql``, the whole script; decoded once for all its statements. ``as_sent``: nothing is changed in it."""
         try:
-            return self._decide(sql, text, facts, as_sent)
+            return self._decide(sql, text, facts, as_sent, is_template)
         except Exception as error:  # noqa: BLE001  logged, and a refusal
             return Verdict(facts, sql, failure(error), Outcome.DENY)
 
@@ -169,7 +180,9 @@ class Statements:
         masks = self.subject_policy.masks
         return any(not level.read.isdisjoint(masks) for level in chain(facts))
 
-    def _decide(self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool) -> Verdict:
+    def _decide(
+        self, sql: bytes, text: str, facts: StatementFacts, as_sent: bool, is_template: bool
+    ) -> Verdict:
         decision, refusal = outcome_of(self.subject_policy, facts, text)
         held = decision.outcome is Outcome.HOLD and refusal is decision.refusal and facts.inner is None
         replacement, sent = Replacement(), sql[facts.start : facts.end]
@@ -195,7 +208,9 @@ class Statements:
         )
         changes_settings = _changes_settings(facts)
         plan = self.plan(facts.columns, replacement.relations)
-        literals = self._literals(sql, facts)
+        relations = self._relations(facts)
+        opaque = self._opaque(facts, relations)
+        literals = self._literals(sql, facts, opaque, relations, is_template)
         hides_rows = literals is not None and self._quotes_values(facts, literals)
         return Verdict(
             facts=facts,
@@ -205,14 +220,14 @@ class Statements:
             rule=decision.rule,
             plan=plan,
             masked_columns=self._masked_columns(facts),
-            relations=self._relation_names(facts),
+            relations=self._relation_names(facts, relations),
             cuts=replacement.cuts,
             sent=sent,
             compared_parameters=parameters,
             notice=self._notice(facts, replacement.compared) if replacement.cuts else b"",
             inner=inner,
-            scrub=self._scrub(facts, plan),
-            opaque=self._opaque(facts),
+            scrub=self._scrub(facts, plan, opaque, relations),
+            opaque=opaque,
             decision=decision,
             permit=RunPermit(sql) if refusal is None else ParsePermit(sql) if held else None,
             effects=facts.effects,
@@ -238,6 +253,8 @@ class Statements:
     def _inner(self, sql: bytes, facts: StatementFacts, replaced: frozenset[int]) -> Verdict:
         """The plan of a prepared or declared statement. Its permission was decided with the outer statement's."""
         plan = self.plan(facts.columns, replaced)
+        relations = self._relations(facts)
+        opaque = self._opaque(facts, relations)
         return Verdict(
             facts=facts,
             sql=sql,
@@ -247,9 +264,9 @@ class Statements:
             permit=RunPermit(sql),
             masked_columns=self._masked_columns(facts),
             notice=self._notice(facts) if replaced else b"",
-            scrub=self._scrub(facts, plan),
-            literals=self._literals(sql, facts),
-            opaque=self._opaque(facts),
+            scrub=self._scrub(facts, plan, opaque, relations),
+            literals=self._literals(sql, facts, opaque, relations),
+            opaque=opaque,
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             changes_settings=_changes_settings(facts),
@@ -304,44 +321,50 @@ class Statements:
             found |= self._relations(facts.inner)
         return found
 
-    def _relation_names(self, facts: StatementFacts) -> tuple[str, ...]:
+    def _relation_names(self, facts: StatementFacts, touched: set[int]) -> tuple[str, ...]:
         """What the statement itself names before what views bring in, so that the bound cuts the latter."""
         relations = self.catalog.relations
         named = {access.relation for access in facts.accesses if not access.indirect}
-        order = [*sorted(named), *sorted(self._relations(facts) - named)]
+        order = [*sorted(named), *sorted(touched - named)]
         known = (relations[oid] for oid in order[:RELATIONS] if oid in relations)
         new = (f"{one.schema}.{one.name}" for one in facts.namings if one.schema and one.name)
         names = [f"{relation.schema}.{relation.name}" for relation in known]
         return tuple(dict.fromkeys([*names, *new]))[:RELATIONS]
 
-    def _scrub(self, facts: StatementFacts, plan: MaskPlan | None) -> bool:
+    def _scrub(self, facts: StatementFacts, plan: MaskPlan | None, opaque: bool, relations: set[int]) -> bool:
         """Whether the server meets values that a mask hides: those that it writes, those that it sends and the gateway masks, and those
         that expressions may see. All other expressions see the masks' values.
         """
         if not self.has_masks:
             return False
-        if self._opaque(facts):
+        if opaque:
             return True
         actions = {access.action for level in chain(facts) for access in level.accesses}
         if actions <= _READING:
-            return (plan is not None and plan.masked) or self._computes_with_values(facts)
-        return not self._masked_relations.isdisjoint(self._relations(facts))
+            return (plan is not None and plan.masked) or self._computes_with_values(facts, relations)
+        return not self._masked_relations.isdisjoint(relations)
 
-    def _literals(self, sql: bytes, facts: StatementFacts) -> Literals | None:
+    def _literals(
+        self,
+        sql: bytes,
+        facts: StatementFacts,
+        opaque: bool,
+        relations: set[int],
+        is_template: bool = False,
+    ) -> Literals | None:
         """How the statement's values are recorded; None: as they are. It touches what is masked unless it is certain not to."""
         if self._record == FINGERPRINTS:
-            return Literals(self._masking)
+            return Literals(self._masking, sql, None, is_template)
         if self._record == FULL or not self.has_masks:
             return None
-        kinds = {effect.kind for level in chain(facts) for effect in level.effects}
         if (
-            facts.unknowns
-            or not kinds.isdisjoint(_NAMES_ANOTHER)
-            or self._opaque(facts)
-            or not self._masked_relations.isdisjoint(self._relations(facts))
-            or not self._statement_texts.isdisjoint(self._relations(facts))
+            opaque
+            or facts.unknowns
+            or not self._masked_relations.isdisjoint(relations)
+            or not self._statement_texts.isdisjoint(relations)
+            or any(effect.kind in _NAMES_ANOTHER for level in chain(facts) for effect in level.effects)
         ):
-            return literals_of(self._masking, sql, facts)
+            return Literals(self._masking, sql, facts, is_template)
         return None
 
     def _quotes_values(self, facts: StatementFacts, literals: Literals) -> bool:
@@ -353,22 +376,23 @@ class Statements:
         if not self._statement_texts.isdisjoint(self._relations(facts)):
             return True
         masks = self.subject_policy.masks
-        return literals.hides_any and any(
-            column.dependence is not Dependence.IDENTITY and not column.sources.isdisjoint(masks)
+        computed = any(
+            column.dependence is not _IDENTITY and not column.sources.isdisjoint(masks)
             for column in facts.columns or ()
         )
+        return computed and literals.hides_any
 
-    def _computes_with_values(self, facts: StatementFacts) -> bool:
+    def _computes_with_values(self, facts: StatementFacts, relations: set[int]) -> bool:
         """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""
         if self._visible and any(not level.touched.isdisjoint(self._visible) for level in chain(facts)):
             return True
-        for oid in self._relations(facts):
+        for oid in relations:
             relation = self.catalog.relations.get(oid)
             if relation is not None and relation.kind == "v" and self.subject_policy.trusts_view(relation):
                 return True
         return False
 
-    def _opaque(self, facts: StatementFacts) -> bool:
+    def _opaque(self, facts: StatementFacts, touched: set[int]) -> bool:
         if not self.has_masks:
             return False
         if facts.functions or (facts.inner is not None and facts.inner.functions):
@@ -379,9 +403,7 @@ class Statements:
             return True
         writes = facts.kind not in ("select", "explain", "show", "copy-out")
         relations = self.catalog.relations
-        return writes and any(
-            relations[oid].has_triggers for oid in self._relations(facts) if oid in relations
-        )
+        return writes and any(relations[oid].has_triggers for oid in touched if oid in relations)
 
 
 def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:

@@ -205,9 +205,6 @@ class View:
         verdict = self._judge(template.with_parameters(key), replace(context, template=True))
         if not verdict.plain:
             return None
-        literals = verdict.statements[0].literals
-        if literals is not None:
-            literals.is_template = True
         if verdict.rewritten is not None:
             if template.converts_numbers([cut.text for cut in verdict.rewritten.cuts], sql):
                 return None
@@ -228,7 +225,7 @@ class View:
     def _judge(self, sql: bytes, context: Context) -> ScriptVerdict:
         try:
             facts = analyze(sql, self.catalog, context)
-            return self._statements.script(sql, facts)
+            return self._statements.script(sql, facts, context.template)
         except RefusedError as error:
             if context.hurried and isinstance(error, TooMuchWork):
                 raise

@@ -25,7 +25,7 @@ from sallyport.session.entries import Entry
 from sallyport.session.judged import allowed
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
-from sallyport.session.recorded import shown_text
+from sallyport.session.recorded import hides_text, shown_text
 from sallyport.session.statements import Portal, Prepared, void_parameters
 from sallyport.session.states import Expect
 from sallyport.sql.template import MAX_BYTES
@@ -112,8 +112,9 @@ class PlainStatement:
         self.is_offered = False  # of a prepared statement: its text, to the index
         self.types = types
         self.literals = verdict.literals
-        self.hides_text = view.hides_values and self.literals is not None
-        self.hides_binds = self.hides_text and not self.literals.shows_binds
+        self.hides_text = hides_text(view, verdict)
+        hides_values = view.hides_values and self.literals is not None
+        self.hides_binds = hides_values and not self.literals.shows_binds
         self.parsed: dict[bytes, PlainStatement] = {}
         is_query = prepared is None and types is None
         self.record = allowed(view, verdict, "simple" if is_query else "extended")

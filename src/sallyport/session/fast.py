@@ -16,7 +16,7 @@ from sallyport.session.judged import allowed
 from sallyport.session.name_context import SearchPath
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.programs import KEEP
-from sallyport.session.recorded import shown_text
+from sallyport.session.recorded import hides_text, shown_text
 from sallyport.session.server_writer import permitted
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal
@@ -54,7 +54,7 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
     permit = verdict.permit
     if not isinstance(permit, RunPermit):
         return None
-    if view.hides_values:
+    if hides_text(view, verdict):
         text = shown_text(view, verdict, sql)
     session.running = text
     number = session.number = session.number + 1
@@ -91,7 +91,8 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     session.counters.statements += 1
     text, literals = prepared.text, verdict.literals
     if literals is not None:
-        text = shown_text(view, verdict, prepared.script)
+        if hides_text(view, verdict):
+            text = shown_text(view, verdict, prepared.script)
         if not literals.shows_binds:
             shown, formats = literals.bind(params, formats, prepared.types)
             params = list(shown)

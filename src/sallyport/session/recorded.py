@@ -20,6 +20,13 @@ _QUOTING = ("SP11", "SP13", "SP15")
 Binds = tuple[Any, Any, Any]
 
 
+def hides_text(view: View, verdict: Verdict) -> bool:
+    """Whether the text of a statement that runs is recorded in another form than it was sent in."""
+    if not view.hides_values:
+        return False
+    return verdict.runs_named or (verdict.literals is not None and verdict.literals.hides_text)
+
+
 def shown_text(
     view: View,
     verdict: Verdict | None,

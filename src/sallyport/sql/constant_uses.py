@@ -37,6 +37,9 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "TypeCast": ("arg",),
 }
 _BESIDE_ARGUMENTS = frozenset({"agg_filter", "agg_order", "over"})
+_CONSTANTS = frozenset({"A_Const", "ParamRef"})
+#: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
+_OPAQUE = Dependence.OPAQUE
 #: Nodes of an operand that are looked at; in a larger one nothing is told.
 _MOST = 64
 
@@ -45,21 +48,31 @@ def note_compared(
     a: Analysis, names: tuple[str, ...], nodes: Sequence[Node], values: Sequence[Value], listed: bool = False
 ) -> None:
     """A comparison of these operands, a list of constants among them as one. ``listed``: the tree may not have all of that list."""
-    if names[-1:] and names[-1] in _COMPARISONS:
-        pairs = zip(nodes, values, strict=False)
-        used = [value for node, value in pairs if not (value.constant or _is_computed_alone(node, value))]
-        whole = names[-1] in _EQUALITY and len(used) == 1 and used[0].bare
-        sources = _sources(used)
-        if sources:
-            note(a, nodes, sources, whole, listed)
+    if not names or names[-1] not in _COMPARISONS or not _is_told(a):
+        return
+    sources: Sources = frozenset()
+    columns, bare = 0, False
+    for node, value in zip(nodes, values, strict=False):
+        if value.constant:
+            continue
+        if value.dependence is _OPAQUE or value.denied:
+            return
+        if value.sources:
+            sources = sources | value.sources if columns else value.sources
+            columns, bare = columns + 1, value.bare
+        elif _refers(node):  # not computed alone, as now() - interval '1 day' is
+            return
+    if columns:
+        note(a, nodes, sources, columns == 1 and bare and names[-1] in _EQUALITY, listed)
 
 
 def note(
     a: Analysis, nodes: Iterable[Node], columns: Sources, whole: bool = False, listed: bool = False
 ) -> None:
     """The constants among ``nodes`` meet the values of these columns. ``whole``: where one stands by itself, it is a whole value."""
-    if a.following or a.views or a.indirect:
+    if not _is_told(a):
         return
+    constants = a.constants
     for node in nodes:
         if "ColumnRef" in node:  # what most operands are
             continue
@@ -69,27 +82,17 @@ def note(
             a.constants_lost = True
             return
         for at in found:
-            known = a.constants.get(at)
-            use = ConstantUse(at, columns, stands_alone, listed)
-            if known is not None:
+            known = constants.get(at)
+            if known is None:
+                constants[at] = ConstantUse(at, columns, stands_alone, listed)
+            else:
                 both = known.columns | columns
-                use = ConstantUse(at, both, known.whole and stands_alone, known.listed and listed)
-            a.constants[at] = use
+                constants[at] = ConstantUse(at, both, known.whole and stands_alone, known.listed and listed)
 
 
-def _sources(values: Iterable[Value]) -> Sources:
-    """The columns under all of these values; none where one of them was not followed, or comes from no column."""
-    columns: Sources = frozenset()
-    for value in values:
-        if value.dependence is Dependence.OPAQUE or value.denied or not value.sources:
-            return frozenset()
-        columns |= value.sources
-    return columns
-
-
-def _is_computed_alone(node: Node, value: Value) -> bool:
-    """Whether an operand is computed from no column and no query: ``now() - interval '1 day'``."""
-    return not value.sources and value.dependence is not Dependence.OPAQUE and not _refers(node)
+def _is_told(a: Analysis) -> bool:
+    """Whether somebody asks: of a subject without masks everything is recorded as it was sent."""
+    return bool(a.context.masked) and not (a.following or a.views or a.indirect)
 
 
 def _refers(node: Node) -> bool:
@@ -114,11 +117,14 @@ def _is_constant(node: Node) -> bool:
         return _is_constant(body.get("arg", {}))
     if tag in ("List", "A_ArrayExpr"):
         return all(_is_constant(item) for item in body.get("items") or body.get("elements") or ())
-    return tag in ("A_Const", "ParamRef")
+    return tag in _CONSTANTS
 
 
 def _constants(a: Analysis, node: Node) -> list[int] | None:
     """Positions of the constants that an operand is computed from, all of whose columns its sources tell; None where it is too large."""
+    tag, body = tag_of(node)
+    if tag in _CONSTANTS:
+        return [position(body)]
     found: list[int] = []
     waiting: list[Any] = [node]
     left = 8 * _MOST
@@ -131,7 +137,7 @@ def _constants(a: Analysis, node: Node) -> list[int] | None:
             waiting.extend(item)
             continue
         for tag, body in item.items():
-            if tag in ("A_Const", "ParamRef"):
+            if tag in _CONSTANTS:
                 found.append(position(body))
             elif tag != "FuncCall" or _computes_alone(a, body):
                 waiting.extend(body[part] for part in _PARTS.get(tag, ()) if part in body)
