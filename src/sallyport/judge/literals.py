@@ -152,7 +152,9 @@ class Literals(Struct):
         return _Readings(b"", by_number, tuple(in_order), hides, hides)
 
     def _of_statement(self) -> _Readings:
-        start, end = (self.facts.start, self.facts.end) if self.facts is not None else (0, len(self.sql))
+        facts, start, end = self.facts, 0, len(self.sql)
+        if facts is not None and facts.start >= 0:  # of a statement inside another one the place is not known
+            start, end = facts.start, facts.end
         sql, around = self.sql[start:end], self.sql[:start] + self.sql[end:]
         try:
             readings = self._scanned(sql, start)

@@ -242,7 +242,6 @@ class Statements:
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             plain=refusal is None
-            and not hides_rows
             and not kinds
             and not moves_path
             and not facts.setting_parameters
@@ -255,6 +254,7 @@ class Statements:
         plan = self.plan(facts.columns, replaced)
         relations = self._relations(facts)
         opaque = self._opaque(facts, relations)
+        literals = self._literals(sql, facts, opaque, relations)
         return Verdict(
             facts=facts,
             sql=sql,
@@ -265,7 +265,8 @@ class Statements:
             masked_columns=self._masked_columns(facts),
             notice=self._notice(facts) if replaced else b"",
             scrub=self._scrub(facts, plan, opaque, relations),
-            literals=self._literals(sql, facts, opaque, relations),
+            literals=literals,
+            hides_rows=literals is not None and self._quotes_values(facts, literals),
             opaque=opaque,
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
@@ -376,9 +377,12 @@ class Statements:
         if not self._statement_texts.isdisjoint(self._relations(facts)):
             return True
         masks = self.subject_policy.masks
+        quoting = facts.quoting
         computed = any(
-            column.dependence is not _IDENTITY and not column.sources.isdisjoint(masks)
-            for column in facts.columns or ()
+            column.dependence is not _IDENTITY
+            and (quoting is None or number in quoting)
+            and not column.sources.isdisjoint(masks)
+            for number, column in enumerate(facts.columns or ())
         )
         return computed and literals.hides_any
 

@@ -166,8 +166,8 @@ def plain_parsed(query: Any, types: bytes, view: Any) -> PlainStatement | None:
 
 
 def _may_pass(verdict: Any) -> bool:
-    """Only with the judge's permit (:mod:`sallyport.judge.permit`), and what is known to read."""
-    return type(verdict.permit) is RunPermit and not verdict.changes
+    """Only with the judge's permit (:mod:`sallyport.judge.permit`), what is known to read, and rows that are recorded as they are sent."""
+    return type(verdict.permit) is RunPermit and not verdict.changes and not verdict.hides_rows
 
 
 class Pending:

@@ -127,7 +127,7 @@ def response(session: SessionState, data: bytes) -> bytes | None:
         return None
     verdict = entry.verdict
     parts = answer(data)
-    if parts is None or verdict is None:
+    if parts is None or verdict is None or verdict.hides_rows:
         return None
     start, described, description, ended, rows, completed, status, bound = parts
     if (kind is Expect.BUNDLE) != bool(bound):

@@ -206,6 +206,7 @@ class Analysis:
         self.groupings: list[Grouping] = []
         self.comparisons: dict[int, Comparison] = {}
         self.constants: dict[int, ConstantUse] = {}
+        self.quoting: frozenset[int] | None = None
         self.constants_lost = False  # some of them meet what was too large to be followed
         self.ungrouped: GroupingLevel | None = None  # what collects references outside aggregates now
         self.plain: PlainShape | None = None
@@ -557,6 +558,7 @@ class Analysis:
                 for one in self.comparisons.values()
             ),
             constants=() if self.constants_lost else tuple(self.constants.values()),
+            quoting=self.quoting,
             positional=frozenset(self.positional),
             plain=self.plain,
             explain_options=tuple(self.explain_options.items()),

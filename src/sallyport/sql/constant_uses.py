@@ -38,6 +38,10 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
 }
 _BESIDE_ARGUMENTS = frozenset({"agg_filter", "agg_order", "over"})
 _CONSTANTS = frozenset({"A_Const", "ParamRef"})
+_REFERRING = frozenset({"ColumnRef", "SubLink"})
+_QUOTING = _CONSTANTS | {"SubLink"}
+#: Parts of a SELECT from which constants may come into its output columns.
+_QUOTED_FROM = frozenset({"withClause", "valuesLists", "intoClause"})
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _OPAQUE = Dependence.OPAQUE
 #: Nodes of an operand that are looked at; in a larger one nothing is told.
@@ -96,6 +100,11 @@ def _is_told(a: Analysis) -> bool:
 
 
 def _refers(node: Node) -> bool:
+    return _holds(node, _REFERRING)
+
+
+def _holds(node: Node, tags: frozenset[str]) -> bool:
+    """Whether a node of these kinds is among those of the expression, or may be: it is too large to be looked through."""
     waiting: list[Any] = [node]
     for _ in range(8 * _MOST):
         if not waiting:
@@ -104,7 +113,7 @@ def _refers(node: Node) -> bool:
         if isinstance(item, list):
             waiting.extend(item)
         elif isinstance(item, dict):
-            if item.keys() & {"ColumnRef", "SubLink"}:
+            if not tags.isdisjoint(item):
                 return True
             waiting.extend(item.values())
     return True
@@ -153,3 +162,24 @@ def _computes_alone(a: Analysis, call: Node) -> bool:
     names = strings(call.get("funcname", []))
     functions = a.catalog.functions_by_name.get(names[-1], ()) if names else ()
     return bool(functions) and all(function.schema == "pg_catalog" for function in functions)
+
+
+def quoting_outputs(a: Analysis, node: Node) -> frozenset[int] | None:
+    """The numbers (from 0) of the output columns of a SELECT whose expressions hold constants or subqueries themselves.
+
+    None where that is not known, since they may come from elsewhere in the text: a WITH query, a subquery in FROM, VALUES.
+    """
+    if node.get("op") != "SETOP_NONE" or not _QUOTED_FROM.isdisjoint(node):
+        return None
+    sources = list(node.get("fromClause", ()))
+    while sources:
+        tag, body = tag_of(sources.pop())
+        if tag == "JoinExpr":
+            sources += (body["larg"], body["rarg"])
+        elif tag != "RangeVar":
+            return None
+    values = [target["ResTarget"]["val"] for target in node.get("targetList", ())]
+    quoting = frozenset(number for number, value in enumerate(values) if _holds(value, _QUOTING))
+    if quoting and len(values) != len(a.columns or ()):  # a star stands for several
+        return None
+    return quoting

@@ -382,6 +382,8 @@ class StatementFacts(Struct, frozen=True):
     read_in_functions: frozenset[ColumnId] = frozenset()
     #: those of its literals and parameters of which it is known what they meet
     constants: tuple[ConstantUse, ...] = ()
+    #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text; None: it is not known of any
+    quoting: frozenset[int] | None = None
 
     @property
     def computed_with(self) -> frozenset[ColumnId]:
