@@ -186,6 +186,13 @@ def test_rows_that_repeat_a_hidden_literal_are_not_recorded(gateway: Gateway, sq
     check_no_file_has_it(gateway, run(gateway, (sql.encode(),)), C)
 
 
+def test_copied_rows_that_repeat_a_hidden_literal_are_not_recorded(gateway: Gateway) -> None:
+    sql = f"COPY (SELECT concat(ssn, '{C}') FROM v.people) TO STDOUT"
+    record = run(gateway, (sql.encode(),))
+    assert "COPY 1" in record
+    check_no_file_has_it(gateway, record, C)
+
+
 def test_rows_that_repeat_no_literal_are_recorded(gateway: Gateway) -> None:
     sql = "SELECT upper(mail) AS m, lower(ssn) FROM v.people WHERE ssn <> '{}' ORDER BY id".format
     assert "A***@ONE.EXAMPLE" in run(gateway, (sql(C).encode(),))

@@ -29,6 +29,7 @@ _DATA_ROW = 0x44
 _COPY_DATA = 0x64
 _READY = 0x5A
 _STATUS = 0x53
+_ROWS = frozenset({_DATA_ROW, _COPY_DATA})
 #: ErrorResponse and NoticeResponse.
 _MESSAGES = frozenset({0x45, 0x4E})
 #: Longest message that PostgreSQL can make (MaxAllocSize).
@@ -100,7 +101,8 @@ def _pass(session: SessionState, data: bytes) -> bytes:
     passed, rest = long_rows.take(session, data)
     if passed:
         entry = session.pipeline.oldest
-        _emit(session, entry.number if entry is not None else 0, passed)
+        recorded = _recorded(session, entry, _DATA_ROW, passed) if _quotes(entry, _DATA_ROW) else None
+        _emit(session, entry.number if entry is not None else 0, passed, recorded)
     return rest
 
 
@@ -160,14 +162,14 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
 
 def _quotes(entry: Entry | None, kind: int) -> bool:
     """Whether a message may quote the statement's text."""
-    if kind == _DATA_ROW:
+    if kind in _ROWS:
         return entry is not None and entry.verdict is not None and _hides_rows(entry, entry.verdict)
     return kind in _MESSAGES
 
 
 def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: bytes) -> bytes:
-    """What is recorded of an error, a notice or rows."""
-    if kind == _DATA_ROW:
+    """What is recorded of an error, a notice or rows (a part of one, of a long one)."""
+    if kind in _ROWS:
         if entry is not None and not entry.rows_hidden:
             entry.rows_hidden = True
             what = f"the rows of statement {entry.number} are not recorded: they quote its text"
