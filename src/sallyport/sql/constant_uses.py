@@ -52,6 +52,8 @@ def note_compared(
     a: Analysis, names: tuple[str, ...], nodes: Sequence[Node], values: Sequence[Value], listed: bool = False
 ) -> None:
     """A comparison of these operands, a list of constants among them as one. ``listed``: the tree may not have all of that list."""
+    if "ColumnRef" in nodes[-1] and "ColumnRef" in nodes[0]:  # of most joins
+        return
     if not names or names[-1] not in _COMPARISONS or not _is_told(a):
         return
     sources: Sources = frozenset()
