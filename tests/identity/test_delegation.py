@@ -13,10 +13,13 @@ from sallyport.core.clock import ManualClock
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import ClaimMapping, cel
 from sallyport.identity.locks import Lock, Locks
+from sallyport.policy.bind import bind
 from sallyport.policy.conditions import compile_condition, subject_variables
+from sallyport.policy.load import parse_policy
 from sallyport.policy.model import SubjectMatch
 from tests.identity.door import Door
 from tests.identity.provider import Provider
+from tests.policy.shop import CATALOG
 
 MakeDoor = Callable[..., Door]
 CHAIN = {"sub": "claude", "act": {"sub": "orchestrator"}}
@@ -85,10 +88,12 @@ def subject(id_: str, *actors: str, issuer: str = "https://i.example") -> Subjec
 def test_policy_sees_the_chain() -> None:
     delegated, alone = subject("ada", "claude", "orchestrator"), subject("ada")
     match = SubjectMatch(actors=frozenset({"orchestrator"}))
-    assert match.matches(delegated)
-    assert not match.matches(alone)
-    assert SubjectMatch(ids=frozenset({"ada"}), agents=frozenset({"claude"})).matches(delegated)
-    assert not SubjectMatch(agents=frozenset({"orchestrator"})).matches(delegated)
+    assert match.matches(delegated, restricts=False)
+    assert not match.matches(alone, restricts=True)
+    assert SubjectMatch(ids=frozenset({"ada"}), agents=frozenset({"claude"})).matches(
+        delegated, restricts=False
+    )
+    assert not SubjectMatch(agents=frozenset({"orchestrator"})).matches(delegated, restricts=False)
     condition = compile_condition("'orchestrator' in subject.actors")
     assert condition.evaluate({"subject": subject_variables(delegated)}) is True
     assert condition.evaluate({"subject": subject_variables(alone)}) is False
@@ -127,3 +132,41 @@ def test_a_lock_on_any_actor_holds(name: str) -> None:
     locks.add(lock)
     assert locks.of(subject("ada", "claude", "orchestrator")) is lock
     assert locks.of(subject("ada")) is None
+
+
+POLICY = """\
+version: 1
+rules:
+  - {name: the frontend never writes, subjects: {agent: frontend}, deny: [write], relations: ["*.*"]}
+  - {name: the frontend asks, subjects: {agent: frontend}, hold: [read], relations: ["public.orders"], reviewers: {groups: [dba]}}
+  - {name: the frontend reads, subjects: {agent: frontend}, allow: [read], relations: ["public.products"]}
+  - {name: claude reads and writes, subjects: {agent: claude}, allow: [read, write], relations: ["public.*"]}
+masks:
+  - {columns: ["public.customers.email"], with: redact, except: {agent: frontend}}
+  - {columns: ["public.customers.name"], with: redact, subjects: {agent: frontend}}
+limits:
+  - {subjects: {agent: frontend}, rows: 10}
+"""
+
+
+@pytest.mark.parametrize("claim", ["azp", "client_id", "cid"])
+def test_what_restricts_a_client_restricts_whoever_acts_through_it(
+    provider: Provider, make_door: MakeDoor, claim: str
+) -> None:
+    """An ``act`` chain makes another program the agent; no rule that takes something from the client is left behind."""
+    door = make_door(provider.url, claims=ClaimMapping(agent=(claim,)))
+    claims = {claim: "frontend"}
+    delegated = door.login(provider.token(act={"sub": "claude"}, **claims))
+    assert (delegated.agent, delegated.client, delegated.actors) == ("claude", "frontend", ("claude",))
+    bound = bind(parse_policy(POLICY, "policy.yaml"), CATALOG, "shop")
+    theirs = bound.for_subject(delegated, 0.0)
+    rules = {bound_rule.rule.name for bound_rule in theirs.standing.rules}
+    assert rules == {"the frontend never writes", "the frontend asks", "claude reads and writes"}
+    assert {column.attnum for column in theirs.masks} == {2, 3}
+    assert theirs.limits.rows == 10
+    alone = bound.for_subject(door.login(provider.token(**claims)), 0.0)
+    assert {column.attnum for column in alone.masks} == {2}, (
+        "an exception is for who acts, and nobody else does"
+    )
+    condition = compile_condition("'frontend' in subject.agents")
+    assert condition.evaluate({"subject": subject_variables(delegated)}) is True

@@ -231,7 +231,12 @@ def subject_from(given: Any) -> Subject:
             "a subject's groups and actors are lists of texts, its claims an object, its id, issuer and agent texts"
         )
     return Subject(
-        texts[0] or "someone", texts[1], frozenset(groups), texts[2], claims=claims, actors=tuple(actors)
+        texts[0] or "someone",
+        texts[1],
+        frozenset(groups),
+        texts[2] or next(iter(actors), ""),
+        claims=claims,
+        actors=tuple(actors),
     )
 
 

@@ -21,15 +21,13 @@ from typing import Final, Protocol
 
 from sallyport.core.clock import Clock
 from sallyport.core.errors import Refusal, refuse
-from sallyport.core.subject import Subject
+from sallyport.core.subject import Subject, agent_names
 
 SUBJECT: Final = "subject"
 AGENT: Final = "agent"
 TOKEN: Final = "token"  # noqa: S105 - the name of a kind
 ISSUER: Final = "issuer"
 KINDS: Final = (SUBJECT, AGENT, TOKEN, ISSUER)
-#: Claims that name the program that acts: OpenID Connect Core section 2, RFC 9068 section 2.2.
-_AGENT_CLAIMS: Final = ("azp", "client_id")
 #: Of one person: no more are learned then.
 _MOST_NAMES: Final = 100
 
@@ -185,12 +183,6 @@ class Locks:
             return set()
         issuers = (lock.issuer,) if lock.issuer else self._issuers
         return {name for issuer in issuers for name in self._links(Subject(lock.name, issuer, frozenset()))}
-
-
-def agent_names(subject: Subject) -> list[str]:
-    """Every name of the program that acts, from verified claims."""
-    names = [subject.agent, *subject.actors, *(subject.claims.get(claim) for claim in _AGENT_CLAIMS)]
-    return [name for name in dict.fromkeys(names) if isinstance(name, str) and name]
 
 
 def token_names(subject: Subject) -> list[str]:

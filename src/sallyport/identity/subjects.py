@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sallyport.core.subject import Subject
+from sallyport.core.subject import AGENT_CLAIMS, Subject
 from sallyport.identity.claims import ClaimMapping, Source, claim_at, first_value, value_at
 from sallyport.identity.jwt import usable_until
 from sallyport.identity.presets import overage_problem
@@ -20,7 +20,6 @@ from sallyport.identity.settings import IssuerSettings
 _MAX_NAME = 1024
 #: How many actors a token may name (RFC 8693 section 4.1 sets no bound).
 MAX_ACTORS = 8
-_AGENT_CLAIMS = ("azp", "client_id")
 
 
 def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) -> Subject | Problem:
@@ -42,6 +41,7 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
         groups=who.groups,
         agent=who.agent,
         actors=who.actors,
+        client=who.client,
         label=printable(label, 256),
         email=_email(claims),
         expires_at=usable_until(claims, settings),
@@ -51,12 +51,17 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """What claims say about somebody. actors: the current one first (RFC 8693 section 4.1)."""
+    """What claims say about somebody. actors: the current one first (RFC 8693 section 4.1). client: whom the token was given to."""
 
     id: str
     groups: frozenset[str]
-    agent: str
+    client: str
     actors: tuple[str, ...]
+
+    @property
+    def agent(self) -> str:
+        """Who acts now."""
+        return self.actors[0] if self.actors else self.client
 
 
 def mapped(
@@ -65,7 +70,7 @@ def mapped(
     issuer: str,
     lists: Mapping[str, Any] | None = None,
 ) -> Mapped | Problem:
-    """Claims (or SAML attributes) through a mapping. With actors, the agent is the one who acts now. lists: where groups are; None: in
+    """Claims (or SAML attributes) through a mapping. lists: where groups are; None: in
     the claims.
     """
     value = first_value(claims, mapping.subject)
@@ -77,13 +82,13 @@ def mapped(
     actors = actors_of(claims, mapping.actor, issuer)
     if isinstance(actors, Problem):
         return actors
-    agent = _agent(claims, mapping.agent)
-    if isinstance(agent, Problem):
-        return agent
+    client = _client(claims, mapping.agent)
+    if isinstance(client, Problem):
+        return client
     groups = groups_of(claims if lists is None else lists, mapping.groups)
     if isinstance(groups, Problem):
         return groups
-    return Mapped(id_, groups, actors[0] if actors else agent, actors)
+    return Mapped(id_, groups, client, actors)
 
 
 def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> Problem | None:
@@ -179,15 +184,15 @@ def actors_of(claims: Mapping[str, Any], sources: Sequence[Source], issuer: str)
     return tuple(actors)
 
 
-def _agent(claims: Mapping[str, Any], sources: Sequence[Source]) -> str | Problem:
+def _client(claims: Mapping[str, Any], sources: Sequence[Source]) -> str | Problem:
     value = first_value(claims, sources)
     if isinstance(value, Problem):
         return value
-    if value is None and not set(_AGENT_CLAIMS).isdisjoint(
+    if value is None and not set(AGENT_CLAIMS).isdisjoint(
         source for source in sources if isinstance(source, str)
     ):
         # OIDC says azp, RFC 9068 says client_id: the same party.
-        value = next((claims[name] for name in _AGENT_CLAIMS if claims.get(name) is not None), None)
+        value = next((claims[name] for name in AGENT_CLAIMS if claims.get(name) is not None), None)
     if value is None:
         return ""
     name = _name(value)

@@ -14,7 +14,7 @@ from sallyport.core.yamltext import suggest
 from sallyport.policy.bound import BoundPolicy
 from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.decide import BoundRule
-from sallyport.policy.model import Mask, Policy, Rule, applies_to_target
+from sallyport.policy.model import Mask, Policy, Rule, addressee, applies_to_target
 from sallyport.policy.name_index import NameIndex
 from sallyport.policy.patterns import Pattern, has_wildcard, is_system_schema
 from sallyport.policy.target_warnings import partition_key_warnings, target_warnings
@@ -56,7 +56,7 @@ class _Binder:
             target=self.target,
             rules=rules,
             masks=masks,
-            addressed=tuple(dict.fromkeys(rule.subjects for rule in self.policy.rules)),
+            addressed=tuple(dict.fromkeys(map(addressee, self.policy.rules))),
             column_tags=column_tags,
             warnings=tuple(dict.fromkeys(self.warnings)),
         )

@@ -15,7 +15,7 @@ from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Outcome
-from sallyport.policy.model import Limits, Mask, Policy, Rule, SubjectMatch, applies_to_target
+from sallyport.policy.model import Addressee, Limits, Mask, Policy, Rule, addressee, applies_to_target
 from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
@@ -123,7 +123,7 @@ class BoundPolicy:
     target: str
     rules: tuple[BoundRule, ...]
     masks: tuple[BoundMask, ...]
-    addressed: tuple[SubjectMatch, ...]
+    addressed: tuple[Addressee, ...]
     column_tags: Mapping[ColumnId, tuple[str, ...]]
     warnings: tuple[str, ...] = ()
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
@@ -223,25 +223,29 @@ class BoundPolicy:
 
     def _select(self, subject: Subject) -> _Selection:
         """The rules for this subject, whatever the time. Many rules are for the same few groups of subjects."""
-        key = tuple([match.matches(subject) for match in self.addressed])
+        key = tuple([match.matches(subject, restricts=restricts) for match, restricts in self.addressed])
         selection = self._selections.get(key)
         if selection is None:
             addressed = dict(zip(self.addressed, key, strict=True))
             mine = [
-                applies_to_target(bound.rule.targets, self.target) and addressed[bound.rule.subjects]
+                applies_to_target(bound.rule.targets, self.target) and addressed[addressee(bound.rule)]
                 for bound in self.rules
             ]
             selection = self._selections[key] = _Selection.of(self.rules, mine)
         return selection
 
     def _mask_applies(self, mask: Mask, subject: Subject) -> bool:
-        if not applies_to_target(mask.targets, self.target) or not mask.subjects.matches(subject):
+        if not applies_to_target(mask.targets, self.target) or not mask.subjects.matches(
+            subject, restricts=True
+        ):
             return False
-        return mask.exempt is None or not mask.exempt.matches(subject)
+        return mask.exempt is None or not mask.exempt.matches(subject, restricts=False)
 
     def _limit_applies(self, index: int, subject: Subject) -> bool:
         entry = self.policy.limits[index]
-        return applies_to_target(entry.targets, self.target) and entry.subjects.matches(subject)
+        return applies_to_target(entry.targets, self.target) and entry.subjects.matches(
+            subject, restricts=True
+        )
 
     def _limits(self, indexes: list[int]) -> Limits:
         limits = Limits()
@@ -276,7 +280,7 @@ def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:
     person: Hashable = ()
     if "subject" in uses:
         claims = repr(sorted(subject.claims.items(), key=lambda item: item[0]))
-        who = (subject.id, subject.issuer, subject.agent, subject.actors)
+        who = (subject.id, subject.issuer, subject.agent, subject.client, subject.actors)
         person = (*who, tuple(sorted(subject.groups)), claims)
     return (person, int(now) if "now" in uses else 0)
 

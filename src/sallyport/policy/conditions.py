@@ -1,6 +1,6 @@
 """Conditions of rules, in CEL (Common Expression Language), compiled once when the policy is loaded.
 
-A condition sees ``subject`` (id, issuer, agent, actors, groups, claims), ``statement`` (kind, actions, relations,
+A condition sees ``subject`` (id, issuer, agent, agents, actors, groups, claims), ``statement`` (kind, actions, relations,
 columns, functions, has_where), ``target`` and ``now``; docs/policy.md lists them. Bounds: :mod:`sallyport.core.cel`.
 :meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive side.
 """
@@ -22,14 +22,14 @@ from sallyport.core.cel import (
     compile_expression,
     without_strings,
 )
-from sallyport.core.subject import Subject
+from sallyport.core.subject import Subject, agent_names
 
 __all__ = ["FUNCTIONS", "MAX_LENGTH", "MAX_NESTING", "VARIABLES", "Condition", "compile_condition"]
 
 VARIABLES = ("subject", "statement", "target", "now")
 
 _EXAMPLE: dict[str, Any] = {
-    "subject": {"id": "", "issuer": "", "agent": "", "actors": [], "groups": [], "claims": {}},
+    "subject": {"id": "", "issuer": "", "agent": "", "agents": [], "actors": [], "groups": [], "claims": {}},
     "statement": {
         "kind": "",
         "actions": [],
@@ -86,6 +86,7 @@ def subject_variables(subject: Subject) -> dict[str, Any]:
         "id": subject.id,
         "issuer": subject.issuer,
         "agent": subject.agent,
+        "agents": agent_names(subject),
         "actors": list(subject.actors),
         "groups": sorted(subject.groups),
         "claims": dict(subject.claims),

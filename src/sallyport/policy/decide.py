@@ -18,7 +18,7 @@ from sallyport.core.subject import Subject
 from sallyport.policy.actions import DDL, GROUPS, NO_RELATION, READ, SESSION, TEMP, canonical, is_ddl
 from sallyport.policy.conditions import subject_variables, time_variable
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
-from sallyport.policy.model import Rule, applies_to_target
+from sallyport.policy.model import Rule, applies_to_target, misses
 from sallyport.policy.needs import Need, chain, has_where, needs_of
 from sallyport.policy.patterns import is_system_schema
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
@@ -290,7 +290,7 @@ class _Deciding:
             )
         for bound in self.standing.skipped:
             here = applies_to_target(bound.rule.targets, self.standing.target)
-            why = bound.rule.subjects.misses(self.standing.subject) if here else "is for other targets"
+            why = misses(bound.rule, self.standing.subject) if here else "is for other targets"
             out.append(RuleTrace(bound.rule.name, bound.rule.effect.value, False, why))
         return tuple(out)
 

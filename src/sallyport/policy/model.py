@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sallyport.core.subject import Subject
+from sallyport.core.subject import Subject, agent_names
 from sallyport.policy.conditions import Condition
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
 from sallyport.policy.patterns import Pattern
@@ -34,15 +34,18 @@ class SubjectMatch:
     actors: frozenset[str] = frozenset()
     claims: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
-    def misses(self, subject: Subject) -> str:
-        """Why the subject does not match, in words; "" when it does."""
+    def misses(self, subject: Subject, *, restricts: bool) -> str:
+        """Why the subject does not match, in words; "" when it does. restricts: what is matched takes something away, so that any of
+        the subject's programs counts as its agent; else only the one that acts now does.
+        """
         if self.groups and not self.groups & subject.groups:
             return f"the subject is in none of the groups {_names(self.groups)}"
         if self.ids and subject.id not in self.ids:
             return "the subject's id is not listed"
         if self.issuers and subject.issuer not in self.issuers:
             return "the token's issuer is not listed"
-        if self.agents and subject.agent not in self.agents:
+        agents = agent_names(subject) if restricts else [subject.agent]
+        if self.agents and self.agents.isdisjoint(agents):
             return f"the agent is none of {_names(self.agents)}"
         if self.actors and self.actors.isdisjoint(subject.actors):
             return f"nobody who acts for the subject is one of {_names(self.actors)}"
@@ -51,8 +54,8 @@ class SubjectMatch:
                 return f"the claim {name!r} has none of the listed values"
         return ""
 
-    def matches(self, subject: Subject) -> bool:
-        return not self.misses(subject)
+    def matches(self, subject: Subject, *, restricts: bool) -> bool:
+        return not self.misses(subject, restricts=restricts)
 
     def words(self) -> str:
         """Whom it means, for people: every part that a subject has to match."""
@@ -137,6 +140,21 @@ class Rule:
     windows: tuple[Window, ...] = ()
     line: int = 0
     pack: str = ""
+
+
+#: Whom a rule is for, and whether it takes something away from them.
+Addressee = tuple[SubjectMatch, bool]
+
+
+def addressee(rule: Rule) -> Addressee:
+    """Whatever does not allow takes away."""
+    return rule.subjects, rule.effect is not Outcome.ALLOW
+
+
+def misses(rule: Rule, subject: Subject) -> str:
+    """Why a rule is not for the subject, in words; "" when it is."""
+    match, restricts = addressee(rule)
+    return match.misses(subject, restricts=restricts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ def _token(row: Any) -> SessionToken:
     fields = dict(row)
     del fields["expires_at"]
     subject = fields["subject"]
-    fields["subject"] = Subject(**{**subject, "groups": frozenset(subject["groups"])})
+    listed = {"groups": frozenset(subject["groups"]), "actors": tuple(subject.get("actors", ()))}
+    fields["subject"] = Subject(**{**subject, **listed})
     fields["networks"] = tuple(fields["networks"])
     return SessionToken(**fields)

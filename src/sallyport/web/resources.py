@@ -340,7 +340,12 @@ async def explain(call: Call) -> Any:
     asked = call.body
     who = asked.subject
     subject = Subject(
-        who.id or "someone", "", frozenset(who.groups), agent=who.agent, claims=who.claims, actors=who.actors
+        who.id or "someone",
+        "",
+        frozenset(who.groups),
+        agent=who.agent or next(iter(who.actors), ""),
+        claims=who.claims,
+        actors=tuple(who.actors),
     )
     try:
         found = await call.services.gateway.explain(subject, asked.target, asked.sql)

@@ -79,6 +79,7 @@ class ResponseCheck:
             groups=who.groups,
             agent=who.agent,
             actors=who.actors,
+            client=who.client,
             label=printable(label, 256),
             email=_email(claims),
             expires_at=until,

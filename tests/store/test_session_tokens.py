@@ -1,0 +1,66 @@
+"""What is stored of a session token comes back as it was: a subject that changed on the way would be somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+from sallyport.identity.renewal import is_same_identity
+from sallyport.identity.session_tokens import SessionToken, digest_of
+from sallyport.store.database import open_database
+from sallyport.store.session_tokens import SqlSessionTokenStore
+
+#: What identity/subjects.py lets through: printable texts, in any script.
+NAMES = st.text(
+    st.characters(categories=["L", "N", "P", "S"], include_characters=" "), min_size=1, max_size=20
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+SUBJECTS = st.builds(
+    Subject,
+    id=NAMES,
+    issuer=NAMES,
+    groups=st.frozensets(NAMES, max_size=4),
+    agent=NAMES,
+    label=st.just(""),
+    email=NAMES | st.just(""),
+    expires_at=st.floats(2e9, 4e9),
+    token_id=NAMES,
+    claims=st.dictionaries(NAMES, VALUES, max_size=4),
+    actors=st.lists(NAMES, max_size=8).map(tuple),
+    client=NAMES | st.just(""),
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlSessionTokenStore]:
+    engine = open_database(tmp_path_factory.mktemp("store"))
+    yield SqlSessionTokenStore(engine)
+    engine.dispose()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(subject=SUBJECTS, networks=st.lists(NAMES, max_size=3).map(tuple))
+def test_it_comes_back_as_it_was(
+    store: SqlSessionTokenStore, subject: Subject, networks: tuple[str, ...]
+) -> None:
+    token = SessionToken(new_id("tok"), digest_of(new_id("t")), subject, "shop", networks, 1.0, "127.0.0.1")
+    store.add(token)
+    (back,) = [stored for stored in store.valid(0.0) if stored.id == token.id]
+    assert back == token
+    assert asdict(back.subject) == asdict(subject)  # claims too, which a comparison leaves out
+    assert {f.name: type(getattr(back.subject, f.name)) for f in fields(Subject)} == {
+        f.name: type(getattr(subject, f.name)) for f in fields(Subject)
+    }
+    assert hash(back.subject) == hash(subject)
+    assert is_same_identity(back.subject, subject)
+    store.forget(5e9)
