@@ -291,3 +291,40 @@ def test_a_wrong_administrator_is_said_and_nobody_gets_in(
             assert db.execute("SELECT 1").fetchone() == (1,)
     finally:
         gateway.stop()
+
+
+GROUPS_POLICY = """\
+version: 1
+rules:
+  - {name: all read products, allow: [read], relations: ["public.products"]}
+  - {name: all restock, allow: [update], relations: ["public.products"]}
+  - {name: clerks read orders, subjects: {groups: [clerks]}, allow: [read], relations: ["public.orders"]}
+  - {name: auditors only read, subjects: {groups: [auditors]}, deny: [write], relations: ["public.*"]}
+"""
+
+
+def test_a_renewed_token_moves_the_privileges_of_its_session(make: Make, server: Server) -> None:
+    gateway = make(GROUPS_POLICY)
+    with psycopg.connect(gateway.dsn(token(gateway, groups=[])), autocommit=True) as db:
+        role = (db.execute("SELECT session_user").fetchone() or ("",))[0]
+        assert not can(server, role, "orders", "SELECT")
+        db.execute(f"SET sallyport.token = '{token(gateway, groups=['clerks'])}'".encode())
+        assert can(server, role, "orders", "SELECT")
+        db.execute("SELECT count(*) FROM orders")
+        # What changes later is for the renewed token too.
+        gateway.write(
+            GROUPS_POLICY.replace(
+                'allow: [read], relations: ["public.orders',
+                'allow: [read, insert], relations: ["public.orders',
+            )
+        )
+        wait_for(lambda: can(server, role, "orders", "INSERT"))
+        with pytest.raises(psycopg.Error, match="SP1611") as refused:
+            db.execute(f"SET sallyport.token = '{token(gateway, groups=['auditors'])}'".encode())
+        assert "other settings" in (refused.value.diag.message_detail or "")
+        assert can(server, role, "orders", "INSERT")
+        db.execute(f"SET sallyport.token = '{token(gateway, groups=[])}'".encode())
+        assert not can(server, role, "orders", "SELECT")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.execute("SELECT count(*) FROM orders")
+        assert can(server, role, "products", "UPDATE")

@@ -200,8 +200,14 @@ class Database:
         except BaseException:
             roles.release(login.user)
             raise
-        link.released = partial(roles.release, login.user)
+        link.role, link.released = login.user, partial(roles.release, login.user)
         return link
+
+    async def renew_session(self, role: str, judge: Judge, renewed: Subject) -> Subject | Refusal:
+        """Let a session go on as ``renewed``, also in the database. ``role``: its own, "" when it has none."""
+        if self.roles is None or not role:
+            return renewed
+        return await self.roles.renew(role, judge, renewed)
 
     async def watch_roles(self) -> None:
         """One look after the roles of sessions; made again and again."""

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from sallyport.core.errors import RefusedError, SallyportError, refuse
+from sallyport.core.errors import Refusal, RefusedError, SallyportError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
@@ -46,8 +46,11 @@ Compute = Callable[[SubjectPolicy, Privileges], sql.GrantSet]
 
 @dataclass(slots=True)
 class _Live:
+    """is_read_only: as the session began."""
+
     subject: Subject
     grants: str
+    is_read_only: bool
 
 
 class EphemeralRoles:
@@ -66,7 +69,7 @@ class EphemeralRoles:
         self._sets: dict[Hashable, sql.GrantSet] = {}
         self._privileges: Privileges | None = None
         self._made: set[str] = set()
-        self._making = asyncio.Lock()
+        self._making, self._moving = asyncio.Lock(), asyncio.Lock()
         self._tasks = Tasks()
         self._generation = -1
         self._swept = 0.0
@@ -106,7 +109,7 @@ class EphemeralRoles:
             settings = _settings(policy, grants, session)
             about = f"Sallyport session {session} of {subject.id[:200]}"
             message = sql.create_session(name, grants.name, verifier, until, settings, about, self._version)
-            self._live[name] = _Live(subject, grants.name)
+            self._live[name] = _Live(subject, grants.name, grants.is_read_only)
             try:
                 await self._admin.query(message)
                 break
@@ -116,6 +119,27 @@ class EphemeralRoles:
                     raise
                 self._made.discard(grants.name)  # another gateway has swept it
         return Login(name, password)
+
+    async def renew(self, role: str, judge: Judge, renewed: Subject) -> Subject | Refusal:
+        """Give a live session the privileges of ``renewed``, the same identity with a fresh token; a Refusal (SP1611) when that cannot be:
+        then it keeps what it has. VALID UNTIL stays: it bounds the login, not the session.
+        """
+        try:
+            async with self._moving:
+                grants = await self._grants(judge, judge.subject_policy(renewed))
+                live = self._live.get(role)
+                if live is None:
+                    return _not_renewed("The session's database role is gone.")
+                if grants.is_read_only != live.is_read_only:
+                    return _not_renewed(
+                        "With the groups of the new token the session would have begun with other settings."
+                    )
+                await self._regrant(role, live, grants)
+                live.subject = renewed
+        except SallyportError as error:
+            self._failed(error)
+            return _not_renewed("The gateway could not change the privileges of the session's database role.")
+        return renewed
 
     def release(self, role: str) -> None:
         """Its session has ended: drop it."""
@@ -206,12 +230,15 @@ class EphemeralRoles:
     async def _move(self, judge: Judge) -> None:
         generation, self._sets, self._privileges = judge.generation, {}, None
         for role, live in list(self._live.items()):
-            grants = await self._grants(judge, judge.subject_policy(live.subject))
-            if grants.name == live.grants or role not in self._live:
-                continue
-            await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
-            live.grants = grants.name
+            async with self._moving:
+                await self._regrant(role, live, await self._grants(judge, judge.subject_policy(live.subject)))
         self._generation = generation
+
+    async def _regrant(self, role: str, live: _Live, grants: sql.GrantSet) -> None:
+        if grants.name == live.grants or role not in self._live:
+            return
+        await self._admin.query(sql.move(role, live.grants, grants.name, self._version))
+        live.grants = grants.name
 
     async def _sweep(self) -> None:
         self._privileges = None
@@ -245,6 +272,15 @@ class EphemeralRoles:
             await asyncio.wait([task], timeout=5)
         await self._admin.close()
         await self._static.close()
+
+
+def _not_renewed(why: str) -> Refusal:
+    return refuse(
+        "SP1611",
+        "the token cannot go on in this session",
+        f"{why} The session goes on under its old token until that expires.",
+        "Connect again with it.",
+    )
 
 
 def _settings(policy: SubjectPolicy, grants: sql.GrantSet, session: str) -> dict[str, str]:

@@ -374,6 +374,8 @@ class SessionHost:
         outcome = await check_renewal(
             self._gateway, judge, self.subject, command.token, self._database, address
         )
+        if isinstance(outcome, Subject) and not self._is_ended:
+            outcome = await self._database.renew_session(self._link.role, judge, outcome)
         if self._is_ended:
             return
         if isinstance(outcome, Subject):

@@ -42,10 +42,10 @@ async def check_renewal(
             f"Issuer, subject, agent and delegation must be those that the session began with. {_AGAIN}",
             "Connect again to be somebody else.",
         )
-    return _binding_problem(judge, subject, renewed, database) or renewed
+    return _binding_problem(judge, subject, renewed) or renewed
 
 
-def _binding_problem(judge: Judge, subject: Subject, renewed: Subject, database: Database) -> Refusal | None:
+def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
     """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
     policy = judge.subject_policy(renewed)
     if not policy.may_connect:
@@ -55,8 +55,6 @@ def _binding_problem(judge: Judge, subject: Subject, renewed: Subject, database:
         or judge.subject_policy(subject).limits.statement_timeout != policy.limits.statement_timeout
     ):
         why = "With the groups of the new token the session would have begun with other settings."
-    elif subject.groups != renewed.groups and database.roles is not None:
-        why = "The session's database role has the privileges of the groups that it began with."
     elif _told(subject) != _told(renewed) and not judge.catalog.read_settings.isdisjoint((_GROUPS, ANY)):
         why = f"The database decides by {_GROUPS}, which are the groups that the session began with."
     else:

@@ -74,6 +74,7 @@ class UpstreamLink(asyncio.Protocol):
         "on_lost",
         "on_pause",
         "released",
+        "role",
         "transport",
     )
 
@@ -89,6 +90,7 @@ class UpstreamLink(asyncio.Protocol):
         self.on_lost: Callable[[], None] | None = None
         self.on_pause: Callable[[bool], None] | None = None
         self.released: Callable[[], None] | None = None  # told once it has ended, whoever listened
+        self.role = ""  # that was made for it
         self.transport: Any = None
         self.gate: WriteGate | None = None
         self.early = bytearray()  # what came behind the login before anybody listened
