@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -83,6 +83,9 @@ from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.credentials import Reference, reference_from, resolve
 from sallyport.targets.privileges import Privileges, load_privileges
 from sallyport.targets.targets import Target
+
+if TYPE_CHECKING:
+    from sallyport.identity.saml.provider import SamlProvider
 
 log = structlog.get_logger("sallyport")
 
@@ -431,12 +434,16 @@ async def gateway_running(
     journal.open()
     recorder.start()
     databases = {name: _database(name, config, lambda: policy.current, keys) for name in config.targets}
+    saml = await saml_providers(config, _public_url(config), _secret)
     channels = await open_channels(config.approvals, _public_url(config), _secret)
     locks = Locks(
         SqlLockStore(store),
         SystemClock(),
         links=channels.identities.links,
-        issuers=[issuer.issuer for issuer in config.identity.oidc],
+        issuers=[
+            *(issuer.issuer for issuer in config.identity.oidc),
+            *(idp.entity_id for idp in config.identity.saml),
+        ],
     )
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)
@@ -447,6 +454,7 @@ async def gateway_running(
         required_claims=config.identity.required_claims,
         failures_per_minute=config.limits.failed_logins_per_minute,
         locks=locks,
+        verifiers=tuple(saml.values()),
         session_tokens=tokens,
     )
     approval_store = SqlApprovalStore(store, await asyncio.to_thread(open_seal, config.data_directory))
@@ -480,7 +488,7 @@ async def gateway_running(
         intents.start()
         if config.console is not None:
             console = await _start_console(
-                config, config.console, gateway, index, policies, channels, locks, tokens
+                config, config.console, gateway, index, policies, channels, locks, tokens, saml
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -547,6 +555,7 @@ async def _start_console(
     channels: Channels,
     locks: Locks,
     tokens: SessionTokens,
+    saml: Mapping[str, SamlProvider],
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -595,7 +604,7 @@ async def _start_console(
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
         locks=locks,
-        saml=await saml_providers(config, _public_url(config), _secret),
+        saml=saml,
         session_tokens=tokens,
     )
     tls_context = (

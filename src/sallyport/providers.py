@@ -62,7 +62,7 @@ def issuer_settings(issuer: OidcIssuer) -> IssuerSettings:
 async def saml_providers(
     config: Config, public_url: str, secret: Callable[[SecretRef, str], Awaitable[Secret]]
 ) -> dict[str, SamlProvider]:
-    """By name. public_url: the console's. secret: resolves a reference. Raises ConfigError."""
+    """By name; to be made once, as what was used is remembered in them. public_url: the console's. secret: resolves a reference. Raises ConfigError."""
     if not config.identity.saml:
         return {}
     try:  # lxml and signxml are an extra
@@ -93,7 +93,8 @@ async def saml_providers(
             session_seconds=idp.session_seconds,
             ca_file=idp.ca or "",
         )
-        providers[idp.name] = SamlProvider(settings, SystemClock(), used)
+        required = config.identity.required_claims
+        providers[idp.name] = SamlProvider(settings, SystemClock(), used, required)
     return providers
 
 

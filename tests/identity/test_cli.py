@@ -22,6 +22,7 @@ from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
 from tests.identity.conftest import RealProvider
 from tests.identity.door import Door
+from tests.identity.provider import Provider
 
 MakeDoor = Callable[..., Door]
 
@@ -101,7 +102,9 @@ def test_token_from_a_real_provider(
     make_door(real_provider.url, at=SystemClock(), algorithms=("ES256",)).login(Secret(result.stdout.strip()))
 
 
-def test_failures_say_what_to_do(issuer: DevIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_say_what_to_do(
+    issuer: DevIssuer, provider: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = ("token", "--issuer", issuer.url, "--client-id", "dana-dba")
     assert "invalid_client" in failure("token", "--issuer", issuer.url, "--client-id", "nobody")
     assert "--issuer is missing" in failure("token", "--client-id", "dana-dba")

@@ -198,16 +198,6 @@ def test_a_policy_that_shrinks_takes_privileges_from_live_sessions(make: Make, s
         wait_for(lambda: not can(server, role, "orders", "SELECT"))
 
 
-def test_a_renewed_token_cannot_leave_its_groups_behind(make: Make, server: Server) -> None:
-    gateway = make()
-    with psycopg.connect(gateway.dsn(token(gateway)), autocommit=True) as db:
-        fresh = token(gateway, groups=["claude-postgres"])
-        db.execute(f"SET sallyport.token = '{fresh}'".encode())
-        other = token(gateway, groups=["claude-postgres", "privacy"])
-        with pytest.raises(psycopg.Error, match="cannot go on in this session"):
-            db.execute(f"SET sallyport.token = '{other}'".encode())
-
-
 def test_a_new_table_reaches_live_sessions(make: Make, server: Server) -> None:
     with (
         psycopg.connect(make().dsn(), autocommit=True) as session,

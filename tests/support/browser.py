@@ -40,6 +40,7 @@ class Watched:
     content policy, requests that left the machine."""
 
     def __init__(self, chromium: Any, url: str) -> None:
+        """url: of the console; it, and whatever else is on 127.0.0.1, may be asked."""
         self.problems: list[str] = []
         self._chromium, self._url = chromium, url
         self._contexts: list[Any] = []
@@ -72,7 +73,7 @@ class Watched:
         dialog.dismiss()
 
     def _local(self, url: str) -> None:
-        if not re.match(r"(http://127\.0\.0\.1:|data:|about:)", url):
+        if not re.match(rf"(http://127\.0\.0\.1:|{re.escape(self._url)}/|data:|about:)", url):
             self.problems.append(f"a request left the machine: {url}")
 
 

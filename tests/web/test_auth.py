@@ -188,6 +188,9 @@ POSTS = (
     "/grants/x/revoke",
     "/locks",
     "/locks/x/release",
+    "/connect",
+    "/connect/terminal",
+    "/connect/x/revoke",
 )
 
 

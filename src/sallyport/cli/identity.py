@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sallyport.cli import sessiontokens
+from sallyport.cli.rest import LOCAL, Url, run_request
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -136,16 +137,32 @@ def login(
     resource: Resource = "",
     audience: Audience = "",
     ca_file: CaFile = "",
+    saml: Annotated[
+        bool,
+        typer.Option(
+            "--saml",
+            help="Sign in at the gateway's console, with SAML or as it offers, and keep a session token.",
+        ),
+    ] = False,
+    url: Url = LOCAL,
+    minutes: Annotated[
+        int, typer.Option(min=0, max=525_600, help="With --saml: it lives so long; 0: as long as it may.")
+    ] = 0,
 ) -> None:
     """Log in with a browser and keep the token.
 
-    Shows an address and a code; open the address in any browser, on any machine, and enter the code.
+    Shows an address and a code; open the address in any browser, on any machine, and enter the code. With --saml the
+    browser has to be on this machine: it brings the sign-in back to it.
 
     Example:
 
     \b
         sallyport login --issuer https://idp.example.com --client-id sallyport-cli
+        sallyport login --saml --url https://sallyport.example.com
     """
+    if saml:
+        _keep_session_token(url, minutes)
+        return
     if not issuer or not client_id:
         _fail("--issuer and --client-id are needed; the gateway's operator knows them")
     import asyncio
@@ -160,6 +177,16 @@ def login(
         _fail(str(error))
     _keep(grant)
     typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
+
+
+def _keep_session_token(url: str, minutes: int) -> None:
+    from sallyport.cli.browserlogin import sign_in
+
+    def run() -> None:
+        _keep(sign_in(url, minutes, lambda page: typer.echo(f"Open {page}\nand sign in there", err=True)))
+        typer.echo("Logged in. Next: PGPASSWORD=$(sallyport token) psql ...", err=True)
+
+    run_request(run)
 
 
 def token_file() -> Path:

@@ -33,10 +33,20 @@ class RejectedError(SallyportError):
     """The gateway said no."""
 
 
-class RestClient:
-    """The REST interface, as somebody. Raises SallyportError for what is not an answer, RejectedError for a no."""
+def _token() -> Secret:
+    if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
+        return Secret(text)
+    from sallyport.cli.identity import own_token
 
-    def __init__(self, url: str) -> None:
+    return own_token()
+
+
+class RestClient:
+    """The REST interface, as somebody. token: gets their bearer token; None: there is none. Raises SallyportError for what is not an
+    answer, RejectedError for a no.
+    """
+
+    def __init__(self, url: str, *, token: Callable[[], Secret] | None = _token) -> None:
         import httpx2
 
         parts = httpx2.URL(url)
@@ -47,7 +57,9 @@ class RestClient:
         if parts.scheme == "http" and not is_loopback(parts.host):
             raise SallyportError(f"{url} is not https: a token does not go there in the clear")
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {_token().reveal()}", "Accept": "application/json"}
+        self._headers = {"Accept": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token().reveal()}"
 
     def get(self, path: str, **query: str) -> Any:
         return self._ask("GET", path, query, None)
@@ -71,15 +83,15 @@ class RestClient:
             raise SallyportError(
                 f"{self._url} cannot be reached ({type(error).__name__}): is the gateway's console on, and --url right?"
             ) from None
-        return _answer(answer)
+        return _answer(answer, is_bearer="Authorization" in self._headers)
 
 
-def _answer(answer: httpx2.Response) -> Any:
+def _answer(answer: httpx2.Response, *, is_bearer: bool) -> Any:
     try:
         value = answer.json()
     except ValueError:
         value = None
-    if answer.status_code == 401:
+    if answer.status_code == 401 and is_bearer:
         raise SallyportError(
             "the token is not accepted. It is taken from SALLYPORT_TOKEN, else for the client that SALLYPORT_ISSUER, SALLYPORT_CLIENT_ID "
             "and SALLYPORT_CLIENT_SECRET name, else from 'sallyport login'"
@@ -91,14 +103,6 @@ def _answer(answer: httpx2.Response) -> Any:
     if answer.is_success:
         return value
     raise RejectedError(inert(value.get("detail") or value.get("title") or f"status {answer.status_code}"))
-
-
-def _token() -> Secret:
-    if text := os.environ.get(_TOKEN_VARIABLE, "").strip():
-        return Secret(text)
-    from sallyport.cli.identity import own_token
-
-    return own_token()
 
 
 def run_request(work: Callable[[], None]) -> None:

@@ -120,6 +120,12 @@ class Authenticator:
         keys must be fetched.
         """
         outcome = await self._verify(token, label, address, target)
+        return self.admit(outcome, label=label, entrance=entrance, address=address)
+
+    def admit(self, outcome: Subject | Problem, *, label: str, entrance: str, address: str = "") -> Subject:
+        """What :meth:`authenticate` does once it is known whose identity was shown, and how: for identities that are no bearer
+        tokens. Raises LoginRefused (LockedError).
+        """
         if isinstance(outcome, Subject):
             self.refuse_locked(outcome, entrance=entrance, address=address)
             _log.info(
@@ -224,7 +230,11 @@ class Authenticator:
         subject = self._session_tokens.verify(text, address, target)
         if isinstance(subject, Problem):
             return subject
+        return self.still_accepted(subject) or replace(subject, label=printable(label, 256))
+
+    def still_accepted(self, subject: Subject) -> Problem | None:
+        """What the configuration in force has against a subject that was verified earlier, or elsewhere; None: nothing."""
         verifier = next((v for v in self.verifiers if subject.issuer in v.issuers), None)
         if verifier is None:
-            return Problem(f"unknown issuer {printable(subject.issuer, 200)} of a session token")
-        return verifier.still_accepted(subject) or replace(subject, label=printable(label, 256))
+            return Problem(f"unknown issuer {printable(subject.issuer, 200)} of a verified identity")
+        return verifier.still_accepted(subject)

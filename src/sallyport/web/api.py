@@ -118,7 +118,8 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One row of the table. ``body``: type of the request's JSON, None when it has none. ``answer``: type or JSON schema of the result.
-    ``action``: its name in the record, when it is not the permission's.
+    ``action``: its name in the record, when it is not the permission's. ``identify``: who asks, where that is not only told by a bearer
+    token; raises as :func:`principal_of`.
     """
 
     method: str
@@ -132,6 +133,7 @@ class Operation:
     body: type | None = None
     errors: tuple[int, ...] = field(default=())
     action: str = ""
+    identify: Callable[[Console, Request], Awaitable[Principal]] | None = None
 
 
 def invalid(detail: str) -> ProblemError:
@@ -156,14 +158,17 @@ async def principal_of(console: Console, request: Request) -> Principal:
     except LockedError:
         raise
     except LoginRefused as error:
-        if error.refusal.code.id == "SP1607":
-            wait = {"Retry-After": "60"}
-            detail = "Wait a minute, then send a good one."
-            raise ProblemError(429, "Too many bad tokens", detail, wait) from None
-        detail = f"{error.refusal.text}. {error.refusal.hint}"
-        header = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
-        raise ProblemError(401, "The token is not valid", detail, header) from None
+        raise unauthorized(error, "The token is not valid") from None
     return console.services.access.principal(subject, address)
+
+
+def unauthorized(error: LoginRefused, title: str) -> ProblemError:
+    """What whoever is refused gets: 401, or 429 when their address has failed too often."""
+    if error.refusal.code.id == "SP1607":
+        wait = {"Retry-After": "60"}
+        return ProblemError(429, "Too many bad tokens", "Wait a minute, then send a good one.", wait)
+    detail = f"{error.refusal.text}. {error.refusal.hint}"
+    return ProblemError(401, title, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
@@ -173,7 +178,7 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         try:
             console = console_of(request)
             try:
-                principal = await principal_of(console, request)
+                principal = await (operation.identify or principal_of)(console, request)
             except LockedError as error:
                 raise await _locked(console, request, operation, error) from None
             doing = Doing(
@@ -189,7 +194,7 @@ def endpoint(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
         except ForbiddenError as error:
             return ProblemError(403, "Not permitted", str(error)).response()
         except HTTPException as error:
-            return ProblemError(error.status_code, "Not done", error.detail).response()
+            return ProblemError(error.status_code, "Not done", error.detail, error.headers).response()
         except ProblemError as error:
             return error.response()
 
@@ -205,7 +210,7 @@ async def _answer(operation: Operation, console: Console, request: Request, doin
     doing.add(request.query_params)
     body = None
     if operation.body is not None:
-        body = await _body(request, operation.body)
+        body = await body_of(request, operation.body)
         doing.add(msgspec.to_builtins(body))
     return await operation.handler(Call(console, request, doing.principal, body, doing))
 
@@ -216,7 +221,7 @@ async def _refused_request(request: Request, operation: Operation) -> dict[str, 
     asked = asked_for({name: text for name, text in request.query_params.items() if name in known})
     if operation.body is not None:
         try:
-            asked |= asked_for(msgspec.to_builtins(await _body(request, operation.body)))
+            asked |= asked_for(msgspec.to_builtins(await body_of(request, operation.body)))
         except ProblemError as problem:
             asked["body"] = f"not usable: {problem.detail}"
     return {name: text[:_REFUSED_LENGTH] for name, text in asked.items()}
@@ -242,7 +247,8 @@ async def _locked(
     return ProblemError(403, "Locked", detail, code=refusal.code.id)
 
 
-async def _body(request: Request, kind: type) -> Any:
+async def body_of(request: Request, kind: type) -> Any:
+    """The request's JSON. Raises ProblemError."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ProblemError(415, "Not JSON", "Send 'Content-Type: application/json'.")
     try:

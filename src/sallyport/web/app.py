@@ -25,7 +25,17 @@ from sallyport.web import api, auth, saml, slack
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
-from sallyport.web.pages import actions, approvals, connect, locks, overview, policy, sessions, targets
+from sallyport.web.pages import (
+    actions,
+    approvals,
+    connect,
+    locks,
+    overview,
+    policy,
+    sessions,
+    targets,
+    terminal,
+)
 from sallyport.web.resources import OPERATIONS
 from sallyport.web.security import BodyTooLargeError, Guard
 from sallyport.web.settings import Services
@@ -102,6 +112,8 @@ def _routes() -> list[Route]:
         post("/locks/{id}/release", action("locks.release", locks.release)),
         get("/connect", page("tokens.list", connect.index)),
         post("/connect", action("tokens.issue", connect.issue)),
+        get("/connect/terminal", page("tokens.list", terminal.ask)),
+        post("/connect/terminal", action("tokens.issue", terminal.hand_over, name="tokens.terminal")),
         post("/connect/{id}/revoke", action("tokens.revoke", connect.revoke)),
         get("/actions", page("audit.actions", actions.index)),
         get("/sign-in", auth.sign_in),

@@ -25,7 +25,7 @@ from sallyport.web.oidc import CodeClient
 from sallyport.web.recorded import Doing, recorded
 from sallyport.web.rendering import environment
 from sallyport.web.settings import Services
-from sallyport.web.signins import RateLimit, SignIn, SignIns, Tickets
+from sallyport.web.signins import Handovers, RateLimit, SignIn, SignIns, Tickets
 
 Handler = Callable[["Visit"], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -46,6 +46,7 @@ class Console:
         settings, clock = services.settings, services.clock
         self.signins = SignIns(clock, absolute=settings.session_seconds, idle=settings.idle_seconds)
         self.tickets = Tickets(clock)
+        self.handovers = Handovers(clock)
         self.client = CodeClient(settings, clock, services.locks)
         self.activity = Activity(services.gateway.metrics, clock)
         self.pager = Pager()

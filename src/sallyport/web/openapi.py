@@ -70,6 +70,8 @@ def _operation(one: Operation, named: dict[Any, Any]) -> dict[str, Any]:
         "parameters": [*(_path(one)), *(_query(parameter) for parameter in one.query)],
         "responses": _responses(one, named),
     }
+    if one.identify is not None:
+        made["security"] = [{"bearer": []}, {}]
     if one.body is not None:
         made["requestBody"] = {
             "required": True,

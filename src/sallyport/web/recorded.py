@@ -35,8 +35,10 @@ QUIET: Final = frozenset(
 _SEARCH: Final = "sessions.list"
 #: Done whether it can be recorded or not.
 ALWAYS: Final = frozenset({"sessions.kill", "locks.lock", "tokens.revoke", "sign-out"})
-#: Fields of forms and bodies that are not kept: proof of the form, ticks, and claims, which may hold anything.
-_LEFT_OUT: Final = frozenset({"csrf", "confirm", "claims"})
+#: Fields of forms and bodies that are not kept: proof of the form or of an identity, ticks, and claims, which may hold anything.
+_LEFT_OUT: Final = frozenset(
+    {"csrf", "confirm", "claims", "saml_response", "code", "verifier", "challenge", "state"}
+)
 
 
 def asked_for(values: Mapping[str, Any]) -> dict[str, str]:

@@ -54,7 +54,9 @@ class SamlSignIn(Protocol):
         """The answer must name ``id_``. Raises SallyportError."""
         ...
 
-    async def verify_response(self, response: str, request_id: str = "") -> Subject | Problem:
+    async def verify_response(
+        self, response: str, request_id: str = "", *, label: str = ""
+    ) -> Subject | Problem:
         """Uses the assertion. Never raises for a bad response."""
         ...
 

@@ -7,6 +7,7 @@ the issuer and have not come back. Both are bounded; the oldest goes first.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -150,6 +151,44 @@ class RateLimit:
 
 def _digest(id_: str) -> bytes:
     return hashlib.sha256(id_.encode("utf-8", "replace")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Handover:
+    subject: Subject
+    challenge: str
+    made: float
+
+
+class Handovers:
+    """Identities that go from a browser to a terminal on the same machine: by a code that counts once, for a minute, and only with the
+    verifier that the terminal keeps (PKCE, RFC 7636, S256). Bounded; the oldest goes first.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: OrderedDict[bytes, _Handover] = OrderedDict()
+
+    def put(self, subject: Subject, challenge: str) -> str:
+        """The code."""
+        code = secrets.token_urlsafe(32)
+        self._waiting[_digest(code)] = _Handover(subject, challenge, self._clock.monotonic())
+        while len(self._waiting) > _MAX_PENDING:
+            self._waiting.popitem(last=False)
+        return code
+
+    def take(self, code: str, verifier: str) -> Subject | None:
+        """Whose code it is; None when there is none any more. A wrong verifier uses it up."""
+        handover = self._waiting.pop(_digest(code), None)
+        if handover is None or self._clock.monotonic() - handover.made > _TICKET_SECONDS:
+            return None
+        proved = hmac.compare_digest(handover.challenge.encode(), challenge_of(verifier).encode())
+        return handover.subject if proved else None
+
+
+def challenge_of(verifier: str) -> str:
+    """RFC 7636, section 4.2: base64url of its SHA-256, without padding."""
+    return base64.urlsafe_b64encode(_digest(verifier)).decode().rstrip("=")
 
 
 class Tickets:

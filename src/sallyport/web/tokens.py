@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+from starlette.requests import Request
 
 from sallyport.core.errors import RefusedError
+from sallyport.operations.access import Principal
 from sallyport.operations.tokens import (
     MAX_MINUTES,
     MAX_NETWORKS,
@@ -17,16 +19,24 @@ from sallyport.operations.tokens import (
     token_data,
 )
 from sallyport.web.api import Call, Operation, Parameter, ProblemError, invalid, not_found
+from sallyport.web.console import Console
+from sallyport.web.exchange import MAX_RESPONSE, identified, is_bearer
 
 
 class TokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``target`` "": any. ``networks``: addresses or CIDR that may use it; none: from anywhere. ``minutes`` 0: as long as it may live,
-    which is never longer than the token that is sent with the request.
+    which is never longer than the identity that it stands for. That is the bearer token of the request, or in its place one of these:
+    ``saml_response``, base64 as the provider posts it, of the provider ``saml`` (its name; not needed where there is one);
+    ``code`` and ``verifier``, with which ``sallyport login --saml`` takes over a sign-in of the console.
     """
 
     target: Annotated[str, Meta(max_length=200)] = ""
     networks: Annotated[list[Annotated[str, Meta(max_length=60)]], Meta(max_length=MAX_NETWORKS)] = []
     minutes: Annotated[int, Meta(ge=0, le=MAX_MINUTES)] = 0
+    saml_response: Annotated[str, Meta(max_length=MAX_RESPONSE)] = ""
+    saml: Annotated[str, Meta(max_length=40)] = ""
+    code: Annotated[str, Meta(max_length=100)] = ""
+    verifier: Annotated[str, Meta(max_length=128)] = ""
 
 
 class IssuedToken(msgspec.Struct, frozen=True):
@@ -63,6 +73,10 @@ async def list_tokens(call: Call) -> Any:
 
 async def issue_token(call: Call) -> Any:
     body = call.body
+    if is_bearer(call.request) and (body.saml_response or body.code):
+        raise invalid(
+            "Two identities: send a bearer token, a SAML response or a code, and nothing else of them."
+        )
     request = TokenRequest(body.target, tuple(body.networks), body.minutes)
     try:
         secret, token = await _operations(call).issue(call.principal, request)
@@ -86,14 +100,18 @@ async def revoke_token(call: Call) -> Any:
     return {"token": token_data(token), "sessions": ended}
 
 
+async def _identify(console: Console, request: Request) -> Principal:
+    return await identified(console, request, TokenBody)
+
+
 TOKENS: tuple[Operation, ...] = (
     Operation(
         "GET", "/tokens", "listTokens", "tokens.list", "Your valid session tokens, newest first.", list_tokens, TokenList,
         (Parameter("of", "'everybody': needs locks.read.", {"type": "string", "enum": ["everybody"]}),), errors=(404,),
     ),
     Operation(
-        "POST", "/tokens", "issueToken", "tokens.issue", "Exchange the identity token of this request for a session token.",
-        issue_token, IssuedToken, body=TokenBody, errors=(404, 503),
+        "POST", "/tokens", "issueToken", "tokens.issue", "Exchange an identity for a session token: a bearer token, or a SAML response in the body.",
+        issue_token, IssuedToken, body=TokenBody, errors=(404, 503), identify=_identify,
     ),
     Operation(
         "POST", "/tokens/{id}/revoke", "revokeToken", "tokens.revoke", "Revoke a session token, and end its live sessions.",

@@ -42,7 +42,8 @@ const server = createServer(async (req, res) => {
       signResponse: true,
       getUserFromRequest: () => user,
       getPostURL: (audience, request, _, done) => done(null, request.documentElement.getAttribute('AssertionConsumerServiceURL')),
-      responseHandler: (response, options) => res.send(JSON.stringify({ SAMLResponse: response.toString('base64'), acs: options.postUrl })),
+      // Browsers get samlp's own page, which posts itself.
+      responseHandler: (req.headers.accept ?? '').includes('text/html') ? undefined : (response, options) => res.send(JSON.stringify({ SAMLResponse: response.toString('base64'), acs: options.postUrl })),
     })(req, res, (error) => res.send(500, String(error && error.stack)));
   } else if (asked.pathname === '/response') {
     const { user, ...options } = JSON.parse(text);

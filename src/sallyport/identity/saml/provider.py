@@ -1,11 +1,19 @@
-"""A SAML identity provider, as the console and the exchange of assertions use it."""
+"""A SAML identity provider, as the console and the exchange of responses use it.
+
+Also the :class:`~sallyport.identity.verifier.Verifier` of session tokens that were given to its people: no password is a SAML response.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import structlog
 
 from sallyport.core.clock import Clock
+from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
+from sallyport.identity.claims import require_problem
 from sallyport.identity.problems import Problem
 from sallyport.identity.saml.metadata import MetadataSource, descriptor
 from sallyport.identity.saml.replay import UsedAssertions
@@ -13,15 +21,25 @@ from sallyport.identity.saml.request import SamlRequest, authn_request
 from sallyport.identity.saml.response import ResponseCheck
 from sallyport.identity.saml.settings import SamlSettings
 from sallyport.identity.saml.xml import SamlError
+from sallyport.identity.subjects import required_problem
 
 _log = structlog.get_logger("sallyport.identity")
 
 
 class SamlProvider:
-    """For one event loop. ``used``: shared by all providers of a process."""
+    """For one event loop. ``used``: shared by all providers of a process, each of which there is once. ``required_claims``: attributes that
+    whoever opens the gateway must have, as for :class:`~sallyport.identity.jwt_verifier.JwtVerifier`.
+    """
 
-    def __init__(self, settings: SamlSettings, clock: Clock, used: UsedAssertions) -> None:
+    def __init__(
+        self,
+        settings: SamlSettings,
+        clock: Clock,
+        used: UsedAssertions,
+        required_claims: Mapping[str, Any] | None = None,
+    ) -> None:
         self.settings, self._clock, self._used = settings, clock, used
+        self._required = dict(required_claims or {})
         self.metadata = MetadataSource(settings, clock)
 
     @property
@@ -56,6 +74,36 @@ class SamlProvider:
         except SamlError as error:
             _log.warning("saml_response_refused", provider=self.settings.name, reason=str(error))
             return Problem(str(error), "the identity provider's response was refused")
+
+    @property
+    def issuers(self) -> Collection[str]:
+        return (self.settings.entity_id,)
+
+    def accepts(self, token: str) -> bool:
+        """Nothing: a response is exchanged for a session token first."""
+        return False
+
+    async def verify(self, token: Secret, label: str) -> Subject | Problem:
+        return Problem("a SAML response is no password")
+
+    def still_accepted(self, subject: Subject) -> Problem | None:
+        return required_problem(subject.claims, self._required) or require_problem(
+            subject.claims, self.settings.require
+        )
+
+    async def probe(self) -> Mapping[str, str]:
+        """Reads the metadata now."""
+        try:
+            await self.metadata.current()
+        except SamlError as error:
+            return {self.settings.entity_id: str(error)}
+        return {self.settings.entity_id: ""}
+
+    def failures(self) -> Mapping[str, tuple[int, str]]:
+        return {self.settings.entity_id: (self.metadata.failures, self.metadata.error)}
+
+    async def close(self) -> None:
+        """Nothing is open between two calls."""
 
     def descriptor(self) -> bytes:
         """Our metadata, as XML."""
