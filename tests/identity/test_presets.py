@@ -334,6 +334,8 @@ def test_a_group_that_cannot_be_computed_refuses(make_door: MakeDoor, provider: 
         ("provider: github-actions", "anybody can get a token"),
         ("provider: github-actions, require: ['claims.repository == \"o/r\"']", "anybody can get a token"),
         ("provider: gitlab, require: []", "anybody can get a token"),
+        ("provider: github-actions, require: ['claims.repository_id != \"\"']", "anybody can get a token"),
+        ("provider: google, require: ['has(claims.hd)']", 'claims.hd == "example.com"'),
         ("provider: google", "anybody can get a token"),
         ("provider: entra", "'issuer' is missing"),
         ("provider: entra, issuer: 'https://login.microsoftonline.com/common/v2.0'", "every tenant"),

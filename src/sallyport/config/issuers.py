@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sallyport.config.check import Check
+from sallyport.config.demands import demands_value
 from sallyport.config.model import CelSource, Claims, Identity, OidcIssuer, SamlIdp
 from sallyport.core.cel import compile_expression
 from sallyport.core.yamltext import YamlPath
@@ -20,14 +21,14 @@ _ONLY_ISSUER: Mapping[str, str] = {
     "gitlab": "https://gitlab.com",
     "kubernetes": "https://kubernetes.default.svc.cluster.local",
 }
-#: Providers that give a token for any audience to anybody in the world: what the conditions must be about, and an example.
-_OPEN_TO_ALL: Mapping[str, tuple[str, str]] = {
-    "google": (r"claims\.(?:hd|email|sub)\b", 'claims.hd == "example.com"'),
+#: Providers that give a token for any audience to anybody in the world: claims of which the conditions must demand a value, and an example.
+_OPEN_TO_ALL: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "google": (("hd", "email", "sub"), 'claims.hd == "example.com"'),
     "github-actions": (
-        r"claims\.(?:repository_id|repository_owner_id|enterprise_id)\b",
+        ("repository_id", "repository_owner_id", "enterprise_id"),
         'claims.repository_owner_id == "1234567"',
     ),
-    "gitlab": (r"claims\.(?:project_id|namespace_id)\b", 'claims.namespace_id == "1234567"'),
+    "gitlab": (("project_id", "namespace_id"), 'claims.namespace_id == "1234567"'),
 }
 #: Where a pod finds its cluster (Kubernetes: "Accessing the Kubernetes API from a Pod").
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -181,9 +182,12 @@ def _provider(check: Check, path: YamlPath, issuer: OidcIssuer) -> None:
     """What is known to go wrong with this provider."""
     name, provider = issuer.issuer, issuer.provider or ""
     if provider in _OPEN_TO_ALL:
-        about, example = _OPEN_TO_ALL[provider]
-        if not any(re.search(about, condition) for condition in issuer.require):
-            what = f"anybody can get a token from {provider} for your audience; 'require' must say whose are accepted"
+        names, example = _OPEN_TO_ALL[provider]
+        if not any(demands_value(condition, names) for condition in issuer.require):
+            what = (
+                f"anybody can get a token from {provider} for your audience; 'require' must say whose are accepted, by a value that"
+                f" {' or '.join(names)} has to be or a list of them"
+            )
             raise check.error((*path, "require"), what, f"Write require: ['{example}']: ids, never names")
     if provider == "entra" and re.search(r"/(?:common|organizations|consumers)(?:/|\Z)", name):
         fix = "Write https://login.microsoftonline.com/TENANT_ID/v2.0, or https://sts.windows.net/TENANT_ID/ for v1 tokens"
