@@ -14,7 +14,6 @@ import fcntl
 import gc
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
@@ -41,6 +40,7 @@ from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.files import close_to_others
+from sallyport.core.gateway_id import gateway_id
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.discovery import discovery_url
@@ -52,7 +52,7 @@ from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
-from sallyport.policy.for_target import without_ddl
+from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
@@ -153,7 +153,7 @@ def _roles(name: str, config: Config, static: Dialer) -> EphemeralRoles | None:
     dialer = _admin_dialer(name, config, static)
     if dialer is None:
         return None
-    return EphemeralRoles(name, dialer, static, grant_set, _gateway_id(config.data_directory))
+    return EphemeralRoles(name, dialer, static, grant_set, gateway_id(config.data_directory))
 
 
 def _admin_dialer(name: str, config: Config, static: Dialer) -> Dialer | None:
@@ -167,18 +167,6 @@ def _admin_dialer(name: str, config: Config, static: Dialer) -> Dialer | None:
     return Dialer(target, context, seconds, _keep_alive(config))
 
 
-def _gateway_id(data: Path) -> str:
-    """8 hex digits that stand for this data directory, made once: roles that an earlier run left are known by them."""
-    file = data / "gateway.id"
-    with contextlib.suppress(FileNotFoundError):
-        known = file.read_text(encoding="ascii").strip()
-        if len(known) == 8 and set(known) <= set("0123456789abcdef"):
-            return known
-    made = secrets.token_hex(4)
-    file.write_text(made, encoding="ascii")
-    return made
-
-
 def _database(
     name: str, config: Config, policy: Callable[[], Policy], keys: Mapping[str, Secret]
 ) -> Database:
@@ -187,7 +175,7 @@ def _database(
     return Database(
         name,
         dialer,
-        policy if roles is None else lambda: without_ddl(policy(), name),
+        lambda: at_target(policy(), name, config.targets[name].credential),
         keys,
         check_seconds=config.catalog.check_seconds,
         max_statement_bytes=config.limits.max_statement_bytes,

@@ -516,3 +516,20 @@ def test_explain_reads_the_catalog_of_the_configured_target(issuer: DevIssuer, p
     assert said.startswith("sallyport: ")
     assert re.match(r"20\d\d-\d\d-\d\dT[\d:.]+Z \[error", logged), "the time is in UTC"
     assert "Traceback" not in failed.stderr
+
+
+def test_a_target_with_ephemeral_roles_denies_schema_changes(run: Run, home: Path) -> None:
+    rule = "{name: all, allow: [read, ddl], relations: ['*.*']}"
+    ddl = "{name: migrations, allow: [ddl], relations: ['*.*']}"
+    (home / "policy.yaml").write_text(f"version: 1\nrules: [{rule}, {ddl}]\n")
+    asked = ("explain", "--as", "a", "ALTER TABLE customers ADD COLUMN x int")
+    assert run(*asked).output.startswith("ALLOW")
+    assert "credential" not in run("check").output
+    config = CONFIG.replace("tls: disable", "tls: disable, credential: ephemeral, admin: {user: boss}")
+    (home / "sallyport.yaml").write_text(config + CONSOLE)
+    output = run(*asked).output
+    assert output.startswith("DENY by rule 'ephemeral: no schema changes'"), output
+    assert run("explain", "--as", "a", "SELECT id FROM customers").output.startswith("ALLOW")
+    said = run("check").output
+    assert 'rule "migrations"' in said and "credential: ephemeral" in said
+    assert 'rule "all"' not in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
+from sallyport.targets import ephemeral as sql
+from sallyport.wire.scram import make_verifier
 from tests.conftest import Servers
 from tests.server.conftest import wait_for
 from tests.server.test_renewal import token
@@ -318,3 +322,44 @@ def test_a_renewed_token_moves_the_privileges_of_its_session(make: Make, server:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute("SELECT count(*) FROM orders")
         assert can(server, role, "products", "UPDATE")
+
+
+def test_what_another_gateway_left_is_swept_by_the_clock(make: Make, server: Server) -> None:
+    """Session roles that nobody can use any more, and then their grant roles; nothing that somebody uses."""
+    database = server.database
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        version = db.info.server_version
+    admin = psycopg.conninfo.make_conninfo(server.superuser_dsn, user=ADMIN, password=ADMIN_PASSWORD)
+    password = Secret("a-password-of-the-test")
+    used: list[tuple[str, str]] = []
+    with psycopg.connect(admin, autocommit=True) as db:
+        for content in ("left", "in use"):
+            statements = ("GRANT SELECT ON public.products TO ",)
+            grants = sql.GrantSet(
+                sql.grant_role(database, content), statements, True, frozenset(), lambda privileges: []
+            )
+            db.execute(sql.create_grants(grants).encode())
+            role = sql.session_role("0a0b0c0d", "0e0f00")
+            verifier = make_verifier(password)
+            create = sql.create_session(
+                role, grants.name, verifier, time.time() + 60, {}, "of a test", version
+            )
+            db.execute(create.encode())
+            used.append((role, grants.name))
+        (left, left_grants), (live, live_grants) = used
+        session = psycopg.connect(
+            psycopg.conninfo.make_conninfo(server.superuser_dsn, user=live, password=password.reveal())
+        )
+        for role, _ in used:
+            db.execute(f"ALTER ROLE {role} VALID UNTIL '2026-01-01'".encode())
+    try:
+        make()
+        wait_for(lambda: left not in names(server, SESSIONS) and left_grants not in names(server, GRANTS), 20)
+        assert session.execute("SELECT count(*) > 0 FROM products").fetchone() == (True,)
+        assert live in names(server, SESSIONS)
+        assert live_grants in names(server, GRANTS)
+    finally:
+        session.close()
+        with psycopg.connect(admin, autocommit=True) as db:  # who granted revokes
+            db.execute(sql.drop_session(live).encode())
+            db.execute(sql.drop_grants(live_grants, version).encode())

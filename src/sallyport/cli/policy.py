@@ -115,6 +115,7 @@ class _Explaining:
 
     def judge(self, target: str) -> Judge:
         from sallyport.judge import Judge
+        from sallyport.policy.for_target import at_target
 
         if not target and len(self.config.targets) == 1:
             target = next(iter(self.config.targets))
@@ -125,7 +126,8 @@ class _Explaining:
         if target not in self._judges:
             catalog = self.source(self.config, target)
             limit = self.config.limits.max_statement_bytes
-            self._judges[target] = Judge(target, self.policy, catalog, {}, max_statement_bytes=limit)
+            policy = at_target(self.policy, target, self.config.targets[target].credential)
+            self._judges[target] = Judge(target, policy, catalog, {}, max_statement_bytes=limit)
         return self._judges[target]
 
     def explanations(self, sql: str, subject: Subject, target: str) -> list[Explanation]:

@@ -114,6 +114,7 @@ def _check_together(
         f"rule or mask for target pattern {p!r}: no such target" for p in _unused_targets(config, policy)
     ]
     findings.warnings += _undecidable(config, policy)
+    findings.warnings += _without_effect(config, policy)
     findings.warnings += _unpresented(config, policy)
     if source is None:
         findings.missed.append("--offline")
@@ -158,6 +159,7 @@ def _compare(config: Config, policy: Policy, source: CatalogSource, findings: _F
     """What matches nothing or does not fit in the targets, and why targets could not be asked."""
     from sallyport.masking.fit import unfit_masks
     from sallyport.policy.bind import bind
+    from sallyport.policy.for_target import at_target
 
     for target in config.targets:
         try:
@@ -165,8 +167,23 @@ def _compare(config: Config, policy: Policy, source: CatalogSource, findings: _F
         except (SallyportError, OSError) as error:
             findings.unreached.append(f"target {target}: {error}")
         else:
-            bound = bind(policy, catalog, target)
+            bound = bind(at_target(policy, target, config.targets[target].credential), catalog, target)
             findings.warnings += [*bound.warnings, *unfit_masks(bound)]
+
+
+def _without_effect(config: Config, policy: Policy) -> Iterator[str]:
+    """Rules that permit schema changes where the target's credential denies them."""
+    from sallyport.policy.actions import DDL
+    from sallyport.policy.model import applies_to_target
+
+    ephemeral = [name for name, target in config.targets.items() if target.credential == "ephemeral"]
+    for rule in policy.rules:
+        targets = [name for name in ephemeral if applies_to_target(rule.targets, name)]
+        if rule.effect.value != "deny" and rule.named and targets and rule.actions <= DDL:
+            yield (
+                f'rule "{rule.name}" (line {rule.line}): target {", ".join(targets)} has credential: ephemeral, where the schema cannot be'
+                " changed. Use a target with credential: static"
+            )
 
 
 def _undecidable(config: Config, policy: Policy) -> Iterator[str]:
