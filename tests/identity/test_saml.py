@@ -13,9 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2
 import pytest
+from cryptography.exceptions import InvalidSignature
 from lxml import etree
 from signxml.algorithms import CanonicalizationMethod, DigestAlgorithm, SignatureMethod
+from signxml.exceptions import SignXMLException
 from signxml.signer import XMLSigner
+from signxml.verifier import XMLVerifier
 
 from sallyport.core.clock import ManualClock
 from sallyport.core.subject import Subject
@@ -348,6 +351,54 @@ def test_signature_wrapping(
     assert assertion is not None
     wrap(root, assertion)
     sp.refusal(packed(root))
+
+
+def _alone(idp: SamlIdp, data: bytes) -> str:
+    """What signxml by itself, as its documentation has it, says is signed: the NameID in there, or why nothing is."""
+    try:
+        result = XMLVerifier().verify(data, x509_cert=idp.pair.certificate, id_attribute="ID")
+    except (SignXMLException, InvalidSignature) as error:
+        return type(error).__name__
+    assert not isinstance(result, list)
+    name = etree.fromstring(result.signed_data).find(f".//{tag('saml:NameID')}")
+    return "" if name is None else str(name.text)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "outcome"),
+    [
+        (_beside, "ada"),
+        (_around, "ada"),
+        (_in_the_signature, "ada"),
+        (_in_extensions, "ada"),
+        (_same_id, "InvalidInput"),
+        (_hidden_original, "InvalidInput"),
+        (_foreign_reference, "InvalidDigest"),
+    ],
+)
+def test_signxml_alone_gives_what_was_signed(
+    idp: SamlIdp, wrap: Callable[[etree._Element, etree._Element], None], outcome: str
+) -> None:
+    """The lock behind ours: whatever is wrapped, the signed bytes that it returns are the provider's."""
+    root = opened(idp.response())
+    assertion = root.find(tag("saml:Assertion"))
+    assert assertion is not None
+    wrap(root, assertion)
+    assert b">root<" in etree.tostring(root)
+    assert _alone(idp, etree.tostring(root)) == outcome
+
+
+def test_signxml_alone_with_a_comment_and_without_a_signature(idp: SamlIdp) -> None:
+    user = {"id": "ada.evil.example", "claims": {}}
+    data = base64.b64decode(idp.response(user=user)).replace(b">ada.evil", b">ada<!-- -->.evil")
+    assert _alone(idp, data) == "ada.evil.example", "C14N leaves the comment out of what is returned"
+    root = opened(idp.response())
+    for signature in root.findall(f".//{tag('ds:Signature')}"):
+        parent = signature.getparent()
+        assert parent is not None
+        parent.remove(signature)
+    assert _alone(idp, etree.tostring(root)) == "InvalidInput"
+    assert _alone(idp, base64.b64decode(idp.response()).replace(b">ada<", b">root<")) == "InvalidDigest"
 
 
 def test_a_wrapped_response(idp: SamlIdp, sp: ServiceProvider) -> None:
