@@ -18,6 +18,7 @@ from sallyport.policy.load import parse_policy
 from sallyport.sql import script
 from sallyport.sql.analysis import Work
 from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.parse import parse_counted
 from tests.sql import conftest
 
 catalog, facts_dsn = conftest.catalog, conftest.facts_dsn  # fixtures
@@ -402,3 +403,42 @@ def test_two_threads_may_make_room_in_the_cache_at_once(view: View) -> None:
     view.cache = Emptied({b"%d" % n: ScriptVerdict(b"", ()) for n in range(4096)})
     assert view.judge(b"SELECT 1 -- one more").refused == -1
     assert len(view.cache) < 2100
+
+
+def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: CatalogSnapshot) -> None:
+    """The tree has the first of them only: the types that a client may declare, and what a recording shows, are the same for each."""
+    policy = parse_policy(POLICY.replace('"fx.orders"', '"fx.prices", "fx.orders"'), "policy.yaml")
+    judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
+    view = judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
+    rows = ", ".join(f"(${number})" for number in range(1, 41))
+    inserted = view.judge(f"INSERT INTO prices (price) VALUES {rows}".encode()).statements[0]
+    assert inserted.refusal is None
+    for number in range(1, 41):
+        as_int = [0] * (number - 1) + [23]
+        no = view.check_declared_types(inserted, as_int)
+        assert no is not None
+        assert f"${number} " in no.message
+        assert view.check_declared_types(inserted, [0] * 40) is None
+        types = ", ".join(["money_of"] * (number - 1) + ["int"] + ["money_of"] * (40 - number))
+        made = view.judge(f"PREPARE p ({types}) AS INSERT INTO prices (price) VALUES {rows}".encode())
+        assert made.refused == 0
+
+    found = view.judge(
+        f"SELECT id FROM users WHERE ssn IN ({rows.replace('(', '').replace(')', '')})".encode()
+    )
+    literals = found.statements[0].literals
+    assert literals is not None
+    values, _ = literals.bind([b"123-45-6789"] * 40, (), ())
+    assert len(set(values)) == 1
+    assert values[0] != b"123-45-6789"
+
+
+@pytest.mark.parametrize("cast", ["", "::int"])
+def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(view: View, cast: str) -> None:
+    counts = []
+    for item in ("{}", "${}"):
+        items = ", ".join(f"{item.format(number)}{cast}" for number in range(1, 30_001))
+        sql = f"SELECT count(*) FROM orders WHERE id IN ({items})".encode()
+        assert view.judge(sql).refused == -1
+        counts.append(parse_counted(sql).tokens)
+    assert counts[1] < counts[0] + 200

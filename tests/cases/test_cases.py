@@ -27,12 +27,6 @@ masks:
   - {columns: ["public.users.email", "public.accounts.email"], with: email, filter: equality}
   - {columns: ["public.users.phone"], with: redact}
 """
-#: Long lists of parameters: another piece of work.
-ANOTHER_ISSUE = frozenset(
-    {
-        "in_list_8000_parameters",
-    }
-)  # fmt: skip
 OPTIONS = {
     "startup_read_only": "-c default_transaction_read_only=on",
     "startup_search_path_public": "-csearch_path=public",
@@ -58,11 +52,7 @@ def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
 
 def _cases() -> Iterator[Any]:
     for file in sorted(FILES.glob("[a-z]*.sql")):
-        marks = []
-        for names, reason in ((ANOTHER_ISSUE, "belongs to another issue"),):
-            if file.stem in names:
-                marks.append(pytest.mark.xfail(reason=reason, strict=False))
-        yield pytest.param(file.stem, marks=marks, id=file.stem)
+        yield pytest.param(file.stem, id=file.stem)
 
 
 @pytest.mark.parametrize("name", list(_cases()))
@@ -88,8 +78,3 @@ def test_case(gateway: Gateway, name: str) -> None:
     else:
         assert len(rows) == int(expected[1])
     assert not [value for row in rows for value in row if _RAW.search(str(value))]
-
-
-def test_every_case_that_waits_is_there() -> None:
-    names = {file.stem for file in FILES.glob("[a-z]*.sql")}
-    assert names >= ANOTHER_ISSUE

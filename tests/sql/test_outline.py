@@ -10,6 +10,7 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from sallyport.core.errors import RefusedError
 from sallyport.sql import parse as module
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import analyze
+from sallyport.sql.facts import meant_by
 from sallyport.sql.parse import MAX_STATEMENTS, MAX_TOKENS, parse, parse_counted
 from sallyport.wire.scan import nesting, outline
 from tests.sql.rendering import CONTEXT, render
@@ -89,7 +91,7 @@ def plain(node: Any) -> Any:
 
 def trees(sql: bytes) -> tuple[Any, Any]:
     """Of the text and of what is parsed in its place; a message where the grammar refuses."""
-    _, short, _ = outline(sql, _WHOLE, True)
+    _, short, _, _ = outline(sql, _WHOLE, True)
     assert len(short) == len(sql)
     found = []
     for text in (sql, short):
@@ -112,6 +114,7 @@ SHORTENED = [
     ("select array[1,2,3], array['a','b','c']", "select array[1,2 ], array['a','b' ]"),
     ("values ((select 1)),(1),(2),(3),((select 2)),(4)", "values ((select 1)),(1),(2) ,((select 2)),(4)"),
     ("values (1),(2)/*,(3)*/,(4)-- ,(5)\n,(6)", "values (1),(2)"),
+    ("values ($1,$9),($2,$9),($3,$9),($4,$9),(5,$9)", "values ($1,$9),($2,$9) ,(5,$9)"),
 ]  # fmt: skip
 
 
@@ -155,6 +158,47 @@ KEPT = [
 @pytest.mark.parametrize("sql", KEPT)
 def test_what_says_something_is_kept(sql: str) -> None:
     assert outline(sql.encode(), _WHOLE, True)[1] == sql.encode()
+
+
+def listed(numbers: Iterable[int], cast: str = "") -> str:
+    return ", ".join(f"${number}{cast}" for number in numbers)
+
+
+def test_parameters_of_a_long_list_stand_for_each_other() -> None:
+    for cast in ("", "::int"):
+        sql = f"select $101 where a in ({listed(range(1, 101), cast)}) and b = $102".encode()
+        _, short, _, meant = outline(sql, _WHOLE, True)
+        kept = f"select $101 where a in ({listed(range(1, 33), cast)} ) and b = $102"
+        assert short.decode().split() == kept.split()
+        assert [meant_by(meant, number) for number in range(1, 103)] == [
+            *range(1, 33),
+            *[1] * 68,
+            101,
+            102,
+        ]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"select 1 where a in ({listed(range(1, 33))})",
+        f"select $33 where a in ({listed(range(1, 34))})",
+        f"select 1 where a in ({listed(range(1, 33))}, $33 + 1)",
+        f"select 1 where a in ({listed(range(1, 33))}, $33::int)",
+        f"select 1 where a in ({listed(range(1, 33))}, $70000, $0, $65535)",
+        f"select 1 where a in ({listed(range(1, 33))}, $1)",
+        "values ($1),($2),($1)",
+    ],
+)
+def test_a_parameter_that_means_something_elsewhere_is_kept(sql: str) -> None:
+    assert outline(sql.encode(), _WHOLE, True)[1] == sql.encode()
+
+
+def test_parameters_of_rows_stand_for_those_above_them() -> None:
+    sql = b"values ($1,'a',$2::int),($3,'b',$4::int),($5,'c',$6::int),($7,'d',$8::int)"
+    _, short, _, meant = outline(sql, _WHOLE, True)
+    assert short.split() == b"values ($1,'a',$2::int),($3,'b',$4::int)".split()
+    assert [meant_by(meant, number) for number in range(1, 10)] == [1, 2, 3, 4, 1, 2, 1, 2, 9]
 
 
 _CONSTANTS = re.split(
@@ -287,7 +331,7 @@ def test_large_and_plain_is_small() -> None:
         "select '" + "x" * 1_000_000 + "'",
     ):
         assert 700_000 < len(sql) < 1 << 20
-        assert parse_counted(sql.encode())[1] < 200
+        assert parse_counted(sql.encode()).tokens < 200
 
 
 def copies(depth: int, columns: int) -> str:
@@ -347,12 +391,12 @@ def test_depth_of_a_tree() -> None:
 
 def test_bounds() -> None:
     columns = ", ".join(["a"] * (MAX_TOKENS // 2 - 10))
-    assert parse_counted(f"select {columns}".encode())[1] > MAX_TOKENS - 50
+    assert parse_counted(f"select {columns}".encode()).tokens > MAX_TOKENS - 50
     with pytest.raises(RefusedError) as caught:
         parse_counted(f"select {columns}, {columns}".encode())
     assert caught.value.refusal.code.id == "SP1105"
     assert len(parse(f"select {columns}, {columns}".encode())) == 1
-    assert len(parse_counted(b"begin;" * MAX_STATEMENTS)[0]) == MAX_STATEMENTS
+    assert len(parse_counted(b"begin;" * MAX_STATEMENTS).statements) == MAX_STATEMENTS
     with pytest.raises(RefusedError) as caught:
         parse_counted(b"begin;" * (MAX_STATEMENTS + 1))
     assert "statements" in caught.value.refusal.message

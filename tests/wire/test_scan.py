@@ -27,7 +27,8 @@ def _interpreted() -> ModuleType:
 interpreted = _interpreted()
 _PARTS = re.split(
     " ",
-    "values in array where atomic position select with update set ( ) ( ) [ ] , , ; = . :: 1 -2 3.5 'a' '' ' \" $1 $$ $t$ e'\\' -- /* */ \\ \n "
+    "values in array where atomic position select with update set ( ) ( ) [ ] , , ; = . :: 1 -2 3.5 $2 ($3) ($4),($5) "
+    " 'a' '' ' \" $1 $$ $t$ e'\\' -- /* */ \\ \n "
     "é null true now() (1) (2),(3) (1,2,3) x b'1' u&' \t \x0b 2147483648 99999999999999999999 0x1e-5 reg date numeric(1,2)",
 )
 
@@ -50,6 +51,20 @@ def test_compiled_and_interpreted_say_the_same() -> None:
         assert installed.literals(text, 2000) == interpreted.literals(text, 2000)
         assert installed.nesting(text) == interpreted.nesting(text)
         assert installed.runs(text, 2) == interpreted.runs(text, 2)
+
+
+def test_compiled_and_interpreted_shorten_the_same_parameters() -> None:
+    rng = random.Random(3)
+    shortened = 0
+    for _ in range(300):
+        numbers = [str(rng.randint(0, 200)) for _ in range(rng.randint(30, 80))]
+        items = [f"${n}{rng.choice(['', '', '', '::int', '::text', '+1'])}" for n in numbers]
+        text = (
+            f"select array[{','.join(items)}], a in ({','.join(f'${n}' for n in range(300, 345))})".encode()
+        )
+        assert installed.outline(text, 1 << 40, True) == interpreted.outline(text, 1 << 40, True)
+        shortened += bool(installed.outline(text, 1 << 40, True)[3])
+    assert shortened == 300
 
 
 def test_any_bytes_are_read() -> None:

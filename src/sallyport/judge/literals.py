@@ -20,7 +20,7 @@ from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.policy.needs import chain
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Type
-from sallyport.sql.facts import StatementFacts
+from sallyport.sql.facts import StatementFacts, meant_by
 from sallyport.sql.tokens import token_spans
 from sallyport.wire.frames import Op, RowProgram, data_row, keep, mask_rows
 
@@ -34,6 +34,7 @@ _STRING = re.compile(rb"'(?:[^'\\]|'')*'")
 _NUMBER = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
 _IDENTIFIER = re.compile(rb"[A-Za-z_\x80-\xff]")
 _PREFIXED = re.compile(rb"[eEbBxXnN]'|[uU]&'")
+_SEPARATORS = frozenset({b",", b"(", b")"})
 _BOOLEANS = frozenset({b"true", b"false"})
 #: Names, quoted or not, and parameters of a template.
 _IN_TEMPLATE = re.compile(rb'"[^"]*"|\$[0-9]+|[A-Za-z_][A-Za-z0-9_]*')
@@ -144,7 +145,9 @@ class Literals(Struct):
             token = match.group()
             treatment = by_position.get(match.start())
             if token[:1] == b"$":
-                by_number[int(token[1:])] = treatment
+                number = int(token[1:])
+                treatment = self._of_parameter(number, treatment, by_number)
+                by_number[number] = treatment
             elif token.lower() not in _BOOLEANS:
                 continue
             in_order.append(treatment)
@@ -225,8 +228,8 @@ class Literals(Struct):
                     if is_listed:
                         this = treatment
                 elif _PARAMETER.fullmatch(token):
-                    treatment = by_position.get(start + offset)
                     number = int(token[1:])
+                    treatment = self._of_parameter(number, by_position.get(start + offset), by_number)
                     if by_number.setdefault(number, treatment) != treatment:
                         by_number[number] = treatment = None
                     hides_any |= treatment is not _KEEP
@@ -236,6 +239,13 @@ class Literals(Struct):
             before = [before[1], this]
             previous = start
         return _Readings(b"".join(parts) + sql[position:], by_number, (), hides_any, bool(parts))
+
+    def _of_parameter(
+        self, number: int, treatment: Treatment, by_number: Mapping[int, Treatment]
+    ) -> Treatment:
+        """``treatment``, or in a long list, of which the analysis saw the first parameters only, that of the one which stands for it."""
+        stands_for = number if self.facts is None else self.facts.meant_by(number)
+        return treatment if stands_for == number else by_number.get(stands_for)
 
     def _treatments(self) -> tuple[dict[int, Treatment], set[int]]:
         """Of literals and parameters by their byte offset in the script; and the offsets of those that begin a list."""

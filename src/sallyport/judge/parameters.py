@@ -49,16 +49,17 @@ def compared_parameters(
 
 def check_declared_types(
     compared: Sequence[ComparedParameter],
-    casts: frozenset[tuple[int, int]],
+    facts: StatementFacts,
     declared: Sequence[int],
     catalog: CatalogSnapshot,
 ) -> Refusal | None:
     """Why a statement may not have its parameters ``declared`` so (pg_type OIDs, in order; 0: not declared), or None.
 
-    ``casts``: see :attr:`StatementFacts.cast_parameters`.
+    ``facts``: of which only those about parameters are read. In a list that was shortened none is ``compared``.
     """
-    for number, type_ in enumerate(declared, 1):
-        if (number, type_) in casts:
+    casts = facts.cast_parameters
+    for number, type_ in enumerate(declared if casts else (), 1):
+        if (facts.meant_by(number), type_) in casts:
             return refuse(
                 "SP1103",
                 f"the type of parameter ${number} would run a cast that is not known to be safe",

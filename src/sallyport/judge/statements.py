@@ -195,9 +195,7 @@ class Statements:
             except RefusedError as error:
                 refusal, held = error.refusal, False
         if facts.declared_types and parameters:
-            declared = check_declared_types(
-                parameters, facts.cast_parameters, facts.declared_types, self.catalog
-            )
+            declared = check_declared_types(parameters, facts, facts.declared_types, self.catalog)
             refusal, held = declared or refusal, held and declared is None
         inner = None
         if facts.inner is not None and refusal is None:

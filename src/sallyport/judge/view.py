@@ -139,11 +139,10 @@ class View:
 
     def check_declared_types(self, verdict: Verdict, declared: Sequence[int]) -> Refusal | None:
         """Why the statement may not be prepared with parameters of these types (pg_type OIDs; 0: not declared), or None."""
-        casts = verdict.facts.cast_parameters
-        if not casts and not verdict.compared_parameters:
+        if not verdict.facts.cast_parameters and not verdict.compared_parameters:
             return None
         try:
-            return check_declared_types(verdict.compared_parameters, casts, declared, self.catalog)
+            return check_declared_types(verdict.compared_parameters, verdict.facts, declared, self.catalog)
         except Exception as error:  # noqa: BLE001  logged, and a refusal
             return failure(error)
 

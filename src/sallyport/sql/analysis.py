@@ -118,6 +118,7 @@ class Work:
         self.suggestions = (
             1  # only the first thing that is not known is shown, and looking for names like it takes time
         )
+        self.meant = b""  # of the script: as StatementFacts.meant
 
     @classmethod
     def hurried(cls) -> Work:
@@ -540,6 +541,7 @@ class Analysis:
             exposures=tuple(self.exposures),
             followed=frozenset(self.followed),
             cast_parameters=frozenset(self.cast_parameters),
+            meant=self.work.meant,
             declared_types=self.declared_types,
             late_names=self.late_names,
             read=frozenset(self.seen),

@@ -32,7 +32,7 @@ from sallyport.sql.analysis import Context, Work
 from sallyport.sql.catalog import CatalogSnapshot, Function
 from sallyport.sql.depth import make_room
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
-from sallyport.sql.parse import RawStatement, parse_counted, too_deep
+from sallyport.sql.parse import CountedScript, parse_counted, too_deep
 from sallyport.sql.resolve import Names, names
 from sallyport.sql.statements import analyze_statement
 
@@ -65,7 +65,7 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
     try:
-        return _script(*parse_counted(sql, context.max_length), found, context)
+        return _script(parse_counted(sql, context.max_length), found, context)
     except RecursionError:
         raise too_deep() from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -83,8 +83,9 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
 
     Raises RefusedError, also where the two texts are not that.
     """
-    outer, tokens = parse_counted(sql, context.max_length)
-    inner, more = parse_counted(prepared, context.max_length)
+    explaining = parse_counted(sql, context.max_length)
+    executed = parse_counted(prepared, context.max_length)
+    outer, inner = explaining.statements, executed.statements
     if (
         len(outer) != 1
         or len(inner) != 1
@@ -95,7 +96,7 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
     node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
     found = names(catalog, context.search_path, opaque)
-    work = Work.hurried() if context.hurried else Work(tokens + more)
+    work = Work.hurried() if context.hurried else Work(explaining.tokens + executed.tokens)
     return analyze_statement(found, context, work, node, outer[0].start, outer[0].end)
 
 
@@ -124,14 +125,13 @@ _INDEPENDENT = frozenset(
 )
 
 
-def _script(
-    statements: list[RawStatement], tokens: int, found: Names, context: Context
-) -> tuple[StatementFacts, ...]:
+def _script(counted: CountedScript, found: Names, context: Context) -> tuple[StatementFacts, ...]:
     """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
     result: list[StatementFacts] = []
     moved = ""
-    work = Work.hurried() if context.hurried else Work(tokens, len(statements))
-    for raw in statements:
+    work = Work.hurried() if context.hurried else Work(counted.tokens, len(counted.statements))
+    work.meant = counted.meant
+    for raw in counted.statements:
         facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
         if facts.late_names and _moves_path(facts):
             unknown = Unknown(

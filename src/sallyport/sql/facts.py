@@ -301,6 +301,11 @@ class PlainShape(Struct, frozen=True):
     order: tuple[str, ...] = ()
 
 
+def meant_by(meant: bytes, number: int) -> int:
+    """As :meth:`StatementFacts.meant_by`."""
+    return int.from_bytes(meant[2 * number : 2 * number + 2], "little") or number
+
+
 class StatementFacts(Struct, frozen=True):
     """``kind`` is the policy action of the statement as a whole (select, update, explain, set, begin, ...).
 
@@ -340,6 +345,8 @@ class StatementFacts(Struct, frozen=True):
     joins: tuple[tuple[int, int], ...] = ()
     #: (number, pg_type OID): a parameter that, were it declared as this type, would be converted by a cast that users made
     cast_parameters: frozenset[tuple[int, int]] = frozenset()
+    #: parameters that others stand for in all of this (sallyport.wire.scan.outline): see :meth:`meant_by`
+    meant: bytes = b""
     #: of PREPARE: the types (pg_type OIDs) that it gives its parameters, in order
     declared_types: tuple[int, ...] = ()
     exposures: tuple[Exposure, ...] = ()
@@ -384,6 +391,10 @@ class StatementFacts(Struct, frozen=True):
     constants: tuple[ConstantUse, ...] = ()
     #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text; None: it is not known of any
     quoting: frozenset[int] | None = None
+
+    def meant_by(self, number: int) -> int:
+        """The parameter of which is said what is true of ``$number``: itself, or one that is used in the same way."""
+        return meant_by(self.meant, number)
 
     @property
     def computed_with(self) -> frozenset[ColumnId]:

@@ -15,7 +15,7 @@ tree: the tree is written with one copy of ``SET (a, b, ...) = (...)``'s source 
 the library can hold, upon which it ends the process. :func:`sallyport.wire.scan.outline` counts before anything is parsed.
 
 For a verdict (:func:`parse_counted`) long lists of constants are parsed as short ones: rows of VALUES and constants in IN and ARRAY lists that repeat
-what two others show are spaces to the grammar, see there. Offsets stay what they are. What the server gets is always the text itself.
+what two others show are spaces to the grammar, see there; so are parameters behind the 32nd of a list that are used nowhere else. Offsets stay what they are. What the server gets is always the text itself.
 
 The library assumes ``standard_conforming_strings=on`` and UTF-8; the gateway pins both.
 """
@@ -183,7 +183,7 @@ def too_large() -> RefusedError:
             "SP1105",
             "the statement is too large to be judged",
             f"About {MAX_TOKENS} words and signs are accepted; rows of VALUES and lists of constants that repeat are not counted.",
-            "Send data with COPY or bind parameters, or split the script.",
+            "Send data with COPY or as one array parameter (= ANY ($1)), or split the script.",
         )
     )
 
@@ -248,16 +248,27 @@ def parse(sql: bytes, max_length: int = DEFAULT_LENGTH) -> list[RawStatement]:
     return _statements(sql, sql)
 
 
-def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> tuple[list[RawStatement], int]:
-    """The same for a verdict: smaller bounds, lists of constants shortened (see the module), and how many tokens were parsed."""
+@dataclass(frozen=True, slots=True)
+class CountedScript:
+    """A script whose lists are shortened. ``tokens``: that were parsed. ``meant``: what stands for the parameters that were not, as
+    :func:`sallyport.wire.scan.outline` gives it.
+    """
+
+    statements: list[RawStatement]
+    tokens: int
+    meant: bytes
+
+
+def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> CountedScript:
+    """The same for a verdict: smaller bounds, and lists of constants and parameters shortened (see the module)."""
     _check_text(sql, max_length)
-    tokens, plain, _ = outline(sql, MAX_TOKENS, True)
+    tokens, plain, _, meant = outline(sql, MAX_TOKENS, True)
     if tokens > MAX_TOKENS:
         raise too_large()
     found = _statements(sql, plain)
     if len(found) > MAX_STATEMENTS:
         raise too_many()
-    return found, tokens
+    return CountedScript(found, tokens, meant)
 
 
 def _statements(sql: bytes, plain: bytes) -> list[RawStatement]:

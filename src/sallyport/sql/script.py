@@ -35,7 +35,7 @@ def repeated(sql: bytes) -> list[Piece]:
     """The statements whose key occurs more than once, in order; [] where there is nothing to gain."""
     if sql.count(b";") < _FEW:
         return []
-    tokens, _, ends = outline(sql, _TOKENS, False)
+    tokens, _, ends, _ = outline(sql, _TOKENS, False)
     if tokens > _TOKENS or ends is None or not _FEW <= len(ends) <= MAX_STATEMENTS:
         return []
     found = []

@@ -8,7 +8,7 @@ from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.calls import type_oid
 from sallyport.sql.conversions import converts
 from sallyport.sql.custom_settings import is_custom
-from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, SettingChange
+from sallyport.sql.facts import Dependence, Effect, EffectKind, OutputColumn, SettingChange, meant_by
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import FIRST_USER_OID
 from sallyport.sql.identifiers import quoted
@@ -166,7 +166,8 @@ def _prepare(a: Analysis, node: Node, at: int) -> None:
 def _declared(a: Analysis, types: tuple[int, ...], at: int) -> None:
     """The types that PREPARE gives its parameters, where a cast of users' making would convert them."""
     made = {cast.target for cast in a.names.made_casts if cast.target >= FIRST_USER_OID}
-    if not a.cast_parameters.isdisjoint(enumerate(types, 1)) or not made.isdisjoint(types):
+    declared = {(meant_by(a.work.meant, number), type_) for number, type_ in enumerate(types, 1)}
+    if not a.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
         a.unknown(
             "SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at
         )

@@ -29,7 +29,7 @@ cpdef bundle(bytes buf)
 )
 cpdef answer(bytes buf)
 
-cdef Py_ssize_t _END, _WORD, _STRING, _NUMBER, _PARAMETER, _NAME, _OTHER, _BAD, _MOST_DEPTH
+cdef Py_ssize_t _END, _WORD, _STRING, _NUMBER, _PARAMETER, _NAME, _OTHER, _BAD, _MOST_DEPTH, _PARAMETERS, _KEPT
 
 @cython.locals(c=Py_ssize_t, depth=Py_ssize_t)
 cdef Py_ssize_t _skip(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
@@ -62,23 +62,36 @@ cdef Py_ssize_t _type(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) e
 @cython.locals(depth=Py_ssize_t, c=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t)
 cdef Py_ssize_t _item(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
 
-@cython.locals(start=Py_ssize_t, length=Py_ssize_t)
-cdef Py_ssize_t _row(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray shape) except? -2
+@cython.locals(size=Py_ssize_t, uses=bytearray, i=Py_ssize_t, number=Py_ssize_t)
+cdef bytearray _uses(bytes sql)
+
+@cython.locals(number=Py_ssize_t)
+cdef Py_ssize_t _number(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
+
+cdef _stands_for(bytearray meant, Py_ssize_t number, Py_ssize_t kept)
+
+@cython.locals(start=Py_ssize_t, length=Py_ssize_t, number=Py_ssize_t)
+cdef Py_ssize_t _row(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray shape, bytearray uses, list numbers) except? -2
 
 cdef _blank(bytearray out, Py_ssize_t i, Py_ssize_t end)
 
-@cython.locals(seen=dict, end=Py_ssize_t, found=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes)
-cdef Py_ssize_t _rows(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
+@cython.locals(
+    seen=dict, kept=dict, end=Py_ssize_t, found=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes, numbers=list, k=Py_ssize_t,
+)
+cdef Py_ssize_t _rows(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out, bytearray uses, bytearray meant) except? -2
 
 @cython.locals(
     kinds=bytearray, seen=set, number=Py_ssize_t, end=Py_ssize_t, found=Py_ssize_t, shape=bytearray, key=bytes, kind=Py_ssize_t, known=Py_ssize_t,
+    kept=dict, parameter=Py_ssize_t, first=Py_ssize_t, plain=Py_ssize_t,
 )
-cdef Py_ssize_t _list(bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t close, bytearray out) except? -2
+cdef Py_ssize_t _list(
+    bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t close, bytearray out, bytearray uses, bytearray meant
+) except? -2
 
 @cython.locals(
     size=Py_ssize_t, comma=Py_ssize_t, factor=Py_ssize_t, copies=Py_ssize_t, weight=Py_ssize_t, group=Py_ssize_t,
     before=Py_ssize_t, exact=bint, row=Py_ssize_t, position=Py_ssize_t, positions=list, i=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, c=Py_ssize_t,
-    mark=Py_ssize_t, after=Py_ssize_t, out=bytearray, ends=list, commas=list, factors=list,
+    mark=Py_ssize_t, after=Py_ssize_t, out=bytearray, ends=list, commas=list, factors=list, uses=bytearray, meant=bytearray,
 )
 cpdef outline(bytes sql, Py_ssize_t limit, bint condense)
 

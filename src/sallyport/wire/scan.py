@@ -288,6 +288,10 @@ _OTHER = 6  # one character of anything else, or a literal in one of the rarer f
 _BAD = 7  # not told exactly how PostgreSQL's scanner would read it
 
 _MOST_DEPTH = 1000
+#: Parameters that a message can bind, and one (its count is 16 bits).
+_PARAMETERS = 65_536
+#: Items of a list of parameters that stay: a condition that may move into a subselect is shorter (rewrite/conditions.py).
+_KEPT = 32
 
 
 def _skip(sql: bytes, i: int, size: int) -> int:
@@ -547,10 +551,44 @@ def _item(sql: bytes, i: int, size: int) -> int:
         i = end
 
 
-def _row(sql: bytes, i: int, size: int, shape: bytearray) -> int:
+def _uses(sql: bytes) -> bytearray:
+    """How often each parameter is used, by number; 2: more than once, or so it looks (in a literal, a comment).
+
+    Numbers that a text of this length has no reason to use count as used elsewhere, so that little is ever noted of little text.
+    """
+    size = len(sql)
+    uses = bytearray(_PARAMETERS)
+    uses[0] = 2
+    i = 0
+    while i < size:
+        if sql[i] == 36:
+            number = _number(sql, i + 1, size)
+            if uses[number] < 2:
+                uses[number] += 1 if number < size else 2
+        i += 1
+    return uses
+
+
+def _number(sql: bytes, i: int, size: int) -> int:
+    """The parameter's number whose digits begin at ``i``; 0 where it is none that can be bound."""
+    number = 0
+    while i < size and 48 <= sql[i] <= 57 and number < _PARAMETERS:
+        number = number * 10 + sql[i] - 48
+        i += 1
+    return number if number < _PARAMETERS else 0
+
+
+def _stands_for(meant: bytearray, number: int, kept: int) -> None:
+    """Note that parameter ``kept``, which stays in the text, stands for ``number``, which does not."""
+    meant[2 * number] = kept & 255
+    meant[2 * number + 1] = kept >> 8
+
+
+def _row(sql: bytes, i: int, size: int, shape: bytearray, uses: bytearray, numbers: list[int]) -> int:
     """The position behind the row ``(item, ...)`` at ``i``, its shape in ``shape``; -1 when it is not followed.
 
     Rows of equal shape differ in nothing but the values of constants that are items: any other item is in the shape as it stands.
+    So is a parameter that is used elsewhere too. ``numbers``: gets those of the others.
     """
     i += 1
     while True:
@@ -570,6 +608,13 @@ def _row(sql: bytes, i: int, size: int, shape: bytearray) -> int:
             shape += sql[start:i]
         elif sql[i] == 93:
             return -1
+        elif sql[start] == 36:
+            number = _number(sql, start + 1, size)
+            if uses[number] == 1:
+                numbers.append(number)
+            else:
+                shape.append(36)
+                shape += sql[start:i]
         shape.append(44)
         if sql[i] == 41:
             return i + 1
@@ -582,21 +627,31 @@ def _blank(out: bytearray, i: int, end: int) -> None:
         i += 1
 
 
-def _rows(sql: bytes, i: int, size: int, out: bytearray) -> int:
-    """Blank the rows of VALUES whose shape was there twice; ``i`` at the first one. The position behind the last that was followed."""
+def _rows(sql: bytes, i: int, size: int, out: bytearray, uses: bytearray, meant: bytearray) -> int:
+    """Blank the rows of VALUES whose shape was there twice; ``i`` at the first one. The position behind the last that was followed.
+
+    ``uses``: of :func:`_uses`. ``meant``: gets what stands for the parameters that are blanked.
+    """
     seen: dict[bytes, int] = {}
+    kept: dict[bytes, list[int]] = {}  # the parameters of the first row of a shape
     end = i
     while True:
         shape = bytearray()
-        found = _row(sql, i, size, shape)
+        numbers: list[int] = []
+        found = _row(sql, i, size, shape, uses, numbers)
         if found < 0:
             return end
         key = bytes(shape)
         count = seen.get(key, 0)
         if count >= 2:
             _blank(out, end, found)
-        elif len(seen) < 1000:
+            if numbers:
+                for k, number in enumerate(kept[key]):
+                    _stands_for(meant, numbers[k], number)
+        elif count or len(seen) < 1000:
             seen[key] = count + 1
+            if not count:
+                kept[key] = numbers
         end = found
         i = _skip(sql, end, size)
         if i >= size or sql[i] != 44:
@@ -606,10 +661,17 @@ def _rows(sql: bytes, i: int, size: int, out: bytearray) -> int:
             return end
 
 
-def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
-    """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was there; ``i`` behind the opening bracket."""
+def _list(
+    sql: bytes, i: int, size: int, close: int, out: bytearray, uses: bytearray, meant: bytearray
+) -> int:
+    """Blank the constants of ``IN (...)`` or ``ARRAY[...]`` behind the second, whose kind was there; ``i`` behind the opening bracket.
+
+    Parameters behind the first of them, too, that are used nowhere else. ``uses``, ``meant``: as in :func:`_rows`.
+    """
     kinds = bytearray(256)  # kinds that are one byte, which most are
     seen: set[bytes] = set()
+    kept: dict[bytes, int] = {}  # the first parameter of a shape
+    plain = 0  # that of the commonest
     shape = bytearray()
     number = 0
     end = i
@@ -622,14 +684,28 @@ def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
         if found < 0 or (sql[found] != 44 and sql[found] != close):
             return end
         kind = shape[0]
-        if len(shape) == 1:
+        if kind == 112:
+            parameter = _number(sql, i + 1, size)
+            if len(shape) == 1:
+                first = plain
+                plain = first or parameter
+            else:
+                key = bytes(shape)
+                first = kept.setdefault(key, parameter)
+                if first == parameter:
+                    first = 0
+            if first and number >= _KEPT and uses[parameter] == 1:
+                _blank(out, end, found)
+                _stands_for(meant, parameter, first)
+            known = 0
+        elif len(shape) == 1:
             known = kinds[kind]
             kinds[kind] = 1
         else:
             key = bytes(shape)
             known = 1 if key in seen else 0
             seen.add(key)
-        if number >= 2 and known and kind != 112:  # a parameter's number means something beside a column
+        if number >= 2 and known:
             _blank(out, end, found)
         number += 1
         end = found
@@ -638,7 +714,7 @@ def _list(sql: bytes, i: int, size: int, close: int, out: bytearray) -> int:
         i = found + 1
 
 
-def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[int] | None]:
+def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[int] | None, bytes]:
     """How much parsing a text will cost, the text to parse in its place, and where its statements end; for UTF-8 without NUL.
 
     The first is the number of tokens of the second, each counted as often as the grammar copies it: ``SET (a, b) = (...)`` has its source
@@ -650,9 +726,14 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
 
     The third: the positions of the semicolons between statements; None where they may stand inside one (BEGIN ATOMIC), or where it is not
     told for certain how PostgreSQL's scanner reads the text. Then the second is the text itself, too.
+
+    The fourth: what stands in the second for parameters that do not: for each number, two bytes (the lower first) of the number that is
+    used in the same way, 0 where that is itself; empty where all stay. A parameter that is used in more than one place stays.
     """
     size = len(sql)
     out = bytearray(sql) if condense else bytearray()
+    uses = _uses(sql) if condense and sql.find(b"$") >= 0 else bytearray()
+    meant = bytearray(2 * min(size, _PARAMETERS) if len(uses) else 0)
     ends: list[int] = []
     commas: list[int] = []  # by open bracket
     factors: list[int] = []
@@ -696,15 +777,15 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
                     exact = False
             before = mark
         elif kind == _BAD:
-            return weight, sql, None
+            return weight, sql, None, b""
         elif kind != _OTHER:
             before = 1
         elif c in (40, 91):
             if len(commas) >= _MOST_DEPTH:
-                return limit + 1, sql, None
+                return limit + 1, sql, None, b""
             if condense and c == 40 and before == 3:
                 row = len(commas)
-                after = _rows(sql, i, size, out)
+                after = _rows(sql, i, size, out, uses, meant)
                 if after > i:
                     # what is left of the rows is counted, and nothing in it opens a bracket that stays open
                     weight += copies * _count(bytes(out[i:after]))
@@ -713,7 +794,7 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
                     i = _skip(sql, after, size)
                     continue
             elif condense and ((c == 40 and before == 2) or (c == 91 and before == 4)):
-                after = _list(sql, end, size, 41 if c == 40 else 93, out)
+                after = _list(sql, end, size, 41 if c == 40 else 93, out, uses, meant)
                 weight += copies * _count(bytes(out[end:after]))
                 end = after
             commas.append(comma)
@@ -750,8 +831,8 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
             before = c if end == i + 1 else 1
         i = _skip(sql, end, size)
     if not exact:
-        return weight, bytes(out) if condense else sql, None
-    return weight, bytes(out) if condense else sql, None if commas else ends
+        return weight, bytes(out) if condense else sql, None, bytes(meant.rstrip(b"\0"))
+    return weight, bytes(out) if condense else sql, None if commas else ends, bytes(meant.rstrip(b"\0"))
 
 
 def _count(sql: bytes) -> int:

@@ -46,7 +46,7 @@ def disproved(
     replaced. Raises RefusedError where the text does not parse.
     """
     rewritten = rewritten.skeleton()
-    for statement in parse_counted(rewritten.text, MAX_LENGTH)[0]:
+    for statement in parse_counted(rewritten.text, MAX_LENGTH).statements:
         for node, is_target in _range_variables(statement.node):
             offset = position(node)
             if rewritten.is_made(offset):
