@@ -36,7 +36,7 @@ COPY_QUERY = "COPY (SELECT id, upper(ssn) FROM customers) TO STDOUT"
 _COMPUTED = "SELECT upper(ssn) FROM customers"
 _HELD = "DECLARE c CURSOR WITH HOLD FOR "
 _MANY = 3
-_PROBE = "SELECT pg_catalog.current_setting('search_path')"
+_PROBES = ("SELECT pg_catalog.current_setting('search_path')", "SHOW search_path")
 
 
 class Failure(Exception):
@@ -243,7 +243,7 @@ class ModelServer:
         return self._failed(Failure(code), simple=not self._extended)
 
     def _check(self, text: str) -> None:
-        known = (*self.queries, *COMMANDS, FAILING, COPY_IN, *self.copies, _PROBE, "")
+        known = (*self.queries, *COMMANDS, FAILING, COPY_IN, *self.copies, *_PROBES, "")
         if text not in known and not re.match(r"(PREPARE|EXECUTE|DEALLOCATE|DECLARE|FETCH|CLOSE) ", text):
             raise Failure("42703")
 
@@ -267,7 +267,7 @@ class ModelServer:
             return backend.empty_query(), None
         if text in self.queries:
             return b"", self._rows_of(text)
-        if text == _PROBE:
+        if text in _PROBES:
             return b"", Result(self.stage.describe("current_setting:25"), [rows("public")], "SELECT")
         if text == FAILING:
             raise Failure("23505")

@@ -12,6 +12,8 @@ from sallyport.session.states import ClientState, Expect, Own
 from sallyport.wire import backend
 
 Buffer = bytes | bytearray
+#: What the gateway's own question makes and closes: a portal and a statement.
+_CLOSED_BY_ASK = 2
 
 
 def parse_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:
@@ -134,6 +136,15 @@ def probe_value(buffer: Buffer, start: int) -> str | None:
 
 
 def probe_ignored(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    return b""
+
+
+def ask_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
+    """The portal of the question was closed, and then its statement."""
+    entry.index += 1
+    if entry.index == _CLOSED_BY_ASK:
+        session.pipeline.entries.popleft()
+        session.on_asked(entry.value)
     return b""
 
 

@@ -54,7 +54,8 @@ def clearance(session: SessionState, verdict: Verdict | None, may_wait: bool = T
             return MUST_BE_ALONE
         session.drain()
         return Clearance.WAIT
-    if session.names.path is SearchPath.UNKNOWN and (pipeline.entries or session.transaction_status != b"E"):
+    is_aborted = session.transaction_status == b"E" and not pipeline.unsynced
+    if session.names.path is SearchPath.UNKNOWN and (pipeline.entries or not is_aborted):
         return AFTER_SEARCH_PATH
     return _catalog_clearance(session, may_wait)
 

@@ -43,6 +43,8 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     if script is None:
         return Handled.LATER
     verdict = script.statements[0] if script.statements else None
+    if verdict is not None and verdict.resolves_names and session.settle_path():
+        return Handled.LATER
     if verdict is not None and effects.is_ambiguous(session, verdict) and session.waits_for_answers():
         return Handled.LATER
     cleared = _clear_parse(session, script, message)
@@ -115,6 +117,9 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     message = frontend.parse_bind(bytes(data[start + 5 : end]))
     statement = effects.key(message.statement)
     prepared = session.statements.lookup(statement)
+    named = prepared.verdict if prepared is not None else None
+    if named is not None and named.resolves_names and session.settle_path():
+        return Handled.LATER
     current = _current_for_bind(session, statement, prepared, message.statement)
     if current is Clearance.WAIT:
         return Handled.LATER
@@ -388,6 +393,7 @@ def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     _bound_queue(session)
     session.pipeline.entries.append(Entry(Expect.SYNC))
     session.to_server.control(data[start:end])
+    session.on_pipeline_end_forwarded()
     session.pipeline.on_sync()
     session.input.is_canceled = False
     session.client_state = ClientState.READY

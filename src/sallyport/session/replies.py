@@ -34,6 +34,7 @@ _ROWS = frozenset({_DATA_ROW, _COPY_DATA})
 _MESSAGES = frozenset({0x45, 0x4E})
 #: Longest message that PostgreSQL can make (MaxAllocSize).
 _LONGEST = 1 << 30
+_ASKING = frozenset({Expect.PROBE, Expect.ASK})
 #: CopyDone, EmptyQueryResponse, NoData, ParseComplete, BindComplete, CloseComplete, PortalSuspended.
 _NO_BODY = frozenset(b"cIn123s")
 
@@ -211,7 +212,7 @@ def _rows(
         return b""
     program = entry.program
     if program is None:
-        if entry.kind is Expect.PROBE:
+        if entry.kind in _ASKING:
             entry.value = acknowledgements.probe_value(buffer, start)
             return b""
         program = entry.program = _portal_program(session, entry)
@@ -324,6 +325,7 @@ _NAMES: dict[str, Callable[..., bytes | None]] = {
     "notification": failures.notification,
     "own_complete": acknowledgements.own_complete,
     "own_error": acknowledgements.own_error,
+    "ask_complete": acknowledgements.ask_complete,
     "probe_ignored": acknowledgements.probe_ignored,
     "probe_ready": acknowledgements.probe_ready,
 }

@@ -21,6 +21,8 @@ FAILING_SQL = b'SELECT "refused by sallyport"'
 NOWHERE = b"sallyport refused this"
 
 _PROBE_SQL = b"SELECT pg_catalog.current_setting('search_path')"
+#: SHOW takes no snapshot, behind which SET TRANSACTION would fail. The name is one that no client can use by chance, and not for long.
+_ASKED, _ASKED_SQL = b"sallyport asks for search_path", b"SHOW search_path"
 #: Describe, Close, Flush, Sync, CopyData, CopyDone, CopyFail, Terminate.
 _CONTROL: Final = frozenset(b"DCHSdcfX")
 
@@ -107,3 +109,18 @@ class ServerWriter:
     def probe(self) -> None:
         """Ask for search_path."""
         self.pending += frontend.query(_PROBE_SQL)
+
+    def flush(self) -> None:
+        """Have the server answer what it was sent in a pipeline."""
+        self.pending += frontend.flush()
+
+    def ask(self) -> None:
+        """Ask for search_path in a pipeline, whose unnamed statement and portal stay, and which stays before its first query."""
+        self.pending += (
+            frontend.parse(_ASKED, _ASKED_SQL)
+            + frontend.bind(_ASKED, _ASKED)
+            + frontend.execute(_ASKED)
+            + frontend.close(b"P", _ASKED)
+            + frontend.close(b"S", _ASKED)
+            + frontend.flush()
+        )

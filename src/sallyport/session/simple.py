@@ -33,6 +33,8 @@ def query(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     series = session.series
     handled = _query(session, data, start, end)
     if handled is Handled.DONE and session.series is series:
+        if session.pipeline.unsynced:
+            session.on_pipeline_end_forwarded()
         session.pipeline.on_query()
     return handled
 

@@ -37,6 +37,7 @@ from sallyport.sql.search_path import split_search_path
 from sallyport.wire import backend
 
 _UNKNOWN_PATH = SearchPath.UNKNOWN
+_ASKING = frozenset({Expect.PROBE, Expect.ASK})
 _CURRENT_CATALOG = Catalog.CURRENT
 
 
@@ -151,7 +152,7 @@ class SessionState:
     def awaits_server(self) -> bool:
         """Whether anything that the client sent is with the server and not answered yet."""
         return self.client_state is not ClientState.CLOSED and any(
-            entry.kind is not Expect.PROBE for entry in self.pipeline.entries
+            entry.kind not in _ASKING for entry in self.pipeline.entries
         )
 
     @property
@@ -289,6 +290,33 @@ class SessionState:
         elif names.refresh_due and blocked is Blocked.NO:
             names.refresh_due = False
             self.block(RefreshCatalog(force=True))  # for the other sessions too
+
+    def settle_path(self) -> bool:
+        """Wait, inside a pipeline, until it is known which search_path it has set: the answers so far, then the server's word for it. False:
+        it is known, or this is no place to ask. Of a pipeline that failed the client's messages are skipped, as the server skips them.
+        """
+        if self.names.path is not SearchPath.UNKNOWN or not self.pipeline.unsynced:
+            return False
+        if self.pipeline.entries:
+            self.to_server.flush()
+        else:
+            self.pipeline.entries.append(Entry(Expect.ASK))
+            self.to_server.ask()
+        self.drain()
+        return True
+
+    def on_asked(self, value: str | None) -> None:
+        """The server told its search_path in a pipeline, whose end may change it back. Raises ProtocolError."""
+        path = split_search_path(value) if value is not None else None
+        if path is None:
+            raise ProtocolError("the server's search_path is not a list of names")
+        if self.names.on_probed(path, in_transaction=True):
+            self.rebind()
+
+    def on_pipeline_end_forwarded(self) -> None:
+        """Sync, or a Query in its place, goes to the server: it ends the pipeline's own transaction, or the pipeline has failed."""
+        if self.transaction_status == b"I":
+            self.names.on_end_forwarded()
 
     def on_probed(self, value: str | None) -> None:
         """The server told its search_path (None: it could not). Raises ProtocolError."""

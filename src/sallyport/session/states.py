@@ -57,6 +57,7 @@ class Expect(IntEnum):
         9  # Bind, maybe Describe, Execute and Sync of one known statement, answered as one (session.fast)
     )
     PROBE = 8  # the gateway's own simple query; its replies never reach the client
+    ASK = 11  # the gateway's own question among the client's extended-query messages; its replies never reach the client
     OWN = 10  # likewise: it opens or ends a block around statements that are sent one by one
 
 
@@ -135,5 +136,12 @@ REPLY_TABLE: dict[Expect, dict[str, str]] = {
     Expect.SYNC: {"Z": "ready", "E": "error"},
     Expect.BUNDLE: {},  # expanded into its messages before any of its replies is looked at
     Expect.OWN: {"C": "own_complete", "E": "own_error", "Z": "ready"},
+    Expect.ASK: {
+        "1": "probe_ignored",
+        "2": "probe_ignored",
+        "C": "probe_ignored",
+        "3": "ask_complete",
+        "E": "error",
+    },
     Expect.PROBE: {"T": "probe_ignored", "C": "probe_ignored", "E": "probe_ignored", "Z": "probe_ready"},
 }
