@@ -113,3 +113,62 @@ def test_what_a_definition_reads() -> None:
     assert not is_pattern("*")
     assert not is_pattern("sallyport.*")
     assert not is_pattern("_pq_.x")
+
+
+def bound(door: Gateway, sql: str, values: tuple[str | None, ...]) -> str | None:
+    """What a statement with parameters of the extended protocol gives, or the code of its refusal."""
+    with psycopg.connect(door.dsn(), autocommit=True) as db:
+        try:
+            row = db.execute(sql.encode(), values).fetchone()
+        except psycopg.Error as error:
+            return str(error).partition("]")[0].strip("[")
+        return None if row is None else row[0]
+
+
+@pytest.mark.parametrize(
+    ("sql", "values", "expected"),
+    [
+        ("select set_config(%s, %s, false)", ("app.user", "me"), "me"),
+        ("select set_config(%s, %s, false)", ("own.tenant", "7"), "7"),
+        ("select set_config(%s, %s, true)", ("statement_timeout", "900"), "900ms"),
+        ("select set_config('statement_timeout', %s, false)", ("1s",), "1s"),
+        ("select set_config(%s, 'public', false)", ("search_path",), "public"),
+        ("select set_config('search_path', %s, false)", ("pg_catalog",), "pg_catalog"),
+        ("select set_config(%s, %s, false)", ("app.tenant", "1"), "SP1301"),  # a row-security policy reads it
+        ("select set_config(%s, %s, false)", ("App.Tenant", "1"), "SP1301"),
+        ("select set_config(%s, %s, false)", ("app.tenant", None), "SP1301"),
+        ("select set_config(%s, %s, false)", ("other.x", "1"), "SP1301"),
+        ("select set_config(%s, %s, false)", ("sallyport.x", "1"), "SP1301"),
+        ("select set_config(%s, %s, false)", ("role", "postgres"), "SP1301"),
+        ("select set_config(%s, %s, false)", ("session_replication_role", "replica"), "SP1301"),
+        ("select set_config('search_path', %s, false)", ("pg_temp, other",), "SP1302"),
+        ("select set_config(%s, %s, false)", ("Search_Path", "other"), "SP1302"),
+        ("select set_config(%s::name, %s, false)", ("app.user", "1"), "SP1102"),
+        ("select set_config(%s || '', %s, false)", ("app.user", "1"), "SP1102"),
+        ("select set_config(%s, email, false) from customers", ("app.user",), "SP1102"),
+        ("select current_setting(%s, true)", ("app.unset",), None),
+        ("select current_setting(%s, true)", ("APP.note",), None),
+        ("select current_setting(%s, true)", ("other.x",), "SP1103"),
+        ("select current_setting(%s, true)", ("sallyport.key",), "SP1103"),
+    ],
+)
+def test_names_and_values_that_arrive_at_bind(
+    door: Gateway, sql: str, values: tuple[str | None, ...], expected: str | None
+) -> None:
+    assert bound(door, sql, values) == expected
+
+
+def test_what_a_parameter_sets_is_in_force_for_what_follows(door: Gateway) -> None:
+    with psycopg.connect(door.dsn(), autocommit=True) as db:
+        db.execute("select set_config(%s, %s, false)", ("search_path", "pg_catalog"))
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            db.execute("select name from products")
+        for path in ("pg_catalog", "public"):  # the same statement, prepared by the driver at last
+            for _ in range(6):
+                db.execute("select set_config('search_path', %s, false)", (path,))
+        assert db.execute("select name from products limit 1").fetchone() is not None
+        with db.pipeline():
+            db.execute("select set_config(%s, %s, false)", ("search_path", "pg_catalog"))
+            db.execute("select set_config(%s, %s, false)", ("search_path", "public"))
+            found = db.execute("select name from products limit 1")
+        assert found.fetchone() is not None

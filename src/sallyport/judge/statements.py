@@ -202,7 +202,7 @@ class Statements:
             inner = self._inner(sql, facts.inner, replacement.relations)
         kinds = frozenset([effect.kind for effect in facts.effects])
         moves_path = any(e.kind is EffectKind.DISCARD and e.name == "all" for e in facts.effects) or any(
-            s.name.lower() in ("search_path", "") for s in facts.settings
+            isinstance(name, int) or name.lower() in ("search_path", "") for name in facts.set_names
         )
         changes_settings = _changes_settings(facts)
         plan = self.plan(facts.columns, replacement.relations)
@@ -243,6 +243,7 @@ class Statements:
             and not kinds
             and not moves_path
             and not facts.setting_parameters
+            and not facts.bound_settings
             and not facts.cast_parameters
             and not changes_settings,
         )
@@ -444,13 +445,15 @@ def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:
 
 
 def _changes_settings(facts: StatementFacts) -> bool:
-    return any(changes_meaning(change.name) for level in chain(facts) for change in level.settings)
+    bound = any(isinstance(one.name, int) or changes_meaning(one.name) for one in facts.bound_settings)
+    return bound or any(changes_meaning(change.name) for level in chain(facts) for change in level.settings)
 
 
 def _changes_unreported(facts: StatementFacts) -> bool:
     """A RESET goes back to what the session started with, so it alone makes nothing unknown."""
     changes = [change for level in chain(facts) for change in level.settings]
-    return any(change.value is not None and is_unreported(change.name) for change in changes)
+    bound = any(isinstance(one.name, int) or is_unreported(one.name) for one in facts.bound_settings)
+    return bound or any(change.value is not None and is_unreported(change.name) for change in changes)
 
 
 def _worst(outcome: Outcome) -> Outcome:

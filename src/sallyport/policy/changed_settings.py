@@ -14,7 +14,14 @@ from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.custom_settings import is_custom, is_listed, is_shown
 from sallyport.sql.facts import SettingChange, StatementFacts
 from sallyport.sql.search_path import split_search_path
-from sallyport.sql.settings import MASKED_STARTUP, classify_setting, folded, is_known, milliseconds
+from sallyport.sql.settings import (
+    MASKED_STARTUP,
+    classify_setting,
+    folded,
+    is_known,
+    milliseconds,
+    show_allowed,
+)
 
 #: With none of them a name without its schema means what PostgreSQL itself defines: nothing of users' can come in between.
 _ALWAYS: frozenset[tuple[str, ...]] = frozenset({(), ("",), ("pg_catalog",)})
@@ -79,6 +86,11 @@ def _check_custom(name: str, policy: SubjectPolicy, position: int) -> Refusal | 
         )
     why = f"A row-security policy, view or function reads {name}, or it cannot be told which settings one reads."
     return _refuse(name, why, "Ask for it to be listed in the policy by its full name.", position)
+
+
+def may_read(name: str, policy: SubjectPolicy) -> bool:
+    """Whether SHOW and current_setting may show a setting."""
+    return show_allowed(name) or is_shown(folded(name), policy.settings)
 
 
 def _check_read(name: str, policy: SubjectPolicy, position: int) -> Refusal | None:

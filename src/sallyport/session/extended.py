@@ -12,7 +12,7 @@ from sallyport.session import effects, holding, renewal
 from sallyport.session.clearance import clearance
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
-from sallyport.session.setting_parameters import check_setting_names
+from sallyport.session.setting_parameters import check_settings_bound
 from sallyport.session.state import SessionState
 from sallyport.session.statements import TOO_MANY, Portal, Prepared, same, void_parameters
 from sallyport.session.states import Clearance, ClientState, Expect, Handled
@@ -181,8 +181,9 @@ def _clear_bind(
         cleared = clearance(session, verdict)
         if cleared is not Clearance.GO:
             return cleared
-    if verdict is not None and verdict.facts.setting_parameters:
-        refusal = check_setting_names(verdict, message.params, prepared.types)
+    if verdict is not None and not verdict.plain:
+        policy = session.names.view.subject_policy
+        refusal = check_settings_bound(verdict, policy, message.params, prepared.types)
         if refusal is not None:
             return refusal
     if session.portals.is_full(effects.key(message.portal)):
@@ -330,6 +331,9 @@ def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal
     if portal.view is session.names.view:
         return portal
     current = effects.current_portal_verdict(session, portal)
+    if current is not None and not isinstance(current, Refusal) and not current.plain:
+        policy = session.names.view.subject_policy
+        current = check_settings_bound(current, policy, portal.params, portal.prepared.types) or current
     if isinstance(current, Refusal):
         return current
     if session.portals.confirmed.get(name) is not portal:

@@ -1,35 +1,59 @@
-"""Parameters of a Bind that name a setting."""
+"""Parameters of a Bind that name a setting, or are what one is set to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.judge import Verdict
+from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.changed_settings import check_change, may_read
+from sallyport.sql.facts import SettingChange, StatementFacts
 from sallyport.sql.named_by_text import UNCHANGED
-from sallyport.sql.settings import show_allowed
 
 
-def check_setting_names(verdict: Verdict, params: list[bytes | None], types: Sequence[int]) -> Refusal | None:
-    """Parameters that name a setting (``current_setting($1)``) may only name one that SHOW would show.
+def check_settings_bound(
+    verdict: Verdict, policy: SubjectPolicy, params: Sequence[bytes | None], types: Sequence[int]
+) -> Refusal | None:
+    """``current_setting($1)`` may only name a setting that SHOW would show, ``set_config($1, $2, $3)`` only do what SET may.
 
-    ``types``: as declared in Parse; one whose values are not the text that was sent could turn it into another name.
+    ``types``: as declared in Parse; one whose values are not the text that was sent could turn it into another.
     """
-    for number in sorted(verdict.facts.setting_parameters):
+    facts = verdict.facts
+    for number in sorted({*facts.setting_parameters, *_that_set(facts)}):
         declared = types[number - 1] if number <= len(types) else 0
         if declared and declared not in UNCHANGED:
             return refuse(
                 "SP1103",
-                f"parameter ${number} names a setting and is declared with a type that may change its text",
+                f"parameter ${number} names or sets a setting and is declared with a type that may change its text",
                 hint=f"Declare ${number} as text, or do not declare its type.",
             )
-        value = params[number - 1] if number <= len(params) else None
-        name = value.decode("utf-8", "replace") if value is not None else None
-        if name is not None and not show_allowed(name):
+    for number in sorted(facts.setting_parameters):
+        name = _text(number, params)
+        if name is not None and not may_read(name, policy):
             return refuse(
                 "SP1103",
                 f"the gateway does not show the setting {name}",
                 f"It is the value of parameter ${number}.",
                 "SHOW shows the settings that may be read.",
             )
+    for bound in facts.bound_settings:
+        name = _text(bound.name, params)
+        if name is not None:  # else PostgreSQL says that it wants one; without a value it is a RESET
+            refusal = check_change(SettingChange(name, _text(bound.value, params)), policy)
+            if refusal is not None:
+                return refusal
     return None
+
+
+def _that_set(facts: StatementFacts) -> Iterator[int]:
+    for bound in facts.bound_settings:
+        yield from (one for one in (bound.name, bound.value) if isinstance(one, int))
+
+
+def _text(given: str | int, params: Sequence[bytes | None]) -> str | None:
+    """A constant, or a parameter's value; None for NULL."""
+    if isinstance(given, str):
+        return given
+    value = params[given - 1] if given <= len(params) else None
+    return value.decode("utf-8", "replace") if value is not None else None

@@ -18,6 +18,7 @@ from sallyport.sql.close_names import closest
 from sallyport.sql.conversions import converts
 from sallyport.sql.facts import (
     Access,
+    BoundSetting,
     Clause,
     Comparison,
     ConstantUse,
@@ -169,6 +170,7 @@ class Analysis:
         self.copy_format: CopyFormat | None = None
         self.actions: set[str] = set()  # what is done to relations by writing
         self.setting_parameters: set[int] = set()
+        self.bound_settings: list[BoundSetting] = []
         self.setting_reads: dict[str, int] = {}
         self.namings: dict[Naming, None] = {}
         self.also: set[str] = set()
@@ -533,6 +535,7 @@ class Analysis:
             copy_format=self.copy_format,
             touched=frozenset(self.touched | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
+            bound_settings=tuple(self.bound_settings),
             namings=tuple(self.namings),
             temporary=self._temporary(),
             also=frozenset(self.also),

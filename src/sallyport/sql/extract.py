@@ -165,4 +165,4 @@ def _moves(facts: StatementFacts) -> str:
 
 
 def _moves_path(facts: StatementFacts) -> bool:
-    return any(change.name in ("search_path", "") for change in facts.settings)
+    return any(isinstance(name, int) or name.lower() in ("search_path", "") for name in facts.set_names)

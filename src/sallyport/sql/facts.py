@@ -117,6 +117,13 @@ class SettingChange(Struct, frozen=True):
     position: int = -1
 
 
+class BoundSetting(Struct, frozen=True):
+    """set_config whose name or value is a parameter: its number in the place of the text. What it sets shows at Bind."""
+
+    name: str | int
+    value: str | int
+
+
 class Unknown(Struct, frozen=True):
     """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'.
 
@@ -329,8 +336,10 @@ class StatementFacts(Struct, frozen=True):
     copy_format: CopyFormat | None = None
     #: every column mentioned anywhere: errors about them are scrubbed
     touched: frozenset[ColumnId] = frozenset()
-    #: parameters ($n, from 1) that name a setting: at Bind their values must satisfy settings.show_allowed
+    #: parameters ($n, from 1) that name a setting which is read: at Bind their values must satisfy policy's may_read
     setting_parameters: frozenset[int] = frozenset()
+    #: likewise what it sets, which must satisfy policy's check_change
+    bound_settings: tuple[BoundSetting, ...] = ()
     #: custom settings whose values are shown, with positions: policy says which
     setting_reads: tuple[tuple[str, int], ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
@@ -391,6 +400,11 @@ class StatementFacts(Struct, frozen=True):
     constants: tuple[ConstantUse, ...] = ()
     #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text; None: it is not known of any
     quoting: frozenset[int] | None = None
+
+    @property
+    def set_names(self) -> tuple[str | int, ...]:
+        """Names of the settings that are set, "" for all; the number of a parameter that names one."""
+        return (*(one.name for one in self.settings), *(one.name for one in self.bound_settings))
 
     def meant_by(self, number: int) -> int:
         """The parameter of which is said what is true of ``$number``: itself, or one that is used in the same way."""

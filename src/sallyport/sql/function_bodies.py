@@ -234,7 +234,7 @@ def _more_than_reads(facts: StatementFacts) -> str:
     if facts.unknowns:
         first = facts.unknowns[0]
         return f"in its body, {first.message}" if first.message else f"its body does not let it {first.what}"
-    if facts.settings or facts.effects or facts.setting_parameters:
+    if facts.settings or facts.effects or facts.setting_parameters or facts.bound_settings:
         return "its body does more than read"
     return ""
 

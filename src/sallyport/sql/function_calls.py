@@ -11,7 +11,7 @@ from sallyport.sql.columns import field_of
 from sallyport.sql.conversions import converts_arguments, converts_to_json
 from sallyport.sql.custom_settings import is_custom
 from sallyport.sql.expressions import order
-from sallyport.sql.facts import Dependence, SettingChange
+from sallyport.sql.facts import BoundSetting, Dependence, SettingChange
 from sallyport.sql.function_bodies import followed
 from sallyport.sql.functions import classify
 from sallyport.sql.lineage import Field, Value, derived, union
@@ -195,8 +195,21 @@ def window(a: Analysis, node: Node, scope: Scope) -> None:
 # functions that stand for something else
 
 
+def _text_or_parameter(a: Analysis, value: Value) -> str | int | None:
+    """A setting's name or value; None where it is not known before the statement runs. Of a parameter that stands elsewhere too the type is not."""
+    if value.parameter:
+        return None if a.is_nested or repeated(a, value.parameter) else value.parameter
+    return plain_text(value)
+
+
 def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     name = value = local = None
+    if len(values) == 3 and a.plain_select and any(one.parameter for one in values):
+        bound_name, bound_value = (_text_or_parameter(a, one) for one in values[:2])
+        is_constant = values[2].parameter or plain_bool(values[2]) is not None
+        if bound_name is not None and bound_value is not None and is_constant:
+            a.bound_settings.append(BoundSetting(bound_name, bound_value))
+            return
     if len(values) == 3:
         name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
         if value is None and name is not None and values[1].constant and any_value_allowed(name):
