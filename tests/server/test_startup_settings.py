@@ -223,3 +223,10 @@ def test_less_time_than_policy_gives(issuer: DevIssuer, postgres: Server) -> Non
             assert db.execute("SHOW statement_timeout").fetchone() == ("20s",)
     finally:
         running.stop()
+
+
+def test_who_wants_another_encoding_is_told_how_to_use_utf8(open_gateway: Gateway) -> None:
+    with psycopg.connect(open_gateway.dsn(), autocommit=True) as db, pytest.raises(psycopg.Error) as failure:
+        db.execute("set client_encoding = 'SJIS'")
+    hint = failure.value.diag.message_hint or ""
+    assert all(client in hint for client in ("PGCLIENTENCODING=UTF8", "JDBC", "Npgsql: Client Encoding=UTF8"))

@@ -25,6 +25,10 @@ from sallyport.sql.settings import (
 
 #: With none of them a name without its schema means what PostgreSQL itself defines: nothing of users' can come in between.
 _ALWAYS: frozenset[tuple[str, ...]] = frozenset({(), ("",), ("pg_catalog",)})
+_UTF8 = (
+    "Use UTF8. libpq: client_encoding=UTF8, or PGCLIENTENCODING=UTF8. JDBC: it is UTF8 unless allowEncodingChanges is set. "
+    "Npgsql: Client Encoding=UTF8."
+)
 #: Types whose values are written, and read, the same under every DateStyle: bool, numbers, texts, json, uuid.
 _WITHOUT_DATES = frozenset({16, 18, 19, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
 
@@ -66,6 +70,8 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
     if verdict.kind == "allowed" or (verdict.kind == "search_path" and value is None):
         return None
     hint = "Leave it as it is; the statement before and after it will work without."
+    if name == "client_encoding":
+        hint = _UTF8
     return _refuse(change.name, f"The setting {change.name} {verdict.reason}.", hint, position)
 
 
