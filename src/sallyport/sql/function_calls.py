@@ -204,18 +204,19 @@ def _text_or_parameter(a: Analysis, value: Value) -> str | int | None:
 
 def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     name = value = local = None
-    if len(values) == 3 and a.plain_select and any(one.parameter for one in values):
-        bound_name, bound_value = (_text_or_parameter(a, one) for one in values[:2])
-        is_constant = values[2].parameter or plain_bool(values[2]) is not None
-        if bound_name is not None and bound_value is not None and is_constant:
-            a.bound_settings.append(BoundSetting(bound_name, bound_value))
-            return
     if len(values) == 3:
         name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
         if value is None and name is not None and values[1].constant and any_value_allowed(name):
             value = "$"  # a parameter, for a setting that may have any value
         if name is None and _is_named_by_row(a, values[0]):
             name = a.named_setting
+    is_known = name is not None and value is not None and local is not None
+    if not is_known and len(values) == 3 and a.plain_select and any(one.parameter for one in values):
+        bound_name, bound_value = (_text_or_parameter(a, one) for one in values[:2])
+        is_constant = values[2].parameter or plain_bool(values[2]) is not None
+        if bound_name is not None and bound_value is not None and is_constant:
+            a.bound_settings.append(BoundSetting(bound_name, bound_value))
+            return
     if name is None or value is None or local is None or not (a.plain_select or a.named_setting):
         a.unknown(
             "SP1102",
