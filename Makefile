@@ -21,11 +21,12 @@ test: env ## Run the tests against real servers (ARGS="tests/wire -x", ARGS="--p
 	@$(BIN)/python -m tests.support.prefetch
 	@exec $(BIN)/pytest $(or $(ARGS),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
-check: env ## Format, lint, types, import contract
+check: env ## Format, lint, types, import contract, sizes and names
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/check_structure.py
 
 bench: env ## Compare direct, PgBouncer and Sallyport on this machine (ARGS=--quick)
 	@exec $(BIN)/python -m bench $(ARGS)
