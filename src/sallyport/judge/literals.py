@@ -20,7 +20,7 @@ from sallyport.policy.decision import ColumnMask, MaskSpec
 from sallyport.policy.needs import chain
 from sallyport.sql import template
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Type
-from sallyport.sql.facts import StatementFacts, meant_by
+from sallyport.sql.facts import StatementFacts
 from sallyport.sql.tokens import token_spans
 from sallyport.wire.frames import Op, RowProgram, data_row, keep, mask_rows
 
