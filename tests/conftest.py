@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import structlog
 
 from sallyport.demo.issuer import DevIssuer
 from tests.support.gateway import Gateway
@@ -41,6 +42,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     ):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, wanted, indirect=True, ids="pg{}".format, scope="session")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Commands that a test runs in this process set up the log for themselves."""
+    yield
+    structlog.reset_defaults()
 
 
 class Servers:

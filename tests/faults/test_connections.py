@@ -303,6 +303,7 @@ def test_loopback_behind_a_proxy_elsewhere_needs_tls() -> None:
             proxies=Networks(["10.0.0.0/8"]),
             keep_alive=KeepAlive(),
             strangers=None,
+            oauth=None,
             limits=SimpleNamespace(login_seconds=60.0),
             admit_arrival=nothing,
             pending=SimpleNamespace(discard=nothing),

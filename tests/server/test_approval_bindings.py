@@ -386,7 +386,7 @@ MORE = (
 
 
 def test_every_part_of_a_binding_is_cheated() -> None:
-    assert CHEATS.keys() == {one.name for one in fields(Binding)}
+    assert CHEATS.keys() == {part.name for part in fields(Binding) if part.compare}
     for place in (*CHEATS.values(), *MORE):
         module, _, name = place.partition(":")
         assert callable(getattr(importlib.import_module(f"tests.{module}"), name)), place

@@ -204,8 +204,9 @@ _RUN = 129
 _CHANGES = 8
 
 
-def _slow_to_scan(sql: bytes) -> bool:
-    return any(
+def is_slow_to_scan(sql: bytes) -> bool:
+    """Whether PostgreSQL's scanner must not see the text: it is too long, or has such a run."""
+    return len(sql) > MAX_LENGTH or any(
         b"+" * 64 in part or sum(map(operator.ne, part, part[1:])) > _CHANGES
         for run in runs(sql, _RUN)
         for part in (run[:1024], run)  # the beginning mostly tells
@@ -222,7 +223,7 @@ def _check_text(sql: bytes, max_length: int) -> None:
                 hint="Send data with COPY or bind parameters, or split the script.",
             )
         )
-    if _slow_to_scan(sql):
+    if is_slow_to_scan(sql):
         raise RefusedError(
             refuse(
                 "SP1105",

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.sql.parse import query_library
+from sallyport.sql.parse import is_slow_to_scan, query_library
 
 
 class _Protobuf(ctypes.Structure):
@@ -77,6 +77,9 @@ def token_spans(sql: bytes) -> list[tuple[int, int]]:
 
 
 def _scan(sql: bytes) -> bytes:
+    """Refused texts are scanned as well, for the record: what the parser must not see, the scanner must not see here."""
+    if is_slow_to_scan(sql):
+        raise RefusedError(refuse("SP1101", "the statement cannot be read word by word"))
     result = _library.pg_query_scan(sql)
     try:
         if result.error:
