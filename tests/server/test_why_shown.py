@@ -52,7 +52,7 @@ def shown(make_gateway: Callable[..., Gateway], postgres: Server) -> list[dict[s
 
     (session,) = json.loads(run("sessions", "list", "--json"))
     lines = [json.loads(line) for line in run("sessions", "show", session["id"], "--json").splitlines()]
-    # as recorded: without the value that meets a masked column, and without the name that may be one
+    # as recorded: without the value that meets a masked column, and without unknown names
     beginnings = tuple(sql.partition("ssn")[0].partition(" nothing")[0] for sql in STATEMENTS)
     return [line for line in lines if line.get("sql", "").startswith(beginnings)]
 
