@@ -77,7 +77,7 @@ def token_spans(sql: bytes) -> list[tuple[int, int]]:
 
 
 def _scan(sql: bytes) -> bytes:
-    """Refused texts are scanned as well, for the record: so the bounds of the parser hold here too."""
+    """Of texts that the parser refused as well, for the record: its bounds hold here too."""
     if is_slow_to_scan(sql):
         raise RefusedError(refuse("SP1101", "the statement cannot be read word by word"))
     result = _library.pg_query_scan(sql)
