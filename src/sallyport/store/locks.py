@@ -6,20 +6,14 @@ confirmed survives a crash.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict
 
-import structlog
-from sqlalchemy import Connection, Engine, Select, insert, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine, Select, insert, select, update
 
-from sallyport.core.errors import RefusedError, refuse
 from sallyport.identity.locks import Lock
+from sallyport.store.durable import DurableWrites
 from sallyport.store.tables import locks
-
-_log = structlog.get_logger("sallyport.store")
 
 
 class SqlLockStore:
@@ -27,7 +21,7 @@ class SqlLockStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._lock = threading.Lock()
+        self._writes = DurableWrites(engine, "a lock")
 
     def add(self, lock: Lock) -> None:
         table = locks.c
@@ -37,12 +31,12 @@ class SqlLockStore:
             .where(table.released_at.is_(None))
             .values(released_at=lock.created, released_by=lock.by)
         )
-        with self._writing() as connection:
+        with self._writes.transaction() as connection:
             connection.execute(before)
             connection.execute(insert(locks), [asdict(lock)])
 
     def release(self, lock: Lock) -> None:
-        with self._writing() as connection:
+        with self._writes.transaction() as connection:
             connection.execute(
                 update(locks)
                 .where(locks.c.id == lock.id)
@@ -51,7 +45,7 @@ class SqlLockStore:
 
     def restore(self, recorded: Iterable[Lock]) -> int:
         """Add those that are not stored. How many; what is stored stays as it is."""
-        with self._writing() as connection:
+        with self._writes.transaction() as connection:
             present = set(connection.execute(select(locks.c.id)).scalars())
             missing = [asdict(lock) for lock in recorded if lock.id not in present]
             if missing:
@@ -67,24 +61,3 @@ class SqlLockStore:
     def _read(self, query: Select[tuple[object, ...]]) -> list[Lock]:
         with self._engine.connect() as connection:
             return [Lock(**row._mapping) for row in connection.execute(query)]
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._lock:
-            try:
-                with self._engine.connect() as connection:
-                    connection.execute(text("PRAGMA synchronous = FULL"))
-                    connection.commit()
-                    with connection.begin():
-                        yield connection
-                    connection.execute(text("PRAGMA synchronous = NORMAL"))
-            except SQLAlchemyError as error:
-                _log.error("a lock cannot be stored", error=str(getattr(error, "orig", error)))
-                raise RefusedError(
-                    refuse(
-                        "SP1801",
-                        "the lock cannot be stored",
-                        "The gateway's database could not be written.",
-                        "Free space or mend the data directory, then do it again.",
-                    )
-                ) from None

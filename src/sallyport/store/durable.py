@@ -1,0 +1,47 @@
+"""Small transactions that are on the disk when they return, for what must survive a power cut."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from sallyport.core.errors import RefusedError, refuse
+
+_log = structlog.get_logger("sallyport.store")
+
+
+class DurableWrites:
+    """Used by one thread at a time. ``subject``: what is stored, with its article, for errors."""
+
+    def __init__(self, engine: Engine, subject: str) -> None:
+        self._engine, self._subject = engine, subject
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction, flushed (``synchronous = FULL``). Raises RefusedError (SP1801)."""
+        with self._lock:
+            try:
+                with self._engine.connect() as connection:
+                    connection.execute(text("PRAGMA synchronous = FULL"))
+                    connection.commit()
+                    with connection.begin():
+                        yield connection
+                    connection.execute(text("PRAGMA synchronous = NORMAL"))
+            except SQLAlchemyError as error:
+                # Not the error itself: it quotes the row. SQLite's own words do not.
+                reason = str(getattr(error, "orig", None) or type(error).__name__)
+                _log.error(f"{self._subject} cannot be stored", error=reason)
+                raise RefusedError(
+                    refuse(
+                        "SP1801",
+                        f"the {self._subject.partition(' ')[2]} cannot be stored",
+                        "The gateway's database could not be written.",
+                        "Free space or mend the data directory, then do it again.",
+                    )
+                ) from None
