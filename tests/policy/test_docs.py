@@ -13,10 +13,11 @@ from sallyport.policy.actions import ACTIONS, GROUPS
 from sallyport.policy.conditions import _EXAMPLE, VARIABLES
 from sallyport.policy.expectations import Expectation
 from sallyport.policy.load import PACKS, parse_policy
-from sallyport.policy.maskspec import _MASK_SHAPES
+from sallyport.policy.mask_kinds import MASK_KINDS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
 STRUCTS = [s for s in vars(raw).values() if isinstance(s, type) and issubclass(s, msgspec.Struct)]
+STRUCTS += [kind.parameters for kind in MASK_KINDS.values() if kind.parameters is not None]
 WORDS = set(re.findall(r"[a-z][a-z0-9_.-]*[a-z0-9]|[a-z]", TEXT))
 
 
@@ -26,7 +27,7 @@ def test_every_key(struct: type[msgspec.Struct]) -> None:
         assert re.search(rf"(`|\b){field.encode_name}(`|:)|`{field.encode_name}`", TEXT), field.encode_name
 
 
-@pytest.mark.parametrize("name", [*sorted(ACTIONS), *GROUPS, *PACKS, *_MASK_SHAPES])
+@pytest.mark.parametrize("name", [*sorted(ACTIONS), *GROUPS, *PACKS, *MASK_KINDS])
 def test_every_action_group_pack_and_mask(name: str) -> None:
     assert name in WORDS
 

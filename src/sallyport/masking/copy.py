@@ -1,8 +1,8 @@
 """Masks the data of ``COPY ... TO STDOUT`` in text, CSV and binary format.
 
-PostgreSQL sends one row in each CopyData message; data laid out in any other way raises ProtocolError, as
-does a row with another number of columns than was judged. Source: PostgreSQL documentation, "COPY", section
-"File Formats".
+PostgreSQL sends one row in each CopyData message; data laid out in any other way raises
+ProtocolError, as does a row with another number of columns than was judged. Source: PostgreSQL
+documentation, "COPY", section "File Formats".
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ _NO_TEXT_DELIMITER = frozenset(b"\\.abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 class CopyMasker:
-    """Masks one COPY stream, span by span. Made by :func:`compile_copy`; used for one statement only."""
+    """Masks one COPY stream, span by span. Made by :func:`compile_copy`; used for one statement
+    only.
+    """
 
     def __init__(self, program: RowProgram, copy_format: CopyFormat) -> None:
         self.keep_all = program.keep_all
@@ -38,7 +40,9 @@ class CopyMasker:
         self._header = copy_format.header and copy_format.format != "binary"
 
     def matches(self, body: bytes) -> Mismatch | None:
-        """The second lock: the body of CopyOutResponse must say the judged format and number of columns."""
+        """The second lock: the body of CopyOutResponse must say the judged format and number of
+        columns.
+        """
         if len(body) < 3 or len(body) != 3 + 2 * int.from_bytes(body[1:3], "big"):
             raise ProtocolError("a CopyOutResponse of the wrong length")
         code = 1 if self._format == "binary" else 0
@@ -83,8 +87,8 @@ def compile_copy(
 ) -> CopyMasker:
     """A masker for a COPY whose columns have these types, in order.
 
-    Raises RefusedError (SP1203) when types and plan differ in number, (SP1107) for options that PostgreSQL
-    would not accept or that this masker does not know.
+    Raises RefusedError (SP1203) when types and plan differ in number, (SP1107) for options that
+    PostgreSQL would not accept or that this masker does not know.
     """
     if len(type_oids) != len(plan.columns):
         raise RefusedError(

@@ -2,9 +2,10 @@
 
 Promises:
 
-* What a mask cannot treat becomes NULL: an unknown type, a value that does not parse, a kind that does not
-  fit the type, a hash whose key is missing. Nothing passes because it was not understood.
-* ``redact``, ``null`` and ``constant`` give the same bytes whatever the value is, NULL and length included.
+* What a mask cannot treat becomes NULL: an unknown type, a value that does not parse, a kind that
+  does not fit the type, a hash whose key is missing. Nothing passes because it was not understood.
+* ``redact``, ``null`` and ``constant`` give the same bytes whatever the value is, NULL and length
+  included.
 * Text and binary of one value get the same mask: the same token, the same date, the same bucket.
 
 ====================  =====================================================================================
@@ -15,13 +16,14 @@ partial, email        text
 hash                  text: ``tok_`` and 24 hex digits of HMAC-SHA256; uuid: a UUID (version 8) made of it
 date                  date, timestamp, timestamptz: truncated to year, month or day; timestamptz in UTC, as
                       its offset would tell the season. DateStyle ISO only; infinities become NULL
-bucket                integers, floats, numeric: rounded down to a multiple of the size
-constant              text, json, jsonb, numbers, bool, dates, timestamps, uuid: if a value of the type
-====================  =====================================================================================
+bucket                integers, floats, numeric: rounded down to a multiple of the size constant
+text, json, jsonb, numbers, bool, dates, timestamps, uuid: if a value of the type
+====================
+=====================================================================================
 
-"text" is text, varchar, char(n), name, unknown and citext, and domains over them. Any other type of category
-S counts only in text format. Arrays, ranges, composites and enums become NULL whatever the mask: masking
-elementwise would tell how many elements there are.
+"text" is text, varchar, char(n), name, unknown and citext, and domains over them. Any other type of
+category S counts only in text format. Arrays, ranges, composites and enums become NULL whatever the
+mask: masking elementwise would tell how many elements there are.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ import hmac
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from uuid import UUID
@@ -84,6 +87,27 @@ _FIRST_NORMAL_OID = 16384  # below are PostgreSQL's own types, the same in every
 Masker = Callable[[bytes], bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnFormat:
+    """How a column's values are sent. ``size``: of binary values in bytes; -1: it varies."""
+
+    type_oid: int
+    family: Family
+    size: int
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NativeMask:
+    """One kind of mask. ``families``: what it treats; the others become NULL. ``types_in_words``:
+    the same for people, "" where a column that becomes NULL deserves no warning.
+    """
+
+    families: frozenset[Family]
+    operation: Callable[[MaskSpec, ColumnFormat, Mapping[str, Secret]], Op]
+    types_in_words: str = ""
+
+
 def base_type(type_oid: int, types: Mapping[int, Type]) -> int:
     """The OID with domains resolved; 0 when the chain cannot be followed."""
     for _ in range(32):
@@ -110,34 +134,27 @@ def classify(type_oid: int, format: int, types: Mapping[int, Type]) -> tuple[Fam
 def operation(
     spec: MaskSpec | None, type_oid: int, format: int, types: Mapping[int, Type], keys: Mapping[str, Secret]
 ) -> Op:
-    """The operation for a column of this type in this format (0 text, 1 binary); ``spec`` None keeps it."""
+    """The operation for a column of this type in this format (0 text, 1 binary); ``spec`` None
+    keeps it.
+    """
     if spec is None:
         return frames.keep()
     if format not in (0, 1):
         return frames.null()
     type_oid = base_type(type_oid, types)
     family, size = classify(type_oid, format, types)
-    binary = format == 1
-    if spec.kind == "redact":
-        return _constant(_redacted(family, binary))
-    if spec.kind == "constant":
-        return _constant(encode_constant(spec.value, family, size, binary))
-    if spec.kind in ("partial", "email"):
-        if family is not Family.TEXT:
-            return frames.null()
-        return frames.email() if spec.kind == "email" else frames.partial(spec.keep_first, spec.keep_last)
-    masker: Masker | None = None
-    if spec.kind == "hash":
-        masker = _hash(keys.get(spec.key), family, type_oid, binary)
-    elif spec.kind == "date":
-        masker = _truncate(spec.precision, family, binary)
-    elif spec.kind == "bucket":
-        masker = _bucket(spec.size, family, size, binary)
-    return frames.null() if masker is None else frames.call(_or_null(masker))
+    mask = NATIVE_MASKS.get(spec.kind)
+    if mask is None or family not in mask.families:
+        return frames.null()
+    return mask.operation(spec, ColumnFormat(type_oid, family, size, format == 1), keys)
 
 
 def _constant(value: bytes | None) -> Op:
     return frames.null() if value is None else frames.constant(value)
+
+
+def _call(masker: Masker | None) -> Op:
+    return frames.null() if masker is None else frames.call(_or_null(masker))
 
 
 def _or_null(masker: Masker) -> Masker:
@@ -165,13 +182,13 @@ def _json(text: bytes, family: Family, binary: bool) -> bytes:
 # --- hash -----------------------------------------------------------------------------------------
 
 
-def _hash(key: Secret | None, family: Family, type_oid: int, binary: bool) -> Masker | None:
-    if not key or family not in (Family.TEXT, Family.UUID):
+def _hash(key: Secret | None, column: ColumnFormat) -> Masker | None:
+    if not key:
         return None
     secret = key.reveal().encode()
-    if family is Family.UUID:
-        return lambda value: _uuid_token(secret, value, binary)
-    if type_oid == values.BPCHAR:  # trailing blanks are padding: char(n) joins with varchar
+    if column.family is Family.UUID:
+        return lambda value: _uuid_token(secret, value, column.binary)
+    if column.type_oid == values.BPCHAR:  # trailing blanks are padding: char(n) joins with varchar
         return lambda value: _text_token(secret, value.rstrip(b" "))
     return lambda value: _text_token(secret, value)
 
@@ -193,16 +210,14 @@ def _uuid_token(secret: bytes, value: bytes, binary: bool) -> bytes:
 # --- date -----------------------------------------------------------------------------------------
 
 
-def _truncate(precision: str, family: Family, binary: bool) -> Masker | None:
+def _truncate(precision: str, column: ColumnFormat) -> Masker | None:
     if precision not in ("year", "month", "day"):
         return None
-    if family is Family.DATE:
+    binary, zone = column.binary, column.family is Family.TIMESTAMPTZ
+    if column.family is Family.DATE:
         return lambda value: _encode_date(
             _floor_days(values.decode_date(value) if binary else values.parse_date(value), precision), binary
         )
-    if family not in (Family.TIMESTAMP, Family.TIMESTAMPTZ):
-        return None
-    zone = family is Family.TIMESTAMPTZ
 
     def truncate(value: bytes) -> bytes:
         moment = values.decode_timestamp(value) if binary else values.parse_timestamp(value, zone)
@@ -228,9 +243,10 @@ def _encode_timestamp(microseconds: int, zone: bool, binary: bool) -> bytes:
 # --- bucket ---------------------------------------------------------------------------------------
 
 
-def _bucket(size: float, family: Family, width: int, binary: bool) -> Masker | None:
-    if not (size > 0 and math.isfinite(size)) or family not in (Family.INTEGER, Family.FLOAT, Family.NUMERIC):
+def _bucket(size: float, column: ColumnFormat) -> Masker | None:
+    if not (size > 0 and math.isfinite(size)):
         return None
+    family, width, binary = column.family, column.size, column.binary
     step, scale = values.parse_decimal(str(Decimal(repr(size))).encode())
 
     def bucket(value: bytes) -> bytes:
@@ -304,3 +320,41 @@ def _encode_constant(text: str, family: Family, size: int, binary: bool) -> byte
 
 def _no_constant(name: str) -> None:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+_NUMBERS = frozenset({Family.INTEGER, Family.FLOAT, Family.NUMERIC})
+_TIMES = frozenset({Family.DATE, Family.TIMESTAMP, Family.TIMESTAMPTZ})
+
+#: By the names of :data:`sallyport.policy.mask_kinds.MASK_KINDS`.
+NATIVE_MASKS: Mapping[str, NativeMask] = {
+    "redact": NativeMask(
+        frozenset({Family.TEXT, Family.JSON, Family.JSONB}),
+        lambda spec, column, keys: _constant(_redacted(column.family, column.binary)),
+    ),
+    "null": NativeMask(frozenset(Family), lambda spec, column, keys: frames.null()),
+    "partial": NativeMask(
+        frozenset({Family.TEXT}),
+        lambda spec, column, keys: frames.partial(spec.keep_first, spec.keep_last),
+        "texts",
+    ),
+    "email": NativeMask(frozenset({Family.TEXT}), lambda spec, column, keys: frames.email(), "texts"),
+    "hash": NativeMask(
+        frozenset({Family.TEXT, Family.UUID}),
+        lambda spec, column, keys: _call(_hash(keys.get(spec.key), column)),
+        "texts and uuid",
+    ),
+    "date": NativeMask(
+        _TIMES,
+        lambda spec, column, keys: _call(_truncate(spec.precision, column)),
+        "dates and timestamps",
+    ),
+    "bucket": NativeMask(_NUMBERS, lambda spec, column, keys: _call(_bucket(spec.size, column)), "numbers"),
+    "constant": NativeMask(
+        frozenset(Family),
+        lambda spec, column, keys: _constant(
+            encode_constant(spec.value, column.family, column.size, column.binary)
+        ),
+    ),
+}

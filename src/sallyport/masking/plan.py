@@ -1,9 +1,11 @@
-"""The mask plan of a result: which mask each output column gets, and the second lock that checks it.
+"""The mask plan of a result: which mask each output column gets, and the second lock that checks
+it.
 
-Pure. :func:`build_plan` turns lineage and masks into a :class:`MaskPlan` when a statement is judged;
-:func:`compile_rows` turns the plan into native operations once the server has described its result. The
-server's own words about where each column comes from (RowDescription: table OID and attribute number) must
-equal what was judged; else the caller gets a :class:`Mismatch` and withholds the result.
+Pure. :func:`build_plan` turns lineage and masks into a :class:`MaskPlan` when a statement is
+judged; :func:`compile_rows` turns the plan into native operations once the server has described its
+result. The server's own words about where each column comes from (RowDescription: table OID and
+attribute number) must equal what was judged; else the caller gets a :class:`Mismatch` and withholds
+the result.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from sallyport.wire.frames import RowProgram
 class PlannedColumn:
     """``spec`` None: passes as it is. ``origin``: what RowDescription must say, None for (0, 0).
 
-    ``free``: it may say anything but a masked column, since a subselect stands for the column's relation.
+    ``free``: it may say anything but a masked column, since a subselect stands for the column's
+    relation.
     """
 
     spec: MaskSpec | None
@@ -50,7 +53,9 @@ class MaskPlan:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """The result is not what was judged. ``column``: 0-based, or -1 when the number of columns differs."""
+    """The result is not what was judged. ``column``: 0-based, or -1 when the number of columns
+    differs.
+    """
 
     column: int
     expected: str
@@ -62,8 +67,9 @@ def build_plan(
     masks: Mapping[ColumnId, ColumnMask],
     replaced: frozenset[int] = frozenset(),
 ) -> MaskPlan:
-    """The plan for these output columns. ``masks``: every masked column for this subject. ``replaced``: OIDs of relations in whose
-    place the text that is sent has subselects with the masks.
+    """The plan for these output columns. ``masks``: every masked column for this subject.
+    ``replaced``: OIDs of relations in whose place the text that is sent has subselects with the
+    masks.
     """
     forbidden = frozenset(masks) if replaced else frozenset()
     return MaskPlan(tuple([_planned(column, masks, replaced) for column in columns]), forbidden)
@@ -72,7 +78,9 @@ def build_plan(
 def column_spec(
     sources: Iterable[ColumnId], dependence: Dependence, masks: Mapping[ColumnId, ColumnMask]
 ) -> MaskSpec | None:
-    """The mask of a column with these sources; None for none. One computed from masked columns is redacted."""
+    """The mask of a column with these sources; None for none. One computed from masked columns is
+    redacted.
+    """
     specs = {masks[source].spec for source in sources if source in masks}
     if not specs:
         return None
@@ -102,9 +110,9 @@ def compile_rows(
 ) -> RowProgram | Mismatch:
     """The second lock, then one native operation per column.
 
-    ``types``: the catalog's types by OID. ``keys``: HMAC keys by the name that a hash mask gives. When
-    nothing is masked the result's ``keep_all`` is set (the lock has still been checked) and rows need not
-    be masked.
+    ``types``: the catalog's types by OID. ``keys``: HMAC keys by the name that a hash mask gives.
+    When nothing is masked the result's ``keep_all`` is set (the lock has still been checked) and
+    rows need not be masked.
     """
     if len(fields) != len(plan.columns):
         return Mismatch(-1, f"{len(plan.columns)} columns", f"{len(fields)} columns")

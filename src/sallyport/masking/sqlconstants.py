@@ -59,8 +59,8 @@ def redacted(family: Family) -> str | None:
 def constant(text: str, base: int, family: Family, size: int, encoding: str) -> str | None:
     """What the input function of type ``base`` reads as this constant, whatever the settings.
 
-    ``size``: of the type's binary form, in bytes. None if it is not a value of the type, or a server
-    with this ``encoding`` cannot store it.
+    ``size``: of the type's binary form, in bytes. None if it is not a value of the type, or a
+    server with this ``encoding`` cannot store it.
     """
     native = encode_constant(text, family, size, False)
     if native is None or not _is_storable(native.decode(), encoding):

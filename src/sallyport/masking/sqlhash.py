@@ -1,8 +1,8 @@
 """The ``hash`` mask in SQL: HMAC-SHA256 made of ``sha256``, with a key that is in no statement.
 
 HMAC(K, m) = H(outer || H(inner || m)), where inner and outer are the key, padded to a block of 64
-bytes and XORed with 0x36 and 0x5c (RFC 2104). :func:`hash_settings` gives both as custom settings for
-the start of a session; :func:`text_token` and :func:`uuid_token` read them.
+bytes and XORed with 0x36 and 0x5c (RFC 2104). :func:`hash_settings` gives both as custom settings
+for the start of a session; :func:`text_token` and :func:`uuid_token` read them.
 
 The settings are read in sub-SELECTs without FROM, which PostgreSQL runs once per execution
 (InitPlans). A setting that is missing, empty, not 128 lower-case hex digits, or the padding of an

@@ -1,4 +1,5 @@
-r"""One mask on one column as an SQL expression, with the values of :mod:`sallyport.masking.maskers`.
+r"""One mask on one column as an SQL expression, with the values of
+:mod:`sallyport.masking.maskers`.
 
 Promises, for servers 14 to 18:
 
@@ -12,8 +13,8 @@ Promises, for servers 14 to 18:
 * The expression has the column's type (of a domain: its base type), without a type modifier.
 * The key of a hash is not in the text (:mod:`sallyport.masking.sqlhash`).
 
-Results computed from text keep the column's collation; constants have their type's default. How jsonb
-and floats are spelled in text format is up to PostgreSQL.
+Results computed from text keep the column's collation; constants have their type's default. How
+jsonb and floats are spelled in text format is up to PostgreSQL.
 
 Where the value is not that of the native mask (it is NULL, unless said otherwise):
 
@@ -29,14 +30,16 @@ bucket            numeric from 10**500, or with more than 490 decimals; float8 f
 constant          dates and timestamps that PostgreSQL cannot store; ``name`` over 63 bytes; jsonb
                   that PostgreSQL cannot store; characters that the server's encoding lacks
 any               types of category S that are not PostgreSQL's own or citext; ``unknown``
-================  ===================================================================================
+================
+===================================================================================
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -46,6 +49,7 @@ from sallyport.masking.sqlconstants import SINGLE_BYTE, constant, literal, redac
 from sallyport.masking.sqlfloors import bucket, truncated
 from sallyport.masking.sqlhash import hash_settings
 from sallyport.policy.decision import MaskSpec
+from sallyport.policy.mask_kinds import is_value_independent
 from sallyport.sql.catalog import Type
 from sallyport.sql.identifiers import quoted
 from sallyport.wire import frames, values
@@ -69,7 +73,20 @@ _REDACTED: Final = literal(frames.REDACTED.decode())
 _LATIN1: Final = 8
 
 _SIMPLE_NAME: Final = re.compile(r"[a-z_][a-z0-9_]*")
-_VALUE_INDEPENDENT: Final = frozenset({"redact", "null", "constant"})
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnExpression:
+    """The column that a mask works on. ``text``: SQL of a reference to it, as its base type
+    ``type_oid``. ``encoding``: of the server.
+    """
+
+    text: str
+    type_oid: int
+    family: Family
+    size: int
+    types: Mapping[int, Type]
+    encoding: str
 
 
 def mask_expression(
@@ -82,12 +99,9 @@ def mask_expression(
     NULL. Raises ValueError for a type that ``types`` cannot name.
     """
     base = base_type(type_oid, types)
-    if spec.kind in _VALUE_INDEPENDENT:
-        text = _fixed(spec, base, types, encoding)
-    else:
-        if base != type_oid:
-            column = f"{column}::{_type_name(base, types)}"
-        text = _computed(spec, column, base, types, encoding)
+    if base != type_oid:
+        column = f"{column}::{_type_name(base, types)}"
+    text = _expression(spec, column, base, types, encoding)
     return null_expression(type_oid, types) if text is None else text
 
 
@@ -99,27 +113,18 @@ def null_expression(type_oid: int, types: Mapping[int, Type]) -> str:
 def reads_column(spec: MaskSpec, type_oid: int, types: Mapping[int, Type]) -> bool:
     """Whether the mask's expression refers to the column; if not, it is a constant."""
     base = base_type(type_oid, types)
-    return spec.kind not in _VALUE_INDEPENDENT and _computed(spec, "c", base, types, "UTF8") is not None
+    return not is_value_independent(spec) and _expression(spec, "c", base, types, "UTF8") is not None
 
 
-def _computed(spec: MaskSpec, column: str, base: int, types: Mapping[int, Type], encoding: str) -> str | None:
-    """The masks that read the column; None for what they cannot treat."""
-    family, _ = _family(base, types)
-    if family is Family.UUID and spec.kind == "hash":
-        return sqlhash.uuid_token(f"pg_catalog.textsend({column}::pg_catalog.text)", spec.key)
-    if spec.kind == "date":
-        return truncated(spec.precision, column, family)
-    if spec.kind == "bucket":
-        return bucket(spec.size, column, base, family)
-    if family is not Family.TEXT or (encoding != "UTF8" and encoding not in SINGLE_BYTE):
+def _expression(
+    spec: MaskSpec, column: str, base: int, types: Mapping[int, Type], encoding: str
+) -> str | None:
+    """None for what the mask cannot treat."""
+    mask = SQL_MASKS.get(spec.kind)
+    family, size = _family(base, types)
+    if mask is None or family is Family.OTHER:
         return None
-    if spec.kind == "hash":
-        return _cast(_text_hash(spec.key, column, base, encoding), base, types)
-    if spec.kind == "email":
-        return _cast(_email(column, base, encoding), base, types)
-    if spec.kind == "partial":
-        return _cast(_partial(spec, column, base, encoding), base, types)
-    return None
+    return mask(spec, ColumnExpression(column, base, family, size, types, encoding))
 
 
 def _family(base: int, types: Mapping[int, Type]) -> tuple[Family, int]:
@@ -147,16 +152,8 @@ def _cast(text: str | None, base: int, types: Mapping[int, Type]) -> str | None:
 # --- redact and constant --------------------------------------------------------------------------
 
 
-def _fixed(spec: MaskSpec, base: int, types: Mapping[int, Type], encoding: str) -> str | None:
-    """The masks that are the same for every value; None for NULL."""
-    family, size = _family(base, types)
-    if spec.kind == "null" or family is Family.OTHER:
-        return None
-    if spec.kind == "redact":
-        text = redacted(family)
-    else:
-        text = constant(spec.value, base, family, size, encoding)
-    return None if text is None else f"{literal(text)}::{_type_name(base, types)}"
+def _constant(text: str | None, column: ColumnExpression) -> str | None:
+    return None if text is None else f"{literal(text)}::{_type_name(column.type_oid, column.types)}"
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -216,7 +213,7 @@ def _partial(spec: MaskSpec, column: str, base: int, encoding: str) -> str | Non
     )
 
 
-def _email(column: str, base: int, encoding: str) -> str:
+def _email(spec: MaskSpec, column: str, base: int, encoding: str) -> str:
     text = _text(column, base)
     limit = _MAX_NAME if base == values.NAME else MAX_TEXT
     position = f"pg_catalog.strpos({_bytewise(text)}, '@')"
@@ -245,7 +242,7 @@ def _redact_malformed(text: str, encoding: str) -> str:
     return "" if malformed is None else f" WHEN {malformed} THEN {_REDACTED}"
 
 
-def _text_hash(key: str, column: str, base: int, encoding: str) -> str:
+def _text_hash(spec: MaskSpec, column: str, base: int, encoding: str) -> str:
     """Of the bytes that the client would get: textsend converts to client_encoding."""
     text = _text(column, base)
     data = f"pg_catalog.textsend({text})"
@@ -253,5 +250,44 @@ def _text_hash(key: str, column: str, base: int, encoding: str) -> str:
         data = f"pg_catalog.rtrim({data}, ' '::pg_catalog.bytea)"
     broken = _malformed(text, encoding) if encoding != "UTF8" else None  # nothing is converted
     unless_broken = f" WHEN {broken} THEN NULL" if broken else ""
-    token = sqlhash.text_token(data, key)
+    token = sqlhash.text_token(data, spec.key)
     return f"CASE{_unless_null_or_long(column, base)}{unless_broken} ELSE {token} END"
+
+
+# --- all of them ----------------------------------------------------------------------------------
+
+
+def _of_text(
+    make: Callable[[MaskSpec, str, int, str], str | None],
+) -> Callable[[MaskSpec, ColumnExpression], str | None]:
+    """A mask that works on characters, which not every encoding lets it count."""
+
+    def mask(spec: MaskSpec, column: ColumnExpression) -> str | None:
+        countable = column.encoding == "UTF8" or column.encoding in SINGLE_BYTE
+        if column.family is not Family.TEXT or not countable:
+            return None
+        text = make(spec, column.text, column.type_oid, column.encoding)
+        return _cast(text, column.type_oid, column.types)
+
+    return mask
+
+
+def _hash(spec: MaskSpec, column: ColumnExpression) -> str | None:
+    if column.family is Family.UUID:
+        return sqlhash.uuid_token(f"pg_catalog.textsend({column.text}::pg_catalog.text)", spec.key)
+    return _of_text(_text_hash)(spec, column)
+
+
+#: By the names of :data:`sallyport.policy.mask_kinds.MASK_KINDS`. None: typed NULL.
+SQL_MASKS: Mapping[str, Callable[[MaskSpec, ColumnExpression], str | None]] = {
+    "redact": lambda spec, column: _constant(redacted(column.family), column),
+    "null": lambda spec, column: None,
+    "partial": _of_text(_partial),
+    "email": _of_text(_email),
+    "hash": _hash,
+    "date": lambda spec, column: truncated(spec.precision, column.text, column.family),
+    "bucket": lambda spec, column: bucket(spec.size, column.text, column.type_oid, column.family),
+    "constant": lambda spec, column: _constant(
+        constant(spec.value, column.type_oid, column.family, column.size, column.encoding), column
+    ),
+}

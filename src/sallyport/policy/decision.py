@@ -52,7 +52,7 @@ EQUALITY = frozenset({Filter.EQUALITY, Filter.EQUALITY_JOINS})
 
 @dataclass(frozen=True, slots=True)
 class MaskSpec:
-    """``kind``: redact | null | partial | email | hash | date | bucket | constant.
+    """``kind``: a name in :data:`sallyport.policy.mask_kinds.MASK_KINDS`.
 
     Parameters by kind (others stay at their defaults): partial keep_first/keep_last (characters kept); hash ``key`` names the secret
     (never the secret itself); date ``precision`` year|month|day; bucket ``size`` (a positive number); constant ``value``.

@@ -14,6 +14,7 @@ from sallyport.core.errors import Refusal
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.decide import traces
 from sallyport.policy.decision import ColumnMask, Decision, MaskSpec, Outcome, RuleTrace
+from sallyport.policy.mask_kinds import spec_text
 from sallyport.policy.needs import needs_of
 from sallyport.sql.facts import OutputColumn, StatementFacts
 
@@ -118,15 +119,3 @@ def _column(
 
 def _origin(mask: ColumnMask) -> str:
     return f" ({mask.origin})" if mask.origin else ""
-
-
-def spec_text(spec: MaskSpec) -> str:
-    """A mask as the policy writes it: ``partial(keep_last 4)``."""
-    shown = {
-        "partial": [f"{n} {getattr(spec, n)}" for n in ("keep_first", "keep_last") if getattr(spec, n)],
-        "hash": [f"key {spec.key}"] if spec.key else [],
-        "date": [spec.precision],
-        "bucket": [f"size {spec.size:g}"],
-        "constant": [repr(spec.value)],
-    }.get(spec.kind, [])
-    return spec.kind + (f"({', '.join(shown)})" if shown else "")

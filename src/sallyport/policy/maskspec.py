@@ -10,17 +10,7 @@ import msgspec
 from sallyport.core.yamltext import Document, YamlPath, suggest
 from sallyport.policy import raw
 from sallyport.policy.decision import Filter, MaskSpec
-
-_MASK_SHAPES: dict[str, Any] = {
-    "redact": None,
-    "null": None,
-    "partial": raw.RawPartial,
-    "email": None,
-    "hash": raw.RawHash,
-    "date": raw.RawDate,
-    "bucket": raw.RawBucket,
-    "constant": raw.RawConstant,
-}
+from sallyport.policy.mask_kinds import MASK_KINDS
 
 _UNNAMED_FILTER = (
     "this mask has no 'filter': conditions, groups and functions now see the mask's value (\"masked\"); "
@@ -32,8 +22,6 @@ _JOINS = (
     "'equality: joins' works as 'equality' in this version: joins, groups and DISTINCT see the mask's value. "
     "Where they must tell values apart, use 'with: hash', whose tokens are equal where values are"
 )
-
-_MASK_EXAMPLES = {"partial": "{keep_last: 4}", "bucket": "{size: 1000}", "constant": "{value: hidden}"}
 
 
 def mask_filter(mask: raw.RawMask) -> Filter:
@@ -68,32 +56,25 @@ def mask_spec(document: Document, path: YamlPath, given: str | dict[str, Any] | 
     return _spec_of(document, path, str(kind), parameters)
 
 
-def _spec_of(document: Document, path: YamlPath, kind: str, parameters: Any) -> MaskSpec:
-    if kind not in _MASK_SHAPES:
-        fix = f"{suggest(kind, _MASK_SHAPES)}Masks are {', '.join(_MASK_SHAPES)}"
-        raise document.error(path, f"unknown mask {kind!r}", fix)
-    shape = _MASK_SHAPES[kind]
-    if shape is None:
+def _spec_of(document: Document, path: YamlPath, name: str, parameters: Any) -> MaskSpec:
+    kind = MASK_KINDS.get(name)
+    if kind is None:
+        fix = f"{suggest(name, MASK_KINDS)}Masks are {', '.join(MASK_KINDS)}"
+        raise document.error(path, f"unknown mask {name!r}", fix)
+    if kind.parameters is None:
         if parameters is not None:
-            raise document.error((*path, kind), f"{kind} has no parameters", f"Write 'with: {kind}'")
-        return MaskSpec(kind)
-    if parameters is None:
-        if kind in _MASK_EXAMPLES:
-            fix = f"Write, for example, 'with: {{{kind}: {_MASK_EXAMPLES[kind]}}}'"
-            raise document.error(path, f"the mask {kind!r} needs parameters", fix)
-        values = shape()
+            raise document.error((*path, name), f"{name} has no parameters", f"Write 'with: {name}'")
+        return MaskSpec(name)
+    if parameters is not None:
+        values = document.convert((*path, name), kind.parameters)
+    elif kind.example:
+        fix = f"Write, for example, 'with: {{{name}: {kind.example}}}'"
+        raise document.error(path, f"the mask {name!r} needs parameters", fix)
     else:
-        values = document.convert((*path, kind), shape)
-    spec = MaskSpec(kind, **{name: getattr(values, name) for name in values.__struct_fields__})
-    if (
-        spec.keep_first < 0
-        or spec.keep_last < 0
-        or (kind == "partial" and not spec.keep_first + spec.keep_last)
-    ):
-        fix = "Write keep_first, keep_last or both, at least 1 together; use redact to keep nothing"
-        raise document.error((*path, kind), "the number of characters to keep is not usable", fix)
-    if kind == "bucket" and not 0 < spec.size < float("inf"):
-        raise document.error(
-            (*path, kind, "size"), "a bucket's size must be a positive number", "Write, for example, 1000"
-        )
+        values = kind.parameters()
+    spec = MaskSpec(name, **msgspec.structs.asdict(values))
+    fault = kind.fault(spec)
+    if fault is not None:
+        parameter, message, fix = fault
+        raise document.error((*path, name, *((parameter,) if parameter else ())), message, fix)
     return spec

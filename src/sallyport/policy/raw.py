@@ -98,24 +98,3 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notices: bool = True
     record: RawRecord | None = None
     views: dict[str, str] = {}
-
-
-class RawPartial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    keep_first: int = 0
-    keep_last: int = 0
-
-
-class RawHash(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    key: str = "default"
-
-
-class RawDate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    precision: Literal["year", "month", "day"] = "year"
-
-
-class RawBucket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    size: float
-
-
-class RawConstant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    value: str

@@ -17,14 +17,13 @@ from sallyport.policy.bind import bind
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
 from sallyport.policy.decide import BoundRule
 from sallyport.policy.decision import Filter, Outcome
+from sallyport.policy.mask_kinds import is_value_independent
 from sallyport.policy.model import Mask, SubjectMatch, applies_to_target
 from sallyport.policy.needs import chain
 from sallyport.policy.target_warnings import is_trusted_view
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.facts import StatementFacts
 
-#: Masks that show the same for every value.
-VALUE_INDEPENDENT = frozenset({"redact", "null", "constant"})
 _FIRST = "Write the new name into the policy first (it may match nothing yet), then send this again."
 
 
@@ -76,12 +75,12 @@ def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
         return False
     if rewritten:  # a mask that shows nothing shows nothing to conditions either; writing it tells
         hides = new.filter.is_as_strict_as(Filter.MASKED) and not new.write
-        return hides and new.spec.kind in VALUE_INDEPENDENT
+        return hides and is_value_independent(new.spec)
     if not new.filter.is_as_strict_as(old.filter):
         return False
     if any(getattr(new, key) and not getattr(old, key) for key in ("write_filter", "write", "copies")):
         return False
-    return new.spec.kind in VALUE_INDEPENDENT or new.spec == old.spec
+    return is_value_independent(new.spec) or new.spec == old.spec
 
 
 def _trusted(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
