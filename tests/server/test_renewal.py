@@ -11,6 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from sallyport.audit.verify import read_events
 from sallyport.demo.issuer import DevIssuer
 from tests.server.test_expiry import identity
 from tests.support.gateway import AGENT, DBA, Gateway
@@ -35,8 +36,11 @@ def gateway(issuer: DevIssuer, postgres: Server) -> Iterator[Gateway]:
     finally:
         gateway.stop()  # fails where the log has one of the tokens
         texts = [path.read_bytes() for path in gateway.home.rglob("*") if path.is_file()]
+        recordings = list(gateway.home.rglob("*.sprec"))  # whose blocks are compressed
+        texts += [repr(event).encode() for path in recordings for event in read_events(path)]
         for token in gateway._tokens:
-            assert not any(token.encode() in text for text in texts), "a token was kept"
+            where = [text for text in texts if token.encode() in text]
+            assert not where, f"a token was kept: {where[0][:300]!r}"
 
 
 def token(gateway: Gateway, seconds: float = 600, client: str = AGENT, **claims: Any) -> str:
@@ -201,6 +205,29 @@ def test_what_else_names_it_is_refused_and_not_recorded(gateway: Gateway, form: 
 @pytest.mark.parametrize(
     "form",
     [
+        "DO $$ BEGIN SET sallyport.token = '{}'; END $$",
+        "DO $$ BEGIN PERFORM set_config('sallyport.token', '{}', false); END $$",
+        "SELECT set_config(E'sallyport.\\x74oken', '{}', false)",
+        "SELECT set_config(U&'sall\\0079port.token', '{}', false)",
+        "SELECT set_config('sallyport.' || 'token', '{}', false)",
+        "SELECT set_config(concat('sallyport', '.token'), '{}', false)",
+        "SELECT set_config(' sallyport.token', '{}', false)",
+        "/* SET sallyport.token = '{}' */ DROP TABLE products",
+        "PREPARE p AS SELECT set_config('sallyport.token', '{}', false)",
+        "SET sallyport.tokens = '{}'",
+    ],
+)
+def test_what_hides_its_name_is_refused_as_what_it_is_and_recorded_without_the_token(
+    gateway: Gateway, form: str
+) -> None:
+    with connect(gateway, token(gateway, groups=[])) as connection:
+        refused(connection, form.format(token(gateway, groups=["writers"])))
+        assert "SP1001" in refused(connection, UPDATE), "nothing was renewed"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
         "SET SESSION sallyport.token TO '{}'",
         'set "SallyPort" . "TOKEN" = \'{}\'',
         "/* hello */ SET sallyport/* x */.token = $t${}$t$;",
@@ -230,4 +257,20 @@ def test_the_failed_transaction_stays_failed(gateway: Gateway) -> None:
         fresh = token(gateway, groups=["writers"])
         assert "current transaction is aborted" in refused(connection, f"SET sallyport.token = '{fresh}'")
         connection.execute("ROLLBACK")
+        assert "SP1001" in refused(connection, UPDATE), "nothing was renewed"
+
+
+@pytest.mark.parametrize("name", ["sallyport.token", "SallyPort.TOKEN", " sallyport.token"])
+def test_as_bound_values(gateway: Gateway, name: str) -> None:
+    """Neither is recorded: a driver that binds what others write into the text."""
+    with connect(gateway, token(gateway, groups=[])) as connection:
+        secret = token(gateway, groups=["writers"])
+        for sql in ("SELECT set_config(%s, %s, false)", "SELECT set_config(%s::text, %s::text, false)"):
+            with pytest.raises(psycopg.Error) as caught:
+                connection.execute(sql, (name, secret))
+            assert secret[:40] not in str(caught.value)
+        with pytest.raises(psycopg.Error):
+            connection.execute("SELECT set_config('sallyport.token', %s, false)", (secret,))
+        with pytest.raises(psycopg.Error):
+            connection.execute("SET sallyport.token = %s", (secret,))
         assert "SP1001" in refused(connection, UPDATE), "nothing was renewed"

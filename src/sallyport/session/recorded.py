@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sallyport.core.errors import Refusal
+from sallyport.core.secret import without_tokens
 from sallyport.judge import Verdict, View, blanked
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
@@ -34,7 +35,16 @@ def shown_text(
     refusal: Refusal | None = None,
     pending: PendingEffect | None = None,
 ) -> str:
-    """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name."""
+    """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name. A refused one is shown without
+    tokens: it may be an attempt to give the gateway one, which is never recorded.
+    """
+    text = _without_values(view, verdict, sql, refusal, pending)
+    return text if refusal is None else without_tokens(text)
+
+
+def _without_values(
+    view: View, verdict: Verdict | None, sql: bytes, refusal: Refusal | None, pending: PendingEffect | None
+) -> str:
     if not view.hides_values:
         return sql.decode("utf-8", "replace")
     if verdict is None:
@@ -50,8 +60,20 @@ def shown_text(
     return verdict.literals.text(sql, start)
 
 
-def shown_binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
-    """The bind values of a portal, and their formats."""
+def shown_binds(view: View, verdict: Verdict | None, portal: Portal, refusal: Refusal | None = None) -> Binds:
+    """The bind values of a portal, and their formats. ``refusal``: as for :func:`shown_text`."""
+    values, formats, types = _binds(view, verdict, portal)
+    if refusal is not None:
+        values = tuple(None if value is None else _value_without_tokens(bytes(value)) for value in values)
+    return values, formats, types
+
+
+def _value_without_tokens(value: bytes) -> bytes:
+    text = value.decode("latin-1")  # tokens are ASCII; every other byte stays what it is
+    return without_tokens(text).encode("latin-1")
+
+
+def _binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
     types = portal.prepared.types
     if view.hides_values and portal.params:
         literals = verdict.literals if verdict is not None else None

@@ -352,7 +352,7 @@ class SessionState:
         if portal is None:
             statement = JudgedStatement(self.number, self.running, recorded, changes=changes)
         else:
-            values = shown_binds(view, verdict, portal)
+            values = shown_binds(view, verdict, portal, refusal)
             statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
         self.recorder.statement(statement)
         return self.number
