@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import psycopg
 import pytest
 
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
+from sallyport.demo.postgres import free_port
 from sallyport.targets import ephemeral as sql
 from sallyport.wire.scram import make_verifier
 from tests.conftest import Servers
@@ -322,6 +325,44 @@ def test_a_renewed_token_moves_the_privileges_of_its_session(make: Make, server:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.execute("SELECT count(*) FROM orders")
         assert can(server, role, "products", "UPDATE")
+
+
+def test_a_token_that_is_locked_while_its_session_is_renewed(
+    issuer: DevIssuer, server: Server, tmp_path: Path
+) -> None:
+    """The database is slow with the privileges; when the lock is made, no session goes by that token yet."""
+    console = free_port()
+    roles = {"console": {"listen": f"127.0.0.1:{console}", "roles": {"operator": ["ops"]}}}
+    gateway = Gateway(
+        issuer, {"shop": server}, policy=GROUPS_POLICY, extra=roles, target_extra=options(tmp_path)
+    ).start()
+    try:
+        with psycopg.connect(gateway.dsn(token(gateway, groups=[])), autocommit=True) as db:
+            with psycopg.connect(server.superuser_dsn) as slow:
+                slow.execute("LOCK TABLE pg_auth_members IN ACCESS EXCLUSIVE MODE")
+                fresh = token(gateway, groups=["clerks"], jti="stolen")
+                sent = threading.Thread(target=renewing, args=(db, fresh))
+                sent.start()
+                waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
+                wait_for(lambda: slow.execute(waits).fetchone() is not None)
+                locked = httpx2.post(
+                    f"http://127.0.0.1:{console}/api/v1/locks",
+                    json={"kind": "token", "name": "stolen", "reason": "in a log"},
+                    headers={"Authorization": f"Bearer {gateway.token('olga-operator')}"},
+                    trust_env=False,
+                )
+                assert locked.is_success, locked.text
+                slow.rollback()
+                sent.join(20)
+            with pytest.raises(psycopg.OperationalError):
+                db.execute("SELECT count(*) FROM orders")
+    finally:
+        gateway.stop()
+
+
+def renewing(db: psycopg.Connection[Any], fresh: str) -> None:
+    with suppress(psycopg.OperationalError):
+        db.execute(f"SET sallyport.token = '{fresh}'".encode())
 
 
 def test_what_another_gateway_left_is_swept_by_the_clock(make: Make, server: Server) -> None:

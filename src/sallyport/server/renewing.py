@@ -45,6 +45,17 @@ async def check_renewal(
     return _binding_problem(judge, subject, renewed) or renewed
 
 
+def locked_since(gateway: Gateway, renewed: Subject) -> Refusal | None:
+    """Why nobody may go on as ``renewed`` any more. A lock or a revocation since :func:`check_renewal` ended the sessions that went by
+    that token then, and this was not one of them.
+    """
+    try:
+        gateway.authenticator.refuse_locked(renewed, entrance="wire")
+    except RefusedError as error:
+        return error.refusal
+    return None
+
+
 def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:
     """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
     policy = judge.subject_policy(renewed)
