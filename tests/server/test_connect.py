@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from sallyport.cli.localproxy import Door, LocalProxy
+from sallyport.core.secret import Secret
 from sallyport.demo.postgres import free_port
+from sallyport.identity.client import Grant
 from tests.server.conftest import wait_for
 from tests.support.gateway import AGENT, Gateway
 
@@ -120,6 +126,62 @@ def test_a_socket_and_a_token_file(gateway: Gateway, tmp_path: Path) -> None:
         environment(tmp_path),
     )
     assert (done.returncode, "open to others" in done.stderr) == (2, True)
+
+
+def test_the_socket_stands_in_a_directory_of_ones_own(tmp_path: Path) -> None:
+    """Whoever owns the directory could connect, or put a socket of theirs in the place of ours."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a directory of somebody else's")
+    directory = tmp_path / "theirs"
+    directory.mkdir(mode=0o700)
+    os.chown(directory, 12345, 12345)
+    done = run(
+        ["proxy", "--target", "shop", "--socket", str(directory)],
+        environment(tmp_path, SALLYPORT_TOKEN_FILE="/x"),
+    )
+    assert (done.returncode, "somebody else" in done.stderr) == (2, True), done.stderr
+
+
+def test_nothing_that_was_put_before_tls_is_read(
+    make_gateway: Callable[..., Gateway], tmp_path: Path
+) -> None:
+    """Somebody between proxy and gateway adds an answer to the gateway's S (CVE-2021-23222); honest bytes pass."""
+    gateway = make_gateway(tls=True)
+    forged = b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I"  # AuthenticationOk, ReadyForQuery
+
+    async def login(injected: bytes) -> bytes:
+        async def meddle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            back, forth = await asyncio.open_connection("127.0.0.1", gateway.port)
+
+            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, more: bytes) -> None:
+                while data := await source.read(65536):
+                    sink.write(data + more)
+                    more = b""
+                sink.close()
+
+            await asyncio.gather(
+                pump(reader, forth, b""), pump(back, writer, injected), return_exceptions=True
+            )
+
+        async def fetch() -> Grant:
+            return Grant(Secret(gateway.token()), time.time() + 60)
+
+        server = await asyncio.start_server(meddle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        assert gateway.ca is not None
+        local = LocalProxy(Door("127.0.0.1", port, "shop", str(gateway.ca)), fetch, None)
+        ours = await asyncio.start_server(local._serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*ours.sockets[0].getsockname()[:2])
+        body = struct.pack("!i", 196608) + b"user\0me\0database\0shop\0\0"
+        writer.write(struct.pack("!i", len(body) + 4) + body)
+        said = await asyncio.wait_for(reader.read(9), 20)
+        writer.close()
+        ours.close()
+        server.close()
+        return said
+
+    assert asyncio.run(login(b"")) == forged[:9], "an honest gateway lets in"
+    assert asyncio.run(login(forged))[:1] in (b"E", b""), "forged"
 
 
 def test_the_port_is_for_this_machine_only(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from socket import create_connection
+from socket import socket as Socket  # a parameter is called socket
 from typing import Final
 
 from sallyport.cli.tokensource import state_directory
@@ -141,18 +143,34 @@ class LocalProxy:
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         door = self._door
-        reader, writer = await asyncio.open_connection(door.host, door.port)
         if is_loopback(door.host) and not door.ca:
-            return reader, writer
-        writer.write(_SSL_REQUEST)
-        if await reader.readexactly(1) != b"S":
-            writer.close()
-            raise _RefusedHereError(refuse("SP1602", "the gateway does not speak TLS: no token goes there"))
+            return await asyncio.open_connection(door.host, door.port)
         context = client_context("verify-full", Path(door.ca) if door.ca else None)
         if context is None:
             raise ConfigError("TLS to the gateway could not be set up")
-        await writer.start_tls(context, server_hostname=door.host)
-        return reader, writer
+        connection = await _asked_for_tls(door)
+        try:
+            return await asyncio.open_connection(sock=connection, ssl=context, server_hostname=door.host)
+        except BaseException:
+            connection.close()
+            raise
+
+
+async def _asked_for_tls(door: Door) -> Socket:
+    """A connection whose next byte is the gateway's TLS. It is read without a buffer: what somebody on the way puts behind the answer is
+    read as TLS, and fails (CVE-2021-23222).
+    """
+    loop = asyncio.get_running_loop()
+    connection = await asyncio.to_thread(create_connection, (door.host, door.port), _LOGIN_SECONDS)
+    try:
+        connection.setblocking(False)
+        await loop.sock_sendall(connection, _SSL_REQUEST)
+        if await loop.sock_recv(connection, 1) != b"S":
+            raise _RefusedHereError(refuse("SP1602", "the gateway does not speak TLS: no token goes there"))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 async def _authenticate(
@@ -214,7 +232,10 @@ async def _relay(
 def _make_private(directory: Path) -> None:
     """For a socket that asks for no password. Raises SallyportError, OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if directory.stat().st_mode & 0o077:
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
+        raise SallyportError(f"{directory} belongs to somebody else: name a directory of your own")
+    if status.st_mode & 0o077:
         raise SallyportError(f"{directory} is open to others: chmod 700 it, or name another directory")
 
 
