@@ -34,6 +34,7 @@ from sallyport.identity.saml.xml import (
     parse,
     tag,
     text_of,
+    value_of,
 )
 from sallyport.identity.subjects import mapped
 
@@ -147,7 +148,7 @@ class ResponseCheck:
             raise SamlError(
                 "the NameID is transient: have the provider send a persistent one, or set claims.subject"
             )
-        own = {"name_id": text_of(name_id), "name_id_format": kind}
+        own = {"name_id": value_of(name_id), "name_id_format": kind}
         return {**single, **own}, {**lists, **own}, _Ends(acceptable, usable)
 
     def _conditions(self, assertion: Element) -> float:
@@ -261,7 +262,7 @@ def _attributes(assertion: Element) -> dict[str, list[str]]:
         if children(statement, "saml:EncryptedAttribute"):
             raise SamlError("encrypted attributes are not supported")
         for attribute in children(statement, "saml:Attribute"):
-            values = [text_of(value) for value in children(attribute, "saml:AttributeValue")]
+            values = [value_of(value) for value in children(attribute, "saml:AttributeValue")]
             attributes.setdefault(attribute.get("Name", ""), []).extend(values)
     return attributes
 

@@ -78,10 +78,15 @@ def child(element: Element, name: str) -> Element:
 
 
 def text_of(element: Element) -> str:
-    """The text of an element without elements. Raises SamlError."""
+    """The text of an element without elements, without white space around it. Raises SamlError."""
+    return value_of(element).strip()
+
+
+def value_of(element: Element) -> str:
+    """The same, as it stands: for what names somebody, where "ada " and "ada" are two (SAML core, section 1.3.1). Raises SamlError."""
     if len(element):
         raise SamlError(f"{etree.QName(element).localname} has elements where a text is expected")
-    return (element.text or "").strip()
+    return element.text or ""
 
 
 def _depth(root: Element) -> int:
