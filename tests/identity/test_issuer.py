@@ -46,6 +46,21 @@ def test_everybody_of_the_demo_gets_in(issuer: DevIssuer, make_door: MakeDoor, c
     assert subject.agent == (expected.agent or client)
 
 
+@pytest.mark.parametrize("path", ["/jwks", "/device?user_code=X", "/authorize"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:80", "", "evil.example@localhost:x"]
+)
+def test_a_page_elsewhere_whose_name_leads_here_reads_nothing(
+    issuer: DevIssuer, host: str, path: str
+) -> None:
+    """DNS rebinding: the browser believes that this is evil.example."""
+    with pytest.raises(httpx2.HTTPStatusError, match=r"421|400"):
+        httpx2.get(issuer.url + path, headers={"Host": host}, trust_env=False).raise_for_status()
+    form = {"grant_type": "client_credentials", "client_id": "dana-dba", "client_secret": "demo"}
+    answer = httpx2.post(f"{issuer.url}/token", data=form, headers={"Host": host}, trust_env=False)
+    assert answer.status_code in (400, 421) and "access_token" not in answer.text
+
+
 def test_the_secret_may_come_in_the_body(issuer: DevIssuer) -> None:
     form = {"grant_type": "client_credentials", "client_id": "dana-dba", "client_secret": "demo"}
     assert ask(issuer, **form).status_code == 200

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -32,9 +33,16 @@ from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
 from sallyport.demo.device import GRANT as DEVICE_GRANT
 from sallyport.demo.device import DeviceFlow
-from sallyport.demo.signin import CONSOLE_CLIENT, STYLE, BadRequestError, CodeFlow, Person
+from sallyport.demo.signin import (
+    CONSOLE_CLIENT,
+    STYLE,
+    BadRequestError,
+    CodeFlow,
+    Person,
+)
 
 _MAX_BODY = 16_384
+_OUR_HOST = re.compile(r"(?:127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?", re.IGNORECASE)
 _HTML = "text/html; charset=utf-8"
 
 
@@ -303,6 +311,16 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = 10
+
+    def parse_request(self) -> bool:
+        """Only under a name of this machine: a page of the web whose name turns into 127.0.0.1 (DNS rebinding) could read tokens."""
+        if not super().parse_request():
+            return False
+        if _OUR_HOST.fullmatch(self.headers.get("Host", "")):
+            return True
+        self.close_connection = True
+        self._answer(421, {"error": "this issuer answers to 127.0.0.1, ::1 and localhost only"})
+        return False
 
     def do_GET(self) -> None:
         issuer = self.server.issuer
