@@ -20,6 +20,7 @@ from sallyport.policy.model import SubjectMatch
 from tests.identity.door import Door
 from tests.identity.provider import Provider
 from tests.policy.shop import CATALOG
+from tests.policy.test_decide import facts
 
 MakeDoor = Callable[..., Door]
 CHAIN = {"sub": "claude", "act": {"sub": "orchestrator"}}
@@ -170,3 +171,38 @@ def test_what_restricts_a_client_restricts_whoever_acts_through_it(
     )
     condition = compile_condition("'frontend' in subject.agents")
     assert condition.evaluate({"subject": subject_variables(delegated)}) is True
+
+
+CONDITIONS = """\
+version: 1
+rules:
+  - {name: no frontend, deny: [read], relations: ["public.customers"],
+     when: "subject.agent == 'frontend'"}
+  - {name: asks, hold: [read], relations: ["public.orders"], reviewers: {groups: [dba]},
+     when: "subject['agent'] == 'frontend'"}
+  - {name: claude reads, allow: [read], relations: ["public.*"], when: "subject.agent == 'claude'"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("actors", "outcomes"),
+    [
+        (("frontend",), {"deny", "hold"}),
+        (("claude",), {"allow"}),
+        (("claude", "frontend"), {"allow", "deny", "hold"}),
+        (("claude", "helper", "frontend"), {"allow", "deny", "hold"}),
+    ],
+)
+def test_a_condition_that_denies_a_program_cannot_be_evaded_by_a_chain(
+    actors: tuple[str, ...], outcomes: set[str]
+) -> None:
+    bound = bind(parse_policy(CONDITIONS, "policy.yaml"), CATALOG, "shop")
+    policy = bound.for_subject(subject("ada", *actors), 0.0)
+    decided = {
+        table: policy.decide(
+            facts(f"select: select public.{table}({'id' if table != 'customer_names' else 'name'})")
+        ).outcome.value
+        for table in ("customers", "orders", "customer_names")
+    }
+    assert set(decided.values()) == outcomes, decided
+    assert decided["customer_names"] == ("deny" if actors == ("frontend",) else "allow")

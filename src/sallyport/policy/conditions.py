@@ -58,6 +58,18 @@ class Condition:
         result = self.expression.evaluate(variables)
         return result if isinstance(result, bool) else None
 
+    def restricts(self, variables: Mapping[str, Any]) -> bool | None:
+        """The same for a rule that takes something away: whichever of the subject's programs
+        ``subject.agent`` is. An ``act`` chain (RFC 8693) puts another program in the place of the
+        one that the rule means.
+        """
+        subject = variables["subject"]
+        if "agent" not in self.source or len(subject["agents"]) < 2:
+            return self.evaluate(variables)
+        agents = [{**subject, "agent": name} for name in subject["agents"]]
+        results = [self.evaluate({**variables, "subject": agent}) for agent in agents]
+        return True if True in results else None if None in results else False
+
 
 def compile_condition(source: str) -> Condition:
     """Compile a condition. ValueError (its text completes "the condition ...") when it is not usable."""

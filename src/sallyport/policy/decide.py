@@ -110,7 +110,7 @@ class _Deciding:
         default_factory=list
     )  # the rules that may concern each need
     _variables: Mapping[str, Any] | None = None
-    _conditions: dict[int, bool | None] = field(default_factory=dict)
+    _conditions: dict[tuple[int, bool], bool | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.needs = needs_of(self.facts)
@@ -133,14 +133,22 @@ class _Deciding:
 
     def _condition(self, bound: BoundRule) -> bool | None:
         """True when the rule has no condition or it holds; None when it cannot be evaluated."""
+        return self._evaluated(bound, restricts=bound.rule.effect is not _ALLOW)
+
+    def _gives(self, bound: BoundRule) -> bool:
+        """Whether the rule may give something, at once or after approval."""
+        return bound.rule.effect is not _DENY and self._evaluated(bound, restricts=False) is True
+
+    def _evaluated(self, bound: BoundRule, *, restricts: bool) -> bool | None:
         condition = bound.rule.when
         if condition is None:
             return True
-        key = id(bound)
+        key = id(bound), restricts
         if key not in self._conditions:
             if self._variables is None:
                 self._variables = _variables(self.standing, self.facts, self.needs)
-            self._conditions[key] = condition.evaluate(self._variables)
+            evaluate = condition.restricts if restricts else condition.evaluate
+            self._conditions[key] = evaluate(self._variables)
         return self._conditions[key]
 
     def _restricting(self) -> tuple[list[tuple[BoundRule, Need]], list[tuple[BoundRule, Need]]]:
@@ -175,7 +183,7 @@ class _Deciding:
             return True
         if need.action in SESSION:
             return any(b.rule.effect is not _DENY for b in rules)
-        giving = [b for b in rules if b.rule.effect is not _DENY and self._condition(b) is True]
+        giving = [b for b in rules if self._gives(b)]
         return covered(need, giving, self.standing.catalog)
 
     def _deciding_rule(self) -> str:
@@ -251,7 +259,7 @@ class _Deciding:
             return ""
         for bound in self.standing.rules:
             rule = bound.rule
-            if rule.effect is not _DENY and need.action in rule.actions and self._condition(bound) is True:
+            if need.action in rule.actions and self._gives(bound):
                 return (
                     f'Rule "{rule.name}" names {need.action}, but only for relations, and {need.action} concerns none: '
                     "a rule without relations, columns and tags would give it. Ask whoever maintains the policy."
