@@ -145,7 +145,7 @@ def test_the_socket_stands_in_a_directory_of_ones_own(tmp_path: Path) -> None:
 def test_nothing_that_was_put_before_tls_is_read(
     make_gateway: Callable[..., Gateway], tmp_path: Path
 ) -> None:
-    """Somebody between proxy and gateway adds an answer to the gateway's S (CVE-2021-23222); honest bytes pass."""
+    """Somebody between proxy and gateway adds an answer to the gateway's S (CVE-2021-23222)."""
     gateway = make_gateway(tls=True)
     forged = b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I"  # AuthenticationOk, ReadyForQuery
 
@@ -153,7 +153,11 @@ def test_nothing_that_was_put_before_tls_is_read(
         async def meddle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             back, forth = await asyncio.open_connection("127.0.0.1", gateway.port)
 
-            async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, more: bytes) -> None:
+            async def pump(
+                source: asyncio.StreamReader,
+                sink: asyncio.StreamWriter,
+                more: bytes,
+            ) -> None:
                 while data := await source.read(65536):
                     sink.write(data + more)
                     more = b""

@@ -330,7 +330,7 @@ def test_a_renewed_token_moves_the_privileges_of_its_session(make: Make, server:
 def test_a_token_that_is_locked_while_its_session_is_renewed(
     issuer: DevIssuer, server: Server, tmp_path: Path
 ) -> None:
-    """The database is slow with the privileges; when the lock is made, no session goes by that token yet."""
+    """The database is slow: when the lock is made, no session goes by that token yet."""
     console = free_port()
     roles = {"console": {"listen": f"127.0.0.1:{console}", "roles": {"operator": ["ops"]}}}
     gateway = Gateway(

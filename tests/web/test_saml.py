@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -29,7 +30,7 @@ def idp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SamlIdp]:
 
 @pytest.fixture(scope="module")
 def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
-    def provider(name: str, binding: str = "redirect") -> SamlProvider:
+    def provider(name: str, binding: str = "redirect", seconds: float = 3600.0) -> SamlProvider:
         settings = SamlSettings(
             name,
             idp.entity_id,
@@ -38,10 +39,15 @@ def saml(idp: SamlIdp) -> dict[str, SamlProvider]:
             f"{HERE}/saml/{name}/acs",
             title=f"{name} account",
             binding=binding,
+            session_seconds=seconds,
         )
         return SamlProvider(settings, SystemClock(), UsedAssertions(SystemClock()))
 
-    return {"corp": provider("corp"), "posted": provider("posted", "post")}
+    return {
+        "corp": provider("corp"),
+        "posted": provider("posted", "post"),
+        "short": provider("short", seconds=2.0),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +108,17 @@ def test_a_posted_request(client: TestClient, idp: SamlIdp) -> None:
     field = page.text.split('name="SAMLRequest" value="')[1].split('"')[0]
     answer = httpx2.post(f"{idp.url}/sso", data={"SAMLRequest": field}, trust_env=False).json()
     assert came_back(client, answer["SAMLResponse"], "posted").headers["Location"] == "/"
+
+
+def test_the_end_of_the_providers_session_signs_out(client: TestClient) -> None:
+    start = client.get("/sign-in/saml/short")
+    came_back(client, answered(start.headers["Location"])["SAMLResponse"], "short")
+    ends = time.monotonic() + 10
+    assert client.get("/approvals").status_code == 200
+    while client.get("/approvals").status_code == 200:
+        assert time.monotonic() < ends, "still signed in"
+        time.sleep(0.1)
+    assert client.get("/approvals").headers["Location"].startswith("/sign-in")
 
 
 def test_another_browser_is_not_signed_in(client: TestClient) -> None:

@@ -150,15 +150,16 @@ class LocalProxy:
             raise ConfigError("TLS to the gateway could not be set up")
         connection = await _asked_for_tls(door)
         try:
-            return await asyncio.open_connection(sock=connection, ssl=context, server_hostname=door.host)
+            name = door.host
+            return await asyncio.open_connection(sock=connection, ssl=context, server_hostname=name)
         except BaseException:
             connection.close()
             raise
 
 
 async def _asked_for_tls(door: Door) -> Socket:
-    """A connection whose next byte is the gateway's TLS. It is read without a buffer: what somebody on the way puts behind the answer is
-    read as TLS, and fails (CVE-2021-23222).
+    """A connection whose next byte is the gateway's TLS. It is read without a buffer: what
+    somebody on the way puts behind the answer is read as TLS, and fails (CVE-2021-23222).
     """
     loop = asyncio.get_running_loop()
     connection = await asyncio.to_thread(create_connection, (door.host, door.port), _LOGIN_SECONDS)
@@ -166,7 +167,8 @@ async def _asked_for_tls(door: Door) -> Socket:
         connection.setblocking(False)
         await loop.sock_sendall(connection, _SSL_REQUEST)
         if await loop.sock_recv(connection, 1) != b"S":
-            raise _RefusedHereError(refuse("SP1602", "the gateway does not speak TLS: no token goes there"))
+            why = "the gateway does not speak TLS: no token goes there"
+            raise _RefusedHereError(refuse("SP1602", why))
     except BaseException:
         connection.close()
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
-#: What opens this gateway: a JWT (header, payload, signature; RFC 7515 section 7.1), or a session token, which begins like this.
+#: What opens this gateway: a JWT (header, payload, signature; RFC 7515 section 7.1), or a session
+#: token, which begins like this.
 _SIGNED: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}\.)[A-Za-z0-9_-]{16,}")
 _SESSION_TOKEN: Final = re.compile(r"spt_[A-Za-z0-9]{32}")
 _REMOVED: Final = "[not recorded]"
@@ -38,7 +39,9 @@ class Secret:
 
 
 def without_tokens(text: str) -> str:
-    """``text`` with every token in it made useless: a JWT without its signature, which shows whose it was, and no session token."""
+    """``text`` with every token in it made useless: a JWT without its signature, which shows
+    whose it was, and no session token.
+    """
     if "eyJ" in text:
         text = _SIGNED.sub(rf"\g<1>{_REMOVED}", text)
     return _SESSION_TOKEN.sub(f"spt_{_REMOVED}", text) if "spt_" in text else text

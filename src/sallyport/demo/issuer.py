@@ -313,7 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10
 
     def parse_request(self) -> bool:
-        """Only under a name of this machine: a page of the web whose name turns into 127.0.0.1 (DNS rebinding) could read tokens."""
+        """Only under a name of this machine: a page of the web whose name turns into 127.0.0.1 (DNS
+        rebinding) could read tokens.
+        """
         if not super().parse_request():
             return False
         if _OUR_HOST.fullmatch(self.headers.get("Host", "")):

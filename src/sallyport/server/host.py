@@ -30,7 +30,7 @@ from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
-from sallyport.server.renewing import check_renewal, locked_since
+from sallyport.server.renewing import check_renewal, was_locked
 from sallyport.server.waiting import HeldStatementWait
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import (
@@ -376,13 +376,9 @@ class SessionHost:
         )
         if isinstance(outcome, Subject) and not self._is_ended:
             outcome = await self._database.renew_session(self._link.role, judge, outcome)
-        if self._is_ended:
+        if self._is_ended or was_locked(self._gateway, outcome, self.shut):
             return
         if isinstance(outcome, Subject):
-            late = locked_since(self._gateway, outcome)
-            if late is not None:  # its database role may have the new privileges already
-                self.shut(late, "the token of a renewal was locked or revoked meanwhile")
-                return
             self.subject = outcome
             self._is_expired = False
             if self._waiting is not None:

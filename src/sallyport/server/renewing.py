@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from sallyport.core.errors import Refusal, RefusedError, refuse
@@ -45,15 +47,22 @@ async def check_renewal(
     return _binding_problem(judge, subject, renewed) or renewed
 
 
-def locked_since(gateway: Gateway, renewed: Subject) -> Refusal | None:
-    """Why nobody may go on as ``renewed`` any more. A lock or a revocation since :func:`check_renewal` ended the sessions that went by
-    that token then, and this was not one of them.
+def was_locked(
+    gateway: Gateway,
+    outcome: Subject | Refusal,
+    shut: Callable[[Refusal, str], None],
+) -> bool:
+    """Whether the subject of a renewal was locked or its token revoked since :func:`check_renewal`,
+    and so the session is ``shut``: it was not among those that the lock ended, and its database
+    role may have the new privileges already.
     """
-    try:
-        gateway.authenticator.refuse_locked(renewed, entrance="wire")
-    except RefusedError as error:
-        return error.refusal
-    return None
+    if isinstance(outcome, Subject):
+        try:
+            gateway.authenticator.refuse_locked(outcome, entrance="wire")
+        except RefusedError as error:
+            shut(error.refusal, "the token of a renewal was locked or revoked meanwhile")
+            return True
+    return False
 
 
 def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusal | None:

@@ -35,15 +35,20 @@ def shown_text(
     refusal: Refusal | None = None,
     pending: PendingEffect | None = None,
 ) -> str:
-    """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name. A refused one is shown without
-    tokens: it may be an attempt to give the gateway one, which is never recorded.
+    """``sql``: the statement, or the script that it is alone in. ``pending``: what it runs by name.
+    A refused one is shown without tokens: it may be an attempt to give the gateway one, which is
+    never recorded.
     """
     text = _without_values(view, verdict, sql, refusal, pending)
     return text if refusal is None else without_tokens(text)
 
 
 def _without_values(
-    view: View, verdict: Verdict | None, sql: bytes, refusal: Refusal | None, pending: PendingEffect | None
+    view: View,
+    verdict: Verdict | None,
+    sql: bytes,
+    refusal: Refusal | None,
+    pending: PendingEffect | None,
 ) -> str:
     if not view.hides_values:
         return sql.decode("utf-8", "replace")
@@ -60,16 +65,23 @@ def _without_values(
     return verdict.literals.text(sql, start)
 
 
-def shown_binds(view: View, verdict: Verdict | None, portal: Portal, refusal: Refusal | None = None) -> Binds:
+def shown_binds(
+    view: View,
+    verdict: Verdict | None,
+    portal: Portal,
+    refusal: Refusal | None = None,
+) -> Binds:
     """The bind values of a portal, and their formats. ``refusal``: as for :func:`shown_text`."""
     values, formats, types = _binds(view, verdict, portal)
     if refusal is not None:
-        values = tuple(None if value is None else _value_without_tokens(bytes(value)) for value in values)
+        values = tuple(_value_without_tokens(value) for value in values)
     return values, formats, types
 
 
-def _value_without_tokens(value: bytes) -> bytes:
-    text = value.decode("latin-1")  # tokens are ASCII; every other byte stays what it is
+def _value_without_tokens(value: Any) -> bytes | None:
+    if value is None:
+        return None
+    text = bytes(value).decode("latin-1")  # tokens are ASCII; every other byte stays what it is
     return without_tokens(text).encode("latin-1")
 
 

@@ -6,6 +6,7 @@ session id. A sign-in that comes back must have been begun in the same browser (
 
 from __future__ import annotations
 
+import math
 import re
 
 import structlog
@@ -101,8 +102,8 @@ def signin_failed(
     return _sign_in_page(console, onward, str(error), status)
 
 
-def signed_in(request: Request, subject: Subject, onward: str) -> Response:
-    """Onward, with a new session."""
+def signed_in(request: Request, subject: Subject, onward: str, ends: float = math.inf) -> Response:
+    """Onward, with a new session. ends: Unix seconds at which the provider wants it over."""
     console = console_of(request)
     console.signins.close(request.cookies.get(console.cookie, ""))
     roles = sorted(console.services.access.principal(subject).roles)
@@ -111,7 +112,7 @@ def signed_in(request: Request, subject: Subject, onward: str) -> Response:
         "sign-in", subject, address_of(request), "web", details={"roles": ", ".join(roles)}
     )
     response = RedirectResponse(onward, 303)
-    _set(console, response, console.cookie, console.signins.open(subject), None)
+    _set(console, response, console.cookie, console.signins.open(subject, ends), None)
     _forget(console, response, console.pending_cookie)
     return response
 

@@ -95,7 +95,7 @@ async def finish(request: Request) -> Response:
             raise SignInError(f"{refusal.text}. {refusal.detail}. {refusal.hint}", error.subject) from None
     except SignInError as error:
         return signin_failed(request, error, onward, 403, begun=pending is not None)
-    return signed_in(request, subject, onward)
+    return signed_in(request, subject, onward, subject.expires_at)
 
 
 async def metadata(request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import math
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -26,11 +27,14 @@ _MAX_TICKETS = 64  # of at most a megabyte each
 
 @dataclass(slots=True)
 class SignIn:
-    """One person in one browser. ``csrf``: must come back with every POST. ``streams``: that are open now. Times are monotonic seconds."""
+    """One person in one browser. ``csrf``: must come back with every POST. ``streams``: that are
+    open now. Times are monotonic seconds. ``ends``: where the provider says so.
+    """
 
     subject: Subject
     started: float
     seen: float
+    ends: float = math.inf
     streams: int = 0
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
@@ -83,11 +87,13 @@ class SignIns:
             return None
         return pending
 
-    def open(self, subject: Subject) -> str:
-        """Sign somebody in: the new id for the cookie."""
+    def open(self, subject: Subject, ends: float = math.inf) -> str:
+        """Sign somebody in: the new id for the cookie. ends: Unix seconds at which the provider's
+        session is over.
+        """
         now, id_ = self._clock.monotonic(), secrets.token_urlsafe(32)
         self._sweep(now)
-        self._signins[_digest(id_)] = SignIn(subject, now, now)
+        self._signins[_digest(id_)] = SignIn(subject, now, now, now + (ends - self._clock.now()))
         while len(self._signins) > _MAX_SIGNINS:
             self._signins.popitem(last=False)
         return id_
@@ -113,7 +119,8 @@ class SignIns:
         return len(self._signins)
 
     def _over(self, one: SignIn, now: float) -> bool:
-        return now - one.started >= self._absolute or now - one.seen >= self._idle
+        is_idle = now - one.seen >= self._idle
+        return is_idle or now >= one.ends or now - one.started >= self._absolute
 
     def _sweep(self, now: float) -> None:
         for digest in [d for d, one in self._signins.items() if self._over(one, now)]:

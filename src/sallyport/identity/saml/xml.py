@@ -83,7 +83,9 @@ def text_of(element: Element) -> str:
 
 
 def value_of(element: Element) -> str:
-    """The same, as it stands: for what names somebody, where "ada " and "ada" are two (SAML core, section 1.3.1). Raises SamlError."""
+    """The same, as it stands: for what names somebody, where "ada " and "ada" are two (SAML core,
+    section 1.3.1). Raises SamlError.
+    """
     if len(element):
         raise SamlError(f"{etree.QName(element).localname} has elements where a text is expected")
     return element.text or ""
