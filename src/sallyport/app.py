@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import dataclasses
 import fcntl
 import gc
 import logging
@@ -34,8 +33,9 @@ from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels, reviewer_places
-from sallyport.config import Config, Console, SecretRef
+from sallyport.config import Config, Console
 from sallyport.config.model import Target as TargetSettings
+from sallyport.config.secrets import secret_places
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
@@ -46,6 +46,7 @@ from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
+from sallyport.managed_secrets import manager_of
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
@@ -64,7 +65,6 @@ from sallyport.server.descriptors import Descriptors
 from sallyport.server.ephemeral import EphemeralRoles
 from sallyport.server.gateway import Gateway, GatewayLimits, Query
 from sallyport.server.intents import IntentWriter
-from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import Dialer, UnreachableError
@@ -79,10 +79,9 @@ from sallyport.store.sealing import open_seal
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.writer import Writer
+from sallyport.target_logins import TargetLogins, keep_alive
 from sallyport.targets.catalog_loader import load_catalog
-from sallyport.targets.credentials import Reference, reference_from, resolve
 from sallyport.targets.privileges import Privileges, load_privileges
-from sallyport.targets.targets import Target
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
@@ -121,57 +120,28 @@ def configure_logging(config: Config) -> None:
     )
 
 
-def _target(name: str, config: Config) -> Target:
-    given = config.targets[name]
-    return Target(
-        name=name,
-        host=given.host,
-        port=given.port,
-        database=given.database,
-        user=given.user,
-        password=None if given.password is None else _reference(given.password, f"targets.{name}.password"),
-        tls=given.tls,
-        ca=None if given.ca is None else Path(given.ca),
-        auth=given.auth,
-        channel_binding=given.channel_binding,
-    )
-
-
-def _reference(given: SecretRef, where: str) -> Reference:
-    parts = {"env": given.env, "file": given.file, "command": given.command}
-    return reference_from({k: v for k, v in parts.items() if v is not None}, where)
-
-
-def _dialer(name: str, config: Config) -> Dialer:
-    target = _target(name, config)
-    context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
-    return Dialer(target, context, seconds, _keep_alive(config))
-
-
-def _roles(name: str, config: Config, static: Dialer) -> EphemeralRoles | None:
+def _roles(
+    name: str,
+    config: Config,
+    logins: TargetLogins,
+    static: Dialer,
+) -> EphemeralRoles | None:
     """What gives each session a role of its own at a target; None where all share one."""
-    dialer = _admin_dialer(name, config, static)
+    dialer = logins.administrator(name, static)
     if dialer is None:
         return None
     return EphemeralRoles(name, dialer, static, grant_set, gateway_id(config.data_directory))
 
 
-def _admin_dialer(name: str, config: Config, static: Dialer) -> Dialer | None:
-    admin = config.targets[name].admin
-    if admin is None:
-        return None
-    where = f"targets.{name}.admin.password"
-    password = None if admin.password is None else _reference(admin.password, where)
-    target = dataclasses.replace(static.target, user=admin.user, password=password)
-    context, seconds = tls.client_context(target.tls, target.ca), config.targets[name].connect_seconds
-    return Dialer(target, context, seconds, _keep_alive(config))
-
-
 def _database(
-    name: str, config: Config, policy: Callable[[], Policy], keys: Mapping[str, Secret]
+    name: str,
+    config: Config,
+    logins: TargetLogins,
+    policy: Callable[[], Policy],
+    keys: Mapping[str, Secret],
 ) -> Database:
-    dialer = _dialer(name, config)
-    roles = _roles(name, config, dialer)
+    dialer = logins.dialer(name)
+    roles = _roles(name, config, logins, dialer)
     return Database(
         name,
         dialer,
@@ -181,24 +151,6 @@ def _database(
         max_statement_bytes=config.limits.max_statement_bytes,
         roles=roles,
     )
-
-
-def _keep_alive(config: Config) -> KeepAlive:
-    network = config.network
-    return KeepAlive(
-        network.keepalive_idle_seconds,
-        network.keepalive_interval_seconds,
-        network.keepalive_probes,
-        network.user_timeout_seconds,
-    )
-
-
-async def _secret(given: SecretRef, where: str) -> Secret:
-    return await resolve(_reference(given, where))
-
-
-async def _secrets(references: Mapping[str, SecretRef]) -> dict[str, Secret]:
-    return {name: await resolve(_reference(given, f"mask_keys.{name}")) for name, given in references.items()}
 
 
 def check_together(config: Config, policy: Policy) -> None:
@@ -259,12 +211,14 @@ async def load_target_catalog_async(config: Config, target: str) -> CatalogSnaps
     if target not in config.targets:
         known = ", ".join(sorted(config.targets)) or "none"
         raise ConfigError(f"there is no target {target!r} in the configuration; there is: {known}")
-    client = QueryClient(_dialer(target, config), 60.0)
+    logins = TargetLogins(config)
+    client = QueryClient(logins.dialer(target), 60.0)
     try:
         with _told_to_operators(config.targets[target]):
             return (await load_catalog(client.query)).snapshot
     finally:
         await client.close()
+        await logins.close()
 
 
 def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
@@ -272,19 +226,25 @@ def load_target_catalog(config: Config, target: str) -> CatalogSnapshot:
     return asyncio.run(load_target_catalog_async(config, target))
 
 
-def load_target_privileges(config: Config, target: str, role: str = "") -> tuple[CatalogSnapshot, Privileges]:
+def load_target_privileges(
+    config: Config,
+    target: str,
+    role: str = "",
+) -> tuple[CatalogSnapshot, Privileges]:
     """A target's catalog and what a role may do there ("": the gateway's own), for callers without an event loop.
 
     Raises ConfigError, PrivilegeError, and as :func:`load_target_catalog_async`.
     """
 
     async def load() -> tuple[CatalogSnapshot, Privileges]:
-        client = QueryClient(_dialer(target, config), 60.0)
+        logins = TargetLogins(config)
+        client = QueryClient(logins.dialer(target), 60.0)
         try:
             with _told_to_operators(config.targets[target]):
                 return (await load_catalog(client.query)).snapshot, await load_privileges(client.query, role)
         finally:
             await client.close()
+            await logins.close()
 
     return asyncio.run(load())
 
@@ -293,18 +253,28 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
     """What :mod:`sallyport.operations.doctor` finds; of one target, or ("") of everything. ``from_agent``: only the ways round the gateway.
     Raises ConfigError for a policy that cannot be loaded.
     """
-    dialers = [_dialer(name, config) for name in config.targets if not target or name == target]
+    logins = TargetLogins(config)
+    dialers = [logins.dialer(name) for name in config.targets if not target or name == target]
 
     async def look() -> list[doctor.Finding]:
+        try:
+            return await findings()
+        finally:
+            await logins.close()
+
+    async def findings() -> list[doctor.Finding]:
         if from_agent:
             return [await doctor.way_round(dialer) for dialer in dialers]
         policy = load_policy(config.policy_path)
         found = list(doctor.data_directory(config.data_directory))
+        for where, given in secret_places(config):
+            if manager := manager_of(given):
+                found.append(doctor.secret(where, manager, await logins.check(where, given)))
         for entry in config.identity.oidc:
             found += await doctor.issuer(issuer_settings(entry))
         for dialer in dialers:
             found += await doctor.target(dialer, policy)
-            admin = _admin_dialer(dialer.target.name, config, dialer)
+            admin = logins.administrator(dialer.target.name, dialer)
             if admin is not None:
                 found += await doctor.administrator(dialer.target.name, admin, dialer.target.user)
         places = reviewer_places(config.approvals)
@@ -387,7 +357,8 @@ async def gateway_running(
         if config.tls is not None
         else None
     )
-    keys = await _secrets(config.mask_keys)
+    logins = TargetLogins(config)
+    keys = await logins.secrets(config.mask_keys)
     lock = _only_gateway(config.data_directory)
     if config.recording_directory.exists():
         _close_to_others(config.recording_directory)
@@ -421,9 +392,11 @@ async def gateway_running(
     recorder.journal = journal = Journal(config.recording_directory, sync=strict)
     journal.open()
     recorder.start()
-    databases = {name: _database(name, config, lambda: policy.current, keys) for name in config.targets}
-    saml = await saml_providers(config, _public_url(config), _secret)
-    channels = await open_channels(config.approvals, _public_url(config), _secret)
+    databases = {}
+    for name in config.targets:
+        databases[name] = _database(name, config, logins, lambda: policy.current, keys)
+    saml = await saml_providers(config, _public_url(config), logins.secret)
+    channels = await open_channels(config.approvals, _public_url(config), logins.secret)
     locks = Locks(
         SqlLockStore(store),
         SystemClock(),
@@ -462,7 +435,7 @@ async def gateway_running(
     limits = gateway.limits
     recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
-    gateway.keep_alive = _keep_alive(config)
+    gateway.keep_alive = keep_alive(config)
     gateway.oauth = _oauth(config)
     gateway.proxies = Networks(config.proxy_protocol)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
@@ -474,9 +447,20 @@ async def gateway_running(
         server = await _listen(config, gateway)
         await gateway.run()
         intents.start()
+        if logins.managed.sources:
+            gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
         if config.console is not None:
             console = await _start_console(
-                config, config.console, gateway, index, policies, channels, locks, tokens, saml
+                config,
+                config.console,
+                logins,
+                gateway,
+                index,
+                policies,
+                channels,
+                locks,
+                tokens,
+                saml,
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -488,6 +472,7 @@ async def gateway_running(
             console.cancel()
             await asyncio.wait([console])
         await gateway.stop(_say_goodbye)
+        await logins.close()
         await asyncio.to_thread(channels.close)
         await intents.close()
         recorder.close()
@@ -537,6 +522,7 @@ def _public_url(config: Config) -> str:
 async def _start_console(
     config: Config,
     console: Console,
+    logins: TargetLogins,
     gateway: Gateway,
     index: SqlSessionIndex,
     policies: SqlPolicyVersions,
@@ -560,7 +546,7 @@ async def _start_console(
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
     secret = None
     if console.client_secret is not None:
-        secret = await resolve(_reference(console.client_secret, "console.client_secret"))
+        secret = await logins.secret(console.client_secret, "console.client_secret")
     roles = console.roles
     services = Services(
         settings=ConsoleSettings(
@@ -668,7 +654,12 @@ def _keep_memory_private() -> None:
         log.warning("core dumps may hold secrets", reason=os.strerror(ctypes.get_errno()))
 
 
-def serve(config: Config, ready: Callable[[str, int], None], *, accept_lost_state: bool = False) -> None:
+def serve(
+    config: Config,
+    ready: Callable[[str, int], None],
+    *,
+    accept_lost_state: bool = False,
+) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
     _keep_memory_private()

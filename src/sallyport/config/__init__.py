@@ -6,6 +6,7 @@ one.
 """
 
 from sallyport.config.load import load_config
-from sallyport.config.model import SECTIONS, ApprovalSettings, Config, Console, OidcIssuer, SecretRef
+from sallyport.config.model import SECTIONS, ApprovalSettings, Config, Console, OidcIssuer
+from sallyport.config.secrets import SecretRef
 
 __all__ = ["SECTIONS", "ApprovalSettings", "Config", "Console", "OidcIssuer", "SecretRef", "load_config"]

@@ -1,4 +1,4 @@
-"""What every section of the configuration is checked with: errors that name the line, paths, URLs, references to secrets."""
+"""What every section of the configuration is checked with: errors with their line, paths, URLs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sallyport.config.model import SecretRef
 from sallyport.core.address import is_loopback
 from sallyport.core.errors import ConfigError
 from sallyport.core.yamltext import Document, YamlPath
@@ -46,10 +45,3 @@ class Check:
             raise self.error(
                 path, f"{url!r} is not https, so its keys could be forged on the way", "Write https://"
             )
-
-    def one_of(self, path: YamlPath, ref: SecretRef) -> SecretRef:
-        given = [key for key in ("env", "file", "command") if getattr(ref, key)]
-        if len(given) != 1:
-            fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
-            raise self.error(path, "exactly one of env, file and command is needed", fix)
-        return SecretRef(ref.env, self.absolute(ref.file) if ref.file else None, ref.command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.model import Administrator, Target
 from sallyport.core.address import is_loopback
@@ -35,7 +36,16 @@ def read_targets(check: Check) -> dict[str, Target]:
 
 def target(check: Check, name: str, target: Target) -> Target:
     path: YamlPath = ("targets", name)
+    password = None
+    if target.password is not None:
+        password = managed.secret(check, (*path, "password"), target.password, is_login=True)
+    vault = target.password.vault if target.password is not None else None
+    names_user = vault is not None and bool(vault.database or vault.static)
+    if names_user and target.user:
+        raise check.error((*path, "user"), "Vault names the role", "Remove 'user'")
     for key in ("host", "database", "user"):
+        if key == "user" and names_user:
+            continue
         if not getattr(target, key):
             raise check.error((*path, key), "the value is empty", "Write it, or remove the target")
     if not 0 < target.port < 65536:
@@ -46,7 +56,7 @@ def target(check: Check, name: str, target: Target) -> Target:
         )
     if target.connect_seconds <= 0:
         raise check.error((*path, "connect_seconds"), "must be more than 0", "10 is usual")
-    password = check.one_of((*path, "password"), target.password) if target.password else None
+    _cloud_token(check, path, target)
     _target_tls(check, path, target)
     replaced: Target = msgspec.structs.replace(
         target,
@@ -73,9 +83,29 @@ def _administrator(check: Check, path: YamlPath, target: Target) -> Administrato
     if "scram-sha-256" not in target.auth:
         fix = "Add scram-sha-256 to 'auth'"
         raise check.error((*path, "auth"), "ephemeral roles log in with scram-sha-256", fix)
-    password = check.one_of((*path, "admin", "password"), admin.password) if admin.password else None
+    password, place = admin.password, (*path, "admin", "password")
+    if password is not None:
+        if password.vault is not None and (password.vault.database or password.vault.static):
+            fix = "Write 'path: ...': a role whose password is kept in Vault"
+            raise check.error(place, "the administrator is 'user', and one that stays", fix)
+        password = managed.secret(check, place, password)
     replaced: Administrator = msgspec.structs.replace(admin, password=password)
     return replaced
+
+
+def _cloud_token(check: Check, path: YamlPath, target: Target) -> None:
+    """Servers of cloud providers ask for tokens as for a password in clear."""
+    ref = target.password
+    entries = () if ref is None else (ref.aws, ref.google, ref.azure)
+    ways = ("rds_iam", "sql_iam", "entra")
+    if not any(getattr(entry, way, False) for entry in entries for way in ways):
+        return
+    if target.tls != "verify-full":
+        fix = "Write 'tls: verify-full'"
+        raise check.error((*path, "tls"), "a token needs a server that is known", fix)
+    if "password" not in target.auth:
+        fix = "Write 'auth: [password]'; it crosses the network inside TLS only"
+        raise check.error((*path, "auth"), "the server asks for a token as a password", fix)
 
 
 def _target_tls(check: Check, path: YamlPath, target: Target) -> None:

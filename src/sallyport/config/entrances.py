@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.model import Config, Console, TlsFiles
 from sallyport.core.address import Networks, parse_address
@@ -93,11 +94,13 @@ def console(check: Check, config: Config) -> Console | None:
         if getattr(console, key) <= 0:
             raise check.error(("console", key), "must be more than 0", "Write seconds")
     secret = console.client_secret
+    if secret is not None:
+        secret = managed.secret(check, ("console", "client_secret"), secret)
     return msgspec.structs.replace(
         console,
         issuer=console.issuer or next(iter(issuers), ""),
         public_url=console.public_url.rstrip("/"),
-        client_secret=check.one_of(("console", "client_secret"), secret) if secret else None,
+        client_secret=secret,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.demands import demands_value
 from sallyport.config.model import CelSource, Claims, Identity, OidcIssuer, SamlIdp
@@ -125,7 +126,7 @@ def _saml_provider(check: Check, path: YamlPath, idp: SamlIdp) -> SamlIdp:
         metadata=metadata,
         certificate=check.absolute(idp.certificate) if idp.certificate else None,
         ca=check.absolute(idp.ca) if idp.ca else None,
-        key=check.one_of((*path, "key"), idp.key) if idp.key else None,
+        key=managed.secret(check, (*path, "key"), idp.key) if idp.key else None,
     )
     return replaced
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from sallyport.config import databases, entrances, issuers, people
+from sallyport.config import databases, entrances, issuers, managed, people
 from sallyport.config.check import Check
-from sallyport.config.model import Config, SecretRef
+from sallyport.config.model import Config
+from sallyport.config.secrets import SecretRef
 from sallyport.core.yamltext import YamlPath, read_yaml
 
 #: What 0 means, where it may be written.
@@ -44,6 +45,7 @@ def load_config(path: Path | str) -> Config:
         policy=check.absolute(config.policy),
         console=entrances.console(check, config),
         mask_keys=keys,
+        secrets=managed.managers(check, config.secrets),
         data=data,
         approvals=people.approvals(check, config),
         recording=msgspec.structs.replace(
@@ -61,7 +63,7 @@ def _mapping(check: Check, key: str) -> dict[str, Any]:
 
 def _mask_key(check: Check, name: str) -> SecretRef:
     path: YamlPath = ("mask_keys", name)
-    return check.one_of(path, check.document.convert(path, SecretRef))
+    return managed.secret(check, path, check.document.convert(path, SecretRef))
 
 
 def _numbers(check: Check, config: Config) -> None:

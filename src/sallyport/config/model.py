@@ -11,6 +11,21 @@ from typing import Any, Literal
 
 import msgspec
 
+from sallyport.config.secrets import (
+    AppRole,
+    Aws,
+    AwsSecret,
+    Azure,
+    AzureSecret,
+    Google,
+    GoogleSecret,
+    SecretManagers,
+    SecretRef,
+    Vault,
+    VaultAuth,
+    VaultKubernetes,
+    VaultSecret,
+)
 from sallyport.core.address import Address, parse_address
 
 AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
@@ -19,16 +34,6 @@ Algorithm = Literal[
 ]
 
 ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "voided"]
-
-
-class SecretRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a secret is: exactly one of an environment variable, a file, or a command whose standard output
-    it is.
-    """
-
-    env: str | None = None
-    file: str | None = None
-    command: tuple[str, ...] | None = None
 
 
 class TlsFiles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -183,12 +188,12 @@ class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
     the server may ask for. ``credential``: sessions log in as ``user`` (static), or each as a role of its own (ephemeral), which
-    ``admin`` makes.
+    ``admin`` makes. ``user`` "": Vault says who.
     """
 
     host: str
     database: str
-    user: str
+    user: str = ""
     port: int = 5432
     password: SecretRef | None = None
     tls: Literal["verify-full", "require", "disable"] = "verify-full"
@@ -341,6 +346,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     console: Console | None = None
     data: str = "./var"
     mask_keys: dict[str, SecretRef] = {}
+    secrets: SecretManagers = SecretManagers()
     limits: Limits = Limits()
     approvals: ApprovalSettings = ApprovalSettings()
     catalog: CatalogSettings = CatalogSettings()
@@ -378,29 +384,33 @@ SECTIONS: Mapping[str, Any] = {
     "tls": TlsFiles,
     "console": Console,
     "console.roles": ConsoleRoles,
-    "console.client_secret": SecretRef,
     "identity": Identity,
     "identity.oidc[]": OidcIssuer,
     "identity.oidc[].claims": Claims,
     "identity.saml[]": SamlIdp,
-    "identity.saml[].key": SecretRef,
     "identity.expiry": Expiry,
     "identity.oauthbearer": OAuthBearer,
     "identity.session_tokens": SessionTokenSettings,
     "targets.<name>": Target,
-    "targets.<name>.password": SecretRef,
     "targets.<name>.admin": Administrator,
-    "targets.<name>.admin.password": SecretRef,
-    "mask_keys.<name>": SecretRef,
+    "<secret>": SecretRef,
+    "<secret>.vault": VaultSecret,
+    "<secret>.aws": AwsSecret,
+    "<secret>.google": GoogleSecret,
+    "<secret>.azure": AzureSecret,
+    "secrets": SecretManagers,
+    "secrets.vault": Vault,
+    "secrets.vault.auth": VaultAuth,
+    "secrets.vault.auth.approle": AppRole,
+    "secrets.vault.auth.kubernetes": VaultKubernetes,
+    "secrets.aws": Aws,
+    "secrets.google": Google,
+    "secrets.azure": Azure,
     "limits": Limits,
     "approvals": ApprovalSettings,
     "approvals.webhooks[]": WebhookSettings,
-    "approvals.webhooks[].secret": SecretRef,
     "approvals.mail": MailSettings,
-    "approvals.mail.password": SecretRef,
     "approvals.slack": SlackSettings,
-    "approvals.slack.signing_secret": SecretRef,
-    "approvals.slack.bot_token": SecretRef,
     "approvals.slack.people.<id>": SlackPersonSettings,
     "approvals.limits": ApprovalLimits,
     "approvals.identities": IdentityLinks,

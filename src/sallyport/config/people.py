@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.model import (
     ApprovalSettings,
@@ -25,7 +26,7 @@ def approvals(check: Check, config: Config) -> ApprovalSettings:
     webhooks = []
     for i, hook in enumerate(given.webhooks):
         check.url((*path, "webhooks", i, "url"), hook.url)
-        secret = check.one_of((*path, "webhooks", i, "secret"), hook.secret)
+        secret = managed.secret(check, (*path, "webhooks", i, "secret"), hook.secret)
         webhooks.append(msgspec.structs.replace(hook, secret=secret))
     replaced: ApprovalSettings = msgspec.structs.replace(
         given, webhooks=tuple(webhooks), mail=_mail(check, given.mail), slack=_slack(check, config)
@@ -62,7 +63,7 @@ def _mail(check: Check, mail: MailSettings | None) -> MailSettings | None:
     if mail.user and mail.tls == "none":
         fix = "Write 'tls: starttls' or 'tls: implicit'"
         raise check.error((*path, "tls"), "a password does not go out without TLS", fix)
-    password = check.one_of((*path, "password"), mail.password) if mail.password else None
+    password = managed.secret(check, (*path, "password"), mail.password) if mail.password else None
     replaced: MailSettings = msgspec.structs.replace(mail, port=port, password=password)
     return replaced
 
@@ -81,8 +82,8 @@ def _slack(check: Check, config: Config) -> SlackSettings | None:
     people = {user: _slack_person(check, config, user, one) for user, one in slack.people.items()}
     replaced: SlackSettings = msgspec.structs.replace(
         slack,
-        signing_secret=check.one_of((*path, "signing_secret"), slack.signing_secret),
-        bot_token=check.one_of((*path, "bot_token"), slack.bot_token),
+        signing_secret=managed.secret(check, (*path, "signing_secret"), slack.signing_secret),
+        bot_token=managed.secret(check, (*path, "bot_token"), slack.bot_token),
         people=people,
     )
     return replaced

@@ -83,6 +83,15 @@ def data_directory(path: Path) -> Iterator[Finding]:
         yield Finding(about, "ok", f"can be written, {free >> 30} GB are free")
 
 
+def secret(where: str, manager: str, problem: str) -> Finding:
+    """``where``: in the configuration. ``manager``: has it. ``problem``: why it is not."""
+    about = f"{where} in {manager}"
+    if not problem:
+        return Finding(about, "ok", "can be read")
+    do = "docs/credentials.md#secret-managers; until then what needs it fails"
+    return Finding(about, "problem", problem, do)
+
+
 async def issuer(settings: IssuerSettings) -> list[Finding]:
     """Discovery, keys, and its clock beside ours."""
     about = f"issuer {settings.issuer}"

@@ -17,7 +17,7 @@ from sallyport.server.intents import WriteGate
 from sallyport.server.peers import KeepAlive
 from sallyport.server.tls import HandshakeError, TlsLayer
 from sallyport.session.upstream_login import NoTlsError, UpstreamError, UpstreamLogin
-from sallyport.targets.credentials import CredentialError, resolve
+from sallyport.targets.secret_source import CredentialError
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram
 
@@ -26,6 +26,8 @@ log = structlog.get_logger("sallyport.upstream")
 WRITE_HIGH_WATER = 512 * 1024
 #: SQLSTATEs a target may answer a login with that are the target's state, not the gateway's configuration.
 _TEMPORARY = frozenset({"53300", "57P03", "57P01", "57P02"})
+#: invalid_password, invalid_authorization_specification: what a rotated or dropped credential gets.
+_NOT_AUTHENTICATED: Final = frozenset({"28P01", "28000"})
 #: invalid_parameter_value, which the values of startup parameters get that are none.
 _INVALID_PARAMETER: Final = "22023"
 _PARAMETER: Final = "parameter"
@@ -50,6 +52,10 @@ class Login(NamedTuple):
 
     user: str
     password: Secret
+
+
+#: A login, and what to call when it, or the session that it began, is over.
+_Prepared = tuple[UpstreamLogin, Callable[[], None] | None]
 
 
 class UnansweredCancelError(SallyportError):
@@ -294,25 +300,24 @@ class Dialer:
         self.last_login = time.monotonic()
         return link
 
-    async def _open(self, settings: Mapping[str, str], minor: int, own: Login | None) -> UpstreamLink:
-        target = self.target
+    async def _open(
+        self,
+        settings: Mapping[str, str],
+        minor: int,
+        own: Login | None,
+    ) -> UpstreamLink:
         link: UpstreamLink | None = None
         try:
             async with asyncio.timeout(self._seconds):
-                user, password = own or (target.user, await self._password())
-                login = UpstreamLogin(
-                    user=user,
-                    database=target.database,
-                    password=password,
-                    settings=settings,
-                    allowed=target.auth,
-                    tls=self._context is not None,
-                    binding=target.channel_binding,
-                    minor=minor,
-                    key_cache=self._keys,
-                )
-                link = await self._connect(login)
-                await link.logged_in()
+                link = await self._connect(await self._login(settings, minor, own))
+                try:
+                    await link.logged_in()
+                except UpstreamError as error:
+                    if own is not None or not self._may_be_rotated(error):
+                        raise
+                    link.abort()
+                    link = await self._connect(await self._login(settings, minor, None))
+                    await link.logged_in()
                 return link
         except asyncio.CancelledError:
             if link is not None:
@@ -335,19 +340,51 @@ class Dialer:
             why = error.strerror or str(error) or type(error).__name__
             raise self._unreachable("connection", why) from None
 
-    async def _password(self) -> Secret:
-        return Secret("") if self.target.password is None else await resolve(self.target.password)
-
-    async def _connect(self, login: UpstreamLogin) -> UpstreamLink:
-        loop = asyncio.get_running_loop()
+    async def _login(self, settings: Mapping[str, str], minor: int, own: Login | None) -> _Prepared:
+        """With what to log in, and what to call when that is over. Raises CredentialError."""
         target = self.target
+        user, password = own or (target.user, Secret(""))
+        release: Callable[[], None] | None = None
+        if own is None and target.password is not None:
+            credential = await target.password.read()
+            user, password = credential.user or user, credential.secret
+            release = credential.release
+        login = UpstreamLogin(
+            user=user,
+            database=target.database,
+            password=password,
+            settings=settings,
+            allowed=target.auth,
+            tls=self._context is not None,
+            binding=target.channel_binding,
+            minor=minor,
+            key_cache=self._keys,
+        )
+        return login, release
+
+    def _may_be_rotated(self, error: UpstreamError) -> bool:
+        """Whether a secret that is read now could be another than the one that was refused."""
+        source = self.target.password
+        return error.sqlstate in _NOT_AUTHENTICATED and source is not None and source.forget()
+
+    async def _connect(self, prepared: _Prepared) -> UpstreamLink:
+        loop, target = asyncio.get_running_loop(), self.target
+        login, release = prepared
 
         def link() -> UpstreamLink:
-            return UpstreamLink(login, self._context, target.host, self.keep_alive)
+            made = UpstreamLink(login, self._context, target.host, self.keep_alive)
+            made.released = release
+            return made
 
-        if target.host.startswith("/"):
-            return (await loop.create_unix_connection(link, f"{target.host}/.s.PGSQL.{target.port}"))[1]
-        return (await loop.create_connection(link, target.host, target.port))[1]
+        try:
+            if target.host.startswith("/"):
+                place = f"{target.host}/.s.PGSQL.{target.port}"
+                return (await loop.create_unix_connection(link, place))[1]
+            return (await loop.create_connection(link, target.host, target.port))[1]
+        except BaseException:
+            if release is not None:
+                release()
+            raise
 
     def _unreachable(self, kind: str, why: str, sqlstate: str = "") -> UnreachableError:
         """``why``: clients may read it."""

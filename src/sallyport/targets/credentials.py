@@ -18,8 +18,11 @@ from typing import Literal
 
 import structlog
 
-from sallyport.core.errors import ConfigError, SallyportError
+from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
+from sallyport.targets.secret_source import Credential, CredentialError
+
+__all__ = ["CredentialError", "Reference", "reference_from", "resolve"]
 
 _log = structlog.get_logger(__name__)
 
@@ -27,10 +30,6 @@ _log = structlog.get_logger(__name__)
 MAX_LENGTH = 64 * 1024
 #: Seconds that a command may take.
 COMMAND_TIMEOUT = 10.0
-
-
-class CredentialError(SallyportError):
-    """A secret could not be fetched. The text names the reference, what went wrong and what to do."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,6 +46,14 @@ class Reference:
         return f"{{{self.kind}: {self.value}}}"
 
     __repr__ = __str__
+
+    async def read(self) -> Credential:
+        """As :class:`~sallyport.targets.secret_source.SecretSource`: now, each time."""
+        return Credential(await resolve(self))
+
+    def forget(self) -> bool:
+        """Nothing is kept."""
+        return False
 
 
 _SHAPES = "{env: NAME}, {file: path} or {command: [program, argument, ...]}"

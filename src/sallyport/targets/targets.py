@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sallyport.targets.credentials import Reference
+from sallyport.targets.secret_source import SecretSource
 
 TlsMode = Literal["verify-full", "require", "disable"]
 AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
@@ -16,7 +16,8 @@ AuthMethod = Literal["scram-sha-256", "md5", "password", "trust"]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``password`` is a reference, resolved at every connect; None where the server asks for none.
+    """``password`` is read at every connect; None where the server asks for none. ``user`` "": its
+    source says who.
 
     tls: ``verify-full`` checks certificate and host name against ``ca`` (None: the system's authorities);
     ``require`` encrypts without checking; ``disable`` is for loopback and sockets. ``auth``: the methods that
@@ -28,7 +29,7 @@ class Target:
     host: str
     database: str
     user: str
-    password: Reference | None
+    password: SecretSource | None
     port: int = 5432
     tls: TlsMode = "verify-full"
     ca: Path | None = None

@@ -1,0 +1,157 @@
+"""The password of a target in a secret manager: rotated while a gateway runs, leased, missing."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psycopg
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from sallyport.demo.postgres import free_port
+from tests.server.conftest import wait_for
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server
+from tests.targets.vault_double import ROOT, VaultDouble, vault_running
+
+
+@pytest.fixture
+def vault(own_postgres: Server) -> Iterator[VaultDouble]:
+    def execute(sql: str) -> None:
+        with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as db:
+            db.execute(sql.encode())
+
+    kv = {"secret/team/shop": {"password": own_postgres.password}}
+    with vault_running(VaultDouble(time.monotonic, execute, kv)) as double:
+        yield double
+
+
+class Place:
+    """A gateway whose passwords are in Vault."""
+
+    def __init__(
+        self, issuer: DevIssuer, server: Server, vault: VaultDouble, home: Path, **secret: str
+    ) -> None:
+        self.console = free_port()
+        file = home / "secret-id"
+        file.write_text(vault.secret_id)
+        file.chmod(0o600)
+        approle = {"role_id": vault.role_id, "secret_id": {"file": str(file)}}
+        extra: dict[str, Any] = {
+            "secrets": {"vault": {"url": vault.url, "auth": {"approle": approle}}},
+            "console": {"listen": f"127.0.0.1:{self.console}"},
+            "catalog": {"check_seconds": 0.5},
+        }
+        target: dict[str, Any] = {"password": {"vault": secret}}
+        if "path" not in secret:
+            target["user"] = ""
+        self.gateway = Gateway(issuer, {"shop": server}, extra=extra, target_extra=target)
+
+    def ready(self) -> str:
+        try:
+            answer = httpx2.get(f"http://127.0.0.1:{self.console}/readyz", trust_env=False)
+        except httpx2.TransportError:
+            return "it does not listen yet"
+        return answer.text if answer.status_code != 200 else ""
+
+    def user(self) -> str:
+        with psycopg.connect(self.gateway.dsn(), autocommit=True) as db:
+            row = db.execute("SELECT session_user").fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def doctor(self) -> str:
+        words = self.gateway.command("doctor")
+        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+@pytest.fixture
+def make(
+    issuer: DevIssuer,
+    own_postgres: Server,
+    vault: VaultDouble,
+    tmp_path: Path,
+) -> Iterator[Any]:
+    with ExitStack() as stack:
+
+        def start(**secret: str) -> Place:
+            place = Place(issuer, own_postgres, vault, tmp_path, **secret)
+            place.gateway.start()
+            stack.callback(place.gateway.stop)
+            return place
+
+        yield start
+
+
+def rotate(server: Server, password: str) -> None:
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as db:
+        db.execute(f"ALTER ROLE {server.user} PASSWORD '{password}'".encode())
+
+
+def test_rotation_without_a_restart(make: Any, own_postgres: Server, vault: VaultDouble) -> None:
+    place = make(path="team/shop")
+    wait_for(lambda: not place.ready())
+    with psycopg.connect(place.gateway.dsn(), autocommit=True) as before:
+        assert before.execute("SELECT 1").fetchone() == (1,)
+        vault.kv["secret/team/shop"] = {"password": "rotated-in-vault"}
+        rotate(own_postgres, "rotated-in-vault")
+        assert place.user() == own_postgres.user, "the next login takes the new one"
+        assert before.execute("SELECT 1").fetchone() == (1,), "sessions go on"
+    rotate(own_postgres, "rotated-in-the-database-alone")
+    wait_for(lambda: "login at its database fails" in place.ready())
+    with pytest.raises(psycopg.OperationalError, match="SP1604"):
+        place.user()
+    vault.kv["secret/team/shop"] = {"password": "rotated-in-the-database-alone"}
+    wait_for(lambda: not place.ready())
+    vault.down = True  # what was read is used meanwhile
+    assert place.user() == own_postgres.user
+    assert not place.ready()
+    output = place.gateway.output()
+    assert "rotated-in" not in output
+
+
+def test_leased_roles(make: Any, own_postgres: Server, vault: VaultDouble) -> None:
+    vault.ttl = 6.0
+    place = make(database="shop")
+    wait_for(lambda: not place.ready())
+    with psycopg.connect(place.gateway.dsn(), autocommit=True) as session:
+        (user,) = session.execute("SELECT session_user").fetchone() or ("",)
+        assert user.startswith("v-approle-shop-")
+        assert place.user() == user, "one lease serves all"
+        ends = time.monotonic() + vault.ttl * 1.5
+        while time.monotonic() < ends:
+            assert session.execute("SELECT count(*) > 0 FROM products").fetchone() == (True,)
+            time.sleep(0.3)
+        (lease,) = vault.leases
+        root = {"X-Vault-Token": ROOT}
+        vault.answer("PUT", "sys/leases/revoke", root, {"lease_id": lease})
+        assert place.user() not in {user, ""}, "an operator revoked it: the next login has another"
+    place.gateway._end()
+    assert not vault.leases, "the gateway gave back what it had"
+    with psycopg.connect(own_postgres.superuser_dsn) as db:
+        left = db.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE 'v-approle-%'")
+        assert left.fetchone() is None
+    assert len(vault.tokens) == 1, "its login too"
+    place.gateway.start()
+
+
+def test_a_manager_that_is_away_and_doctor(make: Any, vault: VaultDouble) -> None:
+    vault.down = True
+    place = make(path="team/shop")
+    wait_for(lambda: bool(place.ready()))
+    assert "Vault is sealed" in place.doctor()
+    with pytest.raises(psycopg.OperationalError, match="SP1604"):
+        place.user()
+    vault.down = False
+    wait_for(lambda: not place.ready())
+    assert "ok       targets.shop.password in Vault: can be read" in place.doctor()
+    vault.denied = {"secret/data/team"}
+    said = place.doctor()
+    assert "PROBLEM  targets.shop.password in Vault" in said
+    assert "policy read" in said
