@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -155,3 +156,43 @@ def test_a_manager_that_is_away_and_doctor(make: Any, vault: VaultDouble) -> Non
     said = place.doctor()
     assert "PROBLEM  targets.shop.password in Vault" in said
     assert "policy read" in said
+
+
+def test_a_secret_of_aws(
+    issuer: DevIssuer,
+    own_postgres: Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Against moto's server: a rotation there and at the database."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    boto3 = pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        where = {"region": "eu-central-1", "endpoint": f"http://{host}:{port}"}
+        names = {"region_name": where["region"], "endpoint_url": where["endpoint"]}
+        manager = boto3.client("secretsmanager", **names)
+        kept = json.dumps({"password": own_postgres.password})
+        manager.create_secret(Name="prod/shop", SecretString=kept)
+        password = {"aws": {"secret": "prod/shop", "key": "password"}}
+        gateway = Gateway(
+            issuer,
+            {"shop": own_postgres},
+            extra={"secrets": {"aws": where}},
+            target_extra={"password": password},
+        ).start()
+        try:
+            for text in ("", "rotated-in-aws", "rotated-again"):
+                if text:
+                    time.sleep(1.1)  # one reading a second, however many logins fail
+                    kept = json.dumps({"password": text})
+                    manager.put_secret_value(SecretId="prod/shop", SecretString=kept)
+                    rotate(own_postgres, text)
+                with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+                    assert db.execute("SELECT 1").fetchone() == (1,)
+        finally:
+            gateway.stop()
+    finally:
+        server.stop()
