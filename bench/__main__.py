@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import durability, growth, judging, latency, logins, rewritten, workloads
+from bench import durability, growth, judging, latency, logins, rewritten, search, workloads
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -43,6 +43,9 @@ def main() -> int:
         return 0
     if options.logins:
         logins.print_logins(console, 40 if options.quick else 200)
+        return 0
+    if options.search:
+        search.print_search(console, 100_000 if options.quick else 1_000_000)
         return 0
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
@@ -86,6 +89,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--logins", action="store_true", help="instead: what a login costs, by the target's credential"
+    )
+    parser.add_argument(
+        "--search", action="store_true", help="instead: searching a million recorded statements"
     )
     parser.add_argument("--kills", type=int, default=20, help="with --durability: kills of each (0: none)")
     parser.add_argument("--only", default="", help="only workloads whose name contains this")

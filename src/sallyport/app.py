@@ -52,6 +52,7 @@ from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Acc
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
+from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
@@ -78,6 +79,7 @@ from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sealing import open_seal
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.statementsearch import SearchError, StatementSearch, check_fts5
 from sallyport.store.writer import Writer
 from sallyport.target_logins import TargetLogins, keep_alive
 from sallyport.targets.catalog_loader import load_catalog
@@ -287,7 +289,7 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
 
 def _close_to_others(data: Path) -> None:
     """Everything the gateway keeps is for its user, and perhaps its group. Raises ConfigError."""
-    for path in (data, *data.glob("sallyport.db*"), data / "gateway.lock"):
+    for path in (data, *data.glob("sallyport.db*"), *data.glob("search.db*"), data / "gateway.lock"):
         if path.exists() and (mode := close_to_others(path)) is not None:
             log.warning("was open to every user of this machine; closed", path=str(path), mode=f"{mode:04o}")
 
@@ -327,6 +329,26 @@ def _complete_recordings(recordings: Path, index: SqlSessionIndex) -> None:
         ) from None
     if count:
         log.warning("statements of an earlier run were recovered from the journal", statements=count)
+
+
+def _is_searched(config: Config) -> bool:
+    return config.recording.search_statements > 0
+
+
+def _start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | None:
+    """What keeps the index of statements; None: there is none. Raises ConfigError where this SQLite has no FTS5."""
+    if not _is_searched(config):
+        return None
+    try:
+        check_fts5()
+        search = StatementSearch(
+            config.data_directory, writable=True, most=config.recording.search_statements
+        )
+    except SearchError as error:
+        raise ConfigError(str(error)) from None
+    indexer = StatementIndexer(Sessions(config.recording_directory, index), search)
+    indexer.start()
+    return indexer
 
 
 def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
@@ -442,13 +464,14 @@ async def gateway_running(
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
-    server = console = None
+    server = console = indexer = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
         intents.start()
         if logins.managed.sources:
             gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
+        indexer = await asyncio.to_thread(_start_indexer, config, index)
         if config.console is not None:
             console = await _start_console(
                 config,
@@ -479,6 +502,8 @@ async def gateway_running(
         journal.close()
         approval_store.close()
         writer.close()
+        if indexer is not None:
+            await asyncio.to_thread(indexer.close)
         store.dispose()
         lock.close()
 
@@ -577,6 +602,7 @@ async def _start_console(
         policies=policies,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
+        search=(lambda: StatementSearch(config.data_directory)) if _is_searched(config) else None,
         locks=locks,
         saml=saml,
         session_tokens=tokens,

@@ -38,6 +38,7 @@ from sallyport.operations.ports import (
     TargetStatus,
 )
 from sallyport.operations.sessions import Sessions
+from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.policy.coverage import ColumnCoverage, Coverage
 from sallyport.policy.explain import Explanation
 from sallyport.policy.load import parse_policy
@@ -49,6 +50,7 @@ from sallyport.store.locks import SqlLockStore
 from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sealing import Seal
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.statementsearch import StatementSearch
 from sallyport.store.writer import Writer
 from sallyport.web.app import build
 from sallyport.web.settings import ConsoleSettings, Services
@@ -232,6 +234,8 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
         until(lambda: len(index.recent(limit=None)) == len(ids))
         until(lambda: all(row.status == "ended" for row in index.recent(limit=None)))
         until(lambda: len(policies.recent()) == 3)
+        search = StatementSearch(directory, writable=True)
+        StatementIndexer(Sessions(recorder.directory, index), search, share=1.0).fill()
         approvals = Approvals(store, SystemClock())
         request = _ask(approvals, ids[0])
         gateway = FakeGateway(_live(ids), counters=_counters(), accepted=(issuer.url,))
@@ -247,6 +251,7 @@ def world(directory: Path, issuer: DevIssuer, public_url: str = "http://127.0.0.
             policies=policies,
             actions=ActionLog(recorder),
             locks=locks,
+            search=lambda: StatementSearch(search.path.parent),
         )
         yield World(issuer, gateway, approvals, services, request, ids, recorder, build(services))
     finally:

@@ -52,7 +52,7 @@ _LARGEST = 1 << 20
 #: Tags and fields of events; see sallyport.audit.events, and its test.
 _STATEMENT = 2
 _ANSWERED = 9
-_STATEMENT_FIELDS = 15
+_STATEMENT_FIELDS = 16
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -194,7 +194,7 @@ class ChunkWriter:
             self.commit(p - start, 1, refused, 0)
         else:
             head = _encode([_STATEMENT, at, number, sql])[1:]
-            self.append(bytes([0x90 | _STATEMENT_FIELDS]) + head + rest, 1, int(refused))
+            self.append(b"\xdc\0" + bytes([_STATEMENT_FIELDS]) + head + rest, 1, int(refused))
 
     def append_answered(
         self, at: float, number: int, data: bytes, tag: str, rows: int, seconds: float

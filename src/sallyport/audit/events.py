@@ -98,6 +98,7 @@ class Statement(msgspec.Struct, array_like=True, tag=STATEMENT, frozen=True):
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
     bind_types: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 class Reply(msgspec.Struct, array_like=True, tag=REPLY, frozen=True):
@@ -201,7 +202,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _list_decoder = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event_decoder = msgspec.msgpack.Decoder(Event)
 #: Fields of a Statement behind ``sql``.
-_TAIL_FIELDS = 11
+_TAIL_FIELDS = 12
 #: The head of a msgpack array whose length is a u32.
 _ARRAY = struct.Struct(">BI")
 
@@ -230,13 +231,14 @@ def clean(text: str) -> str:
 
 class EncodedVerdict(NamedTuple):
     """The fields of a Statement that its verdict fixes, encoded. ``rest``: all that follow ``sql``,
-    of a statement without bind values. Otherwise the bind values, their formats and, at the end,
-    the types of the parameters stand among them: see :func:`encode_statement_tail`.
+    of a statement without bind values. Otherwise the bind values, their formats and the types of
+    the parameters stand among them: see :func:`encode_statement_tail`.
     """
 
     rest: bytes
     before_binds: bytes
     after_formats: bytes
+    after_types: bytes
     refused: bool
 
 
@@ -246,8 +248,9 @@ def encode_verdict(verdict: RecordedVerdict) -> EncodedVerdict:
         verdict.outcome, verdict.rule, verdict.code, verdict.policy_version, verdict.epoch, verdict.protocol
     )
     after = _fields(verdict.relations, verdict.masked)
-    rest = before + _fields(None, ()) + after + _fields(())
-    return EncodedVerdict(rest, before, after, verdict.outcome == "deny")
+    columns = _fields(verdict.columns)
+    rest = before + _fields(None, ()) + after + _fields(()) + columns
+    return EncodedVerdict(rest, before, after, columns, verdict.outcome == "deny")
 
 
 def encode_statement_tail(
@@ -262,7 +265,8 @@ def encode_statement_tail(
     if binds is None and not bind_formats and not bind_types:
         return verdict.rest
     values = _fields(binds, bind_formats)
-    return b"".join((verdict.before_binds, values, verdict.after_formats, _encode(bind_types)))
+    parts = (verdict.before_binds, values, verdict.after_formats, _encode(bind_types), verdict.after_types)
+    return b"".join(parts)
 
 
 def encode_statement(at: float, number: int, sql: str, tail: bytes) -> bytes:

@@ -112,6 +112,11 @@ class RecordingReader:
             raw = self._unpack(payload, flags, raw_length)
             yield Block(offset, sequence, events, first, previous, hash_, raw, self.version)
 
+    @property
+    def position(self) -> int:
+        """Where the next block begins, while :meth:`blocks` or :meth:`blocks_from` is being read."""
+        return self._file.tell()
+
     def starts(self) -> Iterator[int]:
         """Where every complete block begins, in file order; only their headers are read."""
         return (start for start, _ in self.extents())

@@ -15,7 +15,7 @@ from sallyport.core.errors import SallyportError
 if TYPE_CHECKING:
     from sallyport.store.reindex import Reindexed
 
-_HELP = """Make the index of sessions anew from the recordings. Stop the gateway first.
+_HELP = """Make the index of sessions and statements anew from the recordings. Stop the gateway first.
 
 A damaged database is set aside, and what can be read of it is kept. Locks are made anew from what people did.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
@@ -49,7 +49,28 @@ def add(commands: typer.Typer) -> None:
             lost = lost or mark.differs(engine)
             mark.take(engine, reindexed=True)
             engine.dispose()
+            statements = _index_statements(directory, recordings)
         _report(result, lost)
+        typer.echo(f"{statements} statements can be searched.")
+
+
+def _index_statements(directory: Path, recordings: Path) -> int:
+    """Make the index of statements anew; how many it holds. Raises SallyportError."""
+    from sallyport.operations.sessions import Sessions
+    from sallyport.operations.statementsearch import StatementIndexer
+    from sallyport.store.database import open_readonly
+    from sallyport.store.sessions import SqlSessionIndex
+    from sallyport.store.statementsearch import StatementSearch
+
+    index = StatementSearch(directory, writable=True)
+    index.clear()
+    engine = open_readonly(directory)
+    try:
+        StatementIndexer(Sessions(recordings, SqlSessionIndex(engine)), index, share=1.0).fill()
+    finally:
+        engine.dispose()
+    index.trim()
+    return index.state().statements
 
 
 def _locked(directory: Path) -> IO[bytes]:

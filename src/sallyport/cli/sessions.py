@@ -1,4 +1,4 @@
-"""``sallyport sessions list|show|replay`` and ``sallyport audit verify|actions``: look at what was recorded.
+"""``sallyport sessions list|search|show|replay`` and ``sallyport audit verify|actions``: look at what was recorded.
 
 They read the data directory (``--data``, or the one that ``--config`` names) beside a running gateway and
 change nothing. Exit status: 0; 1 when ``audit verify`` found a problem or a recording is damaged; 2 when
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sallyport.audit.ports import ACTIONS, SESSION
-from sallyport.cli import auditexport, auditindex, auditreport, replayfiles
+from sallyport.cli import auditexport, auditindex, auditreport, replayfiles, sessionsearch
 from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     """Add ``sessions`` and ``audit`` to the ``sallyport`` program."""
     sessions = typer.Typer(no_args_is_help=True, help="Look at recorded sessions.")
     sessions.command("list", help=_HELP_LIST)(list_sessions)
+    sessionsearch.add(sessions)
     sessions.command("show", help=_HELP_SHOW)(show_session)
     sessions.command("replay", help=_HELP_REPLAY)(replay_session)
     app.add_typer(sessions, name="sessions")

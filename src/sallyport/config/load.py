@@ -75,6 +75,12 @@ def _numbers(check: Check, config: Config) -> None:
             if value < 0 or (value == 0 and not may_be_zero):
                 fix = "Write a positive number" + (f", or {_ZERO[key]}" if may_be_zero else "")
                 raise check.error((section, key), f"{value} is not usable", fix)
+    if config.recording.search_statements < 0:
+        raise check.error(
+            ("recording", "search_statements"),
+            f"{config.recording.search_statements} is not usable",
+            "Write how many statements can be searched, or 0 for none",
+        )
     for key in ("keepalive_idle_seconds", "keepalive_interval_seconds", "keepalive_probes"):
         most = 127 if key == "keepalive_probes" else 32767  # the kernel's own bounds
         if getattr(config.network, key) > most:

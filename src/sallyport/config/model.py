@@ -310,10 +310,12 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``directory``: default is ``recordings`` under ``data``. ``durability``: what has a statement that may
     change something before the database gets it: the operating system (standard) or the disk (strict).
+    ``search_statements``: how many can be searched; 0: none, there is no index of statements.
     """
 
     directory: str = ""
     durability: Literal["standard", "strict"] = "standard"
+    search_statements: int = 2_000_000
 
 
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

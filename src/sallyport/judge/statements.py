@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 import structlog
 
@@ -17,6 +18,7 @@ from sallyport.judge.rewriting import Replacement, Rewriter, rewritten_text
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
+    COLUMNS,
     EXPLAINS_RAW,
     RELATIONS,
     Part,
@@ -31,7 +33,7 @@ from sallyport.policy.decision import Outcome
 from sallyport.policy.model import FINGERPRINTS, FULL
 from sallyport.policy.needs import chain
 from sallyport.policy.outcome import outcome_of
-from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts
 from sallyport.sql.relations import STATEMENT_TEXTS
 from sallyport.sql.resolve import names
@@ -162,6 +164,7 @@ class Statements:
             Outcome.DENY,
             effects=verdict.effects,
             relations=verdict.relations,
+            columns=verdict.columns,
             literals=verdict.literals,
         )
 
@@ -219,6 +222,7 @@ class Statements:
             plan=plan,
             masked_columns=self._masked_columns(facts),
             relations=self._relation_names(facts, relations),
+            columns=self._column_names(facts),
             cuts=replacement.cuts,
             sent=sent,
             compared_parameters=parameters,
@@ -330,6 +334,17 @@ class Statements:
         new = (f"{one.schema}.{one.name}" for one in facts.namings if one.schema and one.name)
         names = [f"{relation.schema}.{relation.name}" for relation in known]
         return tuple(dict.fromkeys([*names, *new]))[:RELATIONS]
+
+    def _column_names(self, facts: StatementFacts) -> tuple[str, ...]:
+        """Columns that the statement returns, writes or has in its expressions."""
+        used: set[ColumnId] = set()
+        for level in chain(facts):
+            used |= level.computed_with | level.read | level.read_in_functions
+            used.update(*(access.columns for access in level.accesses))
+            used.update(*(column.sources for column in level.columns or ()))
+            used.update([flow.target for flow in level.flows if flow.target is not None])
+        columns = (column for column in sorted(used) if self.catalog.column(column) is not None)
+        return tuple(map(self.catalog.column_name, islice(columns, COLUMNS)))
 
     def _scrub(self, facts: StatementFacts, plan: MaskPlan | None, opaque: bool, relations: set[int]) -> bool:
         """Whether the server meets values that a mask hides: those that it writes, those that it sends and the gateway masks, and those

@@ -25,6 +25,8 @@ log = structlog.get_logger("sallyport.judge")
 
 #: Names of relations that a verdict keeps, and so a recording: a partitioned table has thousands.
 RELATIONS = 100
+#: Names of columns, likewise.
+COLUMNS = 200
 
 
 class Verdict(Struct):
@@ -63,6 +65,7 @@ class Verdict(Struct):
     relations: tuple[
         str, ...
     ] = ()  # schema.relation of what it touches, views' relations included; at most RELATIONS
+    columns: tuple[str, ...] = ()  # schema.relation.column of what it uses; at most COLUMNS
     # what is changed in the script's text before it is sent
     cuts: tuple[Cut, ...] = ()
     sent: bytes = b""  # the statement as it is sent

@@ -207,31 +207,50 @@ class _Source:
 
     def __init__(self, sessions: Sessions, row: SessionRow, on_problem: Callable[[str, str], None]) -> None:
         self._sessions, self._row, self._on_problem = sessions, row, on_problem
-        self._login: ev.Login | None = None
-        self._waiting: OrderedDict[int, _Open] = OrderedDict()
-        self._position = 0
         self.is_complete = row.status not in (LIVE, NOT_INDEXED)
 
     def events(self) -> Iterator[AuditEvent]:
-        """Statements leave in the order they came in, each once its end is known. What a recording begins with always comes out the
-        same way, so that positions do not change while it grows.
-        """
         problems: list[Problem] = []
+        joiner = EventJoiner(self._row.id)
         try:
             for event in self._sessions.events(self._row.id, problems.append):
-                if self._login is None:
-                    if not isinstance(event, ev.Login):
-                        break
-                    self._login = event
-                yield from self._take(self._login, event)
+                yield from joiner.take(event)
         except RecordingError as error:
             self._on_problem(self._row.id, str(error))
             self.is_complete = False
         for problem in problems:
             self._on_problem(self._row.id, str(problem))
-        if self._login is not None and (self.is_complete or problems):
-            yield from self._flush(self._login, 0)
+        self.is_complete = self.is_complete or joiner.has_ended
+        if self.is_complete or problems:
+            yield from joiner.finish()
         self.is_complete = self.is_complete and not problems
+
+
+class EventJoiner:
+    """Makes audit events of a recording's events. Statements leave in the order they came in, each once its end is known. What a
+    recording begins with always comes out the same way, so that positions do not change while it grows. ``has_ended``: its end was
+    among them.
+    """
+
+    def __init__(self, session: str) -> None:
+        self.has_ended = False
+        self._session = session
+        self._login: ev.Login | None = None
+        self._waiting: OrderedDict[int, _Open] = OrderedDict()
+        self._position = 0
+
+    def take(self, event: ev.Event) -> Iterator[AuditEvent]:
+        """What can be said now that this came. Nothing comes out of a recording that does not begin with a login."""
+        if self._login is None:
+            if not isinstance(event, ev.Login):
+                return
+            self._login = event
+        yield from self._take(self._login, event)
+
+    def finish(self) -> Iterator[AuditEvent]:
+        """Statements whose end will not come any more."""
+        if self._login is not None:
+            yield from self._flush(self._login, 0)
 
     def _take(self, login: ev.Login, event: ev.Event) -> Iterator[AuditEvent]:
         match event:
@@ -258,7 +277,7 @@ class _Source:
             case ev.Gap():
                 yield self._event(GAP, login, event)
             case ev.End():
-                self.is_complete = True
+                self.has_ended = True
                 yield from self._flush(login, 0)
                 if kind_of(login.session) != ACTIONS:
                     yield self._event(END, login, event)
@@ -280,7 +299,7 @@ class _Source:
 
     def _event(self, kind: str, login: ev.Login, event: ev.Event) -> AuditEvent:
         position, self._position = self._position, self._position + 1
-        return AuditEvent(kind, login.started + event.at - login.at, self._row.id, position, login, event)
+        return AuditEvent(kind, login.started + event.at - login.at, self._session, position, login, event)
 
 
 def rfc3339(seconds: float) -> str:
@@ -348,6 +367,7 @@ def _statement_data(event: AuditEvent, statement: ev.Statement) -> dict[str, Any
         "catalog_epoch": statement.epoch,
         "relations": list(statement.relations),
         "masked": list(statement.masked),
+        "columns": list(statement.columns),
         "command": command,
         "rows": None if end is None else counted_rows(end),
         "sqlstate": "" if end is None else end.sqlstate,

@@ -27,6 +27,7 @@ from sallyport.audit.archive import (
 )
 from sallyport.audit.blocks import is_unwritten
 from sallyport.audit.completion import verify_journal
+from sallyport.audit.follow import RecordingTail
 from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
 from sallyport.audit.replay import Step, error_fields, mask_notice, steps
 from sallyport.audit.summary import row_of_login
@@ -248,6 +249,11 @@ class Sessions:
         """What a recording holds, of a session or of actions. Raises RecordingError."""
         row = self.find(session_id)
         return read_events(self._path(row), row.id, on_problem)
+
+    def tail(self, row: SessionRow) -> RecordingTail:
+        """A recording to be read while it grows. Raises RecordingError."""
+        self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
+        return RecordingTail(self._path(row), row.id)
 
     def verify(self, session_id: str = "") -> Iterator[Verification]:
         """Check one session's recording, or with "" every one: those the index knows and those only on

@@ -73,7 +73,7 @@ _FLOW = 16384
 _ROW = 0x44
 #: Tags and fields of events; see sallyport.audit.events, and a test.
 _STATEMENT = 2
-_STATEMENT_FIELDS = 15
+_STATEMENT_FIELDS = 16
 _REPLY = 3
 _COMPLETE = 5
 _ANSWERED = 9
@@ -126,7 +126,7 @@ class PlainStatement:
             text: bytes = b"" if prepared is None else encode_event((self.shown(prepared.script),))[1:]
             declared = types if prepared is None else prepared.types
             self.before = text + encoded.before_binds
-            self.after = encoded.after_formats + encode_event((declared,))[1:]
+            self.after = encoded.after_formats + encode_event((declared,))[1:] + encoded.after_types
 
     def shown(self, sql: bytes) -> str:
         """The text as it may be recorded."""

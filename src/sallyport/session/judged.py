@@ -36,6 +36,7 @@ def _recorded(view: View, verdict: Verdict | None, refusal: Refusal | None, prot
         protocol=protocol,
         relations=verdict.relations if verdict is not None else (),
         masked=verdict.masked_columns if verdict is not None and refusal is None else (),
+        columns=verdict.columns if verdict is not None else (),
     )
 
 

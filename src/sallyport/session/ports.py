@@ -19,7 +19,7 @@ class RecordedVerdict:
 
     outcome: allow | deny | hold. code: refusal code. protocol: simple | extended. relations:
     ``schema.relation`` of what the statement touches. masked: ``schema.relation.column`` of what
-    its rows have masked.
+    its rows have masked. columns: ``schema.relation.column`` of what it reads, writes or compares.
     """
 
     outcome: str
@@ -30,6 +30,7 @@ class RecordedVerdict:
     protocol: str = "simple"
     relations: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 class JudgedStatement(msgspec.Struct, frozen=True):

@@ -272,6 +272,17 @@ def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> CountedScript
     return CountedScript(found, tokens, meant)
 
 
+def may_parse(sql: bytes) -> bool:
+    """Whether libpg_query may be given the text on the caller's thread: it cannot harm the process."""
+    if len(sql) > SMALL:
+        return False
+    try:
+        _check_text(sql, SMALL)
+    except RefusedError:
+        return False
+    return outline(sql, MAX_TOKENS, False)[0] <= MAX_TOKENS
+
+
 def _statements(sql: bytes, plain: bytes) -> list[RawStatement]:
     return [_raw(sql, item) for item in _tree(plain).get("stmts", ())]
 

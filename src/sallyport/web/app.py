@@ -33,6 +33,7 @@ from sallyport.web.pages import (
     overview,
     policy,
     sessions,
+    statements,
     targets,
     terminal,
 )
@@ -99,6 +100,7 @@ def _routes() -> list[Route]:
         post("/approvals/{id}/decision", action("approvals.decide", approvals.decide)),
         post("/grants/{id}/revoke", action("approvals.decide", approvals.revoke, name="approvals.revoke")),
         get("/sessions", page("sessions.list", sessions.index)),
+        get("/statements", page("sessions.read", statements.index, name="statements.search")),
         get("/sessions/{id}", page("sessions.read", sessions.show)),
         post("/sessions/{id}/kill", action("sessions.kill", sessions.kill)),
         get("/sessions/{id}/replay", page("sessions.replay", sessions.replay)),

@@ -47,6 +47,7 @@ from sallyport.web.console import FormError
 from sallyport.web.management import MANAGEMENT
 from sallyport.web.pages.policy import version_id
 from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
+from sallyport.web.statements import STATEMENTS
 from sallyport.web.tokens import TOKENS
 
 log = structlog.get_logger("sallyport.web")
@@ -422,6 +423,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What the policy would say to a statement. Nothing is run.", explain, Explained, body=ExplainBody,
     ),
     Operation("GET", "/targets", "listTargets", "targets.read", "The databases behind the gateway.", list_targets, TargetList),
+    *STATEMENTS,
     *TOKENS,
     *MANAGEMENT,
 )  # fmt: skip

@@ -5,7 +5,7 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,7 @@ from sallyport.operations.access import Access
 from sallyport.operations.policies import PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
+from sallyport.store.statementsearch import StatementSearch
 
 
 class SamlRequest(Protocol):
@@ -111,7 +112,7 @@ class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
     policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
     locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
-    session_tokens: those that the authenticator knows; None: none are issued.
+    session_tokens: those that the authenticator knows; None: none are issued. search: opens the index of statements; None: there is none.
     """
 
     settings: ConsoleSettings
@@ -128,3 +129,4 @@ class Services:
     locks: Locks = field(kw_only=True)
     saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)
     session_tokens: SessionTokens | None = field(default=None, kw_only=True)
+    search: Callable[[], StatementSearch] | None = field(default=None, kw_only=True)

@@ -75,8 +75,8 @@ def _query(asked: dict[str, str]) -> SessionQuery:
         subject=asked.get("subject", "").strip(),
         target=asked.get("target", "").strip(),
         status=status,
-        since=_time(asked.get("since", "")),
-        until=_time(asked.get("until", "")),
+        since=time_of(asked.get("since", "")),
+        until=time_of(asked.get("until", "")),
         text=asked.get("text", "").strip(),
         relation=asked.get("relation", "").strip(),
         verdict=verdict,
@@ -86,7 +86,8 @@ def _query(asked: dict[str, str]) -> SessionQuery:
     )
 
 
-def _time(text: str) -> float | None:
+def time_of(text: str) -> float | None:
+    """Unix seconds of what a form's field has, None for "". Raises FormError."""
     if not text:
         return None
     try:

@@ -1,0 +1,72 @@
+"""Reads a recording while it grows: what was read once is not read again.
+
+A :class:`RecordingTail` keeps where it stopped and the hash of the last block, not an open file.
+Every call of :meth:`RecordingTail.read`, to be read to its end, gives the events of the blocks that came since, checked as
+:func:`sallyport.audit.verify.read_events` checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from sallyport.audit import events as ev
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.blocks import Block
+from sallyport.audit.reader import RecordingReader
+
+
+class RecordingTail:
+    """``path``: the recording of the session. ``problem``: what is wrong with it, "" so far; nothing
+    is read behind that.
+    """
+
+    def __init__(self, path: Path, session_id: str) -> None:
+        self.path = path
+        self.problem = ""
+        self._session_id = session_id
+        self._offset = 0  # 0: nothing was read yet
+        self._sequence = 0
+        self._previous = b""
+
+    def read(self) -> Iterator[ev.Event]:
+        """Events since the last call. An incomplete block at the end is left for the next one.
+        Raises RecordingError when the file cannot be opened.
+        """
+        if self.problem:
+            return
+        with RecordingReader(self.path) as reader:
+            if not reader.belongs_to(self._session_id):
+                raise RecordingError(
+                    f"{self.path} belongs to session {reader.session_id!r}, not to {self._session_id!r}"
+                )
+            if not self._offset:
+                self._offset, self._previous = reader.first, reader.genesis
+            for block in reader.blocks_from(self._offset):
+                events = self._events(block)
+                if self.problem:
+                    return
+                self._offset = reader.position
+                yield from events
+            if reader.damaged is not None:
+                self.problem = f"no block begins at byte {reader.damaged}"
+
+    def _events(self, block: Block) -> list[ev.Event]:
+        """All of the block at once, so that it is read whole or not at all."""
+        if (
+            block.computed_hash() != block.hash
+            or block.sequence != self._sequence
+            or block.previous != self._previous
+        ):
+            self.problem = f"block {self._sequence} does not continue the one before it"
+            return []
+        try:
+            decoded = map(ev.decode_event, block.split())
+            events = [event for raw in decoded for event in ev.spelled_out(raw)]
+        except msgspec.DecodeError:
+            self.problem = f"block {self._sequence} holds an event that this version does not know"
+            return []
+        self._sequence, self._previous = block.sequence + 1, block.hash
+        return events

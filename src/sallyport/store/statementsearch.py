@@ -1,0 +1,462 @@
+"""The index of statements: SQLite with FTS5 in a file of its own, ``<data>/search.db``.
+
+One row a statement, in the order of time: the row's number is made of the time, so that a range of
+time is a range of rows, the newest come first without sorting, and a page goes on behind a row. The
+words of the SQL and everything a statement can be asked for (its *terms*: subject, target, verdict,
+relation, ...) are in one full-text index, which intersects lists of rows; a search reads no
+recording and no row that it does not show.
+
+A term is stored as a hash of its kind and value. Words that people type are quoted for FTS5
+(https://www.sqlite.org/fts5.html, section 3.1), so nothing in them is syntax.
+
+The file holds nothing that the recordings do not: it may be deleted, and is made again from them.
+It is apart from the gateway's database so that merging its lists never makes a lock or an approval
+wait. What it holds was masked before it was recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sallyport.core.errors import SallyportError
+
+FILE: Final = "search.db"
+#: Of the tables below; a file of another version is made anew.
+VERSION: Final = 1
+#: Characters of a statement that are kept and searched.
+LONGEST: Final = 4000
+#: Statements that are kept, unless the configuration says otherwise.
+MOST: Final = 2_000_000
+#: Row numbers of one second.
+_SECOND: Final = 1_000_000_000
+_LAST_ROW: Final = (1 << 63) - 1
+#: How many are left when the oldest have gone, and how many of them go in one transaction.
+_KEPT: Final = 0.95
+_TRIMMED: Final = 5_000
+#: Seconds that a search may take before it is given up.
+PATIENCE: Final = 10.0
+
+_TABLES: Final = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE texts (key INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, text TEXT NOT NULL);
+CREATE TABLE statements (
+  key INTEGER PRIMARY KEY, session TEXT NOT NULL, number INTEGER NOT NULL, sql TEXT NOT NULL,
+  shortened INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL, sqlstate TEXT NOT NULL, rows INTEGER, seconds REAL,
+  fingerprint TEXT NOT NULL, who INTEGER NOT NULL, what INTEGER NOT NULL
+);
+CREATE VIRTUAL TABLE words USING fts5(sql, terms, content='', columnsize=0);
+"""
+
+#: What a statement may be asked for, each a term of the index.
+KINDS: Final = (
+    "subject", "actor", "agent", "label", "target", "session", "verdict", "code", "rule",
+    "relation", "column", "masked", "sqlstate", "fingerprint",
+)  # fmt: skip
+
+
+class SearchError(SallyportError):
+    """The index of statements cannot be used, or not for this; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedStatement:
+    """``at``: Unix seconds. ``actors``: who acts for the subject. ``outcome``: allow | hold | deny.
+    ``relations``, ``columns``, ``masked``: ``schema.relation`` and ``schema.relation.column``.
+    ``seconds``: how long it took; it and ``rows`` are None when its end is not recorded.
+    """
+
+    at: float
+    session: str
+    number: int
+    sql: str
+    subject: str
+    email: str
+    actors: tuple[str, ...]
+    agent: str
+    label: str
+    target: str
+    outcome: str
+    code: str
+    rule: str
+    relations: tuple[str, ...]
+    columns: tuple[str, ...]
+    masked: tuple[str, ...]
+    sqlstate: str
+    fingerprint: str
+    rows: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatementQuery:
+    """Which statements. ``terms``: kind (of :data:`KINDS`) and value; all must hold. ``phrases``:
+    words that follow each other in the SQL, in any case; a last ``*`` of a phrase stands for the
+    rest of a word. ``since``, ``until``: Unix seconds, the second excluded. ``before``: the key of
+    the last hit of the page before.
+    """
+
+    terms: tuple[tuple[str, str], ...] = ()
+    phrases: tuple[str, ...] = ()
+    since: float | None = None
+    until: float | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class StatementHit:
+    """``key``: where the next page goes on. ``shortened``: the recording has more of the SQL."""
+
+    key: int
+    statement: IndexedStatement
+    shortened: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """``statements``: that it holds. ``oldest``: Unix seconds of the oldest of them, None when it is
+    empty. ``cursor``: what of the record is in it (text of an ExportCursor, "" for nothing).
+    ``complete_until``: Unix seconds; what was recorded before is in it. ``dropped``: statements that
+    went because there were too many.
+    """
+
+    statements: int
+    oldest: float | None
+    cursor: str
+    complete_until: float
+    dropped: int
+
+
+def check_fts5() -> None:
+    """Raises SearchError when this SQLite has no FTS5."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE probe USING fts5(text)")
+    except sqlite3.OperationalError as error:
+        raise SearchError(
+            f"the SQLite of this Python ({sqlite3.sqlite_version}) has no FTS5: {error}. Statements "
+            "cannot be searched. Install a Python whose SQLite has it (Debian's and python.org's do), "
+            "or set 'recording: {search_statements: 0}'"
+        ) from None
+    finally:
+        connection.close()
+
+
+class StatementSearch:
+    """The file. ``writable``: the gateway's, and the command's that makes it anew; there is one at a
+    time, and it is used by one thread at a time. Others read beside it.
+    """
+
+    def __init__(self, data: Path, *, writable: bool = False, most: int = MOST) -> None:
+        """Raises SearchError."""
+        check_fts5()
+        self.path = data / FILE
+        self._most = most
+        self._writable = writable
+        if writable:
+            self._prepare()
+        elif not self.path.is_file():
+            raise SearchError(
+                f"there is no index of statements yet: {self.path} does not exist. A gateway makes it "
+                "while it runs; without one: sallyport audit reindex"
+            )
+
+    # -- writing -----------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Make the file, or make it anew when it is of another version or damaged."""
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise SearchError(f"cannot open {self.path}: {error.strerror}") from None
+        try:
+            with self._connection() as connection:
+                if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                    return
+        except SearchError:
+            pass  # damaged: it is made anew
+        self.clear()
+
+    def clear(self) -> None:
+        """Make it empty: the recordings have everything. Raises SearchError."""
+        for suffix in ("-wal", "-shm", ""):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with self._connection() as connection:
+            connection.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {VERSION};COMMIT;")
+
+    def add(self, statements: Sequence[IndexedStatement], cursor: str, complete_until: float) -> None:
+        """In one transaction: the statements, and what is known of the record now. Raises SearchError."""
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            self._insert(connection, statements)
+            facts = {"cursor": cursor, "complete_until": repr(complete_until)}
+            _set_facts(connection, facts, counting={"statements": len(statements)})
+            connection.execute("COMMIT")
+
+    def trim(self) -> int:
+        """Let the oldest go while there are too many; how many went. Raises SearchError."""
+        gone, held = 0, self.state().statements
+        if held <= self._most:
+            return 0
+        kept = int(self._most * _KEPT)
+        while held - gone > kept:
+            with self._connection() as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} ORDER BY s.key LIMIT ?",
+                    (min(_TRIMMED, held - gone - kept),),
+                ).fetchall()
+                for row in rows:
+                    hit = _hit(row)
+                    connection.execute(
+                        "INSERT INTO words (words, rowid, sql, terms) VALUES ('delete', ?, ?, ?)",
+                        (hit.key, hit.statement.sql, _terms(hit.statement)),
+                    )
+                if rows:
+                    connection.execute("DELETE FROM statements WHERE key <= ?", (rows[-1][0],))
+                _set_facts(connection, {}, counting={"statements": -len(rows), "dropped": len(rows)})
+                connection.execute("COMMIT")
+            if not rows:
+                break
+            gone += len(rows)
+        with self._connection() as connection:
+            connection.execute(
+                "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM statements)"
+            )
+        return gone
+
+    def _insert(self, connection: sqlite3.Connection, statements: Sequence[IndexedStatement]) -> None:
+        """In the order of their keys: FTS5 writes a list for every row that is out of order."""
+        texts = _Texts(connection)
+        words, rows = [], []
+        for key, statement in _keyed(connection, statements):
+            sql = statement.sql[:LONGEST]
+            words.append((key, sql, _terms(statement)))
+            who = texts.key(_packed(statement, _WHO))
+            what = texts.key(_packed(statement, _WHAT))
+            rows.append(
+                (
+                    key, statement.session, statement.number, sql, len(statement.sql) > LONGEST,
+                    statement.outcome, statement.code, statement.sqlstate, statement.rows,
+                    statement.seconds, statement.fingerprint, who, what,
+                )
+            )  # fmt: skip
+        connection.executemany(f"INSERT INTO statements VALUES ({', '.join('?' * 13)})", rows)
+        connection.executemany("INSERT INTO words (rowid, sql, terms) VALUES (?, ?, ?)", words)
+
+    # -- reading -----------------------------------------------------------
+
+    def state(self) -> IndexState:
+        """Raises SearchError."""
+        with self._connection() as connection:
+            facts: dict[str, str] = dict(connection.execute("SELECT name, value FROM facts"))
+            oldest = connection.execute("SELECT min(key) FROM statements").fetchone()[0]
+        return IndexState(
+            int(facts.get("statements", 0)),
+            None if oldest is None else oldest / _SECOND,
+            facts.get("cursor", ""),
+            float(facts.get("complete_until", 0.0)),
+            int(facts.get("dropped", 0)),
+        )
+
+    def search(self, query: StatementQuery) -> list[StatementHit]:
+        """One page, newest first. Raises SearchError."""
+        since = _row_number(query.since) if query.since is not None else 0
+        until = _row_number(query.until) if query.until is not None else _LAST_ROW
+        if query.before is not None:
+            until = min(until, query.before)
+        match = _match(query)
+        with self._connection() as connection:
+            deadline = time.monotonic() + PATIENCE
+            connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
+            if match:
+                found = connection.execute(
+                    "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? "
+                    "ORDER BY rowid DESC LIMIT ?",
+                    (match, since, until, query.limit),
+                )
+                keys = [key for (key,) in found]
+                marks = ", ".join("?" * len(keys))
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} WHERE s.key IN ({marks}) ORDER BY s.key DESC", keys
+                )
+            else:
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} WHERE s.key >= ? AND s.key < ? ORDER BY s.key DESC LIMIT ?",
+                    (since, until, query.limit),
+                )
+            return [_hit(row) for row in rows]
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Raises SearchError for what SQLite says."""
+        mode = "rw" if self._writable else "ro"
+        try:
+            uri = f"{self.path.absolute().as_uri()}?mode={mode}"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)
+            try:
+                if self._writable:
+                    connection.execute("PRAGMA journal_mode = WAL")
+                    connection.execute("PRAGMA synchronous = NORMAL")
+                elif connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    raise SearchError(
+                        f"{self.path} was made by another version of Sallyport. Start its gateway, or run "
+                        "'sallyport audit reindex'"
+                    )
+                yield connection
+            finally:
+                connection.close()
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                raise SearchError(
+                    f"the search took more than {PATIENCE:g} seconds. Ask for less: a time, a subject"
+                ) from None
+            raise SearchError(
+                f"the index of statements {self.path} cannot be used: {error}. If it stays so, stop the "
+                "gateway and run 'sallyport audit reindex'"
+            ) from error
+
+
+_WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
+_WHAT: Final = ("rule", "relations", "columns", "masked")
+_COLUMNS: Final = (
+    "s.key, s.session, s.number, s.sql, s.shortened, s.outcome, s.code, s.sqlstate, s.rows, s.seconds, s.fingerprint, "
+    "who.text, what.text FROM statements s JOIN texts who ON who.key = s.who JOIN texts what ON what.key = s.what"
+)
+
+
+class _Texts:
+    """What many statements share is stored once."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._keys: dict[str, int] = {}
+
+    def key(self, text: str) -> int:
+        known = self._keys.get(text)
+        if known is None:
+            digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+            self._connection.execute(
+                "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)", (digest, text)
+            )
+            row = self._connection.execute("SELECT key FROM texts WHERE digest = ?", (digest,)).fetchone()
+            known = self._keys[text] = int(row[0])
+        return known
+
+
+def _packed(statement: IndexedStatement, names: Sequence[str]) -> str:
+    return json.dumps([getattr(statement, name) for name in names], separators=(",", ":"))
+
+
+def _hit(row: Sequence[Any]) -> StatementHit:
+    (
+        key,
+        session,
+        number,
+        sql,
+        shortened,
+        outcome,
+        code,
+        sqlstate,
+        rows,
+        seconds,
+        fingerprint,
+        who,
+        what,
+    ) = row
+    fields = {
+        **dict(zip(_WHO, json.loads(who), strict=True)),
+        **dict(zip(_WHAT, json.loads(what), strict=True)),
+    }
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    statement = IndexedStatement(
+        at=key / _SECOND, session=session, number=number, sql=sql, outcome=outcome,
+        code=code, sqlstate=sqlstate, fingerprint=fingerprint, rows=rows, seconds=seconds, **fields,
+    )  # fmt: skip
+    return StatementHit(key, statement, bool(shortened))
+
+
+def _set_facts(connection: sqlite3.Connection, facts: Mapping[str, str], counting: Mapping[str, int]) -> None:
+    connection.executemany(
+        "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        facts.items(),
+    )
+    connection.executemany(
+        "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        counting.items(),
+    )
+
+
+def _row_number(at: float) -> int:
+    return min(max(int(at * 1_000_000) * 1000, 0), _LAST_ROW)
+
+
+def _keyed(
+    connection: sqlite3.Connection, statements: Sequence[IndexedStatement]
+) -> Iterable[tuple[int, IndexedStatement]]:
+    """With row numbers that nothing has, in their order."""
+    last = -1
+    for statement in sorted(statements, key=lambda one: (one.at, one.session, one.number)):
+        key = max(_row_number(statement.at), last + 1)
+        while connection.execute("SELECT 1 FROM statements WHERE key = ?", (key,)).fetchone():
+            key += 1
+        last = key
+        yield key, statement
+
+
+def _term(kind: str, value: str) -> str:
+    """One word of FTS5's tokenizer (unicode61): letters and digits only."""
+    return hashlib.blake2b(
+        f"{kind}\0{value.casefold()}".encode("utf-8", "replace"), digest_size=8
+    ).hexdigest()
+
+
+def _terms(statement: IndexedStatement) -> str:
+    pairs = [
+        ("subject", statement.subject), ("subject", statement.email), ("agent", statement.agent),
+        ("label", statement.label), ("target", statement.target), ("session", statement.session),
+        ("verdict", statement.outcome), ("code", statement.code), ("rule", statement.rule),
+        ("sqlstate", statement.sqlstate), ("fingerprint", statement.fingerprint),
+    ]  # fmt: skip
+    pairs += [("actor", actor) for actor in statement.actors]
+    for kind, names in (
+        ("relation", statement.relations), ("column", statement.columns), ("masked", statement.masked)
+    ):  # fmt: skip
+        for name in names:
+            pairs += [(kind, short) for short in _shorter(name)]
+    return " ".join(dict.fromkeys(_term(kind, value) for kind, value in pairs if value))
+
+
+def _shorter(name: str) -> Iterator[str]:
+    """``schema.relation.column`` as people may say it: whole, without the schema, the last name alone."""
+    while True:
+        yield name
+        _, dot, name = name.partition(".")
+        if not dot:
+            return
+
+
+def _match(query: StatementQuery) -> str:
+    """For FTS5; "" when nothing is asked but a time. Raises SearchError."""
+    parts = []
+    for kind, value in query.terms:
+        if kind not in KINDS:
+            raise SearchError(f"statements have no {kind!r}. There is: {', '.join(KINDS)}")
+        parts.append(f'terms : "{_term(kind, value)}"')
+    for phrase in query.phrases:
+        if not any(character.isalnum() for character in phrase):
+            raise SearchError(f"there is no word to search for in {phrase!r}: write letters or digits")
+        words, star = (phrase[:-1], " *") if phrase.endswith("*") else (phrase, "")
+        quoted = words.replace("\0", " ").replace('"', '""')
+        parts.append(f'sql : "{quoted}"{star}')
+    return " AND ".join(parts)

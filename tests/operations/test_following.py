@@ -1,0 +1,125 @@
+"""Following the record: each event once, in order, whatever happens in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sallyport.audit.recorder import Recorder
+from sallyport.operations.auditlog import ExportCursor
+from sallyport.operations.following import RecordFollower
+from sallyport.operations.sessions import Sessions
+from sallyport.store.database import open_database
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
+from tests.audit.helpers import begin, judged, until
+
+
+class Record:
+    """A recorder with its index, and who follows them."""
+
+    def __init__(self, directory: Path) -> None:
+        engine = open_database(directory)
+        self.writer = Writer(engine, interval=0.01)
+        self.writer.start()
+        self.recorder = Recorder(directory, SqlSessionIndex(engine, self.writer), interval=0.01)
+        self.recorder.start()
+        self.sessions = Sessions(directory / "recordings", SqlSessionIndex(engine))
+        self.problems: list[str] = []
+        self.follower = self.follow(ExportCursor())
+
+    def follow(self, cursor: ExportCursor) -> RecordFollower:
+        return RecordFollower(self.sessions, cursor, lambda id_, problem: self.problems.append(problem))
+
+    def settle(self) -> None:
+        """Everything is on disk and in the index."""
+        until(lambda: not self.recorder.backlog)
+        time.sleep(1.1)  # the recorder tells the index of live sessions once a second
+        self.writer.flush()
+
+    def ids(self, now: float | None = None) -> list[str]:
+        return [event.id for event in self.follower.events(now or time.time())]
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    made = Record(tmp_path)
+    yield made
+    made.recorder.close()
+    made.writer.close()
+
+
+def test_what_grows_is_given_out_once(record: Record) -> None:
+    session = begin(record.recorder, "s_1")
+    for number in (1, 2):
+        session.statement(judged(number, "SELECT 1", outcome="allow"))
+        session.complete(number, "SELECT 1", 1, "", 0.1)
+    session.statement(judged(3, "SELECT pg_sleep(9)", outcome="allow"))
+    record.settle()
+    assert record.ids() == ["s_1:0", "s_1:1", "s_1:2"]  # the third has not ended
+    assert record.ids() == []
+    session.complete(3, "SELECT 1", 1, "", 9.0)
+    session.end("disconnected")
+    record.settle()
+    assert record.ids() == ["s_1:3", "s_1:4"]
+    assert record.ids() == record.ids(time.time() + 120) == []
+    assert record.follower.cursor.read == {}  # it is over, and nothing can come before it
+
+
+def test_another_goes_on_where_the_cursor_was_kept(record: Record) -> None:
+    for name in ("s_1", "s_2", "s_3"):
+        session = begin(record.recorder, name)
+        for number in range(1, 4):
+            session.statement(judged(number, f"SELECT {number}", outcome="allow"))
+            session.complete(number, "SELECT 1", 1, "", 0.1)
+        if name != "s_3":
+            session.end("disconnected")
+    record.settle()
+    expected = record.ids()
+    assert len(expected) == 5 + 5 + 4
+    for taken in range(len(expected)):
+        follower = record.follow(ExportCursor())
+        events = follower.events(time.time())
+        first = [next(events).id for _ in range(taken)]
+        cursor = str(follower.cursor)
+        rest = [event.id for event in record.follow(ExportCursor.parse(cursor)).events(time.time())]
+        assert first + rest == expected
+
+
+def test_a_damaged_recording_is_told_once_and_the_others_are_read(record: Record, tmp_path: Path) -> None:
+    for name in ("s_1", "s_2"):
+        session = begin(record.recorder, name)
+        session.statement(judged(1, "SELECT 1", outcome="allow"))
+        session.end("disconnected")
+    record.settle()
+    (path,) = tmp_path.glob("recordings/*/*/*/s_1.sprec")
+    data = bytearray(path.read_bytes())
+    data[-10] ^= 1
+    path.write_bytes(data)
+    assert record.ids() == ["s_2:0", "s_2:1", "s_2:2"]
+    assert record.ids() == []
+    assert len(record.problems) == 1 and "does not continue" in record.problems[0]
+
+
+def test_a_session_that_reaches_the_index_late_is_not_lost(record: Record) -> None:
+    first = begin(record.recorder, "s_1")
+    first.end("disconnected")
+    record.settle()
+    assert record.ids() == ["s_1:0", "s_1:1"]
+    second = begin(record.recorder, "s_2")
+    second.end("disconnected")
+    record.settle()
+    assert record.ids() == ["s_2:0", "s_2:1"]
+
+
+def test_a_deleted_recording_is_forgotten(record: Record, tmp_path: Path) -> None:
+    begin(record.recorder, "s_1")
+    record.settle()
+    assert record.ids() == ["s_1:0"]
+    cursor = ExportCursor(record.follower.cursor.mark, {"s_gone": 3, **record.follower.cursor.read})
+    follower = record.follow(cursor)
+    assert list(follower.events(time.time())) == []
+    assert "s_gone" not in follower.cursor.read and "s_1" in follower.cursor.read

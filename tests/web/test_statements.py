@@ -1,0 +1,68 @@
+"""The search box over all recorded statements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import unescape
+from urllib.parse import quote
+
+import pytest
+
+from tests.web.helpers import Browser
+from tests.web.world import EVIL, RAW
+
+MakeBrowser = Callable[[str], Browser]
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("q=drop+table", 1),
+        ("q=%22table+drop%22", 0),
+        ("q=verdict:deny", 11),
+        ("q=verdict:deny+code:SP1002", 1),
+        ("q=subject:bot-0+verdict:deny", 4),
+        ("q=relation:customers+masked:email", 1),
+        ("q=sqlstate:42501", 1),
+        ("q=select+25*+session:s_first", 11),
+        ("q=drop&until=2001-01-01T00:00", 0),
+    ],
+)
+def test_statements_are_found(browser: MakeBrowser, query: str, count: int) -> None:
+    page = browser("auditor").get(f"/statements?{query}")
+    assert page.status_code == 200
+    assert len(re.findall(r'<td data-label="Statement">', page.text)) == count
+
+
+def test_pages_lead_on_and_hits_to_their_session(browser: MakeBrowser) -> None:
+    adam = browser("auditor")
+    path, seen = "/statements?q=select", []
+    while True:
+        page = adam.get(path).text
+        links = re.findall(r'<td data-label="Statement"><a href="([^"]+)"', page)
+        seen += links
+        onward = re.search(r'rel="next" href="([^"]+)"', page)
+        if onward is None:
+            break
+        path = unescape(onward[1])
+    assert len(seen) == len(set(seen)) == 358
+    where, _, anchor = unescape(seen[0]).partition("#")
+    assert f'id="{anchor}"' in adam.get(where).text
+
+
+def test_hostile_texts_are_inert(browser: MakeBrowser) -> None:
+    page = browser("auditor").get(f"/statements?q=note+relation:customers&since={quote(EVIL)}").text
+    assert not any(raw in page for raw in RAW)
+    page = browser("auditor").get("/statements?q=note+relation:customers").text
+    assert "customers where id" in page and not any(raw in page for raw in RAW)
+
+
+@pytest.mark.parametrize("query", ["q=colour:red", "q=%22open", "q=a*", "since=yesterday", "after=x"])
+def test_a_search_that_is_wrong_says_so(browser: MakeBrowser, query: str) -> None:
+    page = browser("auditor").get(f"/statements?{query}")
+    assert page.status_code == 422 and 'class="alert" role="alert"' in page.text
+
+
+def test_only_who_may_read_statements(browser: MakeBrowser) -> None:
+    assert browser("viewer").get("/statements?q=drop").status_code == 403
