@@ -1,9 +1,9 @@
-"""``make bench ARGS=--search``: a million made-up statements in the index, and how long searches of it take.
+"""``make bench ARGS=--search``: a million made-up statements, and how long searches of them take.
 
-Prints what a statement costs to write (clock and CPU of the one thread that does it), the size of the
-file, and for each kind of search the median, 95th percentile and longest time of 20 runs, and their
-CPU time, which a busy machine disturbs less. The last
-searches are the worst there are: both sides of an intersection are long and have nothing in common.
+Prints what a statement costs to write (clock and CPU of the one thread that does it), the size of
+the file, and for each kind of search the median, 95th percentile and longest time of 20 runs, and
+their CPU time, which a busy machine disturbs less. The last searches are the worst there are: both
+sides of an intersection are long and have nothing in common.
 """
 
 from __future__ import annotations
@@ -78,14 +78,18 @@ def _statement(random_: random.Random, words: list[str], number: int) -> Indexed
     verdict = random_.choices(("allow", "hold", "deny"), (90, 2, 8))[0]
     return IndexedStatement(
         at=_START + number * 0.5, session=f"ses_{number // 200}", number=number % 200 + 1,
-        sql=f"SELECT {', '.join(columns)} FROM {relation} WHERE {random_.choice(_COLUMNS)} = {random_.randrange(10**6)} "
+        sql=f"SELECT {', '.join(columns)} FROM {relation} "
+            f"WHERE {random_.choice(_COLUMNS)} = {random_.randrange(10**6)} "
             f"AND note LIKE '{random_.choice(words)}%' ORDER BY 1 LIMIT 10",
-        subject=who, email=f"{who}@example.com", actors=(), agent=random_.choice(("claude", "ci", "cursor")),
+        subject=who, email=f"{who}@example.com", actors=(),
+        agent=random_.choice(("claude", "ci", "cursor")),
         label="x", target=random_.choice(("shop", "crm")), outcome=verdict,
         code="SP1001" if verdict == "deny" else "", rule=f"rule {random_.randrange(20)}",
-        relations=(f"public.{relation}",), columns=tuple(f"public.{relation}.{name}" for name in columns),
+        relations=(f"public.{relation}",),
+        columns=tuple(f"public.{relation}.{name}" for name in columns),
         masked=(f"public.{relation}.email",) if "email" in columns else (),
-        sqlstate=random_.choices(("", "42P01"), (99, 1))[0], fingerprint=f"{random_.randrange(3000):016x}",
+        sqlstate=random_.choices(("", "42P01"), (99, 1))[0],
+        fingerprint=f"{random_.randrange(3000):016x}",
         rows=1, seconds=0.001,
     )  # fmt: skip
 

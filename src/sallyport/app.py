@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import fcntl
 import gc
 import logging
 import os
@@ -19,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import structlog
@@ -39,9 +38,10 @@ from sallyport.config.secrets import secret_places
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
-from sallyport.core.files import close_to_others
 from sallyport.core.gateway_id import gateway_id
 from sallyport.core.secret import Secret
+from sallyport.datadir import close_directory, hold_directory
+from sallyport.handover import index_opener, start_indexer
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
@@ -52,7 +52,6 @@ from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Acc
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
-from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
@@ -79,7 +78,6 @@ from sallyport.store.policies import SqlPolicyVersions
 from sallyport.store.sealing import open_seal
 from sallyport.store.session_tokens import SqlSessionTokenStore
 from sallyport.store.sessions import SqlSessionIndex
-from sallyport.store.statementsearch import SearchError, StatementSearch, check_fts5
 from sallyport.store.writer import Writer
 from sallyport.target_logins import TargetLogins, keep_alive
 from sallyport.targets.catalog_loader import load_catalog
@@ -287,37 +285,6 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
     return asyncio.run(look())
 
 
-def _close_to_others(data: Path) -> None:
-    """Everything the gateway keeps is for its user, and perhaps its group. Raises ConfigError."""
-    for path in (data, *data.glob("sallyport.db*"), *data.glob("search.db*"), data / "gateway.lock"):
-        if path.exists() and (mode := close_to_others(path)) is not None:
-            log.warning("was open to every user of this machine; closed", path=str(path), mode=f"{mode:04o}")
-
-
-def _only_gateway(data: Path) -> IO[bytes]:
-    """Hold the data directory: a second gateway on it would end the first one's sessions and requests in the books.
-
-    Raises ConfigError when another process has it, or it cannot be made. The lock goes with the process.
-    """
-    try:
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _close_to_others(data)
-        fd = os.open(data / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        lock = os.fdopen(fd, "a+b")  # held for as long as the gateway runs
-    except OSError as error:
-        raise ConfigError(
-            f"the data directory {data} cannot be used: {error.strerror}. Set 'data' to one that can."
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise ConfigError(
-            f"another gateway uses the data directory {data}. Stop it, or set 'data' to a directory of its own."
-        ) from None
-    return lock
-
-
 def _complete_recordings(recordings: Path, index: SqlSessionIndex) -> None:
     """Raises ConfigError when what the journal has cannot be recorded: it is not to be lost."""
     try:
@@ -329,26 +296,6 @@ def _complete_recordings(recordings: Path, index: SqlSessionIndex) -> None:
         ) from None
     if count:
         log.warning("statements of an earlier run were recovered from the journal", statements=count)
-
-
-def _is_searched(config: Config) -> bool:
-    return config.recording.search_statements > 0
-
-
-def _start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | None:
-    """What keeps the index of statements; None: there is none. Raises ConfigError where this SQLite has no FTS5."""
-    if not _is_searched(config):
-        return None
-    try:
-        check_fts5()
-        search = StatementSearch(
-            config.data_directory, writable=True, most=config.recording.search_statements
-        )
-    except SearchError as error:
-        raise ConfigError(str(error)) from None
-    indexer = StatementIndexer(Sessions(config.recording_directory, index), search)
-    indexer.start()
-    return indexer
 
 
 def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
@@ -381,9 +328,9 @@ async def gateway_running(
     )
     logins = TargetLogins(config)
     keys = await logins.secrets(config.mask_keys)
-    lock = _only_gateway(config.data_directory)
+    lock = hold_directory(config.data_directory)
     if config.recording_directory.exists():
-        _close_to_others(config.recording_directory)
+        close_directory(config.recording_directory)
     opened = await asyncio.to_thread(
         open_store,
         config.data_directory,
@@ -471,7 +418,7 @@ async def gateway_running(
         intents.start()
         if logins.managed.sources:
             gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
-        indexer = await asyncio.to_thread(_start_indexer, config, index)
+        indexer = await asyncio.to_thread(start_indexer, config, index)
         if config.console is not None:
             console = await _start_console(
                 config,
@@ -602,7 +549,7 @@ async def _start_console(
         policies=policies,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
-        search=(lambda: StatementSearch(config.data_directory)) if _is_searched(config) else None,
+        search=index_opener(config),
         locks=locks,
         saml=saml,
         session_tokens=tokens,

@@ -17,14 +17,17 @@ names = st.tuples() | st.tuples(st.text(max_size=40)) | st.tuples(st.text(), st.
 @settings(deadline=None)
 @given(
     outcome=st.sampled_from(["allow", "deny", "hold"]), rule=st.text(max_size=300), code=st.text(max_size=6),
-    relations=names, masked=names, columns=names, binds=st.none() | st.lists(st.none() | st.binary(max_size=300)),
+    relations=names, masked=names, columns=names,
+    binds=st.none() | st.lists(st.none() | st.binary(max_size=300)),
     formats=st.lists(st.integers(0, 1), max_size=20), types=st.lists(st.integers(0, 1 << 31), max_size=20),
 )  # fmt: skip
 def test_every_statement(
-    outcome: str, rule: str, code: str, relations: tuple[str, ...], masked: tuple[str, ...], columns: tuple[str, ...],
+    outcome: str, rule: str, code: str,
+    relations: tuple[str, ...], masked: tuple[str, ...], columns: tuple[str, ...],
     binds: list[bytes | None] | None, formats: list[int], types: list[int],
 ) -> None:  # fmt: skip
-    verdict = RecordedVerdict(outcome, rule, code, "p1", "e1", "extended", relations, masked, columns)
+    names = (relations, masked, columns)
+    verdict = RecordedVerdict(outcome, rule, code, "p1", "e1", "extended", *names)
     encoded = ev.encode_verdict(verdict)
     chunks = ChunkWriter(Intake(lambda: None, 1 << 60))
     rest = ev.encode_statement_tail(encoded, binds, formats, types)
@@ -33,7 +36,8 @@ def test_every_statement(
     assert chunk is not None
     statement = ev.Statement(
         2.5, 7, "select 1", outcome, rule, code, "p1", "e1", "extended",
-        None if binds is None else tuple(binds), tuple(formats), relations, masked, tuple(types), columns,
+        None if binds is None else tuple(binds), tuple(formats), relations, masked, tuple(types),
+        columns,
     )  # fmt: skip
     assert chunk.buffer[: chunk.size] == msgspec.msgpack.encode(statement)
     assert chunk.refused == (outcome == "deny")

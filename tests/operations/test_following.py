@@ -32,7 +32,10 @@ class Record:
         self.follower = self.follow(ExportCursor())
 
     def follow(self, cursor: ExportCursor) -> RecordFollower:
-        return RecordFollower(self.sessions, cursor, lambda id_, problem: self.problems.append(problem))
+        def note(session: str, problem: str) -> None:
+            self.problems.append(problem)
+
+        return RecordFollower(self.sessions, cursor, note)
 
     def settle(self) -> None:
         """Everything is on disk and in the index."""
@@ -89,7 +92,7 @@ def test_another_goes_on_where_the_cursor_was_kept(record: Record) -> None:
         assert first + rest == expected
 
 
-def test_a_damaged_recording_is_told_once_and_the_others_are_read(record: Record, tmp_path: Path) -> None:
+def test_a_damaged_recording_is_told_once(record: Record, tmp_path: Path) -> None:
     for name in ("s_1", "s_2"):
         session = begin(record.recorder, name)
         session.statement(judged(1, "SELECT 1", outcome="allow"))

@@ -26,7 +26,11 @@ from sallyport.store.statementsearch import IndexState, SearchError
         ("12:30", (), ("12:30",)),
     ],
 )
-def test_what_is_meant(text: str, terms: tuple[tuple[str, str], ...], phrases: tuple[str, ...]) -> None:
+def test_what_is_meant(
+    text: str,
+    terms: tuple[tuple[str, str], ...],
+    phrases: tuple[str, ...],
+) -> None:
     query = read_query(text)
     assert (query.terms, query.phrases) == (terms, phrases)
 
@@ -60,7 +64,8 @@ def test_a_place_that_is_none(after: str) -> None:
 def test_what_was_not_searched_is_said() -> None:
     assert state_text(IndexState(5, 1.0, "", 1000.0, 0), 1030.0) == ""
     assert "after 1970-01-01 00:16 UTC" in state_text(IndexState(5, 1.0, "", 1000.0, 0), 1100.0)
-    assert "before 1970-01-01 00:02 UTC have left" in state_text(IndexState(5, 130.0, "", 1000.0, 9), 1030.0)
+    full = IndexState(5, 130.0, "", 1000.0, 9)
+    assert "before 1970-01-01 00:02 UTC have left" in state_text(full, 1030.0)
 
 
 def test_fingerprints() -> None:

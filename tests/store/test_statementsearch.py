@@ -20,10 +20,15 @@ from sallyport.store.statementsearch import (
 START = 1_790_000_000.0
 
 
-def statement(number: int, sql: str = "SELECT id FROM customers", **fields: Any) -> IndexedStatement:
+def statement(
+    number: int,
+    sql: str = "SELECT id FROM customers",
+    **fields: Any,
+) -> IndexedStatement:
     values: dict[str, Any] = {
-        "at": START + number, "session": "ses_1", "number": number, "sql": sql, "subject": "agent-7",
-        "email": "bob@example.com", "actors": ("robot",), "agent": "claude-code", "label": "bob",
+        "at": START + number, "session": "ses_1", "number": number, "sql": sql,
+        "subject": "agent-7", "email": "bob@example.com", "actors": ("robot",),
+        "agent": "claude-code", "label": "bob",
         "target": "shop", "outcome": "allow", "code": "", "rule": "agents read",
         "relations": ("public.customers",), "columns": ("public.customers.id",), "masked": (),
         "sqlstate": "", "fingerprint": "50fde20626009aba", "rows": 1, "seconds": 0.25,
@@ -41,23 +46,28 @@ def numbers(index: StatementSearch, *terms: tuple[str, str], **query: Any) -> li
 
 
 def test_every_field_comes_back_as_it_was_put_in(index: StatementSearch) -> None:
-    one = statement(1, "UPDATE t SET a = 'x'", masked=("a.b.c",), rows=None, seconds=None, outcome="hold")
-    index.add([one], "cursor", 1.0)
-    assert [hit.statement for hit in index.search(StatementQuery())] == [one]
+    held = statement(1, "UPDATE t SET a = 'x'", masked=("a.b.c",), outcome="hold")
+    open_ended = statement(0, rows=None, seconds=None)
+    index.add([held, open_ended], "cursor", 1.0)
+    assert [hit.statement for hit in index.search(StatementQuery())] == [held, open_ended]
 
 
 def test_each_kind_finds_its_own(index: StatementSearch) -> None:
     special = statement(
-        2, subject="dana", email="dana@example.com", actors=("a", "second"), agent="cursor", label="x",
+        2, subject="dana", email="dana@example.com", actors=("a", "second"),
+        agent="cursor", label="x",
         target="crm", session="ses_2", outcome="deny", code="SP1001", rule="no ssn",
         relations=("hr.people",), columns=("hr.people.ssn",), masked=("hr.people.email",),
         sqlstate="42501", fingerprint="00000000000000ff",
     )  # fmt: skip
     index.add([statement(1), special, statement(3)], "", 1.0)
     for term in (
-        ("subject", "dana"), ("subject", "Dana@Example.com"), ("actor", "second"), ("agent", "cursor"),
-        ("label", "x"), ("target", "crm"), ("session", "ses_2"), ("verdict", "deny"), ("code", "SP1001"),
-        ("rule", "no ssn"), ("relation", "hr.people"), ("relation", "PEOPLE"), ("column", "hr.people.ssn"),
+        ("subject", "dana"), ("subject", "Dana@Example.com"), ("actor", "second"),
+        ("agent", "cursor"),
+        ("label", "x"), ("target", "crm"), ("session", "ses_2"), ("verdict", "deny"),
+        ("code", "SP1001"),
+        ("rule", "no ssn"), ("relation", "hr.people"), ("relation", "PEOPLE"),
+        ("column", "hr.people.ssn"),
         ("column", "people.ssn"), ("column", "ssn"), ("masked", "email"), ("sqlstate", "42501"),
         ("fingerprint", "00000000000000ff"),
     ):  # fmt: skip
@@ -114,11 +124,11 @@ def test_no_word_is_syntax(tmp_path_factory: pytest.TempPathFactory, word: str) 
         f"-{word}",
     ):
         try:
-            found = numbers(index, ("agent", word), phrases=(phrase,))
+            matching = numbers(index, ("agent", word), phrases=(phrase,))
         except SearchError as error:
             assert "no word to search for" in str(error)
         else:
-            assert found == []
+            assert matching == []
 
 
 _made: list[StatementSearch] = []

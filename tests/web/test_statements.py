@@ -58,7 +58,10 @@ def test_hostile_texts_are_inert(browser: MakeBrowser) -> None:
     assert "customers where id" in page and not any(raw in page for raw in RAW)
 
 
-@pytest.mark.parametrize("query", ["q=colour:red", "q=%22open", "q=a*", "since=yesterday", "after=x"])
+WRONG = ["q=colour:red", "q=%22open", "q=a*", "since=yesterday", "after=x"]
+
+
+@pytest.mark.parametrize("query", WRONG)
 def test_a_search_that_is_wrong_says_so(browser: MakeBrowser, query: str) -> None:
     page = browser("auditor").get(f"/statements?{query}")
     assert page.status_code == 422 and 'class="alert" role="alert"' in page.text

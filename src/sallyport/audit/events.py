@@ -265,8 +265,8 @@ def encode_statement_tail(
     if binds is None and not bind_formats and not bind_types:
         return verdict.rest
     values = _fields(binds, bind_formats)
-    parts = (verdict.before_binds, values, verdict.after_formats, _encode(bind_types), verdict.after_types)
-    return b"".join(parts)
+    before, formats, last = verdict.before_binds, verdict.after_formats, verdict.after_types
+    return b"".join((before, values, formats, _encode(bind_types), last))
 
 
 def encode_statement(at: float, number: int, sql: str, tail: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Reads a recording while it grows: what was read once is not read again.
 
 A :class:`RecordingTail` keeps where it stopped and the hash of the last block, not an open file.
-Every call of :meth:`RecordingTail.read`, to be read to its end, gives the events of the blocks that came since, checked as
-:func:`sallyport.audit.verify.read_events` checks them.
+Every call of :meth:`RecordingTail.read`, to be read to its end, gives the events of the blocks that
+came since, checked as :func:`sallyport.audit.verify.read_events` checks them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from sallyport.audit.reader import RecordingReader
 
 
 class RecordingTail:
-    """``path``: the recording of the session. ``problem``: what is wrong with it, "" so far; nothing
-    is read behind that.
+    """``path``: the recording of the session. ``problem``: what is wrong with it, "" so far;
+    nothing is read behind that.
     """
 
     def __init__(self, path: Path, session_id: str) -> None:
@@ -39,9 +39,8 @@ class RecordingTail:
             return
         with RecordingReader(self.path) as reader:
             if not reader.belongs_to(self._session_id):
-                raise RecordingError(
-                    f"{self.path} belongs to session {reader.session_id!r}, not to {self._session_id!r}"
-                )
+                owner = reader.session_id
+                raise RecordingError(f"{self.path} belongs to session {owner!r}")
             if not self._offset:
                 self._offset, self._previous = reader.first, reader.genesis
             for block in reader.blocks_from(self._offset):

@@ -114,7 +114,7 @@ class RecordingReader:
 
     @property
     def position(self) -> int:
-        """Where the next block begins, while :meth:`blocks` or :meth:`blocks_from` is being read."""
+        """Where the next block begins, while :meth:`blocks` (or its like) is being read."""
         return self._file.tell()
 
     def starts(self) -> Iterator[int]:

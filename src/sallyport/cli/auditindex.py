@@ -15,7 +15,7 @@ from sallyport.core.errors import SallyportError
 if TYPE_CHECKING:
     from sallyport.store.reindex import Reindexed
 
-_HELP = """Make the index of sessions and statements anew from the recordings. Stop the gateway first.
+_HELP = """Make the indexes of sessions and statements anew. Stop the gateway first.
 
 A damaged database is set aside, and what can be read of it is kept. Locks are made anew from what people did.
 Approvals and policy versions are not in the recordings; the command says when they were lost.

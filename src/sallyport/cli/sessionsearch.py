@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 HELP = """Search recorded statements by words of the SQL and by filters, newest first.
 
-A word is found in any case; "several words" must follow each other; drop* stands for every word that begins so. Filters are kind:value:
-subject (id or e-mail), actor, agent, label, target, session, verdict (allow, hold, deny), code, rule, relation, column, masked (a column
-that came back masked), sqlstate, fingerprint. Schema and relation may be left out of names. All of it must hold of one statement. Values
-of masked columns are searched as the recordings have them: masked.
+A word is found in any case; "several words" must follow each other; drop* stands for every word
+that begins so. Filters are kind:value: subject (id or e-mail), actor, agent, label, target,
+session, verdict (allow, hold, deny), code, rule, relation, column, masked (a column that came back
+masked), sqlstate, fingerprint. Schema and relation may be left out of names. All of it must hold of
+one statement. Values of masked columns are searched as the recordings have them: masked.
 
-A page that is full ends with what --after goes on from. With --json: one object a line, and the last has next and what is searched.
+A page that is full ends with what --after goes on from. With --json: one object a line, and the
+last has next and what is searched.
 
 Examples:
 
@@ -44,7 +46,9 @@ def add(commands: typer.Typer) -> None:
 
 
 def search(
-    words: Annotated[list[str] | None, typer.Argument(help="Words and filters (kind:value).")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Words of the SQL, and filters: kind:value.")
+    ] = None,
     config: ConfigFile = None,
     data: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines instead.")] = False,
@@ -53,6 +57,7 @@ def search(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 50,
     after: Annotated[str, typer.Option(help="Go on behind the page that ended with this.")] = "",
 ) -> None:
+    """See :data:`HELP`."""
     with errors_told():
         from sallyport.operations.sessions import permit
         from sallyport.operations.statementsearch import StatementSearches, read_query
@@ -137,11 +142,11 @@ def _table(hits: Sequence[StatementHit]) -> Table:
     ):
         table.add_column(name, overflow="fold", no_wrap=name in ("time", "no.", "verdict", "code"))
     for hit in hits:
-        found = hit.statement
+        statement = hit.statement
         cells = (
-            rfc3339(found.at)[:19] + "Z", found.session, str(found.number), found.email or found.subject,
-            found.agent, found.target, found.outcome, found.code or found.sqlstate,
-            one_line(found.sql)[:300],
+            rfc3339(statement.at)[:19] + "Z", statement.session, str(statement.number),
+            statement.email or statement.subject, statement.agent, statement.target,
+            statement.outcome, statement.code or statement.sqlstate, one_line(statement.sql)[:300],
         )  # fmt: skip
         table.add_row(*map(inert, cells))
     return table

@@ -227,9 +227,9 @@ class _Source:
 
 
 class EventJoiner:
-    """Makes audit events of a recording's events. Statements leave in the order they came in, each once its end is known. What a
-    recording begins with always comes out the same way, so that positions do not change while it grows. ``has_ended``: its end was
-    among them.
+    """Makes audit events of a recording's events. Statements leave in the order they came in, each
+    once its end is known. What a recording begins with always comes out the same way, so that
+    positions do not change while it grows. ``has_ended``: its end was among them.
     """
 
     def __init__(self, session: str) -> None:
@@ -240,7 +240,7 @@ class EventJoiner:
         self._position = 0
 
     def take(self, event: ev.Event) -> Iterator[AuditEvent]:
-        """What can be said now that this came. Nothing comes out of a recording that does not begin with a login."""
+        """What can be said now that this came; nothing where no login is at the beginning."""
         if self._login is None:
             if not isinstance(event, ev.Login):
                 return

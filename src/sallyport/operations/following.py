@@ -32,8 +32,8 @@ OnProblem = Callable[[str, str], None]
 
 
 class RecordFollower:
-    """``cursor``: what was given out; it changes with every event. ``sessions``: as somebody who may
-    read everything. Used by one thread at a time.
+    """``cursor``: what was given out; it changes with every event. ``sessions``: as somebody who
+    may read everything. Used by one thread at a time.
     """
 
     def __init__(self, sessions: Sessions, cursor: ExportCursor, on_problem: OnProblem) -> None:
@@ -72,10 +72,8 @@ class RecordFollower:
         query = SessionQuery(since=since, limit=_PAGE, oldest_first=True)
         while True:
             page = self._sessions.search(query)
-            over = {id_ for _, id_ in self._over}
-            yield from (
-                match.row for match in page.matches if match.row.id not in begun and match.row.id not in over
-            )
+            read = begun | {id_ for _, id_ in self._over}
+            yield from (match.row for match in page.matches if match.row.id not in read)
             if page.after is None:
                 return
             query = replace(query, after=page.after)
@@ -109,7 +107,7 @@ class RecordFollower:
         self.cursor.read.pop(id_, None)
 
     def _advance(self, mark: float) -> None:
-        """What began before ``mark`` is known: of it, only what is not over needs a place in the cursor."""
+        """Of what began before ``mark``, only what is not over needs a place in the cursor."""
         if mark <= self.cursor.mark:
             return
         self.cursor.mark = mark
@@ -143,6 +141,7 @@ class _Recording:
             self.problem = str(error)
         self.problem = self.problem or self._tail.problem
         self._seen = row.bytes, row.status
-        self.is_over = bool(self.problem) or self._joiner.has_ended or row.status not in (LIVE, NOT_INDEXED)
+        is_live = row.status in (LIVE, NOT_INDEXED) and not self._joiner.has_ended
+        self.is_over = bool(self.problem) or not is_live
         if self.is_over:
             yield from self._joiner.finish()

@@ -1,4 +1,4 @@
-"""Searching recorded statements: what people write, what they get, and the thread that keeps the index.
+"""Searching recorded statements: what people write, what they get, and what keeps the index.
 
 People write words and filters in one line, the same on the command line, over REST and in the
 console: ``verdict:deny relation:public.orders "drop table"``. :func:`read_query` makes a query of
@@ -47,16 +47,17 @@ _MOST_PARTS: Final = 30
 _SHORTEST_PREFIX: Final = 2
 #: Statements of one transaction of the index.
 _BATCH: Final = 1000
-#: Seconds between passes over the record; between writes of how far they got when there was nothing.
+#: Seconds between passes over the record, and between reports of how far they got.
 _PAUSE: Final = 1.0
 _REPORT: Final = 5.0
 #: Of a core, which the indexer takes at most while a gateway runs.
 _SHARE: Final = 0.1
-#: Seconds until what a statement does is in the files and their index: the recorder's and the store's passes.
+#: Seconds until what a statement does is in the files and their index.
 _SETTLED: Final = 5.0
 
 _PART: Final = re.compile(
-    r'(?:(?P<kind>[A-Za-z_]+):(?!:))?(?:"(?P<quoted>[^"]*)"(?P<star>\*?)(?=\s|$)|(?P<bare>[^\s"]+)(?=\s|$))'
+    r"(?:(?P<kind>[A-Za-z_]+):(?!:))?"
+    r'(?:"(?P<quoted>[^"]*)"(?P<star>\*?)|(?P<bare>[^\s"]+))(?=\s|$)'
 )
 
 _log = structlog.get_logger("sallyport.audit")
@@ -70,8 +71,8 @@ def read_query(
     after: str = "",
     limit: int = 50,
 ) -> StatementQuery:
-    """``text``: words and filters. ``since``, ``until``: Unix seconds. ``after``: ``next`` of the page
-    before. Raises SearchError, whose text says what to write instead.
+    """``text``: words and filters. ``since``, ``until``: Unix seconds. ``after``: ``next`` of the
+    page before. Raises SearchError, whose text says what to write instead.
     """
     if len(text) > LONGEST:
         raise SearchError(f"the search has {len(text)} characters; {LONGEST} are accepted")
@@ -85,7 +86,8 @@ def read_query(
         part = _PART.match(text, position)
         if part is None:
             raise SearchError(
-                f"cannot read {text[position : position + 40]!r}: a quotation mark opens or closes a word. "
+                f"cannot read {text[position : position + 40]!r}: "
+                "a quotation mark opens or closes a word. "
                 'Write, for example: verdict:deny "drop table"'
             )
         position = part.end()
@@ -98,7 +100,8 @@ def read_query(
     phrases = [p for p in phrases if any(map(str.isalnum, p))] or phrases[:1]
     if len(terms) + len(phrases) > _MOST_PARTS:
         raise SearchError(f"the search has more than {_MOST_PARTS} words and filters")
-    return StatementQuery(tuple(terms), tuple(map(_phrase, phrases)), since, until, _before(after), limit)
+    words = tuple(map(_phrase, phrases))
+    return StatementQuery(tuple(terms), words, since, until, _before(after), limit)
 
 
 def _term(kind: str, value: str) -> tuple[str, str]:
@@ -108,7 +111,8 @@ def _term(kind: str, value: str) -> tuple[str, str]:
             f'To search for the text itself, quote it: "{kind}:{value[:20]}"'
         )
     if not value:
-        raise SearchError(f"the filter {kind} needs a value, such as {kind}:{_EXAMPLES.get(kind, 'value')}")
+        example = _EXAMPLES.get(kind, "value")
+        raise SearchError(f"the filter {kind} needs a value, such as {kind}:{example}")
     if kind == "verdict" and value not in VERDICTS:
         raise SearchError(f"there is no verdict {value!r}. verdict: takes {', '.join(VERDICTS)}")
     return kind, value
@@ -136,13 +140,13 @@ def _before(after: str) -> int | None:
     if not after:
         return None
     if not after.isascii() or not after.isdecimal() or len(after) > 19:
-        raise SearchError(f"{after[:40]!r} is not where a page goes on: give the 'next' of the page before")
+        raise SearchError(f"{after[:40]!r} is not a place: give the 'next' of the page before")
     return int(after)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """``next``: where the next page goes on, None at the end. ``state``: what of the record is searched."""
+    """``next``: where the next page goes on, None at the end. ``state``: what was searched."""
 
     hits: tuple[StatementHit, ...]
     next: str | None
@@ -164,29 +168,33 @@ class StatementSearches:
         return SearchPage(tuple(hits), str(hits[-1].key) if more else None, index.state())
 
 
+_SHOWN: Final = (
+    "session", "number", "sql", "subject", "email", "actors", "agent", "label", "target", "outcome",
+    "code", "rule", "relations", "columns", "masked", "sqlstate", "fingerprint", "rows", "seconds",
+)  # fmt: skip
+
+
 def hit_data(hit: StatementHit) -> dict[str, Any]:
     """As JSON values. Keys are added in later versions, never changed."""
-    found = hit.statement
-    return {
-        "time": rfc3339(found.at), "session": found.session, "number": found.number, "sql": found.sql,
-        "shortened": hit.shortened, "subject": found.subject, "email": found.email, "actors": list(found.actors),
-        "agent": found.agent, "label": found.label, "target": found.target, "verdict": found.outcome,
-        "code": found.code, "rule": found.rule, "relations": list(found.relations),
-        "columns": list(found.columns), "masked": list(found.masked), "sqlstate": found.sqlstate,
-        "fingerprint": found.fingerprint, "rows": found.rows, "seconds": found.seconds,
-    }  # fmt: skip
+    statement = hit.statement
+    data: dict[str, Any] = {"time": rfc3339(statement.at)}
+    for name in _SHOWN:
+        value = getattr(statement, name)
+        key = "verdict" if name == "outcome" else name
+        data[key] = list(value) if isinstance(value, tuple) else value
+    data["shortened"] = hit.shortened
+    return data
 
 
 def state_text(state: IndexState, now: float) -> str:
-    """What of the record a search did not look at, "" when that is nothing. ``now``: Unix seconds."""
+    """What a search did not look at, "" when that is nothing. ``now``: Unix seconds."""
     parts = []
     if now - state.complete_until > 60.0:
         until = _minute(state.complete_until) if state.complete_until else "the beginning"
         parts.append(f"recordings after {until} are not all in the index yet")
     if state.dropped and state.oldest is not None:
-        parts.append(
-            f"statements before {_minute(state.oldest)} have left the index (their recordings are there)"
-        )
+        oldest = _minute(state.oldest)
+        parts.append(f"statements before {oldest} have left the index, not the recordings")
     return "; ".join(parts)
 
 
@@ -219,7 +227,13 @@ def indexed(event: AuditEvent) -> IndexedStatement | None:
 class StatementIndexer:
     """Puts what is recorded into the index, behind the recorder. ``share``: of a core, at most."""
 
-    def __init__(self, sessions: Sessions, index: StatementSearch, *, share: float = _SHARE) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        index: StatementSearch,
+        *,
+        share: float = _SHARE,
+    ) -> None:
         self._sessions, self._index, self._share = sessions, index, share
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -1,8 +1,8 @@
-"""libpg_query's fingerprint of a text: equal for texts that differ in constants, layout and comments.
+"""libpg_query's fingerprint: equal for texts that differ in constants, layout and comments.
 
 It is what pganalyze and pg_stat_statements' users know, 16 hexadecimal digits of a 64-bit hash
-(https://github.com/pganalyze/libpg_query/wiki/Fingerprinting), good for finding statements. It binds
-nothing: approvals have a fingerprint of their own (:mod:`sallyport.approvals.fingerprint`).
+(https://github.com/pganalyze/libpg_query/wiki/Fingerprinting), good for finding statements. It
+binds nothing: approvals have a fingerprint of their own (:mod:`sallyport.approvals.fingerprint`).
 """
 
 from __future__ import annotations

@@ -273,7 +273,7 @@ def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> CountedScript
 
 
 def may_parse(sql: bytes) -> bool:
-    """Whether libpg_query may be given the text on the caller's thread: it cannot harm the process."""
+    """Whether the library may be given the text on the caller's thread."""
     if len(sql) > SMALL:
         return False
     try:

@@ -50,7 +50,8 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE texts (key INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, text TEXT NOT NULL);
 CREATE TABLE statements (
   key INTEGER PRIMARY KEY, session TEXT NOT NULL, number INTEGER NOT NULL, sql TEXT NOT NULL,
-  shortened INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL, sqlstate TEXT NOT NULL, rows INTEGER, seconds REAL,
+  shortened INTEGER NOT NULL, outcome TEXT NOT NULL, code TEXT NOT NULL, sqlstate TEXT NOT NULL,
+  rows INTEGER, seconds REAL,
   fingerprint TEXT NOT NULL, who INTEGER NOT NULL, what INTEGER NOT NULL
 );
 CREATE VIRTUAL TABLE words USING fts5(sql, terms, content='', columnsize=0);
@@ -123,10 +124,10 @@ class StatementHit:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """``statements``: that it holds. ``oldest``: Unix seconds of the oldest of them, None when it is
-    empty. ``cursor``: what of the record is in it (text of an ExportCursor, "" for nothing).
-    ``complete_until``: Unix seconds; what was recorded before is in it. ``dropped``: statements that
-    went because there were too many.
+    """``statements``: that it holds. ``oldest``: Unix seconds of the oldest of them, None when it
+    is empty. ``cursor``: what of the record is in it (text of an ExportCursor, "" for nothing).
+    ``complete_until``: Unix seconds; what was recorded before is in it. ``dropped``: statements
+    that went because there were too many.
     """
 
     statements: int
@@ -143,8 +144,9 @@ def check_fts5() -> None:
         connection.execute("CREATE VIRTUAL TABLE probe USING fts5(text)")
     except sqlite3.OperationalError as error:
         raise SearchError(
-            f"the SQLite of this Python ({sqlite3.sqlite_version}) has no FTS5: {error}. Statements "
-            "cannot be searched. Install a Python whose SQLite has it (Debian's and python.org's do), "
+            f"the SQLite of this Python ({sqlite3.sqlite_version}) has no FTS5: {error}. "
+            "Statements cannot be searched. "
+            "Install a Python whose SQLite has it (Debian's and python.org's do), "
             "or set 'recording: {search_statements: 0}'"
         ) from None
     finally:
@@ -152,8 +154,8 @@ def check_fts5() -> None:
 
 
 class StatementSearch:
-    """The file. ``writable``: the gateway's, and the command's that makes it anew; there is one at a
-    time, and it is used by one thread at a time. Others read beside it.
+    """The file. ``writable``: the gateway's, and the command's that makes it anew; there is one at
+    a time, and it is used by one thread at a time. Others read beside it.
     """
 
     def __init__(self, data: Path, *, writable: bool = False, most: int = MOST) -> None:
@@ -166,8 +168,8 @@ class StatementSearch:
             self._prepare()
         elif not self.path.is_file():
             raise SearchError(
-                f"there is no index of statements yet: {self.path} does not exist. A gateway makes it "
-                "while it runs; without one: sallyport audit reindex"
+                f"there is no index of statements yet: {self.path} does not exist. "
+                "A gateway makes it while it runs; without one: sallyport audit reindex"
             )
 
     # -- writing -----------------------------------------------------------
@@ -194,8 +196,13 @@ class StatementSearch:
         with self._connection() as connection:
             connection.executescript(f"BEGIN;{_TABLES}PRAGMA user_version = {VERSION};COMMIT;")
 
-    def add(self, statements: Sequence[IndexedStatement], cursor: str, complete_until: float) -> None:
-        """In one transaction: the statements, and what is known of the record now. Raises SearchError."""
+    def add(
+        self,
+        statements: Sequence[IndexedStatement],
+        cursor: str,
+        complete_until: float,
+    ) -> None:
+        """In one transaction: the statements, and how far the record was read. SearchError."""
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             self._insert(connection, statements)
@@ -224,18 +231,24 @@ class StatementSearch:
                     )
                 if rows:
                     connection.execute("DELETE FROM statements WHERE key <= ?", (rows[-1][0],))
-                _set_facts(connection, {}, counting={"statements": -len(rows), "dropped": len(rows)})
+                counting = {"statements": -len(rows), "dropped": len(rows)}
+                _set_facts(connection, {}, counting)
                 connection.execute("COMMIT")
             if not rows:
                 break
             gone += len(rows)
         with self._connection() as connection:
             connection.execute(
-                "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM statements)"
+                "DELETE FROM texts WHERE key NOT IN "
+                "(SELECT who FROM statements UNION SELECT what FROM statements)"
             )
         return gone
 
-    def _insert(self, connection: sqlite3.Connection, statements: Sequence[IndexedStatement]) -> None:
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        statements: Sequence[IndexedStatement],
+    ) -> None:
         """In the order of their keys: FTS5 writes a list for every row that is out of order."""
         texts = _Texts(connection)
         words, rows = [], []
@@ -280,12 +293,12 @@ class StatementSearch:
             deadline = time.monotonic() + PATIENCE
             connection.set_progress_handler(lambda: time.monotonic() > deadline, 100_000)
             if match:
-                found = connection.execute(
+                matching = connection.execute(
                     "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid < ? "
                     "ORDER BY rowid DESC LIMIT ?",
                     (match, since, until, query.limit),
                 )
-                keys = [key for (key,) in found]
+                keys = [key for (key,) in matching]
                 marks = ", ".join("?" * len(keys))
                 rows = connection.execute(
                     f"SELECT {_COLUMNS} WHERE s.key IN ({marks}) ORDER BY s.key DESC", keys
@@ -310,28 +323,28 @@ class StatementSearch:
                     connection.execute("PRAGMA synchronous = NORMAL")
                 elif connection.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                     raise SearchError(
-                        f"{self.path} was made by another version of Sallyport. Start its gateway, or run "
-                        "'sallyport audit reindex'"
+                        f"{self.path} was made by another version of Sallyport. "
+                        "Start its gateway, or run 'sallyport audit reindex'"
                     )
                 yield connection
             finally:
                 connection.close()
         except sqlite3.Error as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-                raise SearchError(
-                    f"the search took more than {PATIENCE:g} seconds. Ask for less: a time, a subject"
-                ) from None
+                limit = f"{PATIENCE:g} seconds"
+                raise SearchError(f"the search took more than {limit}. Ask for less") from None
             raise SearchError(
-                f"the index of statements {self.path} cannot be used: {error}. If it stays so, stop the "
-                "gateway and run 'sallyport audit reindex'"
+                f"the index of statements {self.path} cannot be used: {error}. "
+                "If it stays so, stop the gateway and run 'sallyport audit reindex'"
             ) from error
 
 
 _WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
 _WHAT: Final = ("rule", "relations", "columns", "masked")
 _COLUMNS: Final = (
-    "s.key, s.session, s.number, s.sql, s.shortened, s.outcome, s.code, s.sqlstate, s.rows, s.seconds, s.fingerprint, "
-    "who.text, what.text FROM statements s JOIN texts who ON who.key = s.who JOIN texts what ON what.key = s.what"
+    "s.key, s.session, s.number, s.sql, s.shortened, s.outcome, s.code, s.sqlstate, s.rows, "
+    "s.seconds, s.fingerprint, who.text, what.text FROM statements s "
+    "JOIN texts who ON who.key = s.who JOIN texts what ON what.key = s.what"
 )
 
 
@@ -343,15 +356,15 @@ class _Texts:
         self._keys: dict[str, int] = {}
 
     def key(self, text: str) -> int:
-        known = self._keys.get(text)
-        if known is None:
+        key = self._keys.get(text)
+        if key is None:
             digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
             self._connection.execute(
                 "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)", (digest, text)
             )
-            row = self._connection.execute("SELECT key FROM texts WHERE digest = ?", (digest,)).fetchone()
-            known = self._keys[text] = int(row[0])
-        return known
+            rows = self._connection.execute("SELECT key FROM texts WHERE digest = ?", (digest,))
+            key = self._keys[text] = int(rows.fetchone()[0])
+        return key
 
 
 def _packed(statement: IndexedStatement, names: Sequence[str]) -> str:
@@ -378,7 +391,8 @@ def _hit(row: Sequence[Any]) -> StatementHit:
         **dict(zip(_WHO, json.loads(who), strict=True)),
         **dict(zip(_WHAT, json.loads(what), strict=True)),
     }
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    for name, value in fields.items():
+        fields[name] = tuple(value) if isinstance(value, list) else value
     statement = IndexedStatement(
         at=key / _SECOND, session=session, number=number, sql=sql, outcome=outcome,
         code=code, sqlstate=sqlstate, fingerprint=fingerprint, rows=rows, seconds=seconds, **fields,
@@ -386,7 +400,11 @@ def _hit(row: Sequence[Any]) -> StatementHit:
     return StatementHit(key, statement, bool(shortened))
 
 
-def _set_facts(connection: sqlite3.Connection, facts: Mapping[str, str], counting: Mapping[str, int]) -> None:
+def _set_facts(
+    connection: sqlite3.Connection,
+    facts: Mapping[str, str],
+    counting: Mapping[str, int],
+) -> None:
     connection.executemany(
         "INSERT INTO facts VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         facts.items(),
@@ -406,12 +424,16 @@ def _keyed(
 ) -> Iterable[tuple[int, IndexedStatement]]:
     """With row numbers that nothing has, in their order."""
     last = -1
-    for statement in sorted(statements, key=lambda one: (one.at, one.session, one.number)):
+    for statement in sorted(statements, key=_place):
         key = max(_row_number(statement.at), last + 1)
         while connection.execute("SELECT 1 FROM statements WHERE key = ?", (key,)).fetchone():
             key += 1
         last = key
         yield key, statement
+
+
+def _place(statement: IndexedStatement) -> tuple[float, str, int]:
+    return statement.at, statement.session, statement.number
 
 
 def _term(kind: str, value: str) -> str:
@@ -430,7 +452,9 @@ def _terms(statement: IndexedStatement) -> str:
     ]  # fmt: skip
     pairs += [("actor", actor) for actor in statement.actors]
     for kind, names in (
-        ("relation", statement.relations), ("column", statement.columns), ("masked", statement.masked)
+        ("relation", statement.relations),
+        ("column", statement.columns),
+        ("masked", statement.masked),
     ):  # fmt: skip
         for name in names:
             pairs += [(kind, short) for short in _shorter(name)]
@@ -438,7 +462,7 @@ def _terms(statement: IndexedStatement) -> str:
 
 
 def _shorter(name: str) -> Iterator[str]:
-    """``schema.relation.column`` as people may say it: whole, without the schema, the last name alone."""
+    """A name as people may say it: whole, without the schema, the last part alone."""
     while True:
         yield name
         _, dot, name = name.partition(".")
@@ -455,7 +479,7 @@ def _match(query: StatementQuery) -> str:
         parts.append(f'terms : "{_term(kind, value)}"')
     for phrase in query.phrases:
         if not any(character.isalnum() for character in phrase):
-            raise SearchError(f"there is no word to search for in {phrase!r}: write letters or digits")
+            raise SearchError(f"there is no word to search for in {phrase!r}: write letters")
         words, star = (phrase[:-1], " *") if phrase.endswith("*") else (phrase, "")
         quoted = words.replace("\0", " ").replace('"', '""')
         parts.append(f'sql : "{quoted}"{star}')

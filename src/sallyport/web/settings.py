@@ -112,7 +112,8 @@ class Services:
     """authenticator: of bearer tokens, the same as the wire's. approvals None: there are none in this gateway.
     policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
     locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
-    session_tokens: those that the authenticator knows; None: none are issued. search: opens the index of statements; None: there is none.
+    session_tokens: those that the authenticator knows; None: none are issued.
+    search: opens the index of statements; None: there is none.
     """
 
     settings: ConsoleSettings

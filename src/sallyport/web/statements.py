@@ -13,15 +13,16 @@ from sallyport.operations.statementsearch import (
     hit_data,
     read_query,
 )
-from sallyport.store.statementsearch import SearchError
+from sallyport.store.statementsearch import KINDS, SearchError
 from sallyport.web.api import LIMIT, TIME, Call, Operation, Parameter, ProblemError, invalid
 from sallyport.web.settings import Services
 
 
 class StatementPage(msgspec.Struct, frozen=True):
-    """Newest first. ``next``: the value of ``after`` for the page behind this one; null at the end. ``complete_until``: what was recorded
-    before that (Unix seconds) is searched. ``oldest``: of the statements that are searched; null when there are none. ``dropped``:
-    statements that left the index because it is full.
+    """Newest first. ``next``: the value of ``after`` for the page behind this one; null at the end.
+    ``complete_until``: what was recorded before that (Unix seconds) is searched. ``oldest``: of the
+    statements that are searched; null when there are none. ``dropped``: statements that left the
+    index because it is full.
     """
 
     statements: list[dict[str, Any]]
@@ -34,13 +35,12 @@ class StatementPage(msgspec.Struct, frozen=True):
 def searches(services: Services, call: Any) -> StatementSearches:
     """For whoever asks. Raises SearchError when this gateway keeps no index of statements."""
     if services.search is None:
-        raise SearchError(
-            "this gateway keeps no index of statements. Set 'recording: {search_statements: 2000000}'"
-        )
+        raise SearchError("this gateway keeps no index: recording.search_statements is 0")
     return StatementSearches(services.search, call.principal.authorize)
 
 
 async def search_statements(call: Call) -> Any:
+    """``GET /statements``."""
     try:
         query = read_query(
             call.text("q", LONGEST),
@@ -64,17 +64,22 @@ async def search_statements(call: Call) -> Any:
     }
 
 
+_WORDS = (
+    'Words of the SQL, "several words" that follow each other, begin*, and filters: kind:value. '
+    f"The kinds are {', '.join(KINDS)}."
+)
+_PLACE = {"type": "string", "pattern": r"^\d{1,19}$"}
+
 STATEMENTS: tuple[Operation, ...] = (
     Operation(
         "GET", "/statements", "searchStatements", "sessions.read",
-        "Recorded statements by words and filters, newest first, one page.", search_statements, StatementPage,
+        "Recorded statements by words and filters, newest first, one page.",
+        search_statements, StatementPage,
         (
-            Parameter("q", "Words of the SQL, \"several words\" that follow each other, begin*, and filters: kind:value. The kinds are subject, "
-                      "actor, agent, label, target, session, verdict, code, rule, relation, column, masked, sqlstate, fingerprint.",
-                      {"type": "string", "maxLength": LONGEST}),
+            Parameter("q", _WORDS, {"type": "string", "maxLength": LONGEST}),
             Parameter("since", "Then or later; Unix seconds.", TIME),
             Parameter("until", "Before; Unix seconds.", TIME),
-            Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^\d{1,19}$"}),
+            Parameter("after", "'next' of the page before.", _PLACE),
             LIMIT,
         ),
         errors=(503,), action="statements.search",

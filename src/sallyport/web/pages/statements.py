@@ -36,8 +36,8 @@ async def index(visit: Visit) -> Response:
         page = await run_in_threadpool(searches(visit.services, visit).search, query)
         values["page"], values["note"] = page, state_text(page.state, time.time())
         if page.next is not None:
-            given = {name: value for name, value in asked.items() if value}
-            values["following"] = "/statements?" + urlencode({**given, "after": page.next})
+            fields = {name: value for name, value in asked.items() if value}
+            values["following"] = "/statements?" + urlencode({**fields, "after": page.next})
     except (FormError, SearchError) as error:
         values["problem"], status = str(error), 422
     return visit.page(
