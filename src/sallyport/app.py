@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,7 @@ from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.gateway_id import gateway_id
 from sallyport.core.secret import Secret
 from sallyport.datadir import close_directory, hold_directory
-from sallyport.handover import index_opener, start_indexer
+from sallyport.handover import index_opener, open_streams, start_indexer
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
@@ -52,6 +52,7 @@ from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Acc
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
+from sallyport.operations.streaming import Stream, late_streams
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
@@ -412,6 +413,8 @@ async def gateway_running(
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
     server = console = indexer = None
+    streams = await open_streams(config, index, _secret)
+    gateway.late_streams = lambda: late_streams(streams)
     try:
         server = await _listen(config, gateway)
         await gateway.run()
@@ -419,6 +422,8 @@ async def gateway_running(
         if logins.managed.sources:
             gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
         indexer = await asyncio.to_thread(start_indexer, config, index)
+        for stream in streams:
+            stream.start()
         if config.console is not None:
             console = await _start_console(
                 config,
@@ -431,6 +436,7 @@ async def gateway_running(
                 locks,
                 tokens,
                 saml,
+                streams,
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -451,6 +457,7 @@ async def gateway_running(
         writer.close()
         if indexer is not None:
             await asyncio.to_thread(indexer.close)
+        await asyncio.gather(*(asyncio.to_thread(stream.close) for stream in streams))
         store.dispose()
         lock.close()
 
@@ -502,6 +509,7 @@ async def _start_console(
     locks: Locks,
     tokens: SessionTokens,
     saml: Mapping[str, SamlProvider],
+    streams: Sequence[Stream],
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -550,6 +558,7 @@ async def _start_console(
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
         search=index_opener(config),
+        streams=streams,
         locks=locks,
         saml=saml,
         session_tokens=tokens,

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
-from sallyport.config import Config
-from sallyport.core.errors import ConfigError
+from sallyport.config import Config, SecretRef
+from sallyport.config.model import StreamTarget
+from sallyport.core.address import parse_address
+from sallyport.core.errors import ConfigError, SallyportError
+from sallyport.core.secret import Secret
 from sallyport.operations.sessions import Sessions
 from sallyport.operations.statementsearch import StatementIndexer
+from sallyport.operations.streaming import Stream, StreamSettings
+from sallyport.operations.streamsinks import (
+    ElasticSink,
+    FileSink,
+    Sink,
+    SplunkSink,
+    StdoutSink,
+    SyslogSink,
+    tls_context,
+)
 from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.statementsearch import SearchError, StatementSearch
+
+#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
+Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
 def start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | None:
@@ -26,6 +43,50 @@ def start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | 
     indexer = StatementIndexer(Sessions(config.recording_directory, index), search)
     indexer.start()
     return indexer
+
+
+async def open_streams(
+    config: Config, index: SqlSessionIndex, resolve: Resolve
+) -> tuple[Stream, ...]:
+    """Streams of the record, not started yet. Raises ConfigError."""
+    sessions = Sessions(config.recording_directory, index)
+    streams = []
+    for i, target in enumerate(config.audit.stream):
+        where = f"audit.stream[{i}]"
+        token = None
+        if target.token is not None:
+            token = await resolve(target.token, f"{where}.token")
+        settings = StreamSettings(
+            target.name,
+            target.format,
+            target.required,
+            target.max_lag_seconds,
+            target.begin == "beginning",
+        )
+        try:
+            sink = _sink(target, token)
+            streams.append(Stream(settings, sink, sessions, config.data_directory / "streams"))
+        except OSError as error:
+            raise ConfigError(f"{where}: {error.strerror or error}") from None
+        except SallyportError as error:
+            raise ConfigError(f"{where}: {error}") from None
+    return tuple(streams)
+
+
+def _sink(target: StreamTarget, token: Secret | None) -> Sink:
+    """Raises OSError for files of TLS that cannot be used."""
+    if target.to == "stdout":
+        return StdoutSink()
+    if target.to == "file":
+        return FileSink(Path(target.path))
+    files = (Path(name) if name else None for name in (target.ca, target.certificate, target.key))
+    context = tls_context(*files)
+    if target.to == "splunk" and token is not None:
+        return SplunkSink(target.url, token, context)
+    if target.to == "elastic":
+        return ElasticSink(target.url, target.index, token, context)
+    address = parse_address(target.address)
+    return SyslogSink(address.host, address.port, None if target.tls == "disable" else context)
 
 
 def index_opener(config: Config) -> Callable[[], StatementSearch] | None:

@@ -8,43 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sallyport.audit.recorder import Recorder
 from sallyport.operations.auditlog import ExportCursor
-from sallyport.operations.following import RecordFollower
-from sallyport.operations.sessions import Sessions
-from sallyport.store.database import open_database
-from sallyport.store.sessions import SqlSessionIndex
-from sallyport.store.writer import Writer
-from tests.audit.helpers import begin, judged, until
-
-
-class Record:
-    """A recorder with its index, and who follows them."""
-
-    def __init__(self, directory: Path) -> None:
-        engine = open_database(directory)
-        self.writer = Writer(engine, interval=0.01)
-        self.writer.start()
-        self.recorder = Recorder(directory, SqlSessionIndex(engine, self.writer), interval=0.01)
-        self.recorder.start()
-        self.sessions = Sessions(directory / "recordings", SqlSessionIndex(engine))
-        self.problems: list[str] = []
-        self.follower = self.follow(ExportCursor())
-
-    def follow(self, cursor: ExportCursor) -> RecordFollower:
-        def note(session: str, problem: str) -> None:
-            self.problems.append(problem)
-
-        return RecordFollower(self.sessions, cursor, note)
-
-    def settle(self) -> None:
-        """Everything is on disk and in the index."""
-        until(lambda: not self.recorder.backlog)
-        time.sleep(1.1)  # the recorder tells the index of live sessions once a second
-        self.writer.flush()
-
-    def ids(self, now: float | None = None) -> list[str]:
-        return [event.id for event in self.follower.events(now or time.time())]
+from tests.audit.helpers import begin, judged
+from tests.operations.record import Record
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ class Recording:
     def __init__(self) -> None:
         self.failed = False
         self.journal_failed = False
+        self.handover_late = False
         self.backlog = 0
         self.statements: list[dict[str, Any]] = []
         self.replies: list[tuple[int, bytes]] = []

@@ -40,7 +40,7 @@ from sallyport.audit.archive import relative_path
 from sallyport.audit.chunks import ChunkWriter, Intake
 from sallyport.audit.journal import Journal
 from sallyport.audit.ports import WHOLE, NoIndex, SessionIndex, SessionRow
-from sallyport.audit.recording import SessionRecording, VerdictEncodings
+from sallyport.audit.recording import HandoverGate, SessionRecording, VerdictEncodings
 from sallyport.audit.writing import RecordingWriter
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.subject import Subject
@@ -94,6 +94,7 @@ class Recorder:
         self._encodings = VerdictEncodings()
         #: Where statements that may change something are written first; set before any session.
         self.journal: Journal | None = None
+        self.handover = HandoverGate()
         self._sessions: dict[ChunkWriter, SessionRecording] = {}
         self._deferred: list[ChunkWriter] = []  # dirty ones that the last pass left out
         self._checked = self._saved = 0.0  # monotonic
@@ -191,7 +192,13 @@ class Recorder:
             searchable=WHOLE,
         )
         session = SessionRecording(
-            row, self.directory / file, self._intake, self.clock.monotonic, self._encodings, self.journal
+            row,
+            self.directory / file,
+            self._intake,
+            self.clock.monotonic,
+            self._encodings,
+            self.journal,
+            self.handover,
         )
         session.failed = self.failed
         self._sessions[session.chunks] = session

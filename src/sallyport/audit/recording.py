@@ -43,6 +43,14 @@ class VerdictEncodings:
         return encoded
 
 
+class HandoverGate:
+    """Of all sessions. ``is_late``: what must be handed over is too late, so nothing new may run. Set
+    by the event loop's thread.
+    """
+
+    is_late = False
+
+
 class SessionRecording:
     """Records one session; made by :meth:`sallyport.audit.recorder.Recorder.open_session`.
 
@@ -52,7 +60,7 @@ class SessionRecording:
 
     __slots__ = (
         "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "file", "intent",
-        "journal", "login", "problem", "row", "texts",
+        "handover", "journal", "login", "problem", "row", "texts",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +71,7 @@ class SessionRecording:
         now: Callable[[], float],
         encodings: VerdictEncodings,
         journal: Journal | None = None,
+        handover: HandoverGate | None = None,
     ) -> None:
         self.row = row
         self.file = RecordingFile(row, path)
@@ -76,6 +85,7 @@ class SessionRecording:
         self.broken = False
         self.problem = ""
         self.journal = journal
+        self.handover = handover or HandoverGate()
         self.intent = 0  # ordinal of the newest statement that went to the journal
         self.login = b""  # kept, encoded, for the journal
 
@@ -104,6 +114,10 @@ class SessionRecording:
     @property
     def journal_failed(self) -> bool:
         return self.journal is not None and self.journal.failed
+
+    @property
+    def handover_late(self) -> bool:
+        return self.handover.is_late
 
     @property
     def backlog(self) -> int:

@@ -318,6 +318,35 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search_statements: int = 2_000_000
 
 
+class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One receiver of the record. ``address``: host:port of a syslog server. ``url``: of Splunk's
+    collector, or Elasticsearch. ``certificate``, ``key``: PEM, ours. ``required``: statements stop
+    when it is more than ``max_lag_seconds`` late. ``begin``: what its first start sends.
+    """
+
+    name: str
+    to: Literal["syslog", "splunk", "elastic", "file", "stdout"]
+    format: Literal["jsonl", "cef", "ocsf"] = "jsonl"
+    address: str = ""
+    url: str = ""
+    path: str = ""
+    index: str = "sallyport-audit"
+    token: SecretRef | None = None
+    tls: Literal["verify-full", "disable"] = "verify-full"
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    required: bool = False
+    max_lag_seconds: float = 60.0
+    begin: Literal["now", "beginning"] = "now"
+
+
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``stream``: where the record is sent while it grows."""
+
+    stream: tuple[StreamTarget, ...] = ()
+
+
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``drain_seconds``: how long running statements and open transactions get once the gateway
     was told to stop. 0: no time.
@@ -354,6 +383,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     catalog: CatalogSettings = CatalogSettings()
     network: Network = Network()
     recording: Recording = Recording()
+    audit: Audit = Audit()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
@@ -419,6 +449,9 @@ SECTIONS: Mapping[str, Any] = {
     "catalog": CatalogSettings,
     "network": Network,
     "recording": Recording,
+    "audit": Audit,
+    "audit.stream[]": StreamTarget,
+    "audit.stream[].token": SecretRef,
     "shutdown": Shutdown,
     "log": Log,
 }

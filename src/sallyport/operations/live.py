@@ -197,6 +197,8 @@ class RunningGateway:
             return "sessions cannot be recorded"
         if self._gateway.intents is not None and self._gateway.intents.journal.failed:
             return "nothing can be changed, as the journal cannot be written"
+        if self._gateway.recorder.handover.is_late:
+            return "a stream of the record is too late"
         if self._gateway.state_problem:
             return "the gateway's state was lost; see its log"
         asked = [databases[target]] if target else databases.values()

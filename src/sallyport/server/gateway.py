@@ -114,6 +114,7 @@ class Gateway:
         self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
         self.check_state: Callable[[], str] = str  # asked while it runs
+        self.late_streams: Callable[[], str] = str  # likewise: names of those that must not be so late
         self.judging = deep_thread("sallyport-judge")
         self.pending: Arrivals[PendingLogin] = Arrivals(limits.max_logins, limits.max_logins_per_address)
         self.descriptors = Descriptors.raised()
@@ -196,6 +197,7 @@ class Gateway:
         await asyncio.sleep(_POLICY_SECONDS)
         attempt = self.tasks.attempt
         attempt(self._look_at_state, "state")
+        attempt(self._look_at_streams, "streams of the record")
         attempt(self._look_at_policy, "policy file")
         for database in self.databases.values():
             if database.judge is not None:
@@ -210,6 +212,18 @@ class Gateway:
         if not self.state_problem and (problem := self.check_state()):
             self.state_problem = problem
             log.error("the gateway's state was lost; nobody can log in", reason=problem)
+
+    def _look_at_streams(self) -> None:
+        handover, late = self.recorder.handover, self.late_streams()
+        if bool(late) == handover.is_late:
+            return
+        handover.is_late = bool(late)
+        if not late:
+            log.warning("statements run again: the record is handed over")
+            return
+        log.error("statements stop: a stream of the record is too late", streams=late)
+        for session in self.hosted():
+            session.leave_lane()  # it would run what it knows without asking
 
     def _look_at_policy(self) -> None:
         if self.policy.changed() or (self._unbound and monotonic() > self._bound_at + _BIND_SECONDS):
@@ -313,6 +327,8 @@ class Gateway:
         self.check_open()
         if self.recorder.failed:
             raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none may start"))
+        if self.recorder.handover.is_late:
+            raise RefusedError(HANDOVER_LATE)
         if self.state_problem:
             raise RefusedError(refuse("SP1806", "the gateway's locks and approvals were lost"))
         if len(self._sessions) >= limits.max_sessions:

@@ -297,6 +297,10 @@ class SessionHost:
         waits = session.client_backlog > _CLIENT_BACKLOG and session.blocked is not Blocked.NO
         self._pacing.pause_client(PauseReason.SESSION_WAITS, waits)
 
+    def leave_lane(self) -> None:
+        """:class:`sallyport.server.ports.HostedSession`."""
+        self._leave_lane()
+
     def _leave_lane(self) -> None:
         if self._lane is not None:
             self._lane.leave()

@@ -67,6 +67,9 @@ class HostedSession(Closable, Protocol):
     def session(self) -> Session:
         """For looking at it."""
 
+    def leave_lane(self) -> None:
+        """Have what comes next judged the general way."""
+
     @property
     def id(self) -> str:
         """The recording's."""

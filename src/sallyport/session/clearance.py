@@ -16,6 +16,12 @@ RECORDING_FAILED = refuse(
     "The gateway's recording could not be written (disk full, or no permission).",
     "Tell the gateway's operator; the same statement will run once recording works again.",
 )
+HANDOVER_LATE = refuse(
+    "SP1810",
+    "statements stop because the record is not handed over",
+    "A stream of the record that the gateway's operator requires is too late.",
+    "Tell the gateway's operator; the same statement will run once the receiver takes events again.",
+)
 CATALOG_UNKNOWN = refuse(
     "SP1102",
     "the catalog changed and cannot be read at the moment",
@@ -42,6 +48,8 @@ def clearance(session: SessionState, verdict: Verdict | None, may_wait: bool = T
         return RECORDING_FAILED
     if verdict is None or not verdict.resolves_names:
         return Clearance.GO
+    if session.recorder.handover_late:
+        return HANDOVER_LATE
     if session.allowance is not None:
         limit = session.allowance.spent()
         if limit:

@@ -71,6 +71,11 @@ class SessionRecorder(Protocol):
         """Intents cannot be written: nothing that may change something can run."""
         ...
 
+    @property
+    def handover_late(self) -> bool:
+        """What must be handed over is too late: nothing new may run."""
+        ...
+
     def statement(self, judged: JudgedStatement) -> None:
         """A statement was judged."""
         ...

@@ -177,6 +177,7 @@ class SessionState:
         return (
             self.recorder.failed
             or self.recorder.journal_failed
+            or self.recorder.handover_late
             or self.allowance is not None
             or names.path is _UNKNOWN_PATH
             or names.ddl_open

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -28,6 +28,7 @@ from starlette.responses import Response
 import sallyport
 from sallyport.judge.view import JUDGE_BOUNDS
 from sallyport.operations.ports import GatewayMetrics
+from sallyport.operations.streaming import Stream
 from sallyport.server.added import BOUNDS
 from sallyport.web.console import Console, console_of
 
@@ -138,6 +139,7 @@ class _Gateway(Collector):
         yield GaugeMetricFamily(
             "sallyport_recorder_lag_seconds", "Age of the oldest event that is not on disk.", now.recorder_lag
         )
+        yield from self._streams()
         yield from self._space()
         yield _labelled(
             GaugeMetricFamily,
@@ -163,6 +165,12 @@ class _Gateway(Collector):
             {(issuer,): int(not error) for issuer, (_, error) in now.issuer_failures.items()},
         )
 
+    def _streams(self) -> Iterator[Metric]:
+        streams = {(stream.settings.name,): stream for stream in self._console.services.streams}
+        for family, name, text, read in _STREAMS:
+            values = {key: read(stream) for key, stream in streams.items()}
+            yield _labelled(family, name, text, ("stream",), values)
+
     def _space(self) -> Iterator[Metric]:
         for name, text, part in (
             ("sallyport_disk_free_bytes", "Space left where a directory is.", 0),
@@ -172,6 +180,44 @@ class _Gateway(Collector):
                 (directory,): sizes[part] for directory, sizes in self._disks.items()
             }
             yield _labelled(GaugeMetricFamily, name, text, ("directory",), values)
+
+
+_StreamMetric = tuple[
+    type[CounterMetricFamily] | type[GaugeMetricFamily], str, str, Callable[[Stream], float]
+]
+#: Of every stream of the record: kind, name, text, value.
+_STREAMS: tuple[_StreamMetric, ...] = (
+    (
+        GaugeMetricFamily,
+        "sallyport_stream_lag_seconds",
+        "Since all of the record was with the receiver.",
+        lambda stream: stream.lag,
+    ),
+    (
+        GaugeMetricFamily,
+        "sallyport_stream_late",
+        "1 while a required stream is so late that statements stop.",
+        lambda stream: stream.is_late,
+    ),
+    (
+        CounterMetricFamily,
+        "sallyport_stream_events",
+        "Events that the receiver has.",
+        lambda stream: stream.sent,
+    ),
+    (
+        CounterMetricFamily,
+        "sallyport_stream_failures",
+        "Attempts that failed; each is made again.",
+        lambda stream: stream.failures,
+    ),
+    (
+        CounterMetricFamily,
+        "sallyport_stream_rejected",
+        "Events that the receiver refused for good; they are kept in a file.",
+        lambda stream: stream.rejected,
+    ),
+)
 
 
 def _labelled(

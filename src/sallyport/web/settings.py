@@ -5,7 +5,7 @@ Nothing here reads a file or the environment: secrets come resolved, issuers com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,7 @@ from sallyport.operations.access import Access
 from sallyport.operations.policies import PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
+from sallyport.operations.streaming import Stream
 from sallyport.store.statementsearch import StatementSearch
 
 
@@ -113,7 +114,7 @@ class Services:
     policies None: earlier ones are not kept. directories: whose space is watched, by name. actions: where what people do is recorded.
     locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
     session_tokens: those that the authenticator knows; None: none are issued.
-    search: opens the index of statements; None: there is none.
+    search: opens the index of statements; None: there is none. streams: of the record.
     """
 
     settings: ConsoleSettings
@@ -131,3 +132,4 @@ class Services:
     saml: Mapping[str, SamlSignIn] = field(default_factory=dict, kw_only=True)
     session_tokens: SessionTokens | None = field(default=None, kw_only=True)
     search: Callable[[], StatementSearch] | None = field(default=None, kw_only=True)
+    streams: Sequence[Stream] = field(default=(), kw_only=True)

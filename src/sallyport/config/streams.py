@@ -1,0 +1,100 @@
+"""Where the record is sent while it grows: receivers, their addresses and credentials."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from sallyport.config.check import Check
+from sallyport.config.model import Audit, StreamTarget
+from sallyport.core.address import is_loopback, parse_address
+from sallyport.core.errors import SallyportError
+from sallyport.core.yamltext import YamlPath
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+#: What each kind of receiver needs to be reached, and may have beside it.
+_PLACE = {"syslog": "address", "splunk": "url", "elastic": "url", "file": "path", "stdout": ""}
+_EXAMPLES = {
+    "address": "siem.example.com:6514",
+    "url": "https://siem.example.com:8088/services/collector/event",
+    "path": "/var/log/sallyport/audit.jsonl",
+}
+_ALLOWED = {
+    "syslog": {"address", "tls", "ca", "certificate", "key"},
+    "splunk": {"url", "token", "ca", "certificate", "key"},
+    "elastic": {"url", "token", "index", "ca", "certificate", "key"},
+    "file": {"path"},
+    "stdout": set(),
+}
+_SPECIAL = ("address", "url", "path", "index", "token", "tls", "ca", "certificate", "key")
+
+
+def audit(check: Check, audit: Audit) -> Audit:
+    """The section with absolute paths. Raises ConfigError."""
+    names: set[str] = set()
+    streams = []
+    for i, target in enumerate(audit.stream):
+        path: YamlPath = ("audit", "stream", i)
+        if not _NAME.fullmatch(target.name):
+            fix = "Write lower-case letters, digits, - and _; files are named after it"
+            raise check.error((*path, "name"), f"{target.name!r} is not usable", fix)
+        if target.name in names:
+            raise check.error((*path, "name"), f"{target.name!r} stands twice", "Write another name")
+        names.add(target.name)
+        streams.append(_stream(check, path, target))
+    return Audit(tuple(streams))
+
+
+def _stream(check: Check, path: YamlPath, target: StreamTarget) -> StreamTarget:
+    _check_keys(check, path, target)
+    if target.max_lag_seconds <= 0:
+        raise check.error((*path, "max_lag_seconds"), "must be more than 0", "Write seconds")
+    if target.address:
+        _check_address(check, path, target)
+    if target.url:
+        check.url((*path, "url"), target.url)
+    if target.to == "splunk" and target.token is None:
+        fix = "Write 'token: {env: SPLUNK_TOKEN}'"
+        raise check.error(path, "Splunk's collector needs a token", fix)
+    if bool(target.certificate) != bool(target.key):
+        raise check.error(path, "certificate and key belong together", "Write both, or neither")
+    paths = {}
+    for key in ("ca", "certificate", "key"):
+        name = getattr(target, key)
+        if name:
+            check.readable((*path, key), name)
+            paths[key] = check.absolute(name)
+    replaced: StreamTarget = msgspec.structs.replace(
+        target,
+        path=check.absolute(target.path) if target.path else "",
+        token=check.one_of((*path, "token"), target.token) if target.token else None,
+        **paths,
+    )
+    return replaced
+
+
+def _check_keys(check: Check, path: YamlPath, target: StreamTarget) -> None:
+    """What the receiver needs is there, and nothing that means nothing to it."""
+    place = _PLACE[target.to]
+    if place and not getattr(target, place):
+        fix = f"Write, for example, '{place}: {_EXAMPLES[place]}'"
+        raise check.error(path, f"'to: {target.to}' needs {place}", fix)
+    defaults = StreamTarget(name="", to=target.to)
+    for key in _SPECIAL:
+        if key not in _ALLOWED[target.to] and getattr(target, key) != getattr(defaults, key):
+            raise check.error((*path, key), f"means nothing to 'to: {target.to}'", "Remove it")
+    if target.to == "elastic" and target.format == "cef":
+        fix = "Write 'format: jsonl' or 'format: ocsf'"
+        raise check.error((*path, "format"), "Elasticsearch takes JSON documents", fix)
+
+
+def _check_address(check: Check, path: YamlPath, target: StreamTarget) -> None:
+    try:
+        address = parse_address(target.address)
+    except SallyportError as error:
+        fix = f"Write {_EXAMPLES['address']}"
+        raise check.error((*path, "address"), str(error), fix) from None
+    if target.tls == "disable" and not is_loopback(address.host):
+        fix = "Remove 'tls: disable', or have a relay on this machine"
+        raise check.error((*path, "tls"), "the record leaves this machine with TLS only", fix)
