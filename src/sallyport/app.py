@@ -413,7 +413,7 @@ async def gateway_running(
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
     server = console = indexer = None
-    streams = await open_streams(config, index, _secret)
+    streams = await open_streams(config, index, logins.secret)
     gateway.late_streams = lambda: late_streams(streams)
     try:
         server = await _listen(config, gateway)

@@ -59,8 +59,8 @@ class SessionRecording:
     """
 
     __slots__ = (
-        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "file", "intent",
-        "handover", "journal", "login", "problem", "row", "texts",
+        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "file",
+        "handover", "intent", "journal", "login", "problem", "row", "texts",
     )  # fmt: skip
 
     def __init__(

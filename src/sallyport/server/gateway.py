@@ -43,6 +43,7 @@ from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
 from sallyport.server.tasks import Tasks
+from sallyport.session.clearance import HANDOVER_LATE
 from sallyport.session.counters import Counters
 from sallyport.session.held import HeldStatement
 from sallyport.session.login import OAuthOffer
