@@ -12,7 +12,8 @@ PLACES = [
     ("version: 1\nrules:\n  - name: r\n    alow: [read]\n", "p.yaml:4:5: rules[0].alow: unknown key. Did you mean 'allow'? "),
     ("version: 1\nrules: [{name: r, allow: [read, wirte]}]\n", "p.yaml:2:33: rules[0].allow[1]: unknown action 'wirte'. Did you"),
     ("version: 1\nmasks: [{columns: [a.b.c], with: redact, filter: equal}]\n", "p.yaml:2:42: masks[0].filter: 'equal' is not known. Did you mean 'equality'?"),
-    ("version: 1\ntags: {a: [b.c.d], a: []}\n", "p.yaml:2:20: the key 'a' is there twice (first on line 2)"),
+    ("version: 1\ntags: {a: [b.c.d], a: []}\n", "p.yaml:2:20: the key 'a' is listed twice (first "
+                                                "on line 2)"),
     ("version: 1\n# ä€𝄞\ntags: {ä€𝄞: [x]}\n", "p.yaml:3:14: tags.ä€𝄞[0]: 'x' has 1 part, not 3"),
     ("version: 1\nrules: [}\n", "p.yaml:2:9: not valid YAML: "),
     ("", "p.yaml:1:1: the file is empty"),

@@ -70,7 +70,7 @@ def test_what_it_prints_works(make_door: MakeDoor, secret: str) -> None:
         (["--client", "claude"], "write NAME=GROUP[,GROUP]"),
         (["--client", "claude="], "write NAME=GROUP[,GROUP]"),
         (["--client", "=agents"], "write NAME=GROUP[,GROUP]"),
-        (["--client", "a=b", "--client", "a=c"], "'a' is there twice"),
+        (["--client", "a=b", "--client", "a=c"], "'a' is given twice"),
         (["--client", "a=b", "--listen", "0.0.0.0:8080"], "listens on 127.0.0.1 only, not on 0.0.0.0"),
         (["--client", "a=b", "--listen", "gateway.example.com:8080"], "listens on 127.0.0.1 only"),
         (["--client", "a=b", "--listen", "8080"], "--listen: "),

@@ -106,7 +106,7 @@ def test_nothing_allows_says_what_is_missing_and_what_is_possible() -> None:
     assert "allows select on hr.people (column salary)." in refusal.detail
     assert f"No rule of policy {POLICY.version} for target shop" in refusal.detail
     assert "On shop you may: read on public.*; select on hr.people.id, hr.people.email" in refusal.hint
-    assert "After approval: update, delete on public.customers." in refusal.hint
+    assert "After approval you may: update, delete on public.customers." in refusal.hint
 
 
 def test_deny_names_rule_and_message() -> None:

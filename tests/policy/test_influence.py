@@ -88,10 +88,7 @@ def test_the_refusal_names_column_clause_place_and_way_out() -> None:
     at = sql.encode().index(b"email")
     refusal = check_influence(influence(Clause.WHERE, position=at), masks(Filter.EQUALITY), CATALOG, sql)
     assert refusal is not None
-    assert (
-        refusal.text
-        == "[SP1201] the masked column public.customers.email would influence the result in WHERE"
-    )
+    assert refusal.text == "[SP1201] masked column public.customers.email would influence the result in WHERE"
     assert "line 9: pii.email" in refusal.detail
     assert "by = or IN" in refusal.hint
     assert refusal.position == sql.index("email") + 1
@@ -112,7 +109,7 @@ def test_with_filter_deny_a_column_is_only_selected_as_it_is(filter_: Filter, co
     assert (refusal.code.id if refusal else None) == code
     if refusal is not None:
         assert refusal.position == at + 1
-        assert refusal.message == "the masked column public.customers.email may only be selected as it is"
+        assert refusal.message == "masked column public.customers.email can only be selected as it is"
 
 
 @pytest.mark.parametrize("filter_", list(Filter))
@@ -252,16 +249,18 @@ def test_a_masked_column_of_a_view_does_not_hide_what_is_written_through_it() ->
 def test_unknowns_the_first_decides_and_all_are_listed_up_to_a_bound() -> None:
     assert check_unknowns(StatementFacts("select", 0, 0)) is None
     many = tuple(
-        Unknown("SP1103" if i else "SP1104", f"know thing {i}", "Do without." * (i == 0), 2) for i in range(7)
+        Unknown("SP1103" if i else "SP1104", f"cannot determine thing {i}", "Do without." * (i == 0), 2)
+        for i in range(7)
     )
     refusal = check_unknowns(
         StatementFacts("explain", 0, 0, inner=StatementFacts("select", 0, 0, unknowns=many)), "éab"
     )
     assert refusal is not None
     assert refusal.code is CODES["SP1104"]
-    assert refusal.message == "the gateway does not know thing 0"
-    assert "know thing 4 (and 2 more)" in refusal.detail
-    assert "know thing 5" not in refusal.detail
+    assert refusal.message == "cannot determine thing 0"
+    assert "cannot determine thing 5 (and 1 more)" in refusal.detail
+    assert "thing 0" not in refusal.detail
+    assert "thing 6" not in refusal.detail
     assert refusal.hint == "Do without."
     assert refusal.position == 2
 
@@ -366,8 +365,9 @@ def test_a_schema_called_like_the_role_counts() -> None:
         assert (refusal.code.id if refusal else None) == code
 
 
-def test_several_unknowns_are_one_sentence_each() -> None:
-    unknowns = (Unknown("SP1106", "know a relation employees"), Unknown("SP1108", "know a column email"))
+def test_further_unknowns_are_further_reasons() -> None:
+    unknowns = (Unknown("SP1102", "cannot tell a"), Unknown("SP1102", "b is not supported"))
     refusal = check_unknowns(StatementFacts("select", 0, 0, unknowns=unknowns))
     assert refusal is not None
-    assert refusal.detail.endswith("It does not know a relation employees; it does not know a column email.")
+    assert refusal.message == "cannot tell a"
+    assert refusal.detail.endswith(" Further reasons: b is not supported.")

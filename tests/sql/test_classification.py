@@ -211,7 +211,7 @@ def test_relations_by_example(catalog: CatalogSnapshot) -> None:
         ("select pg_sleep_for('1 s')", "lock_timeout"),
         ("select pg_read_file('x')", "COPY"),
         ("select query_to_xml('select 1', true, true, '')", "statement of its own"),
-        ("select lo_get(1)", "plain expression"),
+        ("select pg_cancel_backend(1)", "Ctrl-C"),
     ],
 )
 def test_refused_functions_come_with_what_to_do_instead(

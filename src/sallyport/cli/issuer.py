@@ -101,7 +101,7 @@ def _clients(programs: list[str], persons: list[str], secret: Secret) -> dict[st
             raise ConfigError(f"--client or --person {text!r}: write NAME=GROUP[,GROUP], like claude=agents")
         if name in found:
             raise ConfigError(
-                f"--client or --person {name!r} is there twice. Name all its groups at once: {name}=a,b"
+                f"--client or --person {name!r} is given twice. Name all its groups at once: {name}=a,b"
             )
         # without a secret nobody gets a token for a person but by the page
         found[name] = (

@@ -52,7 +52,7 @@ def identity(check: Check, identity: Identity) -> Identity:
         _issuer(check, path, issuer)
         _provider(check, path, issuer)
         if issuer.issuer in seen:
-            raise check.error((*path, "issuer"), "this issuer is there twice", "Remove one")
+            raise check.error((*path, "issuer"), "this issuer is listed twice", "Remove one")
         seen.add(issuer.issuer)
         issuers.append(issuer)
     for name, value in identity.required_claims.items():

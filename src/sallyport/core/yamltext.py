@@ -245,7 +245,7 @@ class _Builder:
             if key in out:
                 first = self.lines[(*path, key)]
                 raise self.fail(
-                    key_node, f"the key {key!r} is there twice (first on line {first}). Remove one"
+                    key_node, f"the key {key!r} is listed twice (first on line {first}). Remove one"
                 )
             self._remember((*path, key), key_node)
             out[key] = self.build(value_node, (*path, key), above)

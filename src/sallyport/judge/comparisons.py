@@ -59,12 +59,12 @@ def typed_comparison(relations: MaskedRelations, tokens: Tokens, comparison: Com
     """
     column, first = relations.catalog.column(comparison.column), tokens.at(comparison.reference)
     if column is None or first < 0:
-        raise cannot_rewrite("A comparison is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate a comparison in the statement's text.")
     last = name_end(tokens, first, comparison.parts)
     name = tokens.sql[tokens.starts[first] : tokens.ends[last]].decode()
     condition = moved_condition(tokens, comparison, name, _compared_type(relations, column, comparison))
     if condition is None:
-        raise cannot_rewrite("A masked column is compared in a way that is not understood.")
+        raise cannot_rewrite("A masked column is compared in a form that is not supported.")
     return condition[0]._replace(text=condition[1].encode())
 
 
@@ -86,7 +86,7 @@ def chosen_by_masks(relations: MaskedRelations, facts: StatementFacts) -> list[I
             other = found.setdefault(influence.position, influence)
             if relations.applied[other.column].spec != mask.spec:
                 raise cannot_rewrite(
-                    "WHERE of the write compares a column of a view that has another mask than the column under it.",
+                    "WHERE compares a view's column that has another mask than the table's column.",
                     "Write to the table itself.",
                 )
     return list(found.values())
@@ -103,14 +103,14 @@ def masked_reference(
     mask = relations.applied[influence.column]
     if column is None or not all(one.target for one in facts.range_variables):
         raise cannot_rewrite(
-            "WHERE of the write compares a masked column of its own table, beside other tables.",
-            "Choose the rows by their key.",
+            "WHERE compares a masked column of the written table in a statement with other tables.",
+            "Select the rows by their key.",
         )
     first = tokens.at(influence.position)
     last = reference_end(tokens, first)
     text = tokens.sql[tokens.starts[first] : tokens.ends[last]]
     if first < 0 or not _is_name(tokens, last, column.name):
-        raise cannot_rewrite("A masked column in WHERE is part of a whole row.", "Name the column.")
+        raise cannot_rewrite("WHERE uses a masked column within a row.", "Name the column.")
     shown = mask_expression(mask.spec, text.decode(), column.type_oid, catalog.types, catalog.encoding)
     return Cut(tokens.starts[first], tokens.ends[last], f"({shown})".encode())
 

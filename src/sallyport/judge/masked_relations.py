@@ -145,7 +145,7 @@ class MaskedRelations:
         for variable in facts.range_variables:
             relation = self.catalog.relations.get(variable.relation)
             if relation is not None and not self._may_read(relation):
-                return f"the gateway's role cannot read {relation.qualified} in its place"
+                return f"the gateway's role cannot read {relation.qualified}"
         return ""
 
     def _may_read(self, relation: Relation) -> bool:

@@ -62,8 +62,8 @@ def check_declared_types(
         if (facts.meant_by(number), type_) in casts:
             return refuse(
                 "SP1103",
-                f"the type of parameter ${number} would run a cast that is not known to be safe",
-                "PostgreSQL would convert the parameter by a function that the policy does not list.",
+                f"the declared type of ${number} would call a cast that is not known to be safe",
+                "PostgreSQL would convert the parameter with a function that the policy does not list.",
                 f"Do not declare a type for ${number}.",
             )
     known = names(catalog, ())
@@ -73,8 +73,8 @@ def check_declared_types(
         if not fits or (one.cast and known.types.base(type_) not in (0, known.types.base(one.type))):
             return refuse(
                 "SP1206",
-                f"parameter ${one.number} is declared with a type to which the masked column {one.column} would be converted",
-                "A conversion could fail, and its error would tell the column's value.",
+                f"the declared type of ${one.number} would convert masked column {one.column}",
+                "The conversion could fail, and its error would reveal the column's value.",
                 f"Declare ${one.number} with the column's own type, or do not declare its type.",
             )
     return None

@@ -52,7 +52,10 @@ from sallyport.sql.tokens import Tokens
 log = structlog.get_logger("sallyport.judge")
 
 _MAX_DEPTH = 16
-_TELLS_TEXT = ("current_query() would give the text that the gateway sends.", "Leave current_query() out.")
+_TELLS_TEXT = (
+    "current_query() would return the text that the gateway sends.",
+    "Leave current_query() out.",
+)
 #: Statements whose queries run later, as they were written.
 _STORED_AS_WRITTEN = frozenset({"create_view"})
 #: The version of PostgreSQL since which EXPLAIN ANALYZE includes BUFFERS.
@@ -109,13 +112,13 @@ class Rewriter:
         tokens = Tokens(sql)
         parts = [self._cuts(_Level(tokens, level, explained)) for level in levels]
         if replaced and not any(part.cuts for part in parts):
-            raise cannot_rewrite("Nothing of it would be replaced.")
+            raise cannot_rewrite("No masked relation could be replaced in its text.")
         if facts.kind == "explain" and self.relations.policy.masks:
             parts.append(Replacement(tuple(explain_cuts(tokens, facts, writes))))
         if replaced and facts.kind == "create_materialized_view":
             raise cannot_rewrite(
-                "A materialized view would keep masked values for everybody.",
-                "Ask somebody who sees the columns to create it: its columns stay masked for you.",
+                "The materialized view would store masked values for everybody.",
+                "Ask somebody for whom the columns are not masked to create it. They stay masked for you.",
             )
         return Replacement(
             tuple(cut for part in parts for cut in part.cuts),
@@ -195,8 +198,8 @@ class Rewriter:
             return True
         if any(self.relations.replaced(level, False) for level in chain(facts)):
             raise cannot_rewrite(
-                "What would be stored are masked values, under names that are masked themselves.",
-                "Copy the columns from one table, without a join, an order or an expression.",
+                "The statement would store masked values in columns that are masked themselves.",
+                "Copy the columns from one table, without a join, ORDER BY or an expression.",
             )
         return False
 
@@ -340,7 +343,7 @@ def rewritten_text(text: bytes, cuts: Iterable[Cut]) -> Rewritten:
     try:
         return Rewritten(text, cuts)
     except ValueError:
-        raise cannot_rewrite("One changed part stands inside another.") from None
+        raise cannot_rewrite("Two changed parts of the statement overlap.") from None
 
 
 def _aliases(variables: Iterable[RangeVariable], replaced: list[RangeVariable]) -> dict[int, str]:

@@ -69,7 +69,7 @@ MASKS_DETAIL = (
     'Different people can share a mask: "no rows" does not mean nobody, and equal masks do not mean '
     "the same person."
 )
-MASKS_HINT = "Join and count by a column that is not masked, such as a key."
+MASKS_HINT = "Join, group and count by a column that is not masked, such as a key."
 
 
 class Statements:

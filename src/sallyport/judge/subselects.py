@@ -39,7 +39,7 @@ class Subselects:
             return text
         if not is_subselect(text):
             log.error("rewritten statement refused", reason="a subselect does not parse")
-            raise cannot_rewrite("A subselect with masks is not what it should be.")
+            raise cannot_rewrite("A subselect with masks does not parse as one.")
         if len(self._proved) >= _KEPT:
             self._proved.clear()
         self._proved.add(text)
@@ -67,7 +67,7 @@ class Subselects:
         rows = any(one.variable == variable.position for one in facts.row_references)
         if system and (rows or relation.oid in facts.starred):
             raise cannot_rewrite(
-                f"A system column of {relation.qualified} stands beside all of its columns.",
+                f"The statement uses a system column of {relation.qualified} together with *.",
                 "List the columns instead of *, or leave the system column out.",
             )
         for number in reversed(system):

@@ -159,24 +159,24 @@ def internal_refusal() -> Refusal:
 AFTER_SEARCH_PATH = refuse(
     "SP1302",
     "search_path was changed earlier in the same message",
-    "Names in this statement cannot be resolved before the change is confirmed by the server.",
-    "Send SET search_path on its own, and this statement after it.",
+    "The gateway cannot resolve names in this statement before the server confirms the change.",
+    "Send SET search_path by itself, and this statement after it.",
 )
 EXPLAINS_RAW = refuse(
     "SP1201",
     "EXPLAIN EXECUTE of a statement that reads masked columns is not allowed",
-    "The plan of the prepared statement could tell how large the values are.",
+    "The plan of the prepared statement could reveal the size of masked values.",
     "Use EXPLAIN with the statement itself.",
 )
 EXECUTES_WITH_BUFFERS = refuse(
     "SP1201",
-    "EXPLAIN ANALYZE EXECUTE would tell how large masked values are",
-    "It counts the pages that reading whole rows takes, as BUFFERS is on unless it is switched off.",
+    "EXPLAIN ANALYZE EXECUTE would reveal the size of masked values",
+    "It counts the pages that are read, because BUFFERS is on by default.",
     "Write EXPLAIN (ANALYZE, BUFFERS OFF) EXECUTE.",
 )
 AFTER_DDL = refuse(
     "SP1102",
     "the catalog was changed earlier in this transaction",
-    "This statement came with the change, before the gateway could see what names mean after it.",
-    "Send this statement when the answer to the change is there.",
+    "This statement was sent in the same message or pipeline as a schema change.",
+    "Send it again after the schema change has completed.",
 )

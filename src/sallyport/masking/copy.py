@@ -95,8 +95,8 @@ def compile_copy(
             refuse(
                 "SP1203",
                 "the columns of this COPY are not the ones that were judged",
-                f"{len(plan.columns)} columns were judged, {len(type_oids)} have a type.",
-                "Run it again; name the columns in COPY table (a, b, ...) when it happens again.",
+                f"{len(plan.columns)} columns were judged; the server has {len(type_oids)}.",
+                "Run it again. If that fails too, list the columns: COPY table (a, b, ...).",
             )
         )
     _check(copy_format)

@@ -25,10 +25,14 @@ from sallyport.sql.settings import (
 
 #: With none of them a name without its schema means what PostgreSQL itself defines: nothing of users' can come in between.
 _ALWAYS: frozenset[tuple[str, ...]] = frozenset({(), ("",), ("pg_catalog",)})
-_UTF8 = (
-    "Use UTF8. libpq: client_encoding=UTF8, or PGCLIENTENCODING=UTF8. JDBC: it is UTF8 unless allowEncodingChanges is set. "
-    "Npgsql: Client Encoding=UTF8."
-)
+_ROLE = "Leave it out: what you may do depends on the policy, not on the role."
+#: What to do instead of changing a setting, by its name.
+_HINTS = {
+    "client_encoding": "Use UTF8. libpq: client_encoding=UTF8, or PGCLIENTENCODING=UTF8. "
+    "JDBC: it is UTF8 unless allowEncodingChanges is set. Npgsql: Client Encoding=UTF8.",
+    "role": _ROLE,
+    "session_authorization": _ROLE,
+}
 #: Types whose values are written, and read, the same under every DateStyle: bool, numbers, texts, json, uuid.
 _WITHOUT_DATES = frozenset({16, 18, 19, 20, 21, 23, 25, 114, 700, 701, 1042, 1043, 1700, 2950, 3802})
 
@@ -62,22 +66,23 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
         if name == "datestyle" and not _masks_dates(policy):
             return None
         if name in MASKED_STARTUP and policy.masks:
-            why = "It is off for subjects with masks: such plans would tell masked values by their order."
-            return _refuse(name, why, "Leave it as it is.", position)
+            why = (
+                "It stays off for subjects with masks, because such plans would reveal masked "
+                "values by the order of rows."
+            )
+            return _refuse(name, why, "Leave it off.", position)
     if is_custom(name) and not is_known(name):
         return _check_custom(name, policy, position)
     verdict = classify_setting(name, value)
     if verdict.kind == "allowed" or (verdict.kind == "search_path" and value is None):
         return None
-    hint = "Leave it as it is; the statement before and after it will work without."
-    if name == "client_encoding":
-        hint = _UTF8
-    return _refuse(change.name, f"The setting {change.name} {verdict.reason}.", hint, position)
+    hint = _HINTS.get(name, "")
+    return _refuse(change.name, f"{change.name} {verdict.reason}.", hint, position)
 
 
 def _refuse(name: str, detail: str, hint: str, position: int) -> Refusal:
     shown = "".join(char if char.isprintable() else "?" for char in name[:63]) or "all settings"
-    message = f"the setting {shown} cannot be changed through the gateway"
+    message = f"setting {shown} cannot be changed through the gateway"
     return refuse("SP1301", message, detail, hint, position)
 
 
@@ -86,12 +91,20 @@ def _check_custom(name: str, policy: SubjectPolicy, position: int) -> Refusal | 
     if is_listed(name, policy.settings, read):
         return None
     if not is_shown(name, policy.settings):
-        why = f"The setting {name} is a custom setting, in which data could be kept, and by which row-level security may decide."
+        why = f"{name} is a custom setting: it could carry data, and row-level security may depend on it."
         return _refuse(
-            name, why, "Do without it, or ask for it to be listed under settings in the policy.", position
+            name,
+            why,
+            "Leave it out, or ask for it to be listed under 'settings' in the policy.",
+            position,
         )
-    why = f"A row-security policy, view or function reads {name}, or it cannot be told which settings one reads."
-    return _refuse(name, why, "Ask for it to be listed in the policy by its full name.", position)
+    why = f"A row-security policy, view or function reads {name}, or may read any setting."
+    return _refuse(
+        name,
+        why,
+        "Ask for it to be listed by its full name under 'settings' in the policy.",
+        position,
+    )
 
 
 def may_read(name: str, policy: SubjectPolicy) -> bool:
@@ -104,9 +117,9 @@ def _check_read(name: str, policy: SubjectPolicy, position: int) -> Refusal | No
         return None
     return refuse(
         "SP1103",
-        f"the gateway does not show the setting {name}",
-        "The policy does not list it under settings.",
-        "SHOW lists the settings that may be read.",
+        f"setting {name} cannot be read through the gateway",
+        "The policy does not list it under 'settings'.",
+        "Ask for it to be listed under 'settings' in the policy.",
         position,
     )
 
@@ -116,8 +129,13 @@ def _check_timeout(value: str, limit: float, position: int) -> Refusal | None:
     asked = milliseconds(value)
     if asked is not None and 1 <= asked <= int(limit * 1000):
         return None
-    detail = f"Policy bounds every statement to {limit:g} seconds."
-    return _refuse("statement_timeout", detail, "Leave it as it is, or set a shorter time.", position)
+    detail = f"Policy limits every statement to {limit:g} seconds."
+    return _refuse(
+        "statement_timeout",
+        detail,
+        f"Set a time between 1ms and {limit:g}s, or leave it as it is.",
+        position,
+    )
 
 
 def _masks_dates(policy: SubjectPolicy) -> bool:
@@ -154,6 +172,6 @@ def _check_search_path(value: str, policy: SubjectPolicy, position: int) -> Refu
         "SP1302",
         f"this search_path is not listed by policy: {', '.join(path or ()) or repr(value)}",
         f"The policy lists {'; '.join(listed)}." if listed else "The policy lists no search_path.",
-        "Keep the search_path and write names with their schema, like public.orders.",
+        "Leave the search_path as it is, and write names with their schema, like public.orders.",
         position,
     )

@@ -214,9 +214,7 @@ class _Deciding:
         for one, its_need in found:
             reviewers = one.rule.reviewers
             people = (
-                f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}"
-                if reviewers
-                else "somebody who may approve it"
+                f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}" if reviewers else "a reviewer"
             )
             held = its_need.text(self.standing.catalog)
             lines.append(
@@ -261,8 +259,9 @@ class _Deciding:
             rule = bound.rule
             if need.action in rule.actions and self._gives(bound):
                 return (
-                    f'Rule "{rule.name}" names {need.action}, but only for relations, and {need.action} concerns none: '
-                    "a rule without relations, columns and tags would give it. Ask whoever maintains the policy."
+                    f'Rule "{rule.name}" allows {need.action} only on relations, and '
+                    f"{need.action} never has one. "
+                    "Ask for a rule without relations, columns and tags."
                 )
         return ""
 
@@ -434,10 +433,9 @@ def _what_is_possible(standing: Standing) -> str:
     if freely:
         parts.append(f"On {standing.target} you may: {_listed(freely, '; ')}.")
     if held:
-        parts.append(f"After approval: {_listed(held, '; ')}.")
+        parts.append(f"After approval you may: {_listed(held, '; ')}.")
     return (
-        " ".join(parts)
-        or f"No rule gives you anything on {standing.target}; ask whoever maintains the policy."
+        " ".join(parts) or f"No rule allows you anything on {standing.target}. Ask the owner of the policy."
     )
 
 

@@ -23,7 +23,8 @@ def _without_ddl(policy: Policy, target: str) -> Policy:
         actions=DDL,
         named=("ddl",),
         targets=(re.compile(re.escape(target)),),
-        message="Sessions of this target have a database role of their own for as long as they last, which may own nothing."
-        " Schema changes need a target with credential: static.",
+        message="each session of this target has a temporary database role, which cannot own "
+        "objects. "
+        "Use a target with 'credential: static' for schema changes.",
     )
     return replace(policy, rules=(*policy.rules, rule))

@@ -22,7 +22,8 @@ from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Clause, Flow, Influence, StatementFacts, Unknown
 
 _LISTED = 5
-_NAMES = "Names are looked up in the catalog as the gateway's own role sees it."
+_NAMES = "The gateway resolves names as its own database role sees them."
+_ALL_OF_IT = "The gateway runs a statement only if it can tell all that the statement does."
 _REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE})
 
 
@@ -40,21 +41,15 @@ def check_unknowns(facts: StatementFacts, sql: str | bytes = "") -> Refusal | No
     if not unknowns:
         return None
     first = unknowns[0]
+    at = character_position(sql, first.position)
     if first.message:
-        at = character_position(sql, first.position)
-        return refuse(first.code, first.message, "", first.hint or _NAMES, at)
-    texts = list(dict.fromkeys(u.what for u in unknowns))
-    more = f" (and {len(texts) - _LISTED} more)" if len(texts) > _LISTED else ""
-    return refuse(
-        first.code,
-        f"the gateway does not {first.what}",
-        "What the gateway cannot judge does not run. It does not "
-        + "; it does not ".join(texts[:_LISTED])
-        + more
-        + ".",
-        first.hint or "Write the statement without it.",
-        character_position(sql, first.position),
-    )
+        return refuse(first.code, first.message, "" if first.hint else _NAMES, first.hint, at)
+    sentences = [_ALL_OF_IT] if first.code == "SP1102" else []
+    further = list(dict.fromkeys(u.what for u in unknowns if u.what != first.what))
+    if further:
+        more = f" (and {len(further) - _LISTED} more)" if len(further) > _LISTED else ""
+        sentences.append(f"Further reasons: {'; '.join(further[:_LISTED])}{more}.")
+    return refuse(first.code, first.what, " ".join(sentences), first.hint, at)
 
 
 def check_form(facts: StatementFacts, sql: str | bytes = "") -> Refusal | None:
@@ -82,9 +77,9 @@ def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | byt
             name = f"{use.schema}.{use.name}"
             return refuse(
                 "SP1103",
-                f"the function {name} is not known to be safe",
-                f"{name} is not part of PostgreSQL itself and the policy does not list it under 'functions'.",
-                "Write the expression without it, or ask for it to be listed.",
+                f"function {name} is not known to be safe",
+                f"{name} is not part of PostgreSQL, and the policy does not list it under 'functions'.",
+                "Leave the function out, or ask for it to be listed under 'functions' in the policy.",
                 character_position(sql, use.position),
             )
     return None
@@ -118,8 +113,8 @@ def _influence_refusal(
     detail, hint = _influence_words(influence.clause, _last(name), mask)
     return refuse(
         "SP1201",
-        f"the masked column {name} would influence the result in {influence.clause.value}",
-        f"{why} with filter {mask.filter.value}: {detail}",
+        f"masked column {name} would influence the result in {influence.clause.value}",
+        f"{why} with filter {mask.filter.value}. {detail}",
         hint,
         at,
     )
@@ -129,20 +124,29 @@ def _influence_words(clause: Clause, column: str, mask: ColumnMask) -> tuple[str
     """How the raw value of ``column`` would show in a clause, and what to do instead."""
     if clause in _REFUSED_ROWS:
         return (
-            "whether the row is accepted would tell what values there are.",
-            "Leave out the columns of that constraint, or ask for a filter that lets the column be compared.",
+            "Whether the row is accepted would reveal which values exist.",
+            "Leave out the columns of that constraint, or ask for 'filter: allow' in the column's mask.",
         )
     if clause is Clause.PARTITION:
         return (
-            "a table that is partitioned by it gives its rows partition by partition, which would tell values.",
-            "Use another table: who has this mask cannot read one that is partitioned by the column.",
+            "A table that is partitioned by it returns rows partition by partition, which would "
+            "reveal values.",
+            "",
         )
-    detail = f"in {clause.value} it would decide which rows are written, or what is written or comes back."
+    detail = (
+        f"In {clause.value} its value would decide which rows are written, or what is written or returned."
+    )
     if clause is Clause.WHERE and mask.filter in EQUALITY:
-        return detail, f"Compare it only by = or IN with constants or parameters, like WHERE {column} = $1."
+        return (
+            detail,
+            f"Compare it only by = or IN with constants or parameters, as in WHERE {column} = $1.",
+        )
     if clause is Clause.WHERE and mask.filter is Filter.MASKED:
-        return detail, "Name the rows by their key, or ask for 'write_filter: masked' in its mask."
-    return detail, f"Leave {column} out of {clause.value}; use columns that are not masked there."
+        return (
+            detail,
+            "Select the rows by their key, or ask for 'write_filter: masked' in the column's mask.",
+        )
+    return detail, f"Leave {column} out of {clause.value}, and use columns that are not masked."
 
 
 def check_writes(
@@ -158,9 +162,10 @@ def check_writes(
                 name = catalog.column_name(column)
                 return refuse(
                     "SP1201",
-                    f"the masked column {name} would be changed",
-                    f"{name} is masked ({mask.origin}): changing it to a guess would tell whether the guess was right.",
-                    f"Leave {_last(name)} out, or ask for 'write: allow' in its mask.",
+                    f"masked column {name} cannot be changed",
+                    f"{name} is masked ({mask.origin}). Setting it to a guess would reveal "
+                    "whether the guess is right.",
+                    f"Leave {_last(name)} out, or ask for 'write: allow' in the column's mask.",
                 )
     return None
 
@@ -176,9 +181,10 @@ def check_refresh(
             name = catalog.column_name(column)
             return refuse(
                 "SP1201",
-                f"the materialized view computes with the masked column {name}",
-                f"{name} is masked ({masks[column].origin}), and an error while the view is filled would tell its value.",
-                "Ask somebody who sees the column to refresh the view.",
+                f"the materialized view is computed from masked column {name}",
+                f"{name} is masked ({masks[column].origin}), and an error of the refresh could "
+                "reveal its values.",
+                "Ask somebody for whom the column is not masked to refresh the view.",
             )
     return None
 
@@ -197,10 +203,12 @@ def check_functions_read(
             at = next((use.position for use in level.functions), -1)
             return refuse(
                 "SP1103",
-                f"a function that is called here reads the masked column {name}",
-                f"{name} is masked ({masks[column].origin}), and inside a function it would be read as it is. "
-                f"Functions that are called: {names}.",
-                "Query the table directly, or ask for the function to be listed under 'functions' in the policy.",
+                f"a function that is called here reads masked column {name}",
+                f"{name} is masked ({masks[column].origin}), and inside a function it would be "
+                "read without its mask. "
+                f"The functions called here are {names}.",
+                "Query the table itself, or ask for the function to be listed under 'functions' "
+                "in the policy.",
                 character_position(sql, at),
             )
     return None
@@ -218,9 +226,10 @@ def check_mentions(
             name = catalog.column_name(column)
             return refuse(
                 "SP1201",
-                f"the masked column {name} may only be selected as it is",
-                f"{name} is masked ({mask.origin}) with filter deny: it is not used in conditions or expressions.",
-                f"Select {_last(name)} by itself, and leave it out of everything else.",
+                f"masked column {name} can only be selected as it is",
+                f"{name} is masked ({mask.origin}) with filter deny, so it cannot be used in "
+                "conditions or expressions.",
+                f"Select {_last(name)} by itself, and leave it out of the rest of the statement.",
                 character_position(sql, position),
             )
     return None
@@ -271,13 +280,13 @@ def _flow_refusal(
         to = catalog.column_name(flow.target)
     hint = f"Leave {_last(name)} out."
     if flow.target in masks:
-        why = f"What {to} holds would be lost: a mask's value would take its place."
+        why = f"The values in {to} would be overwritten with masked values."
     else:
-        why = "The policy does not let its mask's values be stored elsewhere."
-        hint = f"Leave {_last(name)} out, or ask for 'copies: masked' in its mask."
+        why = "The policy does not allow storing its masked values elsewhere."
+        hint = f"Leave {_last(name)} out, or ask for 'copies: masked' in the column's mask."
     return refuse(
         "SP1202",
-        f"the masked column {name} would be copied to {to}",
+        f"masked column {name} would be copied to {to}",
         f"{name} is masked ({masks[source].origin}). {why}",
         hint,
         character_position(sql, flow.position),

@@ -68,7 +68,7 @@ def parse_policy(text: str, filename: str) -> Policy:
     document = load_yaml(text, filename)
     shape = document.convert((), raw.RawPolicy)
     if shape.version != 1:
-        raise document.error(("version",), f"version {shape.version} is not known", "Write 'version: 1'")
+        raise document.error(("version",), f"version {shape.version} is not supported", "Write 'version: 1'")
     digest = hashlib.sha256(text.encode())
     parts: list[Policy] = []
     for i, name in enumerate(shape.packs):
@@ -77,7 +77,7 @@ def parse_policy(text: str, filename: str) -> Policy:
                 ("packs", i), f"unknown pack {name!r}", f"{suggest(name, PACKS)}Packs are {', '.join(PACKS)}"
             )
         if name in shape.packs[:i]:
-            raise document.error(("packs", i), f"the pack {name!r} is there twice", "Remove one")
+            raise document.error(("packs", i), f"pack {name!r} is listed twice", "Remove one")
         pack_text = _pack_text(name)
         digest.update(b"\0" + pack_text.encode())
         pack = load_yaml(pack_text, f"pack {name}")
@@ -307,7 +307,7 @@ class _Loader:
         path = ("views", name)
         if word != "trusted":
             fix = f"{suggest(word, ['trusted'])}Write, for example, 'views: {{\"{name}\": trusted}}'"
-            raise self.document.error(path, f"{word!r} is not known", fix)
+            raise self.document.error(path, f"unknown value {word!r}", fix)
         pattern = self._try(path, lambda: parse_pattern(name, 2, "public.customer_names"))
         if is_system_schema(pattern.parts[0]):
             fix = "Remove it; the gateway itself knows which system views are safe"

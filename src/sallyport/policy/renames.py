@@ -24,7 +24,9 @@ from sallyport.policy.target_warnings import is_trusted_view
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.facts import StatementFacts
 
-_FIRST = "Write the new name into the policy first (it may match nothing yet), then send this again."
+_FIRST = (
+    "Ask for the new name to be added to the policy first (it may match nothing yet), then send this again."
+)
 
 
 def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
@@ -94,9 +96,10 @@ def _trusted(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
         if any(pattern.matches(schema, name) for pattern in whole.policy.trusted_views):
             return refuse(
                 "SP1205",
-                f"{schema}.{name} would be a view that the policy trusts by its name",
-                "The policy's key 'views' trusts what stands behind this name now, for everyone.",
-                "Choose a name that the policy does not trust, or take the name out of 'views' first.",
+                f"view {schema}.{name} would have a name that the policy trusts",
+                "The policy's key 'views' trusts the view that has this name now, for everyone.",
+                "Choose a name that the policy does not trust, or ask for this one to be removed "
+                "from 'views' first.",
             )
     return None
 
@@ -111,8 +114,9 @@ def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
                 column, view = whole.catalog.column_name(source), f"{one.schema}.{one.relation}"
                 return refuse(
                     "SP1202",
-                    f"the masked column {column} would be read through {view}, a name that may have meant something else",
-                    f"Statements that were judged a moment ago could still be on their way to {view}.",
+                    f"masked column {column} would be readable through {view}, which may have "
+                    "named another relation",
+                    f"Statements that were judged before may still be about to read {view}.",
                     "Create the view under a name that no relation has or had, without OR REPLACE.",
                 )
     return None
@@ -216,14 +220,16 @@ def _unmasked(old: str, new: str, mask: Mask) -> Refusal:
     if old == new:
         return refuse(
             "SP1202",
-            f"{old} would lose its mask, which it has from a parent or a partition",
-            f"It is masked ({mask.place}) because of what it inherits from, or what inherits from it; no mask names it.",
-            "Write its name into the policy first, then send this again.",
+            f"column {old} would lose the mask that it inherits",
+            f"It is masked ({mask.place}) because of a parent, child or partition of its table; "
+            "no mask names it.",
+            "Ask for its name to be added to the policy first, then send this again.",
         )
     return refuse(
         "SP1202",
-        f"what is in the masked column {old} would stand in {new}, where it is not masked as strictly",
-        f"{old} is masked ({mask.place}). Masks go by name, and for everyone: no mask that is as strict means {new}.",
+        f"masked column {old} would become {new}, which is not masked as strictly",
+        f"{old} is masked ({mask.place}). Masks go by name, for everyone, and no mask that is as "
+        f"strict covers {new}.",
         _FIRST,
     )
 
@@ -231,13 +237,13 @@ def _unmasked(old: str, new: str, mask: Mask) -> Refusal:
 def _changed_rule(rule: BoundRule, old: str, new: str) -> Refusal:
     effect, name = rule.rule.effect.value, rule.rule.name
     gives = (
-        "would no longer concern it"
+        "would no longer apply to it"
         if rule.rule.effect is Outcome.DENY
-        else "would not mean for it what it meant"
+        else "would apply to it in another way"
     )
     return refuse(
         "SP1205",
         f'as {new}, {old} would be under other rules: rule "{name}" ({effect}) {gives}',
-        "Rules go by name, and for everyone: a change of names must not change what they allow, hold or deny.",
+        "Rules go by name, for everyone. A new name must not change what they allow, hold or deny.",
         _FIRST,
     )

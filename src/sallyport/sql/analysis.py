@@ -133,7 +133,7 @@ class Work:
                 refuse(
                     "SP1105",
                     "the statement is too large to be judged",
-                    hint="Send data with COPY or bind parameters, or split the script.",
+                    hint="Split the statement, or send data with COPY FROM STDIN.",
                 )
             )
 
@@ -282,15 +282,14 @@ class Analysis:
 
     def unsupported(self, message: str, hint: str, position: int = -1) -> Value:
         """A known form that no rule can allow; ``message`` is the whole message."""
-        self._unknowns[Unknown("SP1107", f"support it: {message}", hint, position, message)] = None
+        self._unknowns[Unknown("SP1107", message, hint, position, message)] = None
         return OPAQUE
 
     def missing(
         self, code: str, message: str, hint: str = "", position: int = -1, relation: str = ""
     ) -> Value:
         """A name that does not exist; ``message`` is what PostgreSQL says of it. ``relation``: as in Unknown."""
-        what = f"find it: {message}"
-        self._unknowns[Unknown(code, what, hint, position, message, relation)] = None
+        self._unknowns[Unknown(code, message, hint, position, message, relation)] = None
         return OPAQUE
 
     def close(self, name: str, known: Iterable[str]) -> str:
@@ -311,7 +310,8 @@ class Analysis:
             near = (
                 r.name if r.schema == schema or r.schema in self.names.path else r.qualified for r in others
             )
-            hint = self.close(name, near) or f"The search_path is {', '.join(self.names.path)}."
+            path = ", ".join(self.names.path)
+            hint = self.close(name, near) or f"Write its schema: the search_path is {path}."
         shown = f"{schema}.{name}" if schema else name
         return self.missing("SP1106", f'{thing} "{shown}" does not exist', hint, at, name)
 
@@ -321,11 +321,11 @@ class Analysis:
 
     def not_understood(self, tag: str, body: Node) -> Value:
         location = body.get("location", -1) if isinstance(body, dict) else -1
-        return self.unknown("SP1102", f"understand {tag or 'an empty node'} in this place", position=location)
+        return self.unknown("SP1102", f"{tag or 'this'} is not supported here", position=location)
 
     def unread(self, tag: str, body: Node, fields: frozenset[str]) -> None:
         for name in sorted(body.keys() - fields):
-            self.unknown("SP1102", f"understand {name} of {tag}", position=body.get("location", -1))
+            self.unknown("SP1102", f"{name} of {tag} is not supported", position=body.get("location", -1))
 
     # what is found
 
@@ -435,13 +435,13 @@ class Analysis:
     def call(self, function: Function, position: int) -> None:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
         self._functions[FunctionUse(function.schema, function.name, function.oid, position)] = None
-        self.looks_up_names(f"function {function.schema}.{function.name}", position)
+        self.looks_up_names(what := f"function {function.schema}.{function.name}", position)
         if not self.context.trusted_functions(function):
             reason = self.not_followed.get(function.oid, "")
             self.unknown(
                 "SP1103",
-                f"know what function {function.schema}.{function.name} does" + (reason and f": {reason}"),
-                "Ask for the function to be named in the policy, or do without it.",
+                f"cannot determine what {what} does" + (reason and f": {reason}"),
+                "Leave it out, or ask for it to be listed under 'functions' in the policy.",
                 position,
             )
 
@@ -451,8 +451,8 @@ class Analysis:
             name = min(self.catalog.shadowed)
             self.unknown(
                 "SP1102",
-                f"know what {what} reads while the temporary {name} hides another relation",
-                f"Drop it: DROP TABLE pg_temp.{name}.",
+                f"cannot determine what {what} reads while temporary {name} hides a relation",
+                f"Drop the temporary relation first: DROP TABLE pg_temp.{name}.",
                 position,
             )
 
@@ -478,8 +478,8 @@ class Analysis:
         if name in self.catalog.shadowed:
             self.unknown(
                 "SP1102",
-                f"tell the temporary {name} from the relation that got the same name",
-                f"Write pg_temp.{name}, or the other one's schema; or drop the temporary one.",
+                f'"{name}" is the name of a temporary relation and of another one',
+                f"Write the schema: pg_temp.{name}, or that of the other relation.",
             )
         for candidate in self.catalog.lookup_path(self.names.path):
             found = self.catalog.relation_by_name.get((candidate, name))
@@ -501,8 +501,8 @@ class Analysis:
         for number in sorted(casts) if casts else ():
             self.unknown(
                 "SP1103",
-                f"know whether a cast that users made would convert ${number}, which stands in more than one place",
-                "Use each parameter once.",
+                f"cannot determine the type of ${number}: a user-defined cast may apply",
+                "Use a separate parameter ($1, $2, ...) for each place.",
             )
         accesses = self._accesses
         read: dict[int, list[set[ColumnId]]] = {}

@@ -47,12 +47,17 @@ _TEXTS = frozenset({TEXT, VARCHAR})
 _AS_SENT = _TEXTS | {0, UNKNOWN_TYPE}
 #: What to do instead, by what a function does (sallyport.sql.functions).
 _HINTS = {
-    "sleeps": "Wait in the client, between statements. To bound how long a statement may take, SET statement_timeout; "
-    "to bound how long it may wait for locks, SET lock_timeout.",
-    "runs SQL text or reads relations that are named at run time": "Send the SQL text as a statement of its own.",
-    "sends data elsewhere": "Select the data and send it from the client.",
-    "reads the server's files or tells where they are": "Use COPY ... FROM STDIN or TO STDOUT.",
+    "sleeps": "Wait in the client, between statements. SET statement_timeout limits how long a "
+    "statement runs, "
+    "SET lock_timeout how long it waits for locks.",
+    "runs SQL text or reads relations that are named at run time": "Send the SQL as a statement of its own.",
+    "sends data elsewhere": "Select the data, and send it from the client.",
+    "reads the server's files or shows their paths": "The client can send its own files with "
+    "COPY ... FROM STDIN.",
 }
+_CANCEL = "To stop a statement of your own, cancel it in its client, as Ctrl-C does in psql."
+#: The same by the function itself.
+_HINTS_BY_NAME = {"function pg_cancel_backend": _CANCEL, "function pg_terminate_backend": _CANCEL}
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
@@ -64,8 +69,8 @@ def judge(a: Analysis, found: Resolved, what: str, at: int) -> None:
     if found.reason:
         a.unknown(
             "SP1103",
-            f"allow {what}: it {found.reason}",
-            _HINTS.get(found.reason, "Use a plain expression over columns instead."),
+            f"{what} is not allowed: it {found.reason}",
+            _HINTS_BY_NAME.get(what) or _HINTS.get(found.reason, ""),
             at,
         )
     for function in found.users:

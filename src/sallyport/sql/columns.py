@@ -30,7 +30,7 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value:
     if "" in names:
         if len(names) > 1 and "A_Star" in parts[-1]:
             return _whole_row(a, names[:-1], scope, at)
-        return a.unknown("SP1102", "understand * in this place", position=at)
+        return a.unknown("SP1102", "* is not supported here", position=at)
     try:
         value = scope.qualified(*names) if len(names) == 2 else None
         if value is None:
@@ -189,7 +189,7 @@ def _indirection(a: Analysis, node: Node, scope: Scope) -> Value:
                 return missing_field(a, string(step), value, at, _base_name(node["arg"]))
             value = a.read(part, at)
         else:
-            return a.unknown("SP1102", "understand .* in this place", position=at)
+            return a.unknown("SP1102", ".* is not supported here", position=at)
     return value
 
 
@@ -270,6 +270,11 @@ def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...
         a.row_references.pop(position(inner["ColumnRef"]), None)
     found = row_fields(a, value)
     if found is None:
-        a.unknown("SP1102", "know the fields of this row", "Name the fields you need.", position(body))
+        a.unknown(
+            "SP1102",
+            "cannot determine the fields of this row",
+            "Name the fields you need.",
+            position(body),
+        )
         return ()
     return tuple([Field(f.name, a.read(f.value)) for f in found])

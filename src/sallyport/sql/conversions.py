@@ -149,6 +149,6 @@ def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
 def _note(a: Analysis, cast: Cast, value: Value, at: int) -> None:
     found = a.names.cast(cast.source, cast.target)
     if found.reason:
-        a.unknown("SP1103", f"allow the conversion that is made here: it {found.reason}", position=at)
+        a.unknown("SP1103", f"the implicit cast here is not allowed: it {found.reason}", position=at)
     for function in found.users:
         a.call(function, at)

@@ -28,7 +28,7 @@ def _copy(a: Analysis, node: Node, at: int) -> None:
     a.kind = "copy_in" if into else "copy_out"
     if node.get("is_program") or "filename" in node:
         what = "a program" if node.get("is_program") else "a file of the server"
-        a.unknown("SP1107", f"allow COPY with {what}", "Use COPY ... TO STDOUT or FROM STDIN.")
+        a.unknown("SP1107", f"COPY with {what} is not allowed", "Use COPY ... TO STDOUT or FROM STDIN.")
     a.copy_format = _format(a, node.get("options", []), into)
     a.effects.append(Effect(EffectKind.COPY_IN if into else EffectKind.COPY_OUT))
     if into:
@@ -38,7 +38,7 @@ def _copy(a: Analysis, node: Node, at: int) -> None:
         adopt(a, a.inner)
         a.columns = a.inner.columns
         if a.columns is None or inner.kind not in ("select", "insert", "update", "delete", "merge"):
-            a.unknown("SP1102", "understand what this COPY gives back")
+            a.unknown("SP1102", "cannot determine the columns of this COPY")
     else:
         _copy_out(a, node)
 
@@ -62,7 +62,11 @@ def _copy_out(a: Analysis, node: Node) -> None:
     a.read_relation(relation)
     note_partition(a, relation)
     if relation.kind not in "rpm":
-        a.unknown("SP1102", f"copy {relation.qualified} as a table", "Use COPY (SELECT ...) TO STDOUT.")
+        a.unknown(
+            "SP1102",
+            f"cannot copy from {relation.qualified}, which is not a table",
+            "Use COPY (SELECT ...) TO STDOUT.",
+        )
     fields: dict[str, Field] = {f.name: f for f in relation_item(a, relation).fields}
     a.output(tuple(Field(c.name, a.read(fields[c.name].value)) for c in _columns(a, relation, node)))
 
@@ -108,10 +112,10 @@ def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
         ):
             given[name] = text
         else:
-            a.unknown("SP1102", f"understand the COPY option {name.upper()} in this form")
+            a.unknown("SP1102", f"COPY option {name.upper()} is not supported in this form")
     kind = given.get("format", "text").lower()
     if kind not in ("text", "csv", "binary"):
-        a.unknown("SP1102", f"understand the COPY format {kind}")
+        a.unknown("SP1102", f'COPY format "{kind}" is not supported')
     quote = given.get("quote", '"')
     return CopyFormat(
         kind,
@@ -149,7 +153,7 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
             continue
         value = truth(text)
         if name not in _EXPLAIN_OPTIONS or value is None:
-            a.unknown("SP1102", f"understand the EXPLAIN option {name.upper()}")
+            a.unknown("SP1102", f"EXPLAIN option {name.upper()} is not supported")
         else:
             given[name] = value
     a.explain_options = given
@@ -163,7 +167,11 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
         return
     a.inner = replace(facts, plain=None)  # what EXPLAIN tells depends on what its nodes hold
     if inner.kind not in ("select", "insert", "update", "delete", "merge", "create_table_as", "select_into"):
-        a.unknown("SP1102", f"explain {inner.kind.replace('_', ' ').upper()}", "Explain the query itself.")
+        a.unknown(
+            "SP1102",
+            f"EXPLAIN {inner.kind.replace('_', ' ').upper()} is not supported",
+            "Explain the query itself.",
+        )
     if given.get("analyze"):
         a.effects.extend(effect for effect in a.inner.effects if effect.kind is EffectKind.DDL)
     if given.get("analyze") or given.get("costs", True):

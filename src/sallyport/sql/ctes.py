@@ -64,7 +64,7 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     else:
         found = _renamed(a, body, a.query(query, Scope(cte.scope)))
         if cte.referenced:
-            a.unknown("SP1102", f"understand the recursion of WITH query {cte.name}")
+            a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
     cte.node = None
     if found is not None:
         found = _search_and_cycle(a, body, found, cte)
@@ -98,7 +98,7 @@ def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
         if not cte.referenced or found == known:
             return found
         known = found
-    a.unknown("SP1102", f"follow the recursion of WITH query {cte.name}")
+    a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
     return known
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
 from sallyport.sql.columns import named_column
+from sallyport.sql.ddl_refused import ADMINISTRATOR
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import classify
@@ -42,7 +43,7 @@ THINGS = {
 }
 _TRIGGER = 2279  # pg_type.oid of the type trigger
 _NOT_TEMPORARY = "only tables and sequences can be temporary through the gateway"
-_INSTEAD = "Make a temporary table, or use WITH in the statement that reads it."
+_INSTEAD = "Create a temporary table, or use WITH in the statement that reads it."
 _MAY_BE_TEMPORARY = frozenset({"create_table", "create_table_as", "select_into", "create_sequence"})
 _INDEX_ELEMENT = fields("name expr collation opclass opclassopts ordering nulls_ordering")
 _METHODS = frozenset({"btree", "hash", "gist", "gin", "spgist", "brin"})
@@ -100,7 +101,7 @@ def creation_schema(a: Analysis, given: str, at: int = -1) -> str:
     if schema.startswith("pg_temp"):
         a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
     elif schema in SYSTEM or schema.startswith("pg_"):
-        a.unknown("SP1102", f"allow anything to be made in {schema}", "Use a schema of your own.", at)
+        a.unknown("SP1102", f"cannot create objects in schema {schema}", "Use another schema.", at)
     elif schema not in a.catalog.schemas:
         a.missing("SP1111", f'schema "{schema}" does not exist', position=at)
     return schema
@@ -111,7 +112,7 @@ def new_relation(a: Analysis, node: Node) -> tuple[str, str]:
     a.check("RangeVar", node, RANGE_VAR)
     at = node.get("location", -1)
     if node.get("catalogname", a.catalog.database) != a.catalog.database:
-        a.unknown("SP1102", "reach other databases", position=at)
+        a.unknown("SP1102", "cross-database references are not supported", position=at)
     temporary = node.get("relpersistence", "p") == "t"
     schema, name = node.get("schemaname", "") or (TEMPORARY if temporary else ""), node.get("relname", "")
     if schema == TEMPORARY and a.kind in _MAY_BE_TEMPORARY:
@@ -133,8 +134,8 @@ def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
     taken = a.names.hidden_by_temporary
     if name in taken or f"_{name}" in taken:
         a.unsupported(
-            f'a temporary relation "{name}" would hide another relation or type of this name',
-            "Functions and triggers that look it up would find the temporary one: choose another name.",
+            f'temporary relation "{name}" would hide another relation or type of the same name',
+            "Choose another name. Functions and triggers would find the temporary relation under this one.",
             at,
         )
 
@@ -142,7 +143,7 @@ def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
 def new_object(a: Analysis, names: Sequence[str]) -> tuple[str, str]:
     """As :func:`new_relation`, for what the grammar calls any_name."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"know the name {'.'.join(names)}")
+        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
     schema, name = creation_schema(a, names[0] if len(names) > 1 else ""), names[-1] if names else ""
     a.name(a.kind, schema, name)
     return schema, name
@@ -153,7 +154,7 @@ def spots(a: Analysis, names: Sequence[str]) -> list[tuple[str, str]]:
     if len(names) == 2:
         return [(names[0], names[1])]
     if len(names) != 1:
-        a.unknown("SP1102", f"know the name {'.'.join(names)}")
+        a.unknown("SP1102", f"improper qualified name: {'.'.join(names)}")
         return []
     return [(schema, names[0]) for schema in a.context.search_path if schema not in SYSTEM]
 
@@ -165,7 +166,7 @@ def concerned(a: Analysis, node: Node, action: str = "") -> Relation | None:
     if relation is None:
         return None
     if relation.schema in SYSTEM:
-        a.unknown("SP1102", f"allow changes of {relation.qualified}")
+        a.unknown("SP1102", f"cannot change {relation.qualified}, which belongs to PostgreSQL itself")
     a.access(relation.oid, action or a.kind)
     a.touched.update(ColumnId(relation.oid, c.attnum) for c in relation.columns)
     return relation
@@ -198,7 +199,7 @@ def hidden(a: Analysis, relation: Relation) -> None:
         if function is not None and function.return_type == _TRIGGER:
             continue
         if function is None:
-            a.unknown("SP1103", f"know every function that {relation.qualified} calls")
+            a.unknown("SP1103", f"cannot determine which functions {relation.qualified} calls")
         elif not (function.extension and classify(function).safe):
             a.call(function, -1)
 
@@ -242,7 +243,11 @@ def _create_index(a: Analysis, node: Node, at: int) -> None:
 def access_method(a: Analysis, name: str) -> None:
     extension = _EXTENSION_METHODS.get(name)
     if name not in _METHODS and not (extension and _has_extension(a, extension)):
-        a.unknown("SP1102", f"know the access method {name}", f"Use one of {', '.join(sorted(_METHODS))}.")
+        a.unknown(
+            "SP1102",
+            f'access method "{name}" is not supported',
+            f"Use one of {', '.join(sorted(_METHODS))}.",
+        )
 
 
 def index_element(a: Analysis, node: Node, scope: Scope, unique: bool) -> None:
@@ -264,7 +269,11 @@ def operator_class(a: Analysis, names: Sequence[str]) -> None:
     own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
     if own or any(names[-1] in known and _has_extension(a, e) for e, known in _CLASSES_OF.items()):
         return
-    a.unknown("SP1102", f"know the operator class {'.'.join(names)}", "Use the default class of the type.")
+    a.unknown(
+        "SP1102",
+        f'operator class "{".".join(names)}" is not supported',
+        "Use the type's default class.",
+    )
 
 
 def _has_extension(a: Analysis, name: str) -> bool:
@@ -275,7 +284,11 @@ def _has_extension(a: Analysis, name: str) -> bool:
 def _reindex(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "reindex")
     if "relation" not in node:
-        a.unknown("SP1102", "judge REINDEX of everything", "Use REINDEX TABLE or REINDEX INDEX.")
+        a.unknown(
+            "SP1102",
+            "REINDEX of a schema or database is not supported",
+            "Use REINDEX TABLE or REINDEX INDEX.",
+        )
         return
     target = node["relation"]
     a.check("RangeVar", target, RANGE_VAR)
@@ -340,7 +353,7 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
         else:
             a.name(a.kind)
             what = thing.replace("_", " ").upper()
-            a.unknown("SP1102", f"judge DROP {what}", "It is done by whoever administers the database.")
+            a.unknown("SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR)
             return
 
 
@@ -354,7 +367,7 @@ def names_of(item: Node) -> tuple[str, ...]:
 
 def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: bool) -> None:
     if not 1 <= len(names) <= 2 or not all(names):
-        a.unknown("SP1102", f"know the {thing} {'.'.join(names)}")
+        a.unknown("SP1102", f"improper {thing.replace('_', ' ')} name: {'.'.join(names)}")
         return
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
@@ -372,7 +385,7 @@ def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: 
 def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
     """An index belongs to its table: that is what rules match."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"know the index {'.'.join(names)}")
+        a.unknown("SP1102", f"improper index name: {'.'.join(names)}")
         return
     relation = index_table(a, names[0] if len(names) == 2 else "", names[-1])
     if relation is not None:
@@ -384,7 +397,7 @@ def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:
 def on_relation(a: Analysis, names: Sequence[str]) -> Relation | None:
     """A relation by the names before a column's, trigger's or constraint's; noted under the statement's kind."""
     if not 1 <= len(names) <= 2:
-        a.unknown("SP1102", f"know the relation {'.'.join(names)}")
+        a.unknown("SP1102", f"improper relation name: {'.'.join(names)}")
         return None
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
@@ -402,7 +415,11 @@ def on_relation(a: Analysis, names: Sequence[str]) -> Relation | None:
 def _truncate(a: Analysis, node: Node, at: int) -> None:
     a.kind = "truncate"
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "know what TRUNCATE CASCADE reaches", "List the tables.")
+        a.unknown(
+            "SP1102",
+            "cannot determine which tables TRUNCATE CASCADE would empty",
+            "List the tables.",
+        )
     for item in node.get("relations", []):
         body = item["RangeVar"]
         a.check("RangeVar", body, RANGE_VAR)
@@ -428,6 +445,6 @@ def not_stored(a: Analysis, relation: Relation) -> None:
         if other.kind == "m" and any(x.relation == relation.oid for x in expand(a, other).accesses):
             a.unknown(
                 "SP1102",
-                f"know what {other.qualified} holds once {relation.qualified} is another",
+                f"cannot determine what {other.qualified} holds after {relation.qualified} is changed",
                 f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
             )

@@ -104,21 +104,32 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
         elif body.get("behavior") == "DROP_CASCADE":
             a.unknown(
                 "SP1102",
-                f"know what {words(subtype)} CASCADE reaches",
-                "Drop what depends on it by name first.",
+                f"cannot determine what {words(subtype)} CASCADE would drop",
+                "Drop the dependent objects first, each by name.",
             )
         action = ACTIONS.get(subtype)
         if relation.kind not in _WHERE.get(subtype, "rp") or action is None:
-            hint = NOT_ALTERED.get(subtype, "Alter what is a table as a table.")
-            a.unknown("SP1102", f"judge {a.kind.replace('_', ' ').upper()} {words(subtype)}", hint)
+            hint = NOT_ALTERED.get(subtype, "")
+            a.unknown(
+                "SP1102",
+                f"{a.kind.replace('_', ' ').upper()} {words(subtype)} is not supported",
+                hint,
+            )
             continue
         action(change, body)
+
+
+#: What the names of subcommands shorten.
+_SPELLINGS = (("TRIG", "TRIGGER"), ("TABLE SPACE", "TABLESPACE"), ("CHANGE OWNER", "OWNER TO"))
 
 
 def words(subtype: str) -> str:
     """AT_AddColumn as people write it: ADD COLUMN."""
     text = subtype.removeprefix("AT_")
-    return "".join(f" {c}" if c.isupper() else c for c in text).strip().upper()
+    spelled = "".join(f" {c}" if c.isupper() else c for c in text).strip().upper()
+    for short, long in _SPELLINGS:
+        spelled = spelled.replace(short, long)
+    return spelled
 
 
 def _alter_index(a: Analysis, node: Node) -> None:
@@ -139,7 +150,7 @@ def _alter_index(a: Analysis, node: Node) -> None:
         ):
             a.unknown(
                 "SP1102",
-                f"judge ALTER INDEX {words(subtype)}",
+                f"ALTER INDEX {words(subtype)} is not supported through the gateway",
                 NOT_ALTERED.get(subtype, "Drop the index and create it again."),
             )
 
@@ -315,7 +326,9 @@ def _options(change: _Change, body: Node) -> None:
         storage(change.a, items)
     elif any(item["DefElem"].get("defname") != "check_option" for item in items):
         change.a.unknown(
-            "SP1102", "judge what these options of a view let through", "Create the view with them."
+            "SP1102",
+            "changing these options of a view is not supported",
+            "Create the view again with these options.",
         )
 
 

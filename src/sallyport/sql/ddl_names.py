@@ -59,7 +59,7 @@ def _rename(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "rename")
     new = node.get("newname", "")
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "know what RENAME CASCADE reaches", "Rename without CASCADE.")
+        a.unknown("SP1102", "cannot determine what RENAME CASCADE would change", "Rename without CASCADE.")
     if thing in _RENAMED_RELATIONS:
         _rename_relation(a, node["relation"], new)
     elif thing in ("column", "attribute"):
@@ -82,7 +82,11 @@ def _rename(a: Analysis, node: Node, at: int) -> None:
     else:
         a.kind = f"alter_{thing}"
         a.name(a.kind)
-        a.unknown("SP1102", f"judge RENAME of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])
+        a.unknown(
+            "SP1102",
+            f"RENAME of {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            NOT_ALTERED["names"],
+        )
     a.also.add("rename")
 
 
@@ -131,12 +135,19 @@ def _rename_type(a: Analysis, thing: str, names: tuple[str, ...], new: str, sche
         return
     relation = a.catalog.relations.get(found.relation)
     if relation is not None and relation.kind != "c":
-        a.unknown("SP1102", f"rename {relation.qualified} as a type", "Rename it as what it is.")
+        a.unknown(
+            "SP1102",
+            f"{relation.qualified} is the row type of a relation",
+            "Use ALTER TABLE instead.",
+        )
     elif relation is not None:
         a.access(relation.oid, a.kind)
         becomes(a, relation, name=new or relation.name, schema=schema or relation.schema)
     if found.schema in SYSTEM:
-        a.unknown("SP1102", f"allow changes of {found.schema}.{found.name}")
+        a.unknown(
+            "SP1102",
+            f"cannot change {found.schema}.{found.name}, which belongs to PostgreSQL itself",
+        )
     a.name(a.kind, found.schema, found.name)
     a.name(a.kind, schema or found.schema, new or found.name)
 
@@ -146,9 +157,9 @@ def _rename_schema(a: Analysis, old: str, new: str) -> None:
     if old not in a.catalog.schemas:
         a.missing("SP1111", f'schema "{old}" does not exist')
     if old in SYSTEM or new in SYSTEM or old.startswith("pg_") or new.startswith("pg_"):
-        a.unknown("SP1102", "allow changes of PostgreSQL's own schemas")
+        a.unknown("SP1102", "cannot change PostgreSQL's own schemas")
     if any(function.schema == old for function in a.catalog.functions.values()):
-        a.unknown("SP1102", "know what the functions in this schema are trusted for", NOT_ALTERED["names"])
+        a.unknown("SP1102", "cannot rename a schema that contains functions", NOT_ALTERED["names"])
     a.name(a.kind, old)
     a.name(a.kind, new)
     for relation in a.catalog.relations.values():
@@ -171,4 +182,8 @@ def _set_schema(a: Analysis, node: Node, at: int) -> None:
         _rename_type(a, thing, strings(node["object"]["List"]["items"]), "", schema)
     else:
         a.name(a.kind)
-        a.unknown("SP1102", f"judge SET SCHEMA of {thing.replace('_', ' ').upper()}", NOT_ALTERED["names"])
+        a.unknown(
+            "SP1102",
+            f"SET SCHEMA of {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            NOT_ALTERED["names"],
+        )

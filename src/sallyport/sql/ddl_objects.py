@@ -22,6 +22,7 @@ from sallyport.sql.ddl import (
     scope_of,
     spots,
 )
+from sallyport.sql.ddl_refused import ADMINISTRATOR
 from sallyport.sql.ddl_tables import column_type, sequence_options
 from sallyport.sql.facts import Clause
 from sallyport.sql.from_items import RANGE_VAR, make_item
@@ -41,11 +42,22 @@ def _create_schema(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_schema")
     name = node.get("schemaname", "")
     if "authrole" in node:
-        a.unknown("SP1102", "allow AUTHORIZATION", "The schema belongs to the gateway's role without it.")
+        a.unknown(
+            "SP1102",
+            "CREATE SCHEMA AUTHORIZATION is not allowed",
+            "Leave it out: the schema belongs to the gateway's role.",
+        )
     if "schemaElts" in node:
-        a.unknown("SP1102", "judge what stands inside CREATE SCHEMA", "Send it as statements of its own.")
+        a.unknown(
+            "SP1102",
+            "elements inside CREATE SCHEMA are not supported",
+            "Create them with statements of their own.",
+        )
     if not name or name in SYSTEM or name.startswith("pg_"):
-        a.unknown("SP1102", f"allow a schema called {name or 'like a role'}")
+        a.unknown(
+            "SP1102",
+            f'cannot create schema "{name}"' if name else "CREATE SCHEMA without a name is not supported",
+        )
     a.name(a.kind, name)
 
 
@@ -96,7 +108,10 @@ def _existing_type(a: Analysis, names: tuple[str, ...]) -> Type | None:
         a.missing("SP1110", f'type "{".".join(names)}" does not exist')
         return None
     if found.schema in SYSTEM:
-        a.unknown("SP1102", f"allow changes of {found.schema}.{found.name}")
+        a.unknown(
+            "SP1102",
+            f"cannot change {found.schema}.{found.name}, which belongs to PostgreSQL itself",
+        )
     a.name(a.kind, found.schema, found.name)
     return found
 
@@ -120,7 +135,7 @@ def _domain_constraint(a: Analysis, node: Node, type_: int) -> None:
     elif kind == "CONSTR_DEFAULT":
         a.flow(None, a.expression(node["raw_expr"], Scope()).sources)
     elif kind not in ("CONSTR_NULL", "CONSTR_NOTNULL"):
-        a.unknown("SP1102", f"judge {kind.removeprefix('CONSTR_')} constraints of a domain")
+        a.unknown("SP1102", f"{kind.removeprefix('CONSTR_')} constraints of a domain are not supported")
 
 
 #: AlterDomainStmt.subtype: T default, N drop not null, O set not null, C add, X drop, V validate a constraint.
@@ -133,9 +148,9 @@ def _alter_domain(a: Analysis, node: Node, at: int) -> None:
     subtype = node.get("subtype", "")
     found = _existing_type(a, strings(node.get("typeName", [])))
     if node.get("behavior") == "DROP_CASCADE":
-        a.unknown("SP1102", "know what CASCADE reaches", "Leave CASCADE out.")
+        a.unknown("SP1102", "cannot determine what CASCADE would drop", "Leave CASCADE out.")
     if subtype not in "TNOCXV":
-        a.unknown("SP1102", "understand this form of ALTER DOMAIN")
+        a.unknown("SP1102", "this form of ALTER DOMAIN is not supported")
     if found is None:
         return
     if subtype == "T" and "def" in node:
@@ -149,7 +164,7 @@ def _alter_domain(a: Analysis, node: Node, at: int) -> None:
 def _look(a: Analysis, domain: Type) -> None:
     """Every column of the domain is looked at, and where one does not fit it fails."""
     if domain.check_functions:
-        a.unknown("SP1103", f"know what the checks of {domain.schema}.{domain.name} do")
+        a.unknown("SP1103", f"cannot determine what the checks of {domain.schema}.{domain.name} do")
     for relation in a.catalog.relations.values():
         for column in relation.columns:
             if _holds(a, column.type_oid, domain.oid, 0):
@@ -179,7 +194,7 @@ def _create_statistics(a: Analysis, node: Node, at: int) -> None:
         tag, body = tag_of(item)
         relation = concerned(a, body) if tag == "RangeVar" else None
         if relation is None:
-            a.unknown("SP1102", "know what the statistics are of")
+            a.unknown("SP1102", "cannot determine which relation the statistics are for")
             continue
         scope = scope_of(a, relation)
         for one in node.get("exprs", []):
@@ -208,8 +223,8 @@ def _define(a: Analysis, node: Node, at: int) -> None:
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"judge CREATE {thing.replace('_', ' ').upper()}",
-            "It is made outside the gateway, by somebody who has read it.",
+            f"CREATE {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            ADMINISTRATOR,
         )
         return
     new_object(a, strings(node.get("defnames", [])))
@@ -250,8 +265,8 @@ def _comment(a: Analysis, node: Node, at: int) -> None:
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"allow a comment on {thing.replace('_', ' ').upper()}",
-            "It is shared by all databases, or outside policy: leave it out.",
+            f"COMMENT ON {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            ADMINISTRATOR,
         )
 
 
@@ -268,13 +283,18 @@ def _create_extension(a: Analysis, node: Node, at: int) -> None:
     if name not in EXTENSIONS:
         a.unknown(
             "SP1102",
-            f"know what the extension {name} brings",
-            f"These may be created: {', '.join(sorted(EXTENSIONS))}. Others are installed outside the gateway.",
+            f'extension "{name}" is not supported through the gateway',
+            f"Supported are: {', '.join(sorted(EXTENSIONS))}. An administrator installs others "
+            "outside the gateway.",
         )
     for item in node.get("options", []):
         option = item["DefElem"].get("defname", "")
         if option not in _EXTENSION_OPTIONS:
-            a.unknown("SP1102", f"allow {option.upper()} of an extension", "Leave it out.")
+            a.unknown(
+                "SP1102",
+                f"CREATE EXTENSION with {option.upper()} is not supported",
+                "Leave it out.",
+            )
         else:
             creation_schema(a, string(item["DefElem"].get("arg", {})))
 

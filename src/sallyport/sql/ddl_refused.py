@@ -8,30 +8,36 @@ from __future__ import annotations
 
 import re
 
-_ADMINISTRATOR = "It is done outside the gateway, by whoever administers the database."
-_PRIVILEGES = "Privileges are given outside the gateway; `sallyport grants` writes the script for its role."
-_REPLICATION = "Replication sends data past the masks: set it up outside the gateway."
-_ELSEWHERE = "It connects the database to data elsewhere, past policy: set it up outside the gateway."
-_CODE = "Code that runs later is created outside the gateway, by somebody who has read it; policy can then list a function under 'functions'."
+ADMINISTRATOR = "An administrator of the database has to do this outside the gateway."
+_PRIVILEGES = (
+    "An administrator changes roles and privileges outside the gateway; 'sallyport grants' writes "
+    "the script for its role."
+)
+_REPLICATION = "Replication bypasses masks. An administrator sets it up outside the gateway."
+_ELSEWHERE = "This reaches data outside policy. An administrator sets it up outside the gateway."
+_CODE = (
+    "An administrator reviews and creates code that runs later, outside the gateway. Policy "
+    "can then list a function under 'functions'."
+)
 _TYPES = "Use an enum (CREATE TYPE ... AS ENUM), a composite type or a domain."
-_ROW_SECURITY = "Row security decides who sees what: it is changed outside the gateway."
-_TRIGGERS = "Triggers and rules stay as they are while agents work; an administrator switches them outside the gateway."
-_PLACES = "Leave the place of storage out; an administrator can move it outside the gateway."
+_ROW_SECURITY = "An administrator changes row security outside the gateway."
+_TRIGGERS = "An administrator enables and disables triggers and rules outside the gateway."
+_PLACES = "Leave the tablespace or access method out, or ask an administrator to change it."
 
 #: Parse node -> (action, why not or what instead).
 _REFUSED = {
-    "AlterCollationStmt": ("alter_collation", _ADMINISTRATOR),
-    "AlterDatabaseRefreshCollStmt": ("alter_database", _ADMINISTRATOR),
-    "AlterDatabaseSetStmt": ("alter_database", _ADMINISTRATOR),
-    "AlterDatabaseStmt": ("alter_database", _ADMINISTRATOR),
+    "AlterCollationStmt": ("alter_collation", ADMINISTRATOR),
+    "AlterDatabaseRefreshCollStmt": ("alter_database", ADMINISTRATOR),
+    "AlterDatabaseSetStmt": ("alter_database", ADMINISTRATOR),
+    "AlterDatabaseStmt": ("alter_database", ADMINISTRATOR),
     "AlterDefaultPrivilegesStmt": ("alter_default_privileges", _PRIVILEGES),
     "AlterEventTrigStmt": ("alter_event_trigger", _CODE),
-    "AlterExtensionContentsStmt": ("alter_extension", _ADMINISTRATOR),
-    "AlterExtensionStmt": ("alter_extension", _ADMINISTRATOR),
+    "AlterExtensionContentsStmt": ("alter_extension", ADMINISTRATOR),
+    "AlterExtensionStmt": ("alter_extension", ADMINISTRATOR),
     "AlterFdwStmt": ("alter_foreign_data_wrapper", _ELSEWHERE),
     "AlterForeignServerStmt": ("alter_server", _ELSEWHERE),
     "AlterFunctionStmt": ("alter_function", _CODE),
-    "AlterObjectDependsStmt": ("alter_depends", _ADMINISTRATOR),
+    "AlterObjectDependsStmt": ("alter_depends", ADMINISTRATOR),
     "AlterOpFamilyStmt": ("alter_operator_family", _CODE),
     "AlterOperatorStmt": ("alter_operator", _CODE),
     "AlterOwnerStmt": ("alter_owner", _PRIVILEGES),
@@ -40,18 +46,18 @@ _REFUSED = {
     "AlterRoleSetStmt": ("alter_role", _PRIVILEGES),
     "AlterRoleStmt": ("alter_role", _PRIVILEGES),
     "AlterSubscriptionStmt": ("alter_subscription", _REPLICATION),
-    "AlterSystemStmt": ("alter_system", _ADMINISTRATOR),
-    "AlterTSConfigurationStmt": ("alter_text_search_configuration", _ADMINISTRATOR),
-    "AlterTSDictionaryStmt": ("alter_text_search_dictionary", _ADMINISTRATOR),
+    "AlterSystemStmt": ("alter_system", ADMINISTRATOR),
+    "AlterTSConfigurationStmt": ("alter_text_search_configuration", ADMINISTRATOR),
+    "AlterTSDictionaryStmt": ("alter_text_search_dictionary", ADMINISTRATOR),
     "AlterTableMoveAllStmt": ("alter_table", _PLACES),
-    "AlterTableSpaceOptionsStmt": ("alter_tablespace", _ADMINISTRATOR),
+    "AlterTableSpaceOptionsStmt": ("alter_tablespace", ADMINISTRATOR),
     "AlterTypeStmt": ("alter_type", _CODE),
     "AlterUserMappingStmt": ("alter_user_mapping", _ELSEWHERE),
     "CallStmt": ("call", "Send the statements that the procedure would run."),
-    "CheckPointStmt": ("checkpoint", _ADMINISTRATOR),
+    "CheckPointStmt": ("checkpoint", ADMINISTRATOR),
     "ClusterStmt": (
         "cluster",
-        "The order of rows would tell about the index's columns; REINDEX and VACUUM do not change it.",
+        "Use VACUUM or REINDEX. The order of rows after CLUSTER would reveal values of the index's columns.",
     ),
     "CreateAmStmt": ("create_access_method", _CODE),
     "CreateCastStmt": ("create_cast", _CODE),
@@ -69,18 +75,18 @@ _REFUSED = {
     "CreateRangeStmt": ("create_type", _TYPES),
     "CreateRoleStmt": ("create_role", _PRIVILEGES),
     "CreateSubscriptionStmt": ("create_subscription", _REPLICATION),
-    "CreateTableSpaceStmt": ("create_tablespace", _ADMINISTRATOR),
+    "CreateTableSpaceStmt": ("create_tablespace", ADMINISTRATOR),
     "CreateTransformStmt": ("create_transform", _CODE),
     "CreateTrigStmt": ("create_trigger", _CODE),
     "CreateUserMappingStmt": ("create_user_mapping", _ELSEWHERE),
-    "CreatedbStmt": ("create_database", _ADMINISTRATOR),
+    "CreatedbStmt": ("create_database", ADMINISTRATOR),
     "DoStmt": ("do", "Send the statements that the block would run."),
     "DropOwnedStmt": ("drop_owned", _PRIVILEGES),
     "DropRoleStmt": ("drop_role", _PRIVILEGES),
     "DropSubscriptionStmt": ("drop_subscription", _REPLICATION),
-    "DropTableSpaceStmt": ("drop_tablespace", _ADMINISTRATOR),
+    "DropTableSpaceStmt": ("drop_tablespace", ADMINISTRATOR),
     "DropUserMappingStmt": ("drop_user_mapping", _ELSEWHERE),
-    "DropdbStmt": ("drop_database", _ADMINISTRATOR),
+    "DropdbStmt": ("drop_database", ADMINISTRATOR),
     "GrantRoleStmt": ("grant_role", _PRIVILEGES),
     "GrantStmt": ("grant", _PRIVILEGES),
     "ImportForeignSchemaStmt": ("import_foreign_schema", _ELSEWHERE),
@@ -94,8 +100,8 @@ _REFUSED = {
 #: ALTER TABLE's subcommands that have no handler.
 NOT_ALTERED = {
     "AT_ChangeOwner": _PRIVILEGES,
-    "AT_ClusterOn": "The order of rows would tell about the index's columns: leave it out.",
-    "AT_DropCluster": "The gateway sets no CLUSTER ON either: leave it out.",
+    "AT_ClusterOn": "Leave CLUSTER ON out: the order of rows would reveal values.",
+    "AT_DropCluster": "Leave SET WITHOUT CLUSTER out.",
     "AT_SetAccessMethod": _PLACES,
     "AT_SetTableSpace": _PLACES,
     "AT_EnableTrig": _TRIGGERS,
@@ -119,7 +125,7 @@ NOT_ALTERED = {
     "AT_AlterColumnGenericOptions": _ELSEWHERE,
     "AT_AddOf": "Write the columns instead of OF.",
     "AT_DropOf": "Write the columns instead of OF.",
-    "names": "Policy trusts functions by name: an administrator changes such names outside the gateway.",
+    "names": "An administrator renames functions, which policy lists by name.",
 }
 
 

@@ -103,7 +103,7 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "create_table")
     schema, name = new_relation(a, node["relation"])
     if node.get("oncommit", "ONCOMMIT_NOOP") != "ONCOMMIT_NOOP" and schema != TEMPORARY:
-        a.unknown("SP1102", "understand ON COMMIT")
+        a.unknown("SP1102", "ON COMMIT can only be used on temporary tables")
     storage(a, node.get("options", []))
     parents = [
         found for item in node.get("inhRelations", []) if (found := parent(a, item["RangeVar"])) is not None
@@ -125,7 +125,7 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
         elif tag == "TableLikeClause":
             columns += _like(a, body)
         else:
-            a.unknown("SP1102", f"judge {tag} in CREATE TABLE", "List the columns.")
+            a.unknown("SP1102", f"{tag} in CREATE TABLE is not supported", "List the columns.")
     table = Table(schema, name, Scope(items=[make_item(name, tuple(columns))]))
     for body, column in constraints:
         constraint(a, body, table, column)
@@ -146,7 +146,11 @@ def parent(a: Analysis, node: Node) -> Relation | None:
     """A table that gets a child or a partition: its rows will include those of the new one."""
     relation = concerned(a, node)
     if relation is not None and relation.kind not in "rp":
-        a.unknown("SP1102", f"know what inheriting from {relation.qualified} means", "Inherit from a table.")
+        a.unknown(
+            "SP1102",
+            f"cannot inherit from {relation.qualified}, which is not a table",
+            "Inherit from a table.",
+        )
     return relation
 
 
@@ -154,7 +158,7 @@ def only_beside(a: Analysis, above: Relation, schema: str) -> None:
     """Who reads a table must not find rows of one session among its own."""
     if (above.schema == TEMPORARY) != (schema == TEMPORARY):
         a.unsupported(
-            "a temporary table and one that is not cannot inherit from each other through the gateway",
+            "a temporary and a permanent table cannot inherit from each other through the gateway",
             "Write LIKE instead of INHERITS.",
         )
 
@@ -214,7 +218,7 @@ def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
     elif kind == "CONSTR_IDENTITY":
         sequence_options(a, node.get("options", []))
     elif kind not in _PLAIN:
-        a.unknown("SP1102", f"judge {kind.removeprefix('CONSTR_')} constraints")
+        a.unknown("SP1102", f"{kind.removeprefix('CONSTR_')} constraints are not supported")
 
 
 def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
@@ -301,8 +305,8 @@ def unprotected(a: Analysis, relation: Relation) -> None:
     if relation.row_security:
         a.unknown(
             "SP1102",
-            f"know who may see rows of {relation.qualified} in a partition, past its row security",
-            "Partitions of tables with row security are made outside the gateway.",
+            f"a partition would show rows of {relation.qualified} without its row security",
+            "An administrator creates partitions of tables with row security outside the gateway.",
         )
 
 
@@ -329,7 +333,7 @@ def storage(a: Analysis, options: list[Node]) -> None:
         name = body.get("defname", "")
         known = name in _STORAGE or name.startswith(_STORAGE_FAMILIES)
         if not known or body.get("defnamespace", "toast") != "toast":
-            a.unknown("SP1102", f"know the storage parameter {name}", "Leave it out.")
+            a.unknown("SP1102", f'storage parameter "{name}" is not supported', "Leave it out.")
 
 
 def index_options(a: Analysis, options: list[Node]) -> None:
@@ -344,4 +348,4 @@ def sequence_options(a: Analysis, options: list[Node]) -> None:
         a.check("DefElem", body, _OPTION)
         name = body.get("defname", "")
         if name not in _SEQUENCE:
-            a.unknown("SP1102", f"know the sequence option {name}")
+            a.unknown("SP1102", f'sequence option "{name}" is not supported')

@@ -30,7 +30,7 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
     schema, name = new_relation(a, node["view"])
     for item in node.get("options", []):
         if item["DefElem"].get("defname") not in _VIEW_OPTIONS:
-            a.unknown("SP1102", f"know the view option {item['DefElem'].get('defname', '')}")
+            a.unknown("SP1102", f"unknown view option {item['DefElem'].get('defname', '')}")
     inner = _definition(a, node["query"])
     if inner.temporary:  # PostgreSQL would make the view a temporary one
         a.unsupported(
@@ -63,7 +63,7 @@ def _create_view(a: Analysis, node: Node, at: int) -> None:
 def _definition(a: Analysis, query: Node) -> StatementFacts:
     inner, facts = nested(a, query)
     if inner.kind != "select" or inner.actions:
-        a.unknown("SP1102", "allow a view over anything but a query")
+        a.unknown("SP1102", "a view can only be defined by a query")
     return facts
 
 
@@ -125,6 +125,6 @@ def _refresh(a: Analysis, node: Node, at: int) -> None:
     if relation is None:
         return
     if relation.kind != "m":
-        a.unknown("SP1102", f"refresh {relation.qualified}, which is not a materialized view")
+        a.unknown("SP1102", f"{relation.qualified} is not a materialized view")
         return
     note_definition(a, relation)

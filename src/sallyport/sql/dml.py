@@ -68,11 +68,19 @@ class Target:
         a.touched.update(ColumnId(self.relation.oid, c.attnum) for c in self.relation.columns)
         self._hidden(a, self.relation)
         if self.relation.has_rules:
-            a.unknown("SP1102", f"follow the rules on {self.relation.qualified}", position=self.at)
+            a.unknown(
+                "SP1102",
+                f"cannot determine what the rules on {self.relation.qualified} do",
+                position=self.at,
+            )
         if self.relation.kind not in "rpvf":
-            a.unknown("SP1102", f"write to {self.relation.qualified}", position=self.at)
+            a.unknown("SP1102", f"cannot write to {self.relation.qualified}", position=self.at)
         if self.relation.kind == "v" and self.relation.has_triggers:
-            a.unknown("SP1102", f"follow the triggers of view {self.relation.qualified}", position=self.at)
+            a.unknown(
+                "SP1102",
+                f"cannot determine what the triggers of view {self.relation.qualified} do",
+                position=self.at,
+            )
 
     def _hidden(self, a: Analysis, relation: Relation) -> None:
         """Code of users' making that a write sets off: triggers, defaults, checks, expression indexes."""
@@ -81,7 +89,7 @@ class Target:
             if function is None:
                 a.unknown(
                     "SP1103",
-                    f"know every function that writing to {relation.qualified} calls",
+                    f"cannot determine which functions a write to {relation.qualified} calls",
                     position=self.at,
                 )
             elif not (function.extension and classify(function).safe):
@@ -251,7 +259,7 @@ def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
             target.assign(a, name, value, target.at, name in nested, source)
             proposed[name] = derived((proposed[name], value)) if name in proposed else value
     if any(len(row) > len(names) for row in rows) and target.relation is not None:
-        a.unknown("SP1102", "match the values with the columns", position=target.at)
+        a.unknown("SP1102", "INSERT has more expressions than target columns", position=target.at)
     found = [target.column(a, name, target.at) for name in names]
     width = max((len(row) for row in rows), default=0)
     written = frozenset(f[0] for f in (found if node.get("cols") else found[:width]) if f is not None)
@@ -447,14 +455,14 @@ def _when(a: Analysis, node: Node, target: Target, source: list[Item], both: Sco
     elif command == "CMD_INSERT":
         _merge_insert(a, node, target, scope)
     elif command != "CMD_NOTHING":
-        a.unknown("SP1102", f"understand {command} in MERGE")
+        a.unknown("SP1102", f"{command} is not supported in MERGE")
 
 
 def _merge_insert(a: Analysis, node: Node, target: Target, scope: Scope) -> None:
     names, nested = _insert_columns(a, node.get("targetList", []), target, scope)
     values = [f.value for item in node.get("values", []) for f in spread(a, item, scope)]
     if len(values) > len(names):
-        a.unknown("SP1102", "match the values with the columns", position=target.at)
+        a.unknown("SP1102", "INSERT has more expressions than target columns", position=target.at)
     written = set()
     for name, value in zip(names, values, strict=False):
         id_ = target.assign(a, name, value, target.at, name in nested)

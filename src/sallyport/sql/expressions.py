@@ -88,7 +88,7 @@ def _parameter(a: Analysis, node: Node, scope: Scope) -> Value:
         a.occurrences[number] = a.occurrences.get(number, 0) + 1
         return Value(constant=True, parameter=number)
     if not 0 < number <= len(a.parameters):
-        return a.unknown("SP1102", f"know parameter ${number} of a function", position=position(node))
+        return a.unknown("SP1102", f"there is no parameter ${number}", position=position(node))
     return a.read(a.parameters[number - 1])
 
 
@@ -97,7 +97,11 @@ def _operation(a: Analysis, node: Node, scope: Scope) -> Value:
     kind = node.get("kind", "")
     handler = _KINDS.get(kind)
     if handler is None:
-        return a.unknown("SP1102", f"understand {kind or 'this kind of expression'}", position=position(node))
+        return a.unknown(
+            "SP1102",
+            f"{kind or 'this kind of expression'} is not supported",
+            position=position(node),
+        )
     return handler(a, node, scope)
 
 
@@ -202,7 +206,7 @@ def _between(a: Analysis, node: Node, scope: Scope) -> Value:
     bounds = a.expressions(node["rexpr"]["List"].get("items", []), scope)
     names = (("<", ">") if "NOT" in node["kind"] else (">=", "<=")) if len(bounds) == 2 else ()
     if not names:
-        return a.unknown("SP1102", "understand this BETWEEN", position=position(node))
+        return a.unknown("SP1102", "this form of BETWEEN is not supported", position=position(node))
     note_compared(a, names, (node["lexpr"], node["rexpr"]), (left, _listed(bounds)))
     symmetric = "SYM" in node["kind"]
     for name, bound in zip(names, bounds, strict=True):
@@ -376,7 +380,7 @@ _SQL_VALUES = {
 def _sql_value(a: Analysis, node: Node, scope: Scope) -> Value:
     op = node.get("op", "")
     if op not in _SQL_VALUES:
-        return a.unknown("SP1102", f"understand {op}", position=position(node))
+        return a.unknown("SP1102", f"{op} is not supported", position=position(node))
     return Value(type=_SQL_VALUES[op])
 
 
@@ -422,11 +426,11 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
         is_row = left.row is not None and "RowExpr" in node["testexpr"]
         lefts = [f.value for f in left.row or ()] if is_row else [left]
         if len(lefts) != len(values):
-            return a.unknown("SP1102", "understand this comparison with a subquery", position=at)
+            return a.unknown("SP1102", "this comparison with a subquery is not supported", position=at)
         for one, other in zip(lefts, values, strict=True):
             operator(a, names, one, replace(other, constant=False), at)
         return derived((left, *values), BOOL)
-    return a.unknown("SP1102", f"understand {kind} in this place", position=at)
+    return a.unknown("SP1102", f"{kind} is not supported here", position=at)
 
 
 def order(a: Analysis, node: Node, value: Value, at: int) -> None:

@@ -72,8 +72,8 @@ def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[Sta
         raise RefusedError(
             refuse(
                 "SP1102",
-                "the statement has a form that the gateway does not understand",
-                f"{type(error).__name__} while reading its parse tree.",
+                "the statement has a form that the gateway does not support",
+                f"Reading its parse tree failed ({type(error).__name__}).",
             )
         ) from error
 
@@ -91,7 +91,7 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
         or len(inner) != 1
         or "ExecuteStmt" not in outer[0].node.get("ExplainStmt", {}).get("query", {})
     ):
-        raise RefusedError(refuse("SP1102", "the gateway does not know what this EXPLAIN explains"))
+        raise RefusedError(refuse("SP1102", "cannot determine which statement this EXPLAIN explains"))
     query = inner[0].node.get("PrepareStmt", {}).get("query", inner[0].node)
     node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
@@ -136,15 +136,15 @@ def _script(counted: CountedScript, found: Names, context: Context) -> tuple[Sta
         if facts.late_names and _moves_path(facts):
             unknown = Unknown(
                 "SP1102",
-                "know what the names in a function mean after a change of search_path in the same statement",
-                "Send the two as statements of their own.",
+                "cannot resolve names in a function after a change of search_path in the statement",
+                "Change the search_path in a statement of its own.",
                 raw.start,
             )
             facts = replace(facts, unknowns=(*facts.unknowns, unknown))
         if moved and facts.kind not in _INDEPENDENT:
             unknown = Unknown(
                 "SP1102",
-                f"know what names mean after {moved} earlier in the same script",
+                f"cannot resolve names after {moved} earlier in the same script",
                 "Send the statements one at a time.",
                 raw.start,
             )

@@ -125,11 +125,11 @@ class BoundSetting(Struct, frozen=True):
 
 
 class Unknown(Struct, frozen=True):
-    """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...). ``what`` completes 'The gateway does not ...'.
+    """``code``: a refusal code of :mod:`sallyport.core.errors` (SP1102, SP1103, ...).
+    ``what``: the refusal's message.
 
-    ``message``: the whole message where it is PostgreSQL's own, or the form is one that no rule can allow (``is_form``); "" otherwise.
-    ``relation``: of a missing relation, its name
-    without a schema.
+    ``message``: the same where it is PostgreSQL's own, or the form is one that no rule can allow
+    (``is_form``); "" otherwise. ``relation``: of a missing relation, its name without a schema.
     """
 
     code: str

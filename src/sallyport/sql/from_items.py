@@ -125,7 +125,11 @@ def _range_var(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
             note_range_variable(a, node, 0, scope)
             columns = cte_fields(a, cte)
             if columns is None:
-                a.unknown("SP1102", f"read WITH query {name}, which returns no rows", position=position(node))
+                a.unknown(
+                    "SP1102",
+                    f'WITH query "{name}" does not have a RETURNING clause',
+                    position=position(node),
+                )
             item = aliased(a, make_item(name, columns or (), RECORD), node.get("alias"))
             if cte.added and scope.ctes.get(name) is not cte:
                 # of SEARCH and CYCLE, in queries below the one with the WITH (addRangeTblEntryForCTE in parse_relation.c)
@@ -158,7 +162,7 @@ def _table_sample(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> li
     at = position(node)
     method = strings(node.get("method", []))
     if method[-1:] not in (("bernoulli",), ("system",)) or method[:-1] not in ((), ("pg_catalog",)):
-        a.unknown("SP1103", f"know the sampling method {'.'.join(method)}", position=at)
+        a.unknown("SP1103", f'sampling method "{".".join(method)}" is not supported', position=at)
     arguments = [*node.get("args", []), *([node["repeatable"]] if "repeatable" in node else [])]
     a.expressions(arguments, outside(scope, left))
     a.sampled.add(position(node["relation"].get("RangeVar", {})))
@@ -241,7 +245,12 @@ def _function_columns(
         if len(names) == 1 and names[0]:
             return label, (Field(names[0], value),), True
     elif outs and any(names for names, _ in outs):
-        a.unknown("SP1102", f"know which function {label} is meant", "Cast the arguments.", position(body))
+        a.unknown(
+            "SP1102",
+            f"cannot tell which {label}() this call resolves to",
+            "Cast the arguments.",
+            position(body),
+        )
     relation = a.catalog.relations.get(a.types.relation(value.type)) if value.type else None
     if relation is not None and rows is not None:
         return label, rows, False

@@ -48,13 +48,13 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
     for number, (name, value) in enumerate(zip(names, values, strict=True)):
         if name:
             if gathered or name not in function.arg_names:
-                return "its arguments are named in a way that is not followed"
+                return "this form of named arguments is not supported"
             number = function.arg_names.index(name)
         if gathered and number >= last:
             slots[last] = (*slots[last], value)
             continue
         if number >= len(slots) or slots[number]:
-            return "its arguments are not what it takes"
+            return "its arguments do not match its parameters"
         slots[number] = (value,)
     lacking = [number for number, slot in enumerate(slots) if not slot]
     if lacking:
@@ -64,12 +64,12 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
         for number in lacking:
             found = number - (len(slots) - len(defaults))
             if found < 0:
-                return "its arguments are not what it takes"
+                return "its arguments do not match its parameters"
             slots[number] = (defaults[found],)
         gathered = gathered and last not in lacking
     concrete = _concrete(a.types, function, slots, gathered)
     if concrete is None:
-        return "the types of its arguments are not known"
+        return "the types of its arguments cannot be determined"
     return Matched(concrete, tuple(slots), gathered)
 
 
@@ -88,7 +88,7 @@ def converted(a: Analysis, found: Matched, at: int) -> list[Value]:
 def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
     """The values of the function's defaults, which are written out where it is called; only those that read and call nothing of users'."""
     if not function.defaults:
-        return "its arguments are not what it takes"
+        return "its arguments do not match its parameters"
     inner = Analysis(a.names.qualified(), Context((), a.context.role, MAX_LENGTH), Work())
     try:
         statements = parse(b"SELECT " + function.defaults.encode(), MAX_LENGTH)
@@ -96,11 +96,11 @@ def _defaults(a: Analysis, function: Function) -> tuple[Value, ...] | str:
         statements = []
     body = statements[0].node.get("SelectStmt", {}) if len(statements) == 1 else {}
     if not body or body.keys() - {"targetList", "limitOption", "op"}:
-        return "its defaults are not understood"
+        return "its defaults cannot be parsed"
     values = inner.expressions([item["ResTarget"]["val"] for item in body.get("targetList", [])], Scope())
     facts = inner.facts(-1, -1)
     if facts.unknowns or facts.functions or facts.accesses or facts.settings or facts.followed:
-        return "a default of its arguments is computed by something that is not followed"
+        return "a default of its parameters calls functions or reads relations"
     return tuple(values)
 
 

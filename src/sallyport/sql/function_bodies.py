@@ -93,7 +93,7 @@ def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: 
         return call
     function = call.function
     if not all(_is_concrete(a, type_) for type_ in (*function.arg_types, *function.out_types)):
-        return "its arguments are of a pseudo-type"
+        return "its arguments have pseudo-types"
     if not _is_concrete(a, function.return_type) and not (
         function.return_type == RECORD and function.out_names
     ):
@@ -115,7 +115,7 @@ def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: 
 def _names(a: Analysis, function: Function) -> Names | str:
     """Under which names the body is read."""
     if not function.body or function.has_settings:
-        return "it runs with settings of its own"
+        return "it is defined with SET, or its body cannot be read"
     if function.oid in a.following:
         return "it calls itself"
     if len(a.following) + len(a.views) >= _MAX_DEPTH:
@@ -126,15 +126,15 @@ def _names(a: Analysis, function: Function) -> Names | str:
         return a.names.owners()
     session = a.names.session
     if function.security_definer:
-        return "it looks names up with its owner's rights"
+        return "it resolves names with its owner's privileges"
     if function.path is not None:
         if session is None:
-            return "it looks names up with another owner's rights"
+            return "it resolves names with another owner's privileges"
         pinned = session.pinned(a.catalog.usable_path(function.path))
         return pinned.qualified() if function.body_bound else pinned
     if function.body_bound:
         return a.names.qualified()
-    return session if session is not None else "it looks names up with another owner's rights"
+    return session if session is not None else "it resolves names with another owner's privileges"
 
 
 def _is_concrete(a: Analysis, type_: int) -> bool:
@@ -214,7 +214,7 @@ def _walk(a: Analysis, function: Function, names: Names) -> _Body | str:
     if no:
         return no
     if columns is None:
-        return "its body does not give back what it declares"
+        return "its body does not return what it declares"
     late = inner.late_names or not function.body_bound
     return _Body(
         columns,
@@ -233,7 +233,7 @@ def _more_than_reads(facts: StatementFacts) -> str:
         return "its body does more than read"
     if facts.unknowns:
         first = facts.unknowns[0]
-        return f"in its body, {first.message}" if first.message else f"its body does not let it {first.what}"
+        return f"in its body, {first.what}"
     if facts.settings or facts.effects or facts.setting_parameters or facts.bound_settings:
         return "its body does more than read"
     return ""
@@ -248,11 +248,11 @@ def _tree(function: Function) -> Node | str:
         elif text.startswith("BEGIN ATOMIC") and text.endswith("END"):
             text = text.removeprefix("BEGIN ATOMIC").removesuffix("END")
         else:
-            return "its body is not understood"
+            return "its body cannot be parsed"
     try:
         statements = parse(text.encode(), MAX_LENGTH)
     except RefusedError:
-        return "its body is not understood"
+        return "its body cannot be parsed"
     if len(statements) != 1 or "SelectStmt" not in statements[0].node:
         return "its body is not one SELECT"
     return statements[0].node

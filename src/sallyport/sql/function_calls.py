@@ -220,8 +220,8 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
     if name is None or value is None or local is None or not (a.plain_select or a.named_setting):
         a.unknown(
             "SP1102",
-            "follow set_config in this place or with these arguments",
-            "Use SET, or SELECT set_config('name', 'value', false) on its own, with constants.",
+            "cannot determine what this call of set_config changes",
+            "Use SET, or SELECT set_config('name', 'value', false) by itself, with constants.",
             at,
         )
         return
@@ -252,8 +252,12 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
     if name is None or not show_allowed(name):
         a.unknown(
             "SP1103",
-            f"show the setting {name}" if name else "show a setting that is named at run time",
-            "SHOW lists the settings that may be read.",
+            f"setting {name} cannot be read through the gateway"
+            if name
+            else "cannot determine which setting is read here",
+            "The system view pg_settings lists the settings that can be read."
+            if name
+            else "Write its name as a constant.",
             at,
         )
 
@@ -261,13 +265,18 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
 def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     sets = all(f.name == "setval" for f in found.candidates)
     if found.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
-        a.unknown("SP1103", f"allow this sequence function: it {found.reason}", position=at)
+        a.unknown("SP1103", f"sequence function is not allowed: it {found.reason}", position=at)
         return
     if not found.writes and not sets:
         return
     relation = named_sequence(a, values[0]) if values else None
     if relation is None:
-        a.unknown("SP1102", "know which sequence is meant", "Name it with a plain constant.", at)
+        a.unknown(
+            "SP1102",
+            "cannot determine which sequence this call uses",
+            "Write its name as a constant.",
+            at,
+        )
     else:
         a.access(relation, "update")
         if sets:  # who reads the sequence reads what it was set to
@@ -282,7 +291,7 @@ def _inside(a: Analysis) -> bool:
 def _source(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
     """The text of a function: an action of its own."""
     if _inside(a):
-        a.unknown("SP1103", f"allow this function here: it {found.reason}", position=at)
+        a.unknown("SP1103", f"this function is not allowed here: it {found.reason}", position=at)
     else:
         a.name("function_source")
 

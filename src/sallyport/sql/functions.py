@@ -49,19 +49,19 @@ _REASONS = {
     "changes settings": "changes settings",
     "reads settings": "reads a setting",
     "runs SQL text": "runs SQL text or reads relations that are named at run time",
-    "reads files": "reads the server's files or tells where they are",
+    "reads files": "reads the server's files or shows their paths",
     "reads function source": "reads function source",
     "reads rows by name": "reads a relation that is named at run time",
     "type named at run time": "uses a type that is named at run time",
     "sends data elsewhere": "sends data elsewhere",
     "session state": "keeps or reads session state",
-    "advisory locks": "locks a key, in which data could be kept",
+    "advisory locks": "takes a lock on a key that is not a constant",
     "sleeps": "sleeps",
     "other sessions": "shows or disturbs other sessions",
     "large objects": "reads or writes large objects",
     "replication": "reads or changes replication, backup or the write-ahead log",
     "statistics": "reads or changes collected statistics",
-    "sequences": "reads or sets a sequence past its policy",
+    "sequences": "reads or sets a sequence that rules cannot check",
     "maintenance": "is for server maintenance",
     "internal": "is internal to the server",
 }
@@ -168,7 +168,7 @@ def classify_operator(op: Operator, catalog: CatalogSnapshot) -> FunctionClass:
 
 _SAME = FunctionClass(True, "keeps the value")
 _THROUGH_TEXT = FunctionClass(True, "is read from or written as text")
-NO_CAST = FunctionClass(False, "is a conversion that the gateway does not know")
+NO_CAST = FunctionClass(False, "is not in the catalog")
 
 
 def _base(oid: int, catalog: CatalogSnapshot) -> Type | None:
@@ -206,7 +206,8 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
         known = [catalog.functions.get(oid) for oid in step.check_functions]
         if not all(f is not None and classify(f).safe for f in known):
             return FunctionClass(
-                False, f"runs a check of domain {step.schema}.{step.name} that calls its own functions"
+                False,
+                f"runs a check of domain {step.schema}.{step.name} that calls user-defined functions",
             )
         step = catalog.types.get(step.base)
     if step is None:

@@ -83,7 +83,7 @@ def _built_type(a: Analysis, node: Node | None, values: list[Value]) -> int:
 
 def _check_type(a: Analysis, type_: int) -> None:
     if type_ and a.names.cast(TEXT, type_).reason:
-        a.unknown("SP1103", "allow this RETURNING type: it has an input function of its own")
+        a.unknown("SP1103", "the RETURNING type has a user-defined input function")
 
 
 def _pairs(a: Analysis, nodes: list[Node], scope: Scope) -> list[Value]:
@@ -186,7 +186,7 @@ _FUNCTIONS = {"JSON_EXISTS_OP": BOOL, "JSON_QUERY_OP": JSONB, "JSON_VALUE_OP": T
 def _function(a: Analysis, node: Node, scope: Scope) -> Value:
     at, op = position(node), node.get("op", "")
     if op not in _FUNCTIONS:
-        return a.unknown("SP1102", f"understand {op}", position=at)
+        return a.unknown("SP1102", f"{op} is not supported", position=at)
     values = [_value(a, node["context_item"], scope), a.expression(node["pathspec"], scope)]
     values += _passing(a, node.get("passing", []), scope)
     values += [v for key in ("on_empty", "on_error") for v in _behavior(a, node.get(key), scope)]

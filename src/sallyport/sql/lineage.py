@@ -110,7 +110,7 @@ def either(left: Value, right: Value, type_: int = 0) -> Value:
 
 
 #: The denial of what a rule may allow: the action function-source.
-FUNCTION_SOURCE = "allow reading the source of functions"
+FUNCTION_SOURCE = "the source of functions cannot be read here"
 
 
 def denial(values: Sequence[Value]) -> str:

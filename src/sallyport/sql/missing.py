@@ -70,7 +70,7 @@ def missing_field(a: Analysis, name: str, row: Value, at: int, called: str) -> V
 
 
 def ambiguous_column(a: Analysis, names: tuple[str, ...], at: int) -> Value:
-    hint = "Write the table's name or alias before it."
+    hint = "Write the name or alias of the table before the column."
     return a.missing("SP1112", f'column reference "{names[-1]}" is ambiguous', hint, at)
 
 
@@ -101,7 +101,12 @@ def missing_operator(a: Analysis, names: tuple[str, ...], left: int | None, righ
 
 def missing_cast(a: Analysis, source: int, target: int, at: int) -> Value:
     shown = f"{type_shown(a, source)} to {type_shown(a, target)}"
-    return a.missing("SP1114", f"cannot cast type {shown}", "Cast through text, or do without.", at)
+    return a.missing(
+        "SP1114",
+        f"cannot cast type {shown}",
+        "Cast to text first where the text is a valid value of the other type.",
+        at,
+    )
 
 
 def missing_type(a: Analysis, names: tuple[str, ...], at: int) -> Value:

@@ -171,7 +171,7 @@ def too_deep() -> RefusedError:
         refuse(
             "SP1105",
             "the statement is nested too deeply",
-            f"Expressions and subqueries may nest about {MAX_DEPTH // 2} levels.",
+            f"Expressions and subqueries can be nested about {MAX_DEPTH // 2} levels deep.",
             "Split the statement, or write long chains as IN (...) or VALUES lists.",
         )
     )
@@ -182,7 +182,8 @@ def too_large() -> RefusedError:
         refuse(
             "SP1105",
             "the statement is too large to be judged",
-            f"About {MAX_TOKENS} words and signs are accepted; rows of VALUES and lists of constants that repeat are not counted.",
+            f"The limit is about {MAX_TOKENS} tokens. Rows of VALUES and lists of constants that "
+            "repeat do not count.",
             "Send data with COPY or as one array parameter (= ANY ($1)), or split the script.",
         )
     )
@@ -219,8 +220,8 @@ def _check_text(sql: bytes, max_length: int) -> None:
         raise RefusedError(
             refuse(
                 "SP1105",
-                f"the statement is too long: {len(sql)} bytes, {limit} are accepted",
-                hint="Send data with COPY or bind parameters, or split the script.",
+                f"the statement is too long: {len(sql)} bytes, the limit is {limit}",
+                hint="Send data with COPY or as parameters ($1, $2, ...), or split the script.",
             )
         )
     if is_slow_to_scan(sql):
@@ -228,7 +229,7 @@ def _check_text(sql: bytes, max_length: int) -> None:
             refuse(
                 "SP1105",
                 "the statement contains a run of more than 128 operator characters",
-                hint="Put spaces between them; in a literal, send the text as a bind parameter.",
+                hint="Put spaces between them. Pass a literal with such a run as a parameter ($1).",
             )
         )
     if b"\0" in sql:
@@ -301,7 +302,7 @@ def _tree(sql: bytes) -> Node:
     except RecursionError:
         raise too_deep() from None
     except msgspec.DecodeError:
-        raise RefusedError(refuse("SP1102", "the statement's parse tree cannot be read")) from None
+        raise RefusedError(refuse("SP1102", "cannot read the statement's parse tree")) from None
     finally:
         if collecting:
             gc.enable()

@@ -109,7 +109,7 @@ def _trust_all(function: Function) -> bool:
 def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     """A relation as a namespace item, with what its definition brings noted. The item answers to the relation's own name."""
     if relation.kind not in _READABLE_KINDS:
-        a.unknown("SP1102", f"read {relation.qualified}, which is not a table or view", position=at)
+        a.unknown("SP1102", f"{relation.qualified} is not a table or view", position=at)
     expansion = expand(a, relation)
     _note(a, relation, expansion, at)
     return Item(
@@ -137,7 +137,7 @@ def view_facts(names: Names, view: Relation) -> StatementFacts:
         tree = _tree(inner, view.view_definition) if view.view_definition else None
         columns = inner.query(tree, Scope()) if tree is not None else None
         if columns is None:
-            inner.unknown("SP1102", f"know the definition of view {view.qualified}")
+            inner.unknown("SP1102", f"cannot determine the definition of view {view.qualified}")
         inner.output(columns)
         found = names.definitions[view.oid] = inner.facts(0, 0)
     return found
@@ -229,7 +229,7 @@ def _held(inner: Analysis, type_: int) -> Value | None:
     if relation is None:
         return None
     if relation.oid in inner.views:
-        return Value(denied=f"allow reading rows of {relation.qualified} that are stored in itself")
+        return Value(denied=f"cannot read rows of {relation.qualified} that are stored in itself")
     return as_row(expand(inner, relation).fields, type_)
 
 
@@ -253,7 +253,7 @@ def _system(relation: Relation, is_itself: bool) -> Expansion:
     unknowns: tuple[Unknown, ...] = ()
     if not answer.readable:
         reason = f": it {answer.reason}" if answer.reason else ""
-        unknowns = (Unknown("SP1104", f"allow reading {relation.qualified}{reason}"),)
+        unknowns = (Unknown("SP1104", f"{relation.qualified} cannot be read{reason}"),)
     fields = tuple(
         _plain(
             relation,
@@ -263,7 +263,7 @@ def _system(relation: Relation, is_itself: bool) -> Expansion:
             else (
                 FUNCTION_SOURCE
                 if column.name in source_columns(relation)
-                else f"allow reading {relation.qualified}.{column.name}"
+                else f"{relation.qualified}.{column.name} cannot be read"
             ),
         )
         for column in relation.columns
@@ -283,10 +283,10 @@ def _tree(inner: Analysis, text: str) -> Node | None:
     try:
         statements = parse(text.encode(), MAX_LENGTH)
     except RefusedError as error:
-        inner.unknown("SP1102", f"understand a definition in the catalog ({error.refusal.message})")
+        inner.unknown("SP1102", f"cannot parse a definition: {error.refusal.message}")
         return None
     if len(statements) != 1:
-        inner.unknown("SP1102", "understand a definition in the catalog")
+        inner.unknown("SP1102", "cannot parse a definition")
         return None
     return statements[0].node
 
@@ -311,13 +311,13 @@ def _expansion(inner: Analysis, fields: tuple[Field, ...]) -> Expansion:
 def _view(a: Analysis, relation: Relation) -> Expansion:
     inner = _inside(a, relation)
     if relation.oid in a.views or len(a.views) > 32 or not relation.view_definition:
-        inner.unknown("SP1102", f"know the definition of view {relation.qualified}")
+        inner.unknown("SP1102", f"cannot determine the definition of view {relation.qualified}")
         tree = None
     else:
         tree = _tree(inner, relation.view_definition)
     found = (inner.query(tree, Scope()) or ()) if tree is not None else ()
     if tree is not None and len(found) != len(relation.columns):
-        inner.unknown("SP1102", f"match the columns of view {relation.qualified} with its definition")
+        inner.unknown("SP1102", f"columns of view {relation.qualified} do not match it")
     fields = []
     for number, column in enumerate(relation.columns):
         own = ColumnId(relation.oid, column.attnum)
@@ -365,7 +365,7 @@ def _table(a: Analysis, relation: Relation) -> Expansion:
             continue
         tree = _tree(inner, f"SELECT {column.default}") if column.default else None
         if tree is None:
-            inner.unknown("SP1102", f"know how {relation.qualified}.{column.name} is generated")
+            inner.unknown("SP1102", f"cannot parse how {relation.qualified}.{column.name} is generated")
             computed.append(field)
             continue
         target = tree["SelectStmt"]["targetList"][0]["ResTarget"]["val"]

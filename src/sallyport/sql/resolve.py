@@ -340,7 +340,7 @@ class Names:
         element = self.types.get(self.types.element(target) or target)
         if element is None or element.kind != "b" or element.oid < FIRST_USER_OID or knows_type(element):
             return ""
-        return f"type {element.schema}.{element.name} has an input function that is not PostgreSQL's own"
+        return f"type {element.schema}.{element.name} has a user-defined input function"
 
 
 def _is_known_through(operator: Operator, function: Function) -> bool:

@@ -79,9 +79,7 @@ def _check_positions(node: Node) -> None:
     while entries:
         tag, body = tag_of(entries.pop())
         if tag == "ParamRef":
-            raise RefusedError(
-                refuse("SP1102", "a literal that may be the number of a column is no parameter")
-            )
+            raise RefusedError(refuse("SP1102", "a column's position cannot become a parameter"))
         if tag == "SortBy":
             entries.append(body["node"])
         elif tag in _GROUPS:
@@ -149,7 +147,7 @@ def target_list(a: Analysis, targets: list[Node], scope: Scope, returned: bool =
             columns.extend(expanded)
             a.work.spend(len(expanded) * 3 // 2 + 1)
             if len(columns) > MAX_COLUMNS:
-                a.unknown("SP1105", f"judge more than {MAX_COLUMNS} output columns")
+                a.unknown("SP1105", f"target lists can have at most {MAX_COLUMNS} entries")
                 break
             continue
         a.bare = bare

@@ -44,10 +44,10 @@ def _transaction(a: Analysis, node: Node, at: int) -> None:
     kind, effect = _TRANSACTION.get(node.get("kind", ""), ("transaction", None))
     a.kind = kind
     if effect is None:
-        a.unknown("SP1107", f"allow {kind.replace('_', ' ').upper()}")
+        a.unknown("SP1107", f"{kind.replace('_', ' ').upper()} is not supported through the gateway")
         return
     if kind == "prepare_transaction":
-        a.unknown("SP1107", "allow two-phase commit", "Use COMMIT.")
+        a.unknown("SP1107", "two-phase commit is not supported through the gateway", "Use COMMIT.")
     a.effects.append(Effect(effect, node.get("savepoint_name", "")))
     if node.get("chain"):
         a.effects.append(Effect(EffectKind.BEGIN))
@@ -61,7 +61,7 @@ def _modes(a: Analysis, options: list[Node], prefix: str, local: bool) -> None:
         name = body.get("defname", "")
         value = _text(body.get("arg", {}))
         if name not in _MODES or value is None:
-            a.unknown("SP1102", f"understand the transaction mode {name}")
+            a.unknown("SP1102", f"transaction mode {name} is not supported")
             continue
         if name != "transaction_isolation":
             value = "off" if value in ("0", "false", "off") else "on"
@@ -94,7 +94,7 @@ def _set(a: Analysis, node: Node, at: int) -> None:
     if kind == "VAR_SET_VALUE":
         texts = [_text(argument) for argument in node.get("args", [])]
         if None in texts:
-            a.unknown("SP1102", f"understand the value for {name}", position=at)
+            a.unknown("SP1102", f"this form of value for {name} is not supported", position=at)
         values = [text for text in texts if text is not None]
         # SET keeps each name of a list apart; search_path is quoted again so that it can be read back
         joined = ", ".join(map(quoted, values)) if name.lower() == "search_path" else ", ".join(values)
@@ -112,7 +112,7 @@ def _set(a: Analysis, node: Node, at: int) -> None:
         a.kind = "set"
         _modes(a, node.get("args", []), "default_", local=False)
     else:
-        a.unknown("SP1102", f"understand SET {name}", position=at)
+        a.unknown("SP1102", f"SET {name} is not supported in this form", position=at)
 
 
 @on("VariableShowStmt", "name")
@@ -129,11 +129,12 @@ def _show(a: Analysis, node: Node, at: int) -> None:
         return
     if not show_allowed(name):
         hint = (
-            "Ask for one setting at a time by its name."
+            "Show each setting by its name, or select from the system view pg_settings."
             if name == "all"
-            else "Settings that may hold paths, addresses, commands, credentials or values of users' own are not shown."
+            else "The system view pg_settings lists the settings that can be read."
         )
-        a.unknown("SP1103", f"show the setting {name}", hint)
+        what = "all settings" if name == "all" else f"setting {name}"
+        a.unknown("SP1103", f"{what} cannot be read through the gateway", hint)
 
 
 @on("DiscardStmt", "target")
@@ -169,7 +170,10 @@ def _declared(a: Analysis, types: tuple[int, ...], at: int) -> None:
     declared = {(meant_by(a.work.meant, number), type_) for number, type_ in enumerate(types, 1)}
     if not a.cast_parameters.isdisjoint(declared) or not made.isdisjoint(types):
         a.unknown(
-            "SP1103", "know the cast that would convert a parameter of this type", "Give it no type.", at
+            "SP1103",
+            "cannot determine which cast converts a parameter of this type",
+            "Give it no type.",
+            at,
         )
 
 
@@ -202,7 +206,7 @@ def _declare(a: Analysis, node: Node, at: int) -> None:
     if node.get("options", 0) & _STORES_ROWS:
         a.inner = replace(a.inner, plain=None)
     if inner.actions or inner.kind != "select":
-        a.unknown("SP1102", "allow a cursor over anything but a query")
+        a.unknown("SP1102", "a cursor can only be declared for a query")
     a.kind = "declare"
     a.effects.append(Effect(EffectKind.DECLARE, node.get("portalname", "")))
 

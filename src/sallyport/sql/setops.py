@@ -30,7 +30,10 @@ def combined(a: Analysis, left: tuple[Field, ...], right: tuple[Field, ...]) -> 
     """Column by column, either side; names are the left side's."""
     a.work.spend(len(left) >> 1)
     if len(left) != len(right):
-        a.unknown("SP1102", "match queries with different numbers of columns")
+        a.unknown(
+            "SP1102",
+            "each query of UNION, INTERSECT or EXCEPT must have the same number of columns",
+        )
         left, right = (left, right) if len(left) > len(right) else (right, left)
         right = (*right, *(Field("", Value(dependence=Dependence.OPAQUE)) for _ in left[len(right) :]))
     return tuple([Field(f.name, _combine(a, f.value, g.value)) for f, g in zip(left, right, strict=True)])

@@ -182,47 +182,53 @@ _SCAN_ORDERS = _words("hnsw.iterative_scan ivfflat.iterative_scan")
 
 
 _RULES: dict[str, _Rule] = {
-    "client_encoding": _Rule(_utf8, "pinned", "is pinned to UTF8: statements and masks are read as UTF-8"),
-    "standard_conforming_strings": _Rule(_true, "pinned", "is pinned to on: statements are parsed that way"),
+    "client_encoding": _Rule(
+        _utf8, "pinned", "is pinned to UTF8, because the gateway reads statements and data as UTF-8"
+    ),
+    "standard_conforming_strings": _Rule(
+        _true, "pinned", "is pinned to on, because the gateway parses statements that way"
+    ),
     "session_replication_role": _Rule(
-        lambda v: v.strip().lower() == "origin", "pinned", "is pinned to origin: triggers and rules stay on"
+        lambda v: v.strip().lower() == "origin",
+        "pinned",
+        "is pinned to origin, so that triggers and rules stay enabled",
     ),
-    "role": _Rule(_never, "pinned", "is pinned: the gateway judges as the target's own role"),
-    "session_authorization": _Rule(
-        _never, "pinned", "is pinned: the gateway judges as the target's own role"
-    ),
+    "role": _Rule(_never, "pinned", "is pinned to the role that the gateway connects as"),
+    "session_authorization": _Rule(_never, "pinned", "is pinned to the role that the gateway connects as"),
     "datestyle": _Rule(
-        _iso_only, "denied", "may only name ISO and a field order, because masks of dates are written in ISO"
+        _iso_only,
+        "denied",
+        "can only be ISO with a field order, because masks of dates are written in ISO",
     ),
     "client_min_messages": _Rule(
         lambda v: v.strip().lower() in ("notice", "warning", "error"),
         "denied",
-        "may only be notice, warning or error: lower levels print internals",
+        "can only be notice, warning or error, because lower levels print internals",
     ),
-    "work_mem": _Rule(_modest_memory, "denied", "may be at most 1GB through the gateway"),
-    "maintenance_work_mem": _Rule(_modest_memory, "denied", "may be at most 1GB through the gateway"),
+    "work_mem": _Rule(_modest_memory, "denied", "can be at most 1GB through the gateway"),
+    "maintenance_work_mem": _Rule(_modest_memory, "denied", "can be at most 1GB through the gateway"),
     "lc_messages": _Rule(
         lambda v: re.fullmatch(r"[A-Za-z_]{0,20}(\.[A-Za-z0-9-]{1,20})?", v, re.ASCII) is not None,
         "denied",
-        "may only name a locale",
+        "can only be a locale name",
     ),
     "default_text_search_config": _Rule(
         lambda v: re.fullmatch(r"\s*pg_catalog\.[a-z_]+\s*", v) is not None,
         "denied",
-        "may only name a configuration of pg_catalog",
+        "can only be a configuration of pg_catalog",
     ),
-    **{name: _Rule(_number, "denied", "may only be a number") for name in _NUMBERS},
+    **{name: _Rule(_number, "denied", "can only be a number") for name in _NUMBERS},
     **{
-        name: _Rule(_scan_order, "denied", "may only be off, relaxed_order or strict_order")
+        name: _Rule(_scan_order, "denied", "can only be off, relaxed_order or strict_order")
         for name in _SCAN_ORDERS
     },
 }
 
-_ALLOWED = SettingClass("allowed", "is on the allow-list")
-_CUSTOM = SettingClass("denied", "is a custom setting, in which data could be kept")
-_WHO = SettingClass("pinned", "says who is asking: the gateway gives it, and nothing changes it")
-_UNLISTED = SettingClass("denied", "is not on the allow-list")
-_SEARCH_PATH = SettingClass("search_path", "changes how names are resolved: policy lists what it may be")
+_ALLOWED = SettingClass("allowed", "can be changed")
+_CUSTOM = SettingClass("denied", "is a custom setting")
+_WHO = SettingClass("pinned", "is set by the gateway")
+_UNLISTED = SettingClass("denied", "is not one of those that can be changed through the gateway")
+_SEARCH_PATH = SettingClass("search_path", "can only be what policy lists")
 
 
 #: Settings that a session may change and that change what a statement means (how its constants are read, what its casts give), under

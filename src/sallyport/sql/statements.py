@@ -50,7 +50,7 @@ def run(a: Analysis, node: Node) -> None:
     if entry is None:
         a.kind = kind_of(tag)
         words = a.kind.replace("_", " ").upper() or "an empty statement"
-        a.unknown("SP1102", f"judge {words}", hint_of(tag))
+        a.unknown("SP1102", f"{words} is not supported through the gateway", hint_of(tag))
         a.effects.append(Effect(EffectKind.DDL))
         return
     handler, known = entry
@@ -167,7 +167,7 @@ def into_target(a: Analysis, node: Node, kind_: str) -> tuple[str, str]:
     a.check("IntoClause", node, _INTO)
     for key in ("accessMethod", "tableSpaceName", "viewQuery"):
         if key in node:
-            a.unknown("SP1102", f"understand {key} of this statement", "Leave it out.")
+            a.unknown("SP1102", f"{key} is not supported in this statement", "Leave it out.")
     changes_schema(a, kind_)
     storage(a, node.get("options", []))
     return new_relation(a, node.get("rel", {}))
@@ -183,7 +183,7 @@ def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:
     """CREATE TABLE AS, SELECT INTO: a query whose rows go to a relation that does not exist yet."""
     schema, name = into_target(a, node, kind_)
     if tag_of(query)[0] == "ExecuteStmt":
-        a.unknown("SP1102", "follow CREATE TABLE AS EXECUTE", "Write the query itself.")
+        a.unknown("SP1102", "CREATE TABLE AS EXECUTE is not supported", "Write the query itself.")
     a.inner = nested(a, query)[1]
     adopt(a, a.inner)
     at = node.get("rel", {}).get("location", -1)

@@ -79,11 +79,11 @@ def token_spans(sql: bytes) -> list[tuple[int, int]]:
 def _scan(sql: bytes) -> bytes:
     """Of texts that the parser refused as well, for the record: its bounds hold here too."""
     if is_slow_to_scan(sql):
-        raise RefusedError(refuse("SP1101", "the statement cannot be read word by word"))
+        raise RefusedError(refuse("SP1101", "cannot split the statement into tokens"))
     result = _library.pg_query_scan(sql)
     try:
         if result.error:
-            raise RefusedError(refuse("SP1101", "the statement cannot be read word by word"))
+            raise RefusedError(refuse("SP1101", "cannot split the statement into tokens"))
         return ctypes.string_at(result.pbuf.data, result.pbuf.len)
     finally:
         _library.pg_query_free_scan_result(result)
@@ -112,7 +112,7 @@ def _spans(data: bytes) -> list[tuple[int, int]]:
     """(start, end) of every token of a ScanResult message. Raises RefusedError (SP1101) when it has another form."""
     message = _message.fullmatch(data)
     if message is None:
-        raise RefusedError(refuse("SP1101", "the statement cannot be read word by word"))
+        raise RefusedError(refuse("SP1101", "cannot split the statement into tokens"))
     # most varints have two bytes
     return [
         (

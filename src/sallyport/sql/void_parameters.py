@@ -13,7 +13,7 @@ from sallyport.sql.nodes import position
 from sallyport.sql.parse import Node
 
 #: Arguments of :meth:`Analysis.unknown` for whatever makes a value of this type on purpose.
-NO_VOID = ("SP1102", "follow values of type void", "Leave them out.")
+NO_VOID = ("SP1102", "values of type void are not supported", "Leave them out.")
 #: Parameters of one call that are looked at together; beyond it, the answer is no.
 _MOST = 8
 
@@ -25,7 +25,11 @@ def given(a: Analysis, node: Node) -> Node:
     arguments: list[Node] = node.get("args", [])
     left = [one for one in arguments if _number(one) not in a.context.void]
     if len(left) != len(arguments) and node.get("func_variadic"):
-        a.unknown("SP1102", "understand VARIADIC beside a parameter of type void", position=position(node))
+        a.unknown(
+            "SP1102",
+            "VARIADIC with a parameter of type void is not supported",
+            position=position(node),
+        )
     return {**node, "args": left}
 
 
@@ -39,14 +43,18 @@ def check_inferred(
     if not places:
         return
     if len(places) > _MOST:
-        a.unknown("SP1102", "tell which function is meant with so many parameters", position=position(node))
+        a.unknown(
+            "SP1102",
+            "cannot determine the type of so many parameters that are used more than once",
+            position=position(node),
+        )
         return
     for count in range(1, len(places) + 1):
         for gone in combinations(places, count):
             left = tuple([type_ for at, type_ in enumerate(types) if at not in gone])
             other = a.names.function(names, left, any("NamedArgExpr" in one for one in arguments))
             if other.found and (other.reason or other.users or other.writes or other.changes_settings):
-                what = f"tell whether {'.'.join(names)} is called with or without a parameter"
+                what = f"cannot determine whether {'.'.join(names)} is called with or without a parameter"
                 a.unknown(
                     "SP1102", what, "Write a cast, like $1::text, or use each parameter once.", position(node)
                 )

@@ -23,14 +23,14 @@ def cascade_cut(sql: bytes, facts: StatementFacts) -> Cut:
     tokens = Tokens(text)
     last = len(tokens.starts) - 1
     if tokens.word(last) != b"cascade":
-        raise cannot_rewrite("CASCADE is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate CASCADE in the statement's text.")
     cut = Cut(tokens.starts[last], tokens.ends[last], b"RESTRICT")
     try:
         before, after = (parse(one, MAX_LENGTH) for one in (text, Rewritten(text, [cut]).text))
     except RefusedError:
-        raise cannot_rewrite("Without CASCADE it would be nothing that can be parsed.") from None
+        raise cannot_rewrite("Without CASCADE the statement cannot be parsed.") from None
     if len(before) != 1 or len(after) != 1 or _restricted(before[0].node) != after[0].node:
-        raise cannot_rewrite("Without CASCADE it would be another statement.")
+        raise cannot_rewrite("Without CASCADE the statement has another meaning.")
     return cut._replace(start=cut.start + facts.start, end=cut.end + facts.start)
 
 

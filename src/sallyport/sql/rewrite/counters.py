@@ -18,7 +18,7 @@ def counter_cuts(tokens: Tokens, position: int, masked: Sequence[int]) -> list[C
     opening = last + 1
     closing = tokens.closing(opening) if tokens.text(opening) == b"(" else -1
     if first < 0 or closing < 0:
-        raise cannot_rewrite("A function call is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate a function call in the statement's text.")
     name = tokens.text(last).decode().strip('"')
     before = (
         f"(SELECT CASE WHEN t.o OPERATOR(pg_catalog.=) ANY ({hidden_relations(masked)}) THEN NULL"

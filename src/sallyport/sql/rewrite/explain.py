@@ -23,8 +23,8 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
         raise RefusedError(
             refuse(
                 "SP1201",
-                f"EXPLAIN ({asked[0].upper()}) would tell how large masked values are",
-                "It counts the pages and bytes that reading and writing whole rows takes.",
+                f"EXPLAIN ({asked[0].upper()}) would reveal the size of masked values",
+                "It counts the pages and bytes that are read and written, masked columns included.",
                 f"Leave {asked[0].upper()} out.",
             )
         )
@@ -35,7 +35,7 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
             refuse(
                 "SP1201",
                 "EXPLAIN ANALYZE of a write to a table with masked columns is not allowed",
-                "What it takes to write a row depends on the values that the row has.",
+                "The cost of writing a row depends on the values in the row.",
                 "Use EXPLAIN without ANALYZE.",
             )
         )
@@ -43,7 +43,7 @@ def explain_cuts(tokens: Tokens, facts: StatementFacts, writes: bool) -> list[Cu
         return []
     first = tokens.at(facts.start)
     if tokens.word(first) != b"explain":
-        raise cannot_rewrite("EXPLAIN is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate EXPLAIN in the statement's text.")
     if tokens.text(first + 1) == b"(":
         at = tokens.ends[first + 1]
         return [Cut(at, at, b"BUFFERS OFF, ")]

@@ -126,4 +126,4 @@ def _behind_group_by(tokens: Tokens, position: int) -> int:
             number += tokens.word(number + 1) in (b"all", b"distinct")
             return tokens.ends[number]
         number -= 1
-    raise cannot_rewrite("GROUP BY is not where the parser says it is.")
+    raise cannot_rewrite("The gateway cannot locate GROUP BY in the statement's text.")

@@ -51,7 +51,7 @@ def disproved(
             offset = position(node)
             if rewritten.is_made(offset):
                 if node.get("schemaname") != "pg_catalog":
-                    return "a relation outside its subselects that the gateway itself wrote"
+                    return "an unexpected relation outside the gateway's subselects"
                 continue
             variable = variables.get(rewritten.before(offset))
             if variable is None and not rewritten.is_changed(statement.start, statement.end):
@@ -61,9 +61,9 @@ def disproved(
             if variable.position in masked:
                 return "a relation whose masks were not applied"
             if variable.target is not is_target:
-                return "a relation that is written where it was judged to be read, or the other way round"
+                return "a relation whose use as source or target has changed"
             if variable.relation and _relation(node, catalog, path) != variable.relation:
-                return "a relation that is not the one that was judged"
+                return "another relation than the one that was judged"
     return ""
 
 

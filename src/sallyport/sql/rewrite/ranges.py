@@ -35,7 +35,7 @@ def name_end(tokens: Tokens, first: int, parts: int) -> int:
     for part in range(parts):
         if part:
             if tokens.text(last + 1) != b".":
-                raise cannot_rewrite("A name is not where the parser says it is.")
+                raise cannot_rewrite("The gateway cannot locate a name in the statement's text.")
             last += 2
         if tokens.word(last + 1) == b"uescape":
             last += 2
@@ -59,7 +59,7 @@ def sample_clause(tokens: Tokens, last: int, variable: RangeVariable) -> tuple[i
         if tokens.text(number) == b"(":
             number = tokens.closing(number) + 1
     if tokens.word(number) != b"tablesample":
-        raise cannot_rewrite("TABLESAMPLE is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate TABLESAMPLE in the statement's text.")
     opening = number + 1
     while tokens.text(opening) not in (b"(", b""):
         opening += 1
@@ -67,7 +67,7 @@ def sample_clause(tokens: Tokens, last: int, variable: RangeVariable) -> tuple[i
     if tokens.word(end + 1) == b"repeatable":
         end = tokens.closing(end + 2)
     if end < 0:
-        raise cannot_rewrite("TABLESAMPLE has an end that is not understood.")
+        raise cannot_rewrite("The gateway cannot locate the end of TABLESAMPLE in the text.")
     return number, end
 
 
@@ -81,7 +81,7 @@ def replace_range(
     """
     first = tokens.at(variable.position)
     if first < 0:
-        raise cannot_rewrite("A relation is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate a relation in the statement's text.")
     last = name_end(tokens, first, len(variable.path))
     while tokens.text(first - 1) == b"(" and tokens.text(last + 1) == b")":
         if tokens.word(first - 2) != b"only":
@@ -114,13 +114,13 @@ def _prove(tokens: Tokens, variable: RangeVariable, first: int, last: int) -> No
     try:
         tree = parse(b"SELECT FROM " + text)[0].node["SelectStmt"]
     except RefusedError:
-        raise cannot_rewrite("A relation's text cannot be read by itself.") from None
+        raise cannot_rewrite("The text of a relation cannot be parsed by itself.") from None
     sources = tree.get("fromClause", [])
     node = sources[0].get("RangeVar", {}) if len(sources) == 1 else {}
     path = tuple([node[key] for key in ("catalogname", "schemaname", "relname") if key in node])
     same = path == variable.path and bool(node.get("inh")) is not variable.only and "alias" not in node
     if not same or position(node) < len(b"SELECT FROM "):
-        raise cannot_rewrite("A relation's text is not what the parser says it is.")
+        raise cannot_rewrite("The text of a relation does not match its parse tree.")
 
 
 def typed_row(tokens: Tokens, reference: RowReference, alias: str, type_: str) -> Cut:
@@ -137,12 +137,12 @@ def row_of_group(tokens: Tokens, reference: RowReference, alias: str) -> Cut:
 def _replace_row(tokens: Tokens, reference: RowReference, made: str) -> Cut:
     first = tokens.at(reference.position)
     if first < 0:
-        raise cannot_rewrite("A row is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate a row in the statement's text.")
     last = name_end(tokens, first, reference.parts)
     if reference.star:
         last += 2
         if tokens.text(last) != b"*":
-            raise cannot_rewrite("A row is not where the parser says it is.")
+            raise cannot_rewrite("The gateway cannot locate a row in the statement's text.")
     return Cut(tokens.starts[first], tokens.ends[last], made.encode())
 
 
@@ -150,6 +150,6 @@ def replace_reference(tokens: Tokens, at: int, parts: int, alias: str) -> Cut:
     """``schema.relation`` in a reference to a column becomes the alias. ``parts``: of the relation's name."""
     first = tokens.at(at)
     if first < 0:
-        raise cannot_rewrite("A column is not where the parser says it is.")
+        raise cannot_rewrite("The gateway cannot locate a column in the statement's text.")
     last = name_end(tokens, first, parts)
     return Cut(tokens.starts[first], tokens.ends[last], quoted(alias).encode())
