@@ -133,7 +133,7 @@ def test_policy_and_catalog_void_what_waits(house: House) -> None:
     other = house.ask(replace(BINDING, target="warehouse"))
     ended = house.service.environment_moved("shop", policy_version="p2", epoch="e1")
     assert [r.id for r in ended] == [request.id]
-    assert "the policy (p1 became p2)" in ended[0].void_reason
+    assert "the policy changed from p1 to p2" in ended[0].void_reason
     assert [r.id for r in house.service.pending()] == [other.id]
 
 

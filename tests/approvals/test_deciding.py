@@ -150,8 +150,8 @@ def test_too_late(house: House) -> None:
 def test_why_not_changes_nothing(house: House) -> None:
     request = house.ask()
     assert house.service.why_not(request.id, DANA) == ""
-    assert "their own" in house.service.why_not(request.id, SELF["the same address"])
-    assert "not yours" in house.service.why_not(request.id, MALLORY)
+    assert "of your own" in house.service.why_not(request.id, SELF["the same address"])
+    assert "you may not decide" in house.service.why_not(request.id, MALLORY)
     assert house.service.get(request.id) == request
 
 

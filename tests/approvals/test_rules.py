@@ -110,9 +110,9 @@ def test_it_is_all_there_after_a_restart(house: House) -> None:
 
 
 def test_a_grant_is_one_persons_word_for_every_rule(house: House) -> None:
-    with pytest.raises(DecisionError, match="a grant is the word of one"):
+    with pytest.raises(DecisionError, match="and a grant has one"):
         house.service.grant(ask(house).id, 30, DANA)
-    with pytest.raises(DecisionError, match="a grant is the word of one"):
+    with pytest.raises(DecisionError, match="and a grant has one"):
         house.service.grant(ask(house, replace(SECURITY, quorum=2)).id, 30, BOTH)
     grant = house.service.grant(ask(house).id, 30, BOTH)
     assert grant.rules == HELD.rules

@@ -83,9 +83,9 @@ def test_masks_are_said_and_their_text_is_not_shown(house: House) -> None:
     request = house.ask(replace(BINDING, sent=f"{BINDING.sql} AND email = '[redacted]'"))
     blocks = slack_blocks.message(request, "https://gw")["blocks"]
     check_blocks(blocks)
-    assert "Masks are put into it" in json.dumps(blocks) and "[redacted]" not in json.dumps(blocks)
+    assert "masks are applied" in json.dumps(blocks) and "[redacted]" not in json.dumps(blocks)
     plain = slack_blocks.message(house.ask(), "https://gw")["blocks"]
-    assert "Masks" not in json.dumps(plain)
+    assert "masks" not in json.dumps(plain)
 
 
 def test_what_strangers_write_is_inert(house: House) -> None:

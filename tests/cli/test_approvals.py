@@ -140,7 +140,7 @@ def test_deny_needs_a_reason(rest: Rest) -> None:
         "denied by dana@example.com: not today"
         in run(rest, "deny", request.id, "--reason", "not today").output
     )
-    assert "not pending any more" in run(rest, "approve", request.id, code=1).stderr
+    assert "no longer pending" in run(rest, "approve", request.id, code=1).stderr
 
 
 def test_grants(rest: Rest) -> None:
@@ -151,7 +151,7 @@ def test_grants(rest: Rest) -> None:
 
 def test_the_gateway_says_who_may(rest: Rest) -> None:
     request = rest.house.ask()
-    assert "their own" in run(rest, "approve", request.id, who="agent", code=1).stderr
+    assert "of your own" in run(rest, "approve", request.id, who="agent", code=1).stderr
     assert "needs one of the roles" in run(rest, "approve", request.id, who="mallory", code=1).stderr
     assert "no such approval" in run(rest, "show", "apr_../../x", code=1).stderr
     assert rest.house.service.pending() == [request]

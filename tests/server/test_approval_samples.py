@@ -98,7 +98,7 @@ def test_each_reviewer_sees_what_policy_shows_them(
     masked, clear = look(gateway, id_), look(gateway, id_, SECURITY)
     if unread:
         assert masked["rows"] == clear["rows"] == []
-        assert unread in masked["problem"] and "policy does not show you these rows" in masked["problem"]
+        assert unread in masked["problem"] and "not allow you to see these rows" in masked["problem"]
         return
     assert masked["columns"] == clear["columns"] == ["id", "born", "secret"]
     assert masked["problem"] == clear["problem"] == ""
@@ -124,7 +124,7 @@ def test_a_masked_column_is_no_oracle(gateway: Gateway, agent: Waiter) -> None:
     with Waiter(gateway, BOTH) as dora:
         dora.run("DELETE FROM people WHERE id < 3")
         own = look(gateway, dora.id, BOTH)
-        assert own["rows"] == [] and "their own statement" in own["problem"]
+        assert own["rows"] == [] and "of your own" in own["problem"]
         dora.db.cancel()
         dora.end()
 
@@ -132,7 +132,7 @@ def test_a_masked_column_is_no_oracle(gateway: Gateway, agent: Waiter) -> None:
 def test_who_may_not_read_is_told_so(gateway: Gateway, agent: Waiter) -> None:
     id_ = agent.run("DELETE FROM unseen WHERE id < 3").id
     found = look(gateway, id_)
-    assert found["rows"] == [] and "policy does not show you these rows: " in found["problem"]
+    assert found["rows"] == [] and "not allow you to see these rows: " in found["problem"]
     base = f"http://{gateway.extra['console']['listen']}/api/v1"
     headers = {"Authorization": f"Bearer {gateway.token(AGENT)}"}
     assert httpx2.get(f"{base}/approvals/{id_}/sample", headers=headers).status_code == 403

@@ -237,7 +237,7 @@ def test_all_are_told_and_a_click_lets_it_run(place: Place) -> None:
 
     assert place.slack.send(place.console, place.slack.click("UDANA", APPROVE)).status_code == 200
     assert statement.end() == 0
-    until(lambda: "has run" in place.slack.shown(ts))
+    until(lambda: "Approved and used" in place.slack.shown(ts))
     assert "dana@example.com" in place.slack.shown(ts) and not place.slack.buttons(ts)
     until(lambda: any(json.loads(b)["event"] == "approved" for _, b in place.hooks[hooks:]))
     token = {"Authorization": f"Bearer {place.gateway.token('dana-dba')}"}
@@ -290,7 +290,7 @@ def test_nobody_else_decides(place: Place) -> None:
     for name, headers, body in forged(place, place.slack.click("UVERA", APPROVE)):
         assert post(headers, body) == 401, name
     for user, why in {
-        "USTRANGER": "does not know", "UVERA": "reviewer", "USELF": "their own", "UALIAS": "their own",
+        "USTRANGER": "does not know", "UVERA": "reviewer", "USELF": "your own", "UALIAS": "your own",
     }.items():  # fmt: skip
         told = len(place.slack.ephemerals)
         assert place.slack.send(place.console, place.slack.click(user, APPROVE)).status_code == 200
@@ -311,7 +311,7 @@ def test_nobody_else_decides(place: Place) -> None:
     told = len(place.slack.ephemerals)
     late = place.slack.click("UDANA", APPROVE, ts, button)
     assert place.slack.send(place.console, late).status_code == 200
-    assert "not pending" in json.dumps(place.slack.ephemerals[told:])
+    assert "no longer pending" in json.dumps(place.slack.ephemerals[told:])
 
 
 def test_the_configured_bound_on_open_requests_holds(place: Place) -> None:

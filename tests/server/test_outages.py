@@ -44,14 +44,14 @@ def test_a_database_that_is_down_at_start(make_gateway: Callable[..., Gateway], 
 
 
 TO_THE_OPERATOR = {
-    "closed": ({"password": {"env": "NOBODY_SET_THIS"}}, "password for it is not available", "NOBODY_SET_"),
+    "closed": ({"password": {"env": "NOBODY_SET_THIS"}}, "has no password", "NOBODY_SET_"),
     "refused": (
         {"password": {"command": ["echo", "wrong"]}},
         "refused the gateway's login",
         "authentication",
     ),
-    "plain": ({"tls": "require"}, "TLS could not be established", "does not offer TLS"),
-    "weak": ({"auth": ["md5"]}, "do not agree on how the gateway logs in", "scram-sha-256"),
+    "plain": ({"tls": "require"}, "could not establish TLS", "does not offer TLS"),
+    "weak": ({"auth": ["md5"]}, "a way of logging in", "scram-sha-256"),
 }
 
 
@@ -69,8 +69,8 @@ def test_what_only_the_operator_can_mend(make_gateway: Callable[..., Gateway], p
         with pytest.raises(psycopg.OperationalError) as caught:
             psycopg.connect(gateway.dsn(target=name))
         said = str(caught.value)
-        assert f'[SP1604] could not log in to the database behind "{name}"' in said
-        assert detail in said and "operator has to mend this" in said
+        assert f'[SP1604] could not log in to the database of target "{name}"' in said
+        assert detail in said and "operator: the log" in said
         assert reason not in said and "Try again" not in said
         assert reason in gateway.output()
         done = subprocess.run(

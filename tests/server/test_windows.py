@@ -22,8 +22,8 @@ def test_a_login_outside_of_a_window_says_so(make_gateway: Callable[..., Gateway
     with pytest.raises(psycopg.OperationalError) as caught:
         psycopg.connect(gateway.dsn())
     said = str(caught.value)
-    assert '[SP1603] "shop" is closed to you at this time' in said
-    assert f'Rule "office hours" lets you in {closed} 08:00-18:00 UTC.' in said
+    assert '[SP1603] you may not use target "shop" at this time' in said
+    assert f'Rule "office hours" allows you in {closed} 08:00-18:00 UTC.' in said
 
 
 def test_who_has_no_rule_is_not_told_of_windows(
@@ -31,5 +31,5 @@ def test_who_has_no_rule_is_not_told_of_windows(
 ) -> None:
     rule = "allow: [read], subjects: {groups: [others]}, window: {from: '08:00', to: '08:01'}"
     gateway = make_gateway(targets={"shop": postgres}, policy=f"version: 1\nrules: [{{name: r, {rule}}}]\n")
-    with pytest.raises(psycopg.OperationalError, match='there is no target "shop" for you'):
+    with pytest.raises(psycopg.OperationalError, match='target "shop" does not exist'):
         psycopg.connect(gateway.dsn())

@@ -64,7 +64,7 @@ DELETE = "DELETE FROM orders WHERE id = 5"
 WITH_BIND = "DELETE FROM orders WHERE id = $1 RETURNING id"
 OTHER = "SELECT id, name FROM products"
 NO = refuse("SP1402", "delete was denied by dana: keep them")
-MOVED = refuse("SP1404", "the approval is void: something moved")
+MOVED = refuse("SP1404", "the approval is no longer valid: the policy changed")
 
 PARSED, BOUND, SUSPENDED = backend.parse_complete(), backend.bind_complete(), backend.portal_suspended()
 BAD_EXECUTE = Like("E", ("refused",))
@@ -218,7 +218,7 @@ def test_a_batch_with_a_held_statement_is_refused(new_stage: Callable[[], Stage]
             if not before
             else (server >> (done(before.split()[0].rstrip(";")), FAILED, IDLE),)
         ),
-        client << ((Like("C"),) if before else ()) << (Like("E", ("[SP1003]", "of its own")), IDLE),
+        client << ((Like("C"),) if before else ()) << (Like("E", ("[SP1003]", "by itself")), IDLE),
     )
 
 

@@ -162,7 +162,7 @@ def test_two_reviewers_decide_at_once(people: People, real: Real) -> None:
         dora.get_by_role("alert").or_(dora.locator("q")).first.wait_for()
     told = [page for page in (dana, dora) if page.locator("#problem").count()]
     assert len(told) == 1, "exactly one is told that it was too late"
-    assert "is not pending any more" in told[0].locator("#problem").inner_text()
+    assert "is no longer pending" in told[0].locator("#problem").inner_text()
     told[0].get_by_text("dora@example.com" if told[0] is dana else "dana@example.com").first.wait_for()
     shoot(told[0], "real-too-late")
     approved = told[0] is dora

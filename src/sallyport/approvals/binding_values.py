@@ -62,9 +62,7 @@ def literals(binds: Sequence[bytes | None], formats: Sequence[int], types: Seque
 def _literal(index: int, value: bytes, code: int, type_: int) -> str:
     read = _text if code == 0 else _BINARY.get(type_)
     if read is None:
-        raise UnreadableError(
-            f"the value of ${index + 1} is in a binary format that the gateway does not read"
-        )
+        raise UnreadableError(f"the value of ${index + 1} is in an unknown binary format")
     try:
         text = read(value)
     except (ValueError, struct.error):

@@ -30,7 +30,7 @@ class Flood:
                 refuse(
                     "SP1105",
                     f"the statement and its values are too long to be shown to a reviewer: {size} bytes",
-                    hint=f"Up to {self.limits.max_bytes} bytes can wait for approval; split it.",
+                    hint=f"Split the statement: the limit is {self.limits.max_bytes} bytes.",
                 )
             )
 
@@ -47,16 +47,20 @@ class Flood:
             ids = ", ".join(r.id for r in itertools.islice(mine, 5))
             raise _flood(f"{len(mine)} of your statements wait for approval already", f"They are {ids}.")
         if len(waiting) >= limits.total:
-            raise _flood("too many statements wait for approval", f"{len(waiting)} wait, of all subjects.")
+            raise _flood(
+                "too many statements wait for approval",
+                f"{len(waiting)} requests of all subjects are pending.",
+            )
         if len(hour) >= limits.per_hour:
-            raise _flood("you have asked for too many approvals", f"{limits.per_hour} an hour are accepted.")
+            raise _flood("you have requested too many approvals", f"The limit is {limits.per_hour} an hour.")
         if sum(at > now - _MINUTE for at in hour) >= limits.per_minute:
             raise _flood(
-                "you have asked for too many approvals", f"{limits.per_minute} a minute are accepted."
+                "you have requested too many approvals",
+                f"The limit is {limits.per_minute} a minute.",
             )
         hour.append(now)
 
 
 def _flood(message: str, detail: str) -> RefusedError:
-    hint = "Wait until people have decided, or ask for less at once."
+    hint = "Wait until reviewers have decided about the pending requests."
     return RefusedError(refuse("SP1401", message, detail, hint))

@@ -22,14 +22,15 @@ _USE_SECONDS: Final = 60.0
 def check(request: Request, minutes: float, scope: str) -> None:
     """Raises DecisionError when no grant can be made from this request."""
     if scope not in SCOPES:
-        raise DecisionError(Problem.INVALID, f"a grant is for one of {', '.join(SCOPES)}")
+        raise DecisionError(Problem.INVALID, f"scope must be one of {', '.join(SCOPES)}")
     if not 0 < minutes <= MAX_MINUTES:
-        raise DecisionError(Problem.INVALID, f"a grant lasts up to {MAX_MINUTES} minutes")
+        raise DecisionError(Problem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes")
     for demand in request.demands:
         if demand.quorum > 1:
             raise DecisionError(
                 Problem.QUORUM,
-                f'rule "{demand.rule}" wants {demand.quorum} people for each statement; a grant is the word of one',
+                f'rule "{demand.rule}" needs {demand.quorum} reviewers for each statement, and a '
+                "grant has one",
                 "Approve this statement only.",
             )
 
@@ -40,7 +41,7 @@ def check_alone(request: Request, decision: Decision) -> None:
         if demand.rule not in decision.rules:
             raise DecisionError(
                 Problem.QUORUM,
-                f'rule "{demand.rule}" holds it as well and wants {demand}; a grant is the word of one',
+                f'rule "{demand.rule}" holds it too and needs {demand}, and a grant has one reviewer',
                 "Approve this statement only.",
             )
 

@@ -18,11 +18,11 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-EXCLUSIVE: Final = "ACCESS EXCLUSIVE: nobody else reads or writes until it is over"
-_SHARE_ROW: Final = "SHARE ROW EXCLUSIVE: others read, nobody else writes until it is over"
-_SHARE: Final = "SHARE: others read, nobody writes until it is over"
-_UPDATE: Final = "SHARE UPDATE EXCLUSIVE: others read and write; other schema changes wait"
-_READ: Final = "EXCLUSIVE: others read, nobody else writes until it is over"
+EXCLUSIVE: Final = "ACCESS EXCLUSIVE: nobody else can read or write until it ends"
+_SHARE_ROW: Final = "SHARE ROW EXCLUSIVE: others can read, nobody else can write until it ends"
+_SHARE: Final = "SHARE: others can read, nobody can write until it ends"
+_UPDATE: Final = "SHARE UPDATE EXCLUSIVE: others can read and write; other schema changes wait"
+_READ: Final = "EXCLUSIVE: others can read, nobody else can write until it ends"
 
 #: Forms of ALTER TABLE (and INDEX, VIEW, ...) that take less than ACCESS EXCLUSIVE. Those that decide by more than their kind are below.
 _ALTER: Final = {

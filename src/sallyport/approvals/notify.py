@@ -244,11 +244,12 @@ def letter(body: dict[str, Any], settings: MailSettings, delivery: str) -> Email
     """The mail. What came from outside is one plain line each, and cannot add headers."""
     mail = EmailMessage()
     mail["From"], mail["To"] = settings.sender, ", ".join(settings.recipients)
-    mail["Subject"] = plain(f"Approval wanted: {body['kind']} on {body['target']}", 150)
+    mail["Subject"] = plain(f"Approval requested: {body['kind']} on {body['target']}", 150)
     mail["Message-ID"] = f"<{delivery}@sallyport.invalid>"
     who = body["email"] or body["subject"]
     lines = [
-        f"{who} {('through ' + body['agent']) if body['agent'] else ''} wants to run: {body['kind']} on {body['target']}.",
+        f"{who} {('through ' + body['agent']) if body['agent'] else ''} requests: {body['kind']} "
+        f"on {body['target']}.",
         f"Rule: {', '.join(body['rules'])}",
         f"{body['wants']} must approve it, until "
         f"{time.strftime('%Y-%m-%d %H:%M:%S UTC', time.gmtime(body['expires_at']))}.",

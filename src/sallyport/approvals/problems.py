@@ -36,8 +36,8 @@ def closed(request: Request) -> DecisionError:
     why = f": {plain(request.void_reason)}" if request.void_reason else ""
     return DecisionError(
         problem,
-        f"{request.id} is not pending any more: it is {request.status.value}{why}",
-        "Whoever needs the statement sends it again; that makes a new request.",
+        f"{request.id} is no longer pending: it is {request.status.value}{why}",
+        "The requester can send the statement again, which makes a new request.",
     )
 
 
@@ -50,18 +50,18 @@ def refusal_of(request: Request) -> Refusal:
             return refuse(
                 "SP1402",
                 f"{request.kind} was denied{who}: {plain(denial.reason, 1000) if denial else ''}",
-                f"Approval {request.id}, asked for by {request.held_by}.",
-                "Do what the reason says; the same statement would only be denied again.",
+                f"Approval request {request.id} was made for {request.held_by}.",
+                "Follow the reason before you send a statement like this again.",
             )
         case Status.EXPIRED:
             return refuse(
                 "SP1403",
-                "nobody approved this in time" if not request.approvals else "the approval expired",
-                f"Approval {request.id}, asked for by {request.held_by}.",
-                f"Send the statement again when {request.wants} can look at it.",
+                "nobody approved the statement in time" if not request.approvals else "the approval expired",
+                f"Approval request {request.id} was made for {request.held_by}.",
+                f"Send the statement again when {request.wants} can decide.",
             )
         case Status.USED:
-            return moved_refusal(request, "it has been used, and an approval is good for one time")
+            return moved_refusal(request, "it has been used, and an approval is for one use")
         case Status.PENDING | Status.APPROVED:
             return refuse(
                 "SP1003",
@@ -77,9 +77,9 @@ def moved_refusal(request: Request, why: str) -> Refusal:
     """SP1404."""
     return refuse(
         "SP1404",
-        f"the approval is void: {why}",
-        f"Approval {request.id}, asked for by {request.held_by}.",
-        "Send the statement again; it will be shown to a person again.",
+        f"the approval is no longer valid: {why}",
+        f"Approval request {request.id} was made for {request.held_by}.",
+        "Send the statement again to request a new approval.",
     )
 
 
@@ -90,5 +90,5 @@ def sent_for_approval(request: Request, address: str = "") -> Refusal:
         "SP1406",
         f"{request.kind} was sent for approval as {request.id}",
         f"{request.held} until {request.wants} approve{where}.",
-        "Send exactly the same statement again once it is approved; until then the answer stays this one.",
+        "Send exactly the same statement again after it has been approved.",
     )

@@ -59,7 +59,7 @@ async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sa
     refusal = verdict.refusal if verdict is not None else script.refusal
     if verdict is None or not verdict.plain or refusal is not None:
         why = f": {plain(refusal.message)}" if refusal is not None else ""
-        return Sample(problem=f"policy does not show you these rows{why}")
+        return Sample(problem=f"the policy does not allow you to see these rows{why}")
     if columns := _choosing_masked(view, verdict):
         return Sample(problem=f"which rows they are depends on what is masked for you: {', '.join(columns)}")
     masked = binding.masks_applied or script.rewritten is not None

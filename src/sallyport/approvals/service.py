@@ -168,7 +168,7 @@ class Approvals:
         if moved := self._moved(request, binding):
             return refusal_of(self._end(request, Status.VOIDED, moved))
         if request.grant and not self._granted(request):
-            return refusal_of(self._end(request, Status.VOIDED, "the grant it came from has ended"))
+            return refusal_of(self._end(request, Status.VOIDED, "its grant has ended"))
         self._end(request, Status.USED, "")
         return None
 
@@ -178,7 +178,7 @@ class Approvals:
 
     def _moved(self, request: Request, binding: Binding) -> str:
         moved = request.binding.moved(binding)
-        return f"something moved since it was asked for: {', '.join(moved)}" if moved else ""
+        return ", ".join(moved)
 
     # -- deciding -------------------------------------------------------------------------------------------
 
@@ -215,12 +215,10 @@ class Approvals:
         if request.status is not Status.PENDING:
             raise closed(request)
         if any(same_person(d.links, links) for d in request.decisions):
-            raise DecisionError(
-                Problem.TWICE, "you have decided this already; a quorum is of different people"
-            )
+            raise DecisionError(Problem.TWICE, "you have already decided about this request")
         reason = reason.strip()
         if not approve and not any(c.isprintable() and not c.isspace() for c in reason):
-            raise DecisionError(Problem.NO_REASON, "a denial needs a reason", "Whoever asked reads it.")
+            raise DecisionError(Problem.NO_REASON, "a denial needs a reason", "The requester will read it.")
         if len(reason) > MAX_REASON:
             raise DecisionError(Problem.INVALID, f"the reason is longer than {MAX_REASON} characters")
         now = self._clock.now()
@@ -246,15 +244,17 @@ class Approvals:
         if not rules:
             raise DecisionError(
                 Problem.NOT_REVIEWER,
-                f"{request.id} is not yours to decide",
-                f"Members of {', '.join(request.may_decide)} decide it.",
+                f"you may not decide about {request.id}",
+                f"Members of {', '.join(request.may_decide)} can decide.",
             )
         links = self._identities.links(who)
         # The alias map may have grown since it was asked; what was stored counts as well.
         asked = {*request.subject.links, *self._identities.links(_subject(request.subject))}
         if same_person(asked, links):
             raise DecisionError(
-                Problem.SELF, "nobody approves or denies their own statement", "Ask somebody else."
+                Problem.SELF,
+                "you cannot decide about a statement of your own",
+                "Ask another reviewer.",
             )
         return links, rules
 
@@ -316,7 +316,7 @@ class Approvals:
             self._store.change_grant(ended)
             del self._grants[grant_id]
             for request in [r for r in self._open.values() if r.grant == grant_id]:
-                self._end(request, Status.VOIDED, f"the grant it came from was revoked by {ended.revoked_by}")
+                self._end(request, Status.VOIDED, f"its grant was revoked by {ended.revoked_by}")
             return ended
 
     def disown(self, is_theirs: Callable[[Decision], bool], reason: str) -> None:
@@ -376,7 +376,7 @@ class Approvals:
                     ended.append(self._end(request, Status.VOIDED, moved))
             for grant in self.grants():
                 if grant.target == target and (grant.policy_version, grant.epoch) != (policy_version, epoch):
-                    self.revoke(grant.id, None, "policy or catalog moved")
+                    self.revoke(grant.id, None, "the policy or the catalog changed")
         return ended
 
     def expire_due(self) -> list[Request]:
@@ -457,9 +457,7 @@ class Approvals:
                 self._open.pop(request.id, None)
             else:
                 self._open[request.id] = stored
-            raise DecisionError(
-                Problem.CLOSED, f"{request.id} was changed by somebody else at the same moment"
-            )
+            raise DecisionError(Problem.CLOSED, f"{request.id} was changed by somebody else at the same time")
 
     def _changed(self, event: str, request: Request) -> None:
         if request.status.final:

@@ -201,7 +201,12 @@ class Slack:
     def tell(self, channel: str, user: str, text: str) -> None:
         """Say something that only this person sees. Blocks for at most about two seconds; not tried again."""
         blocks = [{"type": "section", "text": {"type": "plain_text", "text": text[:2900], "emoji": False}}]
-        values = {"channel": channel, "user": user, "text": "Sallyport did not do that.", "blocks": blocks}
+        values = {
+            "channel": channel,
+            "user": user,
+            "text": "Sallyport refused this.",
+            "blocks": blocks,
+        }
         self._call("chat.postEphemeral", values, _QUICK)
 
 

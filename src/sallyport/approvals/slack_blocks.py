@@ -20,11 +20,11 @@ _SQL: Final = 2800
 _LINES: Final = 60
 _WORDS: Final = {
     Status.APPROVED: "Approved",
-    Status.USED: "Approved; it has run",
+    Status.USED: "Approved and used",
     Status.DENIED: "Denied",
     Status.EXPIRED: "Expired: nobody decided in time, or it was not used in time",
     Status.WITHDRAWN: "Withdrawn",
-    Status.VOIDED: "Void",
+    Status.VOIDED: "No longer valid",
 }
 
 
@@ -51,7 +51,7 @@ def message(request: Request, url: str) -> dict[str, Any]:
     else:
         blocks.append(_section(outcome(request)))
     # For notifications and screen readers. Slack reads markup in it, so nothing of a stranger is in it.
-    state = "An approval is wanted" if request.status is Status.PENDING else _WORDS[request.status]
+    state = "Approval requested" if request.status is Status.PENDING else _WORDS[request.status]
     return {"text": f"{state}: {request.id}", "blocks": blocks}
 
 
@@ -80,7 +80,7 @@ def modal(request_id: str) -> dict[str, Any]:
                 "type": "input",
                 "block_id": REASON,
                 "label": _text("Reason"),
-                "hint": _text("Whoever asked, and their agent, read it."),
+                "hint": _text("The requester and their agent will read it."),
                 "element": {
                     "type": "plain_text_input",
                     "action_id": REASON,
@@ -97,7 +97,7 @@ def _headline(request: Request) -> str:
     who = request.subject
     through = f" through {plain(who.agent, 200)}" if who.agent else ""
     name = plain(who.email or who.id, 200)
-    return f"{name}{through} wants to run: {plain(request.kind, 50)} on {plain(request.binding.target, 100)}"
+    return f"{name}{through} requests: {plain(request.kind, 50)} on {plain(request.binding.target, 100)}"
 
 
 def _fields(request: Request) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def _fields(request: Request) -> dict[str, Any]:
         "Agent": request.subject.agent or "not named",
         "Target": request.binding.target,
         "Rule": ", ".join(one.rule for one in request.demands),
-        "Touches": ", ".join(request.touches) or "nothing that has a name",
+        "Touches": ", ".join(request.touches) or "no relation",
         "Approvals": "; ".join(
             f"{request.approved_for(one)} of {one.quorum}, by {', '.join(one.reviewers)}"
             for one in request.demands
@@ -124,14 +124,14 @@ def _notes(request: Request) -> list[str]:
     notes = []
     if not whole(request):
         notes.append(
-            f"Shortened: the statement has {len(request.binding.sql)} characters. It is approved in the console."
+            f"Shortened: the statement has {len(request.binding.sql)} characters. Approve it in the console."
         )
     if request.binding.masks_applied:
-        notes.append("Masks are put into it before it is sent; the console shows that text.")
+        notes.append("Its masks are applied before it is sent. The console shows the resulting text.")
     if request.binding.binds:
-        notes.append(f"Its {len(request.binding.binds)} values are not shown here, only in the console.")
+        notes.append(f"The console shows its {len(request.binding.binds)} values.")
     if request.preview is not None and request.preview.rows is not None:
-        notes.append(f"It would touch {request.preview.rows} rows, as counted when it was asked for.")
+        notes.append(f"It would change {request.preview.rows} rows, as counted at the time of the request.")
     if request.in_transaction:
         notes.append("It waits inside an open transaction and keeps its locks.")
     return notes

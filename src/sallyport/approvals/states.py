@@ -54,8 +54,8 @@ _WORDS: Final = {
     "binds": "the bind values",
     "bind_formats": "the formats of the bind values",
     "target": "the target",
-    "subject": "who runs it",
-    "issuer": "the issuer of who runs it",
+    "subject": "the subject",
+    "issuer": "the subject's issuer",
     "session": "the session",
     "policy_version": "the policy",
     "epoch": "the catalog",
@@ -137,7 +137,7 @@ class Binding:
         for name, words in _WORDS.items():
             before, after = getattr(self, name), getattr(other, name)
             if before != after:
-                out.append(f"{words}{_change(name, before, after)}")
+                out.append(f"{words} changed{_change(name, before, after)}")
         return out
 
     def same_statement(self, other: Binding) -> bool:
@@ -149,7 +149,7 @@ class Binding:
 def _change(name: str, before: Any, after: Any) -> str:
     """What became of what, where both may be shown: settings are named, and their values kept out of it."""
     if name in _SHOWN:
-        return f" ({before} became {after})"
+        return f" from {before} to {after}"
     if name == "settings":
         return f" ({', '.join(sorted({one for one, _ in set(before) ^ set(after)}))})"
     return ""

@@ -39,8 +39,9 @@ _log = structlog.get_logger("sallyport.identity")
 
 _VAGUE = "not a valid token for this gateway"
 _VAGUE_HINT = (
-    "Send an access token (a JWT) from an issuer that this gateway trusts as the password. Get a fresh one "
-    "and connect again; if that fails too, the gateway's operator finds the reason in its log."
+    "Send an access token (a JWT) from an issuer that this gateway trusts as the password. Get a "
+    "fresh "
+    "one and connect again. If that fails too, tell the gateway's operator: the log has the reason."
 )
 
 

@@ -55,7 +55,7 @@ def value_at(claims: Mapping[str, Any], source: Source) -> Any:
         return Problem(
             f"expression {source.source!r} cannot be evaluated",
             "the token lacks a claim that this gateway needs",
-            "Ask the gateway's operator, whose log names the expression that failed.",
+            "Tell the gateway's operator: the log names the expression that failed.",
         )
     return value
 

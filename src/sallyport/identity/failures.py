@@ -51,7 +51,7 @@ class FailedLogins:
             "SP1607",
             "too many failed logins from your address",
             "The token is not valid here.",
-            "Wait a minute, then connect with a good token.",
+            "Wait a minute, then connect with a valid token.",
         )
 
     def _roll(self) -> None:

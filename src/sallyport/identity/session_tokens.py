@@ -106,15 +106,16 @@ class SessionTokens:
         if not self.lifetime:
             raise IssueError("This gateway issues no session tokens (identity.session_tokens.lifetime is 0).")
         if subject.token_id:
-            raise IssueError("A session token cannot be exchanged for another: send the identity token.")
+            raise IssueError("A session token cannot be exchanged for another one: send the identity token.")
         if subject.expires_at <= now:
-            raise IssueError("The identity that this would stand for has expired: sign in again.")
+            raise IssueError("The identity for this session token has expired: sign in again.")
         theirs = [
             t for t in self.active() if (t.subject.issuer, t.subject.id) == (subject.issuer, subject.id)
         ]
         if len(theirs) >= self.per_subject:
             raise IssueError(
-                f"You have {len(theirs)} valid session tokens, as many as are allowed: revoke some that are not used."
+                f"You have {len(theirs)} valid session tokens, which is the limit: revoke those "
+                "that you no longer use."
             )
         try:
             Networks(networks)

@@ -35,8 +35,8 @@ log = structlog.get_logger("sallyport.admission")
 OUT_OF_DESCRIPTORS = refuse(
     "SP1605",
     "the gateway is out of file descriptors",
-    "It cannot take more connections until others end.",
-    "Try again later; the gateway's operator finds what to do in its log.",
+    "The gateway cannot take more connections until others end.",
+    "Try again later. If that fails too, tell the gateway's operator: the log says what to do.",
 )
 
 
@@ -89,9 +89,9 @@ def _identity(subject: Subject, session: str, settings: dict[str, str]) -> dict[
 async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subject) -> tuple[Database, Judge]:
     unknown = refuse(
         "SP1603",
-        f'there is no target "{request.target}" for you',
-        "It does not exist, or no rule of the policy lets you in.",
-        "The database name in the connection string picks the target.",
+        f'target "{request.target}" does not exist, or you may not use it',
+        "The gateway does not say which of the two it is.",
+        "The database name in the connection string selects the target.",
     )
     database = gateway.databases.get(request.target)
     if database is None:
@@ -115,11 +115,14 @@ async def _choose_target(gateway: Gateway, request: Authenticate, subject: Subje
 def _outside_window(target: str, policy: SubjectPolicy) -> Refusal:
     """Rules let this subject in, at other times: no secret from whom they are for."""
     rules = [
-        f'Rule "{rule.name}" lets you in {" and ".join(map(str, rule.windows))}.'
+        f'Rule "{rule.name}" allows you in {" and ".join(map(str, rule.windows))}.'
         for rule in policy.opening_rules[:_LISTED_RULES]
     ]
     return refuse(
-        "SP1603", f'"{target}" is closed to you at this time', " ".join(rules), "Connect at that time."
+        "SP1603",
+        f'you may not use target "{target}" at this time',
+        " ".join(rules),
+        "Connect in that window.",
     )
 
 

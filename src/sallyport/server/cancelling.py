@@ -28,7 +28,7 @@ INTERVAL = 0.1
 UNANSWERED = refuse(
     "SP1802",
     "the database does not answer the request to cancel the statement",
-    "Whether the statement still runs is not known, so the session ends.",
+    "The gateway cannot tell whether the statement still runs, so the session ends.",
     "Connect again.",
 )
 

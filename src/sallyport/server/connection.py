@@ -27,7 +27,7 @@ log = structlog.get_logger("sallyport.connection")
 EVICTED = refuse(
     "SP1605",
     "too many connections are waiting to log in",
-    "This one was the oldest that had not sent its token.",
+    "This connection was the oldest without a token.",
     "Connect again.",
 )
 

@@ -239,8 +239,8 @@ def _no_catalog(target: str) -> Refusal:
     return refuse(
         "SP1604",
         f'the catalog of "{target}" could not be read',
-        "The gateway judges statements by the database's catalog, and has none.",
-        "Try again later; the gateway's operator finds the reason in its log.",
+        "The gateway judges statements by the database's catalog.",
+        "Try again later. If that fails too, tell the gateway's operator: the log has the reason.",
     )
 
 

@@ -88,9 +88,9 @@ class EphemeralRoles:
             raise RefusedError(
                 refuse(
                     "SP1604",
-                    f'could not log in to the database behind "{self.target}"',
-                    "The gateway could not make a database role for this session.",
-                    "The gateway's operator has to mend this, and finds the reason in its log.",
+                    f'could not log in to the database of target "{self.target}"',
+                    "The gateway could not create a database role for this session.",
+                    "Tell the gateway's operator: the log has the reason.",
                 )
             ) from None
         self.problem = ""
@@ -129,10 +129,10 @@ class EphemeralRoles:
                 grants = await self._grants(judge, judge.subject_policy(renewed))
                 live = self._live.get(role)
                 if live is None:
-                    return _not_renewed("The session's database role is gone.")
+                    return _not_renewed("The session's database role no longer exists.")
                 if grants.is_read_only != live.is_read_only:
                     return _not_renewed(
-                        "With the groups of the new token the session would have begun with other settings."
+                        "With the groups of the new token the session would have other settings."
                     )
                 await self._regrant(role, live, grants)
                 live.subject = renewed

@@ -327,7 +327,7 @@ class Gateway:
         self.authenticator.refuse_locked(subject, entrance="wire")
         self.check_open()
         if self.recorder.failed:
-            raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none may start"))
+            raise RefusedError(refuse("SP1801", "sessions cannot be recorded, so none can start"))
         if self.recorder.handover.is_late:
             raise RefusedError(HANDOVER_LATE)
         if self.state_problem:

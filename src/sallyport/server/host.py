@@ -59,13 +59,13 @@ CLIENT_SILENT = "the client does not answer any more"
 SILENT_TARGET = refuse(
     "SP1802",
     "the database does not answer any more",
-    "Whether the last statement was carried out is not known.",
-    "Connect again, and look whether it was.",
+    "The gateway cannot tell whether the last statement was executed.",
+    "Connect again, and check whether it was.",
 )
 NOT_JOURNALED = refuse(
     "SP1801",
     "the session cannot be recorded any more",
-    "What it sent last could not be written to the journal and did not reach the database.",
+    "The last statements could not be written to the journal and were not sent to the database.",
     "Connect again. Tell the gateway's operator.",
 )
 EXPIRED_REASON = "the token expired"
@@ -78,8 +78,8 @@ EXPIRED = refuse(
 EXPIRED_IN_TRANSACTION = refuse(
     "SP1609",
     "the session's token has expired",
-    "What ran or waited was cancelled and the open transaction rolled back: its time after the token's end is over.",
-    "Get a fresh token, connect again and repeat the transaction. Long work needs tokens that live longer.",
+    "The statement was canceled and the transaction rolled back: the grace period is over.",
+    "Get a fresh token, connect again and repeat the transaction.",
 )
 LOST_TARGET = refuse("SP1802", "the connection to the database was lost", hint="Connect again.")
 

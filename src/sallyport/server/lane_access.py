@@ -148,7 +148,7 @@ class LaneAccess:
     def lane_broken(self, error: Exception) -> None:
         """See :class:`~sallyport.server.lane.LaneOwner`."""
         if isinstance(error, ProtocolError):
-            self._host.fault("the server's answer could not be understood", str(error))
+            self._host.fault("the server's answer is not valid in the protocol", str(error))
             return
         log.error("the lane failed", error=type(error).__name__, exc_info=error)
         self._host.shut(LANE_FAILED, "the gateway failed")

@@ -19,7 +19,7 @@ from sallyport.sql.custom_settings import ANY
 log = structlog.get_logger("sallyport.session")
 
 _GROUPS = "sallyport.groups"
-_AGAIN = "The session goes on under its old token until that expires."
+_AGAIN = "The session continues under its old token until that expires."
 
 
 async def check_renewal(
@@ -41,8 +41,8 @@ async def check_renewal(
         return refuse(
             "SP1611",
             "the token is of another identity",
-            f"Issuer, subject, agent and delegation must be those that the session began with. {_AGAIN}",
-            "Connect again to be somebody else.",
+            f"Issuer, subject, agent and delegation must be those of the session's first token. {_AGAIN}",
+            "Connect again to use another identity.",
         )
     return _binding_problem(judge, subject, renewed) or renewed
 
@@ -69,18 +69,21 @@ def _binding_problem(judge: Judge, subject: Subject, renewed: Subject) -> Refusa
     """Why the groups of the new token cannot be bound to this session: what was settled at its login would be another."""
     policy = judge.subject_policy(renewed)
     if not policy.may_connect:
-        why = "No rule of the policy lets you in with the groups of the new token."
+        why = "No rule of the policy allows you anything with the groups of the new token."
     elif (
         judge.mask_settings(subject) != judge.mask_settings(renewed)
         or judge.subject_policy(subject).limits.statement_timeout != policy.limits.statement_timeout
     ):
-        why = "With the groups of the new token the session would have begun with other settings."
+        why = "With the groups of the new token the session would have other settings."
     elif _told(subject) != _told(renewed) and not judge.catalog.read_settings.isdisjoint((_GROUPS, ANY)):
-        why = f"The database decides by {_GROUPS}, which are the groups that the session began with."
+        why = f"The database decides by {_GROUPS}, which has the groups of the session's first token."
     else:
         return None
     return refuse(
-        "SP1611", "the token cannot go on in this session", f"{why} {_AGAIN}", "Connect again with it."
+        "SP1611",
+        "the token cannot go on in this session",
+        f"{why} {_AGAIN}",
+        "Connect again with the new token.",
     )
 
 

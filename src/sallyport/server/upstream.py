@@ -34,7 +34,7 @@ _PARAMETER: Final = "parameter"
 #: How a login at a target can fail: the gateway has no password for it; the target does not answer in time, or
 #: cannot be connected to; TLS cannot be established (certificates included); it refuses the login.
 FAILURES: Final = ("credential", "timeout", "connection", "tls", "login")
-_LOGIN_DIFFERS: Final = "The database and the gateway do not agree on how the gateway logs in."
+_LOGIN_DIFFERS: Final = "The database asks for a way of logging in that the gateway does not use."
 
 
 class UnreachableError(RefusedError):
@@ -328,10 +328,10 @@ class Dialer:
                 link.abort()
             raise self._unreachable("timeout", "it did not answer in time") from None
         except CredentialError as error:
-            detail = "The gateway's password for it is not available."
+            detail = "The gateway has no password for the database."
             raise self._no_login("credential", detail, error) from None
         except (NoTlsError, HandshakeError) as error:
-            raise self._no_login("tls", "TLS could not be established.", error) from None
+            raise self._no_login("tls", "The gateway could not establish TLS.", error) from None
         except UpstreamError as error:
             raise self._refused(error) from None
         except ProtocolError as error:
@@ -390,9 +390,9 @@ class Dialer:
         """``why``: clients may read it."""
         refusal = refuse(
             "SP1604",
-            f'the database behind "{self.target.name}" cannot be reached',
-            f"The gateway could not connect: {why}.",
-            "Try again later; the gateway's operator finds the details in its log.",
+            f'cannot connect to the database of target "{self.target.name}"',
+            f"The connection failed: {why}.",
+            "Try again later, or tell the gateway's operator: the log has the details.",
         )
         return UnreachableError(refusal, kind, why, sqlstate)
 
@@ -400,9 +400,9 @@ class Dialer:
         """What no client can mend: it reads of what kind it is, the operator reads ``error``."""
         refusal = refuse(
             "SP1604",
-            f'could not log in to the database behind "{self.target.name}"',
+            f'could not log in to the database of target "{self.target.name}"',
             detail,
-            "The gateway's operator has to mend this, and finds the reason in its log.",
+            "Tell the gateway's operator: the log has the reason.",
         )
         return UnreachableError(refusal, kind, str(error), getattr(error, "sqlstate", ""))
 
@@ -412,9 +412,9 @@ class Dialer:
         if error.sqlstate == _INVALID_PARAMETER:
             refusal = refuse(
                 "SP1301",
-                f'the database behind "{self.target.name}" does not take the value of a startup parameter',
-                "It is not a value that this setting can have.",
-                "Look at what the connection string, PGOPTIONS and the driver set when connecting.",
+                f'database of target "{self.target.name}" refused a startup parameter',
+                "The setting cannot have this value.",
+                "Check the settings in the connection string, in PGOPTIONS and of the driver.",
             )
             return UnreachableError(refusal, _PARAMETER, str(error))
         detail = "The database refused the gateway's login." if error.sqlstate else _LOGIN_DIFFERS

@@ -52,15 +52,15 @@ _CATALOG_SECONDS = 30.0
 
 SETTINGS_CHANGED = refuse(
     "SP1003",
-    "this waits for approval, and cannot be sent for one from a session with changed settings",
+    "this needs approval, which cannot be requested from a session with changed settings",
     "The session changed a setting that changes what statements mean and that PostgreSQL does not report "
     "(such as bytea_output or default_text_search_config); it could be another when the approval is used.",
-    "Send it from a session that did not change such settings.",
+    "Send it from a session that has not changed such settings.",
 )
 CANCELLED = refuse(
     "SP1403",
     "canceling statement due to user request, while it waited for approval",
-    "The request was withdrawn; nothing ran.",
+    "The request was withdrawn, and nothing was executed.",
 )
 
 

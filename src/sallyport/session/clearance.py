@@ -14,7 +14,7 @@ RECORDING_FAILED = refuse(
     "SP1801",
     "statements stop because the session cannot be recorded",
     "The gateway's recording could not be written (disk full, or no permission).",
-    "Tell the gateway's operator; the same statement will run once recording works again.",
+    "Tell the gateway's operator. The statement can run when recording works again.",
 )
 HANDOVER_LATE = refuse(
     "SP1810",
@@ -25,14 +25,14 @@ HANDOVER_LATE = refuse(
 CATALOG_UNKNOWN = refuse(
     "SP1102",
     "the catalog changed and cannot be read at the moment",
-    "What names mean now is not known to the gateway.",
-    "Try again; the gateway's operator finds the reason in its log.",
+    "The gateway could not read the catalog or the search_path after a change.",
+    "Try again. If that fails too, tell the gateway's operator: the log has the reason.",
 )
 MUST_BE_ALONE = refuse(
     "SP1107",
     "this statement must be sent on its own here",
-    "Statements before it in the same message changed what it would mean.",
-    "Send the statements one by one.",
+    "An earlier statement in the same message changed what names mean.",
+    "Send the statements one at a time.",
 )
 
 

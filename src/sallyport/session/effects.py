@@ -24,29 +24,30 @@ _ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKin
 MOVED_MEANWHILE = refuse(
     "SP1107",
     "policy or catalog changed while this portal was being opened",
-    "It was judged under rules that no longer hold.",
+    "It was judged under rules that are no longer in force.",
     "Bind and execute it again.",
 )
 
 TWO_MEANINGS = refuse(
     "SP1107",
     "this name may mean two things",
-    "It was made anew in the same pipeline, by a message that is not answered yet; if that fails, the name means what it meant before.",
-    "Wait for the answer, then use the name.",
+    "A message in the same pipeline creates it again, and the server has not answered it yet.",
+    "Wait for that answer (send Sync), then use the name.",
 )
 
 SENT_OTHERWISE = refuse(
     "SP1206",
     "cached plan must not change: the masks of this statement have changed since it was prepared",
-    "Policy or the catalog changed what the statement's expressions may see.",
+    "The policy or the catalog changed which masks apply to it.",
     "Prepare it again.",
 )
 
 PATH_MOVED = refuse(
     "SP1302",
     "search_path changed while this cursor or portal was open",
-    "Functions in SQL that it calls look their names up when rows are fetched, so they would mean something else now.",
-    "Set search_path back, or open it again.",
+    "It calls SQL functions, which resolve names when rows are fetched and would now use another "
+    "search_path.",
+    "Set search_path back, or open the cursor again.",
 )
 
 
@@ -243,7 +244,7 @@ def unknown_statement(name: bytes) -> Refusal:
     return refuse(
         "SP1304",
         f'prepared statement "{shown}" does not exist',
-        "It was not prepared through this session, or it was closed or refused.",
+        "It was not prepared in this session, or it was closed or refused.",
         "Prepare it first.",
     )
 
@@ -253,6 +254,6 @@ def unknown_portal(name: bytes) -> Refusal:
     return refuse(
         "SP1303",
         f'cursor or portal "{shown}" does not exist',
-        "It was not opened through this session, or its transaction has ended.",
+        "It was not opened in this session, or its transaction has ended.",
         "Open it first, inside the same transaction.",
     )

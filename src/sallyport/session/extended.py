@@ -409,8 +409,8 @@ def _bound_queue(session: SessionState) -> None:
         session.close(
             refuse(
                 "SP1701",
-                f"more than {MAX_ENTRIES:,} messages are sent without reading their answers",
-                hint="Read answers while you send.",
+                f"more than {MAX_ENTRIES:,} messages were sent without reading the answers",
+                hint="Read the answers while sending.",
             ),
             "too many messages were outstanding",
         )

@@ -20,9 +20,9 @@ Buffer = bytes | bytearray
 _HAS_DEPENDANTS = "2BP01"
 CASCADE_REACHES = refuse(
     "SP1102",
-    "the gateway does not drop what CASCADE would reach",
-    "Other objects depend on what is dropped.",
-    "Name what is to be dropped, what depends on it first.",
+    "DROP ... CASCADE would drop other objects",
+    "Other objects depend on what is to be dropped.",
+    "Drop the dependent objects first, each by name.",
 )
 
 

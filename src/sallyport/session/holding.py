@@ -28,32 +28,32 @@ from sallyport.session.states import Clearance, Expect
 _RUNS = frozenset({Expect.QUERY, Expect.EXECUTE, Expect.BUNDLE})
 SEND_IT_ALONE = refuse(
     "SP1003",
-    "this waits for approval, and cannot wait inside a batch",
-    "The message holds other statements as well, and only what a reviewer saw may run.",
-    "Send this statement in a message of its own.",
+    "this needs approval, and cannot wait for it in a message with other statements",
+    "A reviewer decides about one statement at a time.",
+    "Send this statement by itself.",
 )
 
 
 SEND_IT_ITSELF = refuse(
     "SP1003",
-    "this waits for approval, and cannot wait inside another statement",
-    "EXPLAIN, PREPARE, EXECUTE, DECLARE, FETCH and COPY (query) stand for a statement; a reviewer decides about the statement itself.",
-    "Send the statement itself: as a simple query, or with Parse, Bind and Execute.",
+    "this needs approval, and cannot wait for it inside another statement",
+    "A reviewer cannot decide about EXPLAIN, PREPARE, EXECUTE, DECLARE, FETCH or COPY (query).",
+    "Send the statement itself, without what is around it.",
 )
 
 
 SETTINGS_BEFORE = refuse(
     "SP1003",
-    "this waits for approval, and cannot wait behind a change of settings in the same pipeline",
-    "An earlier statement may change what this one means, and its answer is not there yet.",
-    "Wait for the answer of the statements before it, then send this one.",
+    "this needs approval, and cannot wait for it after a change of settings in the same pipeline",
+    "An earlier statement may change what this one means, and the server has not answered it yet.",
+    "Wait for the answers to the statements before it, then send this one.",
 )
 
 
 CANCELED = refuse(
     "SP1805",
     "canceling statement due to user request, before it ran",
-    "The statement waited inside the gateway; nothing of it reached the database.",
+    "The statement waited in the gateway and was not sent to the database.",
 )
 #: Query, Parse, Bind, Execute: their handlers ask :func:`was_canceled` before anything else.
 _STATEMENTS = frozenset(b"QPBE")

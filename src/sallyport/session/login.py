@@ -206,8 +206,8 @@ class ClientLogin:
                 refuse(
                     "SP1602",
                     "a token is not accepted over an unencrypted connection",
-                    "The client did not use TLS, and it is not on this machine.",
-                    "Connect with sslmode=require or better.",
+                    "The client does not use TLS and is not on the gateway's own machine.",
+                    "Connect with sslmode=verify-full, or at least sslmode=require.",
                 )
             )
         parameters = startup.read_parameters(message.parameters)
@@ -252,7 +252,11 @@ class ClientLogin:
         self._in_sasl = True
         if token is None:
             raise RefusedError(
-                refuse("SP1601", "no token was sent", hint="Get one from the issuer that was named.")
+                refuse(
+                    "SP1601",
+                    "no token was sent",
+                    hint="Get a token from the issuer in the discovery document.",
+                )
             )
         self._authenticate(token)
 

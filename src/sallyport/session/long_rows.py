@@ -29,8 +29,8 @@ def too_long(session: SessionState) -> None:
         refuse(
             "SP1702",
             f"a row of the result is longer than the {bound} bytes that can be masked",
-            "The rest of the result is withheld and the statement is cancelled.",
-            "Leave out the long column, or read a part of it: left(column, 1000), substring(column, 1, 1000).",
+            "The rest of the result is withheld, and the statement is canceled.",
+            "Leave the long column out, or select a part of it, as in left(column, 1000).",
         ),
     )
 
@@ -41,8 +41,8 @@ def refuse_message(session: SessionState, kind: int, size: int) -> None:
         refuse(
             "SP1702",
             f"a message of the database is too long: {size} bytes of type {chr(kind)!r}",
-            "Only rows may be so long.",
-            "Connect again, and do not raise notices or errors of that length.",
+            "Only rows can be that long.",
+            "Connect again, and raise shorter notices and errors.",
         ),
         f"a message of the target was too long: {size} bytes",
     )

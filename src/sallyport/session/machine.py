@@ -91,7 +91,7 @@ class Session(SessionState):
         try:
             replies.receive(self, data)
         except ProtocolError as error:
-            self.fault("the server's answer could not be understood", str(error))
+            self.fault("the server's answer is not valid in the protocol", str(error))
         one_by_one.advance(self)
         waiting = self.input
         if waiting.blocked is Blocked.COPY and not self._copy_may_begin():

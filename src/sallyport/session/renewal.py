@@ -27,12 +27,12 @@ NOT_RECORDED: Final = b"/* a text that names sallyport.token, which is not recor
 _NAME: Final = "sallyport.token"
 #: What such a text looks like where it cannot be parsed.
 _LIKE_NAME: Final = re.compile(rb"sallyport\W{0,100}token", re.IGNORECASE)
-_HINT: Final = "Send SET sallyport.token = '<token>' on its own, without LOCAL and without parameters."
+_HINT: Final = "Send SET sallyport.token = '<token>' by itself, without LOCAL and without parameters."
 
 NOT_ALONE: Final = refuse(
     "SP1107",
-    "sallyport.token can only be set, and by a statement on its own",
-    "It is understood by the gateway alone.",
+    "sallyport.token can only be set, by a statement of its own",
+    "The gateway handles this setting; the database does not know it.",
     _HINT,
 )
 NOT_READ: Final = refuse("SP1101", "syntax error in a text that names sallyport.token", hint=_HINT)

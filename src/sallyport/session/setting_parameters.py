@@ -25,7 +25,7 @@ def check_settings_bound(
         if declared and declared not in UNCHANGED:
             return refuse(
                 "SP1103",
-                f"parameter ${number} names or sets a setting and is declared with a type that may change its text",
+                f"parameter ${number} of set_config or current_setting has a type that may change its text",
                 hint=f"Declare ${number} as text, or do not declare its type.",
             )
     for number in sorted(facts.setting_parameters):
@@ -33,9 +33,9 @@ def check_settings_bound(
         if name is not None and not may_read(name, policy):
             return refuse(
                 "SP1103",
-                f"the gateway does not show the setting {name}",
+                f"setting {name} cannot be read through the gateway",
                 f"It is the value of parameter ${number}.",
-                "SHOW shows the settings that may be read.",
+                "The system view pg_settings lists the settings that can be read.",
             )
     for bound in facts.bound_settings:
         name = _text(bound.name, params)

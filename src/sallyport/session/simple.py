@@ -23,7 +23,7 @@ from sallyport.wire.fields import EncodingError
 _FUNCTION_CALL = refuse(
     "SP1502",
     "the FunctionCall message is not supported",
-    "It calls functions by OID, past the SQL that the gateway reads.",
+    "It calls a function by its OID, without SQL that the gateway could judge.",
     "Call the function with SELECT.",
 )
 

@@ -384,7 +384,10 @@ class SessionState:
         self.recorder.note("fault", f"{message}: {detail}")
         self.close(
             refuse(
-                "SP1203", message, "The session is closed so that nothing unjudged passes.", "Connect again."
+                "SP1203",
+                message,
+                "The session ends so that nothing passes without being judged.",
+                "Connect again.",
             ),
             f"{message}: {detail}",
         )

@@ -117,8 +117,8 @@ T = TypeVar("T")
 MAX_NAMES = 20_000
 TOO_MANY = refuse(
     "SP1703",
-    f"too many prepared statements or cursors are open: {MAX_NAMES:,} of either are the most",
-    "The gateway keeps the judgement of each.",
+    f"too many prepared statements or cursors are open: {MAX_NAMES:,} is the limit for each",
+    "The gateway keeps the verdict of each in memory.",
     "Close those that are no longer needed (DEALLOCATE, CLOSE, or the driver's cache size).",
 )
 

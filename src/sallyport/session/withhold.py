@@ -15,8 +15,8 @@ Buffer = bytes | bytearray
 MISMATCH = refuse(
     "SP1203",
     "the result does not match what was judged, so it is withheld",
-    "The columns that the server describes are not the columns the statement was judged by; the catalog may have changed.",
-    "Run the statement again: the gateway has asked for a fresh catalog.",
+    "The server returns other columns than those that were judged. The catalog may have changed.",
+    "Run the statement again. The gateway is reading the catalog again.",
 )
 
 
@@ -49,8 +49,8 @@ def over_allowance(session: SessionState, entry: Entry, count: int, size: int) -
             refuse(
                 "SP1701",
                 f"the result is larger than policy allows ({what})",
-                "The rest of the result is withheld and the statement is cancelled.",
-                "Ask for less: add a LIMIT or a narrower WHERE.",
+                "The rest of the result is withheld, and the statement is canceled.",
+                "Select fewer rows: add LIMIT or a narrower WHERE.",
             ),
         )
     return bool(what)
@@ -61,8 +61,8 @@ def spent(what: str) -> Refusal:
     return refuse(
         "SP1701",
         f"the limit of {what} is used up",
-        "Policy bounds how much you may read.",
-        "Wait, or ask for a higher limit; a new session helps when the limit is for a session.",
+        "The policy limits how much you may read.",
+        "Wait, or ask for a higher limit. If the limit is for a session, connect again.",
     )
 
 

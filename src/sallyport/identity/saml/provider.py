@@ -65,7 +65,9 @@ class SamlProvider:
             metadata = await self.metadata.current()
         except SamlError as error:
             return Problem(
-                str(error), "the identity provider's metadata cannot be had", "Try again in a minute."
+                str(error),
+                "the identity provider's metadata cannot be fetched",
+                "Try again in a minute.",
             )
         check = ResponseCheck(self.settings, metadata.certificates, self._clock, self._used)
         try:
@@ -84,7 +86,7 @@ class SamlProvider:
         return False
 
     async def verify(self, token: Secret, label: str) -> Subject | Problem:
-        return Problem("a SAML response is no password")
+        return Problem("a SAML response is not accepted as a password")
 
     def still_accepted(self, subject: Subject) -> Problem | None:
         return required_problem(subject.claims, self._required) or require_problem(

@@ -193,7 +193,7 @@ class ResponseCheck:
             raise SamlError("the assertion has no end (NotOnOrAfter)")
         end = instant(element.get("NotOnOrAfter", "")) + skew
         if now >= end:
-            raise SamlError("the assertion is over (NotOnOrAfter)")
+            raise SamlError("the assertion has expired (NotOnOrAfter)")
         return end
 
     def _session_end(self, assertion: Element) -> float:

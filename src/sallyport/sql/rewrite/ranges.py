@@ -22,7 +22,7 @@ def cannot_rewrite(what: str, hint: str = "") -> RefusedError:
     return RefusedError(
         refuse(
             "SP1206",
-            "the masks cannot be applied inside this statement",
+            "the masks cannot be applied in this statement",
             what,
             hint or "Write it in a simpler form, with an alias for each table.",
         )
