@@ -45,9 +45,7 @@ def start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | 
     return indexer
 
 
-async def open_streams(
-    config: Config, index: SqlSessionIndex, resolve: Resolve
-) -> tuple[Stream, ...]:
+async def open_streams(config: Config, index: SqlSessionIndex, resolve: Resolve) -> tuple[Stream, ...]:
     """Streams of the record, not started yet. Raises ConfigError."""
     sessions = Sessions(config.recording_directory, index)
     streams = []

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.model import Audit, StreamTarget
 from sallyport.core.address import is_loopback, parse_address
@@ -68,7 +69,7 @@ def _stream(check: Check, path: YamlPath, target: StreamTarget) -> StreamTarget:
     replaced: StreamTarget = msgspec.structs.replace(
         target,
         path=check.absolute(target.path) if target.path else "",
-        token=check.one_of((*path, "token"), target.token) if target.token else None,
+        token=managed.secret(check, (*path, "token"), target.token) if target.token else None,
         **paths,
     )
     return replaced

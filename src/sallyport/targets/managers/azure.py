@@ -81,7 +81,8 @@ class AzureClient:
                 exclude_shared_token_cache_credential=True,
                 exclude_broker_credential=True,
             )
-        return self._credential.get_token(scope).token
+        token: str = self._credential.get_token(scope).token
+        return token
 
     async def close(self) -> None:
         """Close its connections."""
