@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
-from sallyport.audit.completion import complete_recordings
 from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
@@ -40,8 +39,8 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.gateway_id import gateway_id
 from sallyport.core.secret import Secret
-from sallyport.datadir import close_directory, hold_directory
-from sallyport.handover import index_opener, open_streams, start_indexer
+from sallyport.datadir import close_directory, complete_from_journal, hold_directory
+from sallyport.handover import Handover, open_handover
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
@@ -52,7 +51,6 @@ from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Acc
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
-from sallyport.operations.streaming import Stream, late_streams
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
@@ -286,19 +284,6 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
     return asyncio.run(look())
 
 
-def _complete_recordings(recordings: Path, index: SqlSessionIndex) -> None:
-    """Raises ConfigError when what the journal has cannot be recorded: it is not to be lost."""
-    try:
-        count = complete_recordings(recordings, index)
-    except OSError as error:
-        raise ConfigError(
-            f"the journal of an earlier run cannot be put into the recordings in {recordings}: "
-            f"{error.strerror}. Make room, or let the gateway's user write there."
-        ) from None
-    if count:
-        log.warning("statements of an earlier run were recovered from the journal", statements=count)
-
-
 def _policy_file(config: Config, policies: SqlPolicyVersions) -> PolicyFile:
     """The policy to start with: the file's, or loudly the last good one. Raises ConfigError when
     there is neither.
@@ -347,7 +332,7 @@ async def gateway_running(
     interrupted = await asyncio.to_thread(recover_interrupted, config.recording_directory, index)
     if interrupted:
         log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
-    await asyncio.to_thread(_complete_recordings, config.recording_directory, index)
+    await asyncio.to_thread(complete_from_journal, config.recording_directory, index)
     writer.start()
     strict = config.recording.durability == "strict"
     interval, longest = _PASSES[config.recording.durability]
@@ -412,18 +397,16 @@ async def gateway_running(
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
-    server = console = indexer = None
-    streams = await open_streams(config, index, logins.secret)
-    gateway.late_streams = lambda: late_streams(streams)
+    handover = await open_handover(config, index, logins.secret)
+    gateway.late_streams = handover.late_streams
+    server = console = None
     try:
         server = await _listen(config, gateway)
         await gateway.run()
         intents.start()
         if logins.managed.sources:
             gateway.spawn(gateway.tasks.repeat(logins.managed.keep, "leases"), "leases")
-        indexer = await asyncio.to_thread(start_indexer, config, index)
-        for stream in streams:
-            stream.start()
+        handover.start()
         if config.console is not None:
             console = await _start_console(
                 config,
@@ -436,7 +419,7 @@ async def gateway_running(
                 locks,
                 tokens,
                 saml,
-                streams,
+                handover,
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -455,9 +438,7 @@ async def gateway_running(
         journal.close()
         approval_store.close()
         writer.close()
-        if indexer is not None:
-            await asyncio.to_thread(indexer.close)
-        await asyncio.gather(*(asyncio.to_thread(stream.close) for stream in streams))
+        await handover.close()
         store.dispose()
         lock.close()
 
@@ -509,7 +490,7 @@ async def _start_console(
     locks: Locks,
     tokens: SessionTokens,
     saml: Mapping[str, SamlProvider],
-    streams: Sequence[Stream],
+    handover: Handover,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -557,8 +538,8 @@ async def _start_console(
         policies=policies,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         actions=ActionLog(gateway.recorder),
-        search=index_opener(config),
-        streams=streams,
+        search=handover.open_index,
+        streams=handover.streams,
         locks=locks,
         saml=saml,
         session_tokens=tokens,

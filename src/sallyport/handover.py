@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from sallyport.config import Config, SecretRef
@@ -12,7 +14,7 @@ from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
 from sallyport.operations.sessions import Sessions
 from sallyport.operations.statementsearch import StatementIndexer
-from sallyport.operations.streaming import Stream, StreamSettings
+from sallyport.operations.streaming import Stream, StreamSettings, late_streams
 from sallyport.operations.streamsinks import (
     ElasticSink,
     FileSink,
@@ -29,23 +31,49 @@ from sallyport.store.statementsearch import SearchError, StatementSearch
 Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 
-def start_indexer(config: Config, index: SqlSessionIndex) -> StatementIndexer | None:
-    """What keeps the index of statements; None: there is none. Raises ConfigError where this SQLite
-    has no FTS5.
-    """
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """``indexer``: of statements, None for none. ``open_index``: opens its index for reading."""
+
+    indexer: StatementIndexer | None
+    open_index: Callable[[], StatementSearch] | None
+    streams: tuple[Stream, ...]
+
+    def late_streams(self) -> str:
+        """Names of streams that must not be as late as they are, "" for none."""
+        return late_streams(self.streams)
+
+    def start(self) -> None:
+        """Begin to follow the record."""
+        for follower in (self.indexer, *self.streams):
+            if follower is not None:
+                follower.start()
+
+    async def close(self) -> None:
+        """Once everything is recorded: take it in, for some seconds at most, and stop."""
+        followers = [follower for follower in (self.indexer, *self.streams) if follower is not None]
+        await asyncio.gather(*(asyncio.to_thread(follower.close) for follower in followers))
+
+
+async def open_handover(config: Config, index: SqlSessionIndex, resolve: Resolve) -> Handover:
+    """Nothing of it is started yet. Raises ConfigError: no FTS5, a secret that is missing."""
+    streams = await _open_streams(config, index, resolve)
     most = config.recording.search_statements
     if not most:
-        return None
+        return Handover(None, None, streams)
     try:
         search = StatementSearch(config.data_directory, writable=True, most=most)
     except SearchError as error:
         raise ConfigError(str(error)) from None
     indexer = StatementIndexer(Sessions(config.recording_directory, index), search)
-    indexer.start()
-    return indexer
+    return Handover(indexer, lambda: StatementSearch(config.data_directory), streams)
 
 
-async def open_streams(config: Config, index: SqlSessionIndex, resolve: Resolve) -> tuple[Stream, ...]:
+async def _open_streams(
+    config: Config,
+    index: SqlSessionIndex,
+    resolve: Resolve,
+) -> tuple[Stream, ...]:
     """Streams of the record, not started yet. Raises ConfigError."""
     sessions = Sessions(config.recording_directory, index)
     streams = []
@@ -85,10 +113,3 @@ def _sink(target: StreamTarget, token: Secret | None) -> Sink:
         return ElasticSink(target.url, target.index, token, context)
     address = parse_address(target.address)
     return SyslogSink(address.host, address.port, None if target.tls == "disable" else context)
-
-
-def index_opener(config: Config) -> Callable[[], StatementSearch] | None:
-    """What opens the index of statements for reading; None: there is none."""
-    if not config.recording.search_statements:
-        return None
-    return lambda: StatementSearch(config.data_directory)

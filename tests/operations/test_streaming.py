@@ -94,7 +94,11 @@ def test_a_file_has_every_event_once_and_a_second_run_goes_on(
     assert [json.loads(line)["id"] for line in path.read_text().split("\n")[:-1]] == expected
 
 
-def test_a_file_that_is_moved_away_or_broke_off(record: Record, stream_to: StreamTo, tmp_path: Path) -> None:
+def test_a_file_that_is_moved_away_or_broke_off(
+    record: Record,
+    stream_to: StreamTo,
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "audit.jsonl"
     path.write_text('{"id": "s_0:0", "half')
     stream = stream_to(FileSink(path))
@@ -137,9 +141,10 @@ def test_a_receiver_without_the_right_certificate_gets_nothing(
     (tmp_path / "a").mkdir()
     receiver, _ = syslog_over_tls(tmp_path / "a")
     (tmp_path / "b").mkdir()
-    other = Authority(tmp_path / "b", "another CA")
+    stranger = Authority(tmp_path / "b", "another CA")
     write(record, "s_1", 1)
-    stream = stream_to(SyslogSink("localhost", receiver.port, tls_context(other.file, None, None)))
+    context = tls_context(stranger.file, None, None)
+    stream = stream_to(SyslogSink("localhost", receiver.port, context))
     until(lambda: stream.failures > 1)
     assert "certificate" in stream.problem and receiver.messages == []
     receiver.stop()
@@ -168,7 +173,8 @@ def test_splunk(record: Record, stream_to: StreamTo) -> None:
     receiver = HttpReceiver(lambda path, body: (busy.pop() if busy else 200, '{"code": 0}'))
     url = f"{receiver.url}/services/collector/event"
     expected = write(record, "s_1", 600)
-    stream = stream_to(SplunkSink(url, Secret("t0ken"), tls_context(None, None, None)), format="ocsf")
+    sink = SplunkSink(url, Secret("t0ken"), tls_context(None, None, None))
+    stream = stream_to(sink, format="ocsf")
     until(lambda: stream.sent == len(expected))
     events = [json.loads(line) for body in receiver.taken for line in body.splitlines()]
     assert [event["event"]["metadata"]["uid"] for event in events] == expected
@@ -214,7 +220,8 @@ def test_one_bad_event_does_not_stop_a_batch(record: Record, stream_to: StreamTo
     expected = write(record, "s_1", 30)
     stream = stream_to(SplunkSink(receiver.url, Secret("t"), tls_context(None, None, None)))
     until(lambda: stream.sent == len(expected))
-    came = [json.loads(line)["event"]["id"] for body in receiver.taken for line in body.splitlines()]
+    lines = [line for body in receiver.taken for line in body.splitlines()]
+    came = [json.loads(line)["event"]["id"] for line in lines]
     assert came == [id_ for id_ in expected if id_ != "s_1:7"] and stream.rejected == 1
     receiver.stop()
 
@@ -236,7 +243,7 @@ def test_lag_and_lateness(record: Record, stream_to: StreamTo) -> None:
     receiver.stop()
 
 
-def test_without_a_receiver_nothing_is_late_that_need_not_be(record: Record, stream_to: StreamTo) -> None:
+def test_what_is_not_required_is_never_late(record: Record, stream_to: StreamTo) -> None:
     stream = stream_to(SyslogSink("127.0.0.1", 1, None), max_lag=0.01)
     write(record, "s_1", 1)
     until(lambda: stream.failures)
@@ -244,7 +251,9 @@ def test_without_a_receiver_nothing_is_late_that_need_not_be(record: Record, str
     assert stream.lag > 0.01 and not stream.is_late
 
 
-def test_the_first_start_begins_now_unless_it_is_told(record: Record, stream_to: StreamTo, tmp_path: Path) -> None:
+def test_the_first_start_begins_now_unless_it_is_told(
+    record: Record, stream_to: StreamTo, tmp_path: Path
+) -> None:
     write(record, "s_old", 3)
     stream = stream_to(FileSink(tmp_path / "now"), from_beginning=False)
     expected = write(record, "s_new", 1)
@@ -256,4 +265,5 @@ def test_a_cursor_that_is_none_is_an_error(record: Record, tmp_path: Path) -> No
     (tmp_path / "streams").mkdir()
     (tmp_path / "streams" / "siem.cursor").write_text("garbage")
     with pytest.raises(SallyportError, match="does not say how far"):
-        Stream(StreamSettings("siem"), FileSink(tmp_path / "x"), record.sessions, tmp_path / "streams")
+        directory = tmp_path / "streams"
+        Stream(StreamSettings("siem"), FileSink(tmp_path / "x"), record.sessions, directory)

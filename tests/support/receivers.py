@@ -1,4 +1,4 @@
-"""Receivers of streams on loopback: syslog over TCP and TLS, and HTTP collectors that can be told to fail."""
+"""Receivers of streams on loopback: syslog over TCP and TLS, and HTTP that can be told to fail."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ class VerdictEncodings:
 
 
 class HandoverGate:
-    """Of all sessions. ``is_late``: what must be handed over is too late, so nothing new may run. Set
-    by the event loop's thread.
+    """Of all sessions. ``is_late``: what must be handed over is too late, so nothing new may run.
+    Set by the event loop's thread.
     """
 
     is_late = False
@@ -59,8 +59,21 @@ class SessionRecording:
     """
 
     __slots__ = (
-        "_began", "_encodings", "_now", "actions", "broken", "chunks", "ending", "file",
-        "handover", "intent", "journal", "login", "problem", "row", "texts",
+        "_began",
+        "_encodings",
+        "_now",
+        "actions",
+        "broken",
+        "chunks",
+        "ending",
+        "file",
+        "handover",
+        "intent",
+        "journal",
+        "login",
+        "problem",
+        "row",
+        "texts",
     )  # fmt: skip
 
     def __init__(

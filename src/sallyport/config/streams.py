@@ -10,7 +10,6 @@ from sallyport.config import managed
 from sallyport.config.check import Check
 from sallyport.config.model import Audit, StreamTarget
 from sallyport.core.address import is_loopback, parse_address
-from sallyport.core.errors import SallyportError
 from sallyport.core.yamltext import YamlPath
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -41,7 +40,8 @@ def audit(check: Check, audit: Audit) -> Audit:
             fix = "Write lower-case letters, digits, - and _; files are named after it"
             raise check.error((*path, "name"), f"{target.name!r} is not usable", fix)
         if target.name in names:
-            raise check.error((*path, "name"), f"{target.name!r} stands twice", "Write another name")
+            problem = f"{target.name!r} stands twice"
+            raise check.error((*path, "name"), problem, "Write another name")
         names.add(target.name)
         streams.append(_stream(check, path, target))
     return Audit(tuple(streams))
@@ -93,7 +93,7 @@ def _check_keys(check: Check, path: YamlPath, target: StreamTarget) -> None:
 def _check_address(check: Check, path: YamlPath, target: StreamTarget) -> None:
     try:
         address = parse_address(target.address)
-    except SallyportError as error:
+    except ValueError as error:
         fix = f"Write {_EXAMPLES['address']}"
         raise check.error((*path, "address"), str(error), fix) from None
     if target.tls == "disable" and not is_loopback(address.host):

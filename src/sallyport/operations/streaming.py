@@ -1,9 +1,9 @@
-"""Streams of the record: audit events to one receiver each, at least once, in the order of each session.
+"""Streams of the record: audit events to one receiver each, at least once.
 
-A :class:`Stream` is a thread that follows the recordings (:mod:`sallyport.operations.following`), so
-it never stands in a session's way: a receiver that is slow or away makes the stream late, and what it
-lacks stays in the recordings. How far it got is a cursor in a file, written after the receiver had
-what is before it. What is sent twice has the same id.
+A :class:`Stream` is a thread that follows the recordings (:mod:`sallyport.operations.following`),
+so it never stands in a session's way: a receiver that is slow or away makes the stream late, and
+what it lacks stays in the recordings. How far it got is a cursor in a file, written after the
+receiver had what is before it. What is sent twice has the same id.
 
 ``lag`` says how late it is. What must not be late (``required``) stops new statements: the gateway
 asks :func:`late_streams` once a second.
@@ -47,8 +47,8 @@ _log = structlog.get_logger("sallyport.audit")
 
 @dataclass(frozen=True, slots=True)
 class StreamSettings:
-    """``name``: of its files. ``max_lag``: seconds; later than that, a ``required`` stream stops new
-    statements. ``from_beginning``: the first start sends everything that was ever recorded.
+    """``name``: of its files. ``max_lag``: seconds; later than that, a ``required`` stream stops
+    new statements. ``from_beginning``: the first start sends everything that was ever recorded.
     """
 
     name: str
@@ -59,12 +59,18 @@ class StreamSettings:
 
 
 class Stream:
-    """``sent``, ``failures``, ``rejected``: events that the receiver has, attempts that failed, events
-    that it refused for good. ``problem``: why the last attempt failed, "".
+    """``sent``, ``failures``, ``rejected``: events that the receiver has, attempts that failed,
+    events that it refused for good. ``problem``: why the last attempt failed, "".
     """
 
-    def __init__(self, settings: StreamSettings, sink: Sink, sessions: Sessions, directory: Path) -> None:
-        """``directory``: where cursors are kept. Raises SallyportError for a cursor that is none."""
+    def __init__(
+        self,
+        settings: StreamSettings,
+        sink: Sink,
+        sessions: Sessions,
+        directory: Path,
+    ) -> None:
+        """``directory``: of cursors. Raises SallyportError for a cursor that is none."""
         self.settings = settings
         self.sent = self.failures = self.rejected = 0
         self.problem = ""
@@ -97,7 +103,7 @@ class Stream:
         self._thread.start()
 
     def close(self, seconds: float = 5.0) -> None:
-        """Send what is recorded, for at most so long, and stop. The rest goes after the next start."""
+        """Send what is recorded, for at most so long, and stop. The rest goes next time."""
         self._deadline = time.monotonic() + seconds
         self._stop.set()
         if self._thread.ident is not None:
@@ -207,8 +213,8 @@ class Stream:
             ExportCursor.parse(self._kept)
         except SallyportError:
             raise SallyportError(
-                f"{self._cursor_file} does not say how far the stream got. Delete it: the stream then "
-                "begins as audit.stream.begin says"
+                f"{self._cursor_file} does not say how far the stream got. "
+                "Delete it: the stream then begins as audit.stream.begin says"
             ) from None
 
     def _new_follower(self) -> RecordFollower:

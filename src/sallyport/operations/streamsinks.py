@@ -4,7 +4,7 @@ A :class:`Sink` takes a batch and returns once the other side has it, with what 
 :class:`SinkError` means that it may not have it: the same batch is sent again later, over a new
 connection. So an event may arrive twice, always with the same id.
 
-- Syslog: RFC 5424 messages with octet counting (RFC 6587 section 3.4.1) over TCP, or TLS (RFC 5425).
+- Syslog: RFC 5424, octet counting (RFC 6587 section 3.4.1), over TCP or TLS (RFC 5425).
   The protocol has no answers. A batch counts as taken when the receiver's TCP has acknowledged it
   (SIOCOUTQ, tcp(7)); what a receiver lost that died with it in its buffers is why
   ``repeats_last`` has the batch before sent again after a failure.
@@ -81,7 +81,7 @@ class Sink(Protocol):
     repeats_last: bool
 
     def send(self, batch: Sequence[Entry]) -> list[tuple[Entry, str]]:
-        """Blocks until the receiver has it. Gives what it refuses for good, and why. Raises SinkError."""
+        """Blocks until the receiver has it. Gives what it refuses for good. SinkError."""
         ...
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ class Gateway:
         self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
         self.check_state: Callable[[], str] = str  # asked while it runs
-        self.late_streams: Callable[[], str] = str  # likewise: names of those that must not be so late
+        self.late_streams: Callable[[], str] = str  # likewise
         self.judging = deep_thread("sallyport-judge")
         self.pending: Arrivals[PendingLogin] = Arrivals(limits.max_logins, limits.max_logins_per_address)
         self.descriptors = Descriptors.raised()

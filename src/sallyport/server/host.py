@@ -1,9 +1,8 @@
-"""Hosts one session: moves bytes between a client's port and the session's own connection to the target, and carries out
-what the sans-I/O session asks for.
+"""Hosts one session: moves bytes between a client's port and the session's connection to the target,
+and carries out what the sans-I/O session asks for. Nothing here looks into a message.
 
-Where the client's bytes come from is the port's affair (:class:`~sallyport.server.ports.ClientPort`); nothing here looks
-into a message. The two hot paths are :meth:`SessionHost.receive` and :meth:`SessionHost.receive_from_server`: of a plain
-statement they do no more than ask the session and write.
+The two hot paths are :meth:`SessionHost.receive` and :meth:`SessionHost.receive_from_server`: of a
+plain statement they do no more than ask the session and write.
 """
 
 from __future__ import annotations
@@ -298,10 +297,7 @@ class SessionHost:
         self._pacing.pause_client(PauseReason.SESSION_WAITS, waits)
 
     def leave_lane(self) -> None:
-        """:class:`sallyport.server.ports.HostedSession`."""
-        self._leave_lane()
-
-    def _leave_lane(self) -> None:
+        """Have what comes next judged the general way."""
         if self._lane is not None:
             self._lane.leave()
 
@@ -400,7 +396,7 @@ class SessionHost:
 
     def cancel_requested(self) -> None:
         """The client asked, over another connection, to cancel what runs."""
-        self._leave_lane()
+        self.leave_lane()
         if self._is_ended:
             return
         waits = self._waiting is not None and self._waiting.waits
@@ -434,7 +430,7 @@ class SessionHost:
         if self._port.peer_state() is PeerState.VANISHED:
             self.end(CLIENT_SILENT, at_once=True)
         elif self._liveness.is_target_silent():
-            self._leave_lane()  # which watches the socket's number, that may soon be another's
+            self.leave_lane()  # which watches the socket's number, that may soon be another's
             self._link.is_silent = True
             self._link.abort()
 
@@ -446,7 +442,7 @@ class SessionHost:
         if self._is_ended or not ends or now < ends:
             return
         is_news, self._is_expired = not self._is_expired, True
-        self._leave_lane()
+        self.leave_lane()
         session = self._session
         if session.is_between_transactions and session.blocked is not Blocked.APPROVAL:
             # Drivers read an error as the answer to what they send next; of one that comes unasked they only
@@ -487,7 +483,7 @@ class SessionHost:
 
     def shut(self, refusal: Refusal, reason: str) -> None:
         """End the session from the gateway's side, telling the client why."""
-        self._leave_lane()
+        self.leave_lane()
         self._session.close(refusal, reason)
         self.flush()
 
@@ -495,7 +491,7 @@ class SessionHost:
         """Let go of everything, once. ``at_once``: nobody is there to read what was written."""
         if self._is_ended:
             return
-        self._leave_lane()
+        self.leave_lane()
         if self._is_ended:  # what it gave back was the end
             return
         self._is_ended = True

@@ -20,7 +20,7 @@ HANDOVER_LATE = refuse(
     "SP1810",
     "statements stop because the record is not handed over",
     "A stream of the record that the gateway's operator requires is too late.",
-    "Tell the gateway's operator; the same statement will run once the receiver takes events again.",
+    "Tell the gateway's operator; the statement will run once the receiver takes events again.",
 )
 CATALOG_UNKNOWN = refuse(
     "SP1102",

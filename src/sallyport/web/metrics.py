@@ -166,7 +166,9 @@ class _Gateway(Collector):
         )
 
     def _streams(self) -> Iterator[Metric]:
-        streams = {(stream.settings.name,): stream for stream in self._console.services.streams}
+        streams: dict[tuple[str, ...], Stream] = {
+            (stream.settings.name,): stream for stream in self._console.services.streams
+        }
         for family, name, text, read in _STREAMS:
             values: dict[tuple[str, ...], float] = {key: read(stream) for key, stream in streams.items()}
             yield _labelled(family, name, text, ("stream",), values)
