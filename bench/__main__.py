@@ -23,7 +23,7 @@ from rich.table import Table
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import durability, growth, judging, latency, logins, rewritten, search, workloads
+from bench import durability, growth, judging, latency, logins, rewritten, search, watching, workloads
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -33,6 +33,9 @@ def main() -> int:
     options = _options()
     console = Console(highlight=False)
     console = console if console.is_terminal else Console(highlight=False, width=120)
+    if options.part == "watch":
+        watching.print_watching(console, *((20, 3) if options.quick else (100, 12)))
+        return 0
     if options.growth:
         growth.print_growth(console, *((1000, 100) if options.quick else (10_000, 1000)))
         return 0
@@ -67,6 +70,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("part", nargs="?", choices=["watch"], help="instead: the detectors")
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds, fewer rows: a minute instead of ten"
     )

@@ -31,7 +31,7 @@ from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels, reviewer_places
-from sallyport.config import Config, Console
+from sallyport.config import Config
 from sallyport.config.model import Target as TargetSettings
 from sallyport.config.secrets import secret_places
 from sallyport.core.address import Networks
@@ -42,7 +42,6 @@ from sallyport.core.secret import Secret
 from sallyport.datadir import close_directory, complete_from_journal, hold_directory
 from sallyport.handover import Handover, open_handover
 from sallyport.identity.authenticate import Authenticator
-from sallyport.identity.discovery import discovery_url
 from sallyport.identity.locks import Locks
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.managed_secrets import manager_of
@@ -56,7 +55,7 @@ from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
-from sallyport.providers import issuer_settings, saml_providers
+from sallyport.providers import issuer_settings, oauth_offer, saml_providers
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -68,7 +67,6 @@ from sallyport.server.ports import Closable
 from sallyport.server.query import QueryClient
 from sallyport.server.upstream import Dialer, UnreachableError
 from sallyport.session.held import HeldStatement
-from sallyport.session.login import OAuthOffer
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.store.approvals import SqlApprovalStore
 from sallyport.store.locks import SqlLockStore
@@ -81,6 +79,7 @@ from sallyport.store.writer import Writer
 from sallyport.target_logins import TargetLogins, keep_alive
 from sallyport.targets.catalog_loader import load_catalog
 from sallyport.targets.privileges import Privileges, load_privileges
+from sallyport.watching import open_watching
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
@@ -385,13 +384,15 @@ async def gateway_running(
         databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
     )
     gateway.measure = _measure
+    actions = ActionLog(recorder)
+    watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
     gateway.intents = intents = IntentWriter(journal)
     loop = asyncio.get_running_loop()
     limits = gateway.limits
     recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
     gateway.keep_alive = keep_alive(config)
-    gateway.oauth = _oauth(config)
+    gateway.oauth = oauth_offer(config)
     gateway.proxies = Networks(config.proxy_protocol)
     gateway.on_policy = lambda taken, source: policies.keep(version_of(taken, source, time.time()))
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
@@ -410,7 +411,6 @@ async def gateway_running(
         if config.console is not None:
             console = await _start_console(
                 config,
-                config.console,
                 logins,
                 gateway,
                 index,
@@ -420,6 +420,7 @@ async def gateway_running(
                 tokens,
                 saml,
                 handover,
+                actions,
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -432,6 +433,8 @@ async def gateway_running(
             await asyncio.wait([console])
         await gateway.stop(_say_goodbye)
         await logins.close()
+        if watching is not None:
+            watching.close()
         await asyncio.to_thread(channels.close)
         await intents.close()
         recorder.close()
@@ -447,14 +450,6 @@ def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], argu
     """From another thread; once the loop is closed nobody is left to be told."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function, argument)
-
-
-def _oauth(config: Config) -> OAuthOffer | None:
-    oauth = config.identity.oauthbearer
-    issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
-    if not oauth.user or not issuers:
-        return None
-    return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)
 
 
 async def _measure(query: Query, held: HeldStatement) -> Preview:
@@ -481,7 +476,6 @@ def _public_url(config: Config) -> str:
 
 async def _start_console(
     config: Config,
-    console: Console,
     logins: TargetLogins,
     gateway: Gateway,
     index: SqlSessionIndex,
@@ -491,14 +485,15 @@ async def _start_console(
     tokens: SessionTokens,
     saml: Mapping[str, SamlProvider],
     handover: Handover,
+    actions: ActionLog,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
     from sallyport.web.serve import serve_always, server_context
     from sallyport.web.settings import ConsoleSettings, Services
 
-    address = config.console_address
-    if address is None:
+    address, console = config.console_address, config.console
+    if address is None or console is None:
         return None
     wanted = [
         issuer_settings(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer
@@ -537,9 +532,10 @@ async def _start_console(
         slack=channels.slack,
         policies=policies,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
-        actions=ActionLog(gateway.recorder),
         search=handover.open_index,
         streams=handover.streams,
+        actions=actions,
+        watching=gateway.watching,
         locks=locks,
         saml=saml,
         session_tokens=tokens,

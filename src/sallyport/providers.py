@@ -16,8 +16,10 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError
 from sallyport.core.secret import Secret
 from sallyport.identity.claims import ClaimMapping, Source, cel
+from sallyport.identity.discovery import discovery_url
 from sallyport.identity.presets import PRESETS
 from sallyport.identity.settings import ALGORITHMS, IssuerSettings
+from sallyport.session.login import OAuthOffer
 
 if TYPE_CHECKING:
     from sallyport.identity.saml.provider import SamlProvider
@@ -108,3 +110,12 @@ def _certificate(idp: SamlIdp) -> str:
         raise ConfigError(
             f"the certificate {idp.certificate} cannot be read: {type(error).__name__}"
         ) from None
+
+
+def oauth_offer(config: Config) -> OAuthOffer | None:
+    """What clients that speak OAUTHBEARER are told; None where nobody may."""
+    oauth = config.identity.oauthbearer
+    issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
+    if not oauth.user or not issuers:
+        return None
+    return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)

@@ -20,7 +20,7 @@ import smtplib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any, Final
@@ -67,6 +67,10 @@ def message(event: str, request: Request, console: str) -> dict[str, Any]:
         "expires_at": request.expires_at,
         "url": f"{console.rstrip('/')}/approvals/{request.id}" if console else "",
     }
+
+
+#: News that is no request's: ``event``, ``id``, ``text`` (one line), ``url`` (or ""), and more.
+Announcement = Mapping[str, str]
 
 
 def signature(secret: Secret, timestamp: int, body: bytes) -> str:
@@ -159,6 +163,10 @@ class Webhook:
         if event in self._events and not request.grant:
             self._sender.put(message(event, request, self._console))
 
+    def announce(self, body: Announcement) -> None:
+        """Send news that is no request's."""
+        self._sender.put(dict(body))
+
     def close(self) -> None:
         self._sender.close()
         self._client.close()
@@ -213,6 +221,10 @@ class Mail:
         if event == "asked":
             self._sender.put(message(event, request, self._console))
 
+    def announce(self, body: Announcement) -> None:
+        """Send news that is no request's."""
+        self._sender.put(dict(body))
+
     def close(self) -> None:
         self._sender.close()
 
@@ -244,6 +256,12 @@ def letter(body: dict[str, Any], settings: MailSettings, delivery: str) -> Email
     """The mail. What came from outside is one plain line each, and cannot add headers."""
     mail = EmailMessage()
     mail["From"], mail["To"] = settings.sender, ", ".join(settings.recipients)
+    if "text" in body:
+        mail["Subject"] = plain(f"{body['event'].capitalize()}: {body['text']}", 150)
+        mail["Message-ID"] = f"<{delivery}@sallyport.invalid>"
+        lines = [body["text"], f"See {body['url']}" if body["url"] else f"Its id: {body['id']}"]
+        mail.set_content("\n\n".join(plain(line, 600) for line in lines) + "\n")
+        return mail
     mail["Subject"] = plain(f"Approval requested: {body['kind']} on {body['target']}", 150)
     mail["Message-ID"] = f"<{delivery}@sallyport.invalid>"
     who = body["email"] or body["subject"]

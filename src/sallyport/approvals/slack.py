@@ -26,7 +26,7 @@ import httpx2
 import structlog
 
 from sallyport.approvals import slack_blocks
-from sallyport.approvals.notify import PAUSES, Sender
+from sallyport.approvals.notify import PAUSES, Announcement, Sender
 from sallyport.approvals.states import Request
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.errors import SallyportError
@@ -116,6 +116,10 @@ class Slack:
         self._latest[request.id] = request
         self._sender.put({"event": event, "id": request.id})
 
+    def announce(self, body: Announcement) -> None:
+        """Post news that is no request's."""
+        self._sender.put(dict(body))
+
     def refresh(self, request: Request, channel: str, ts: str) -> None:
         """Bring the message at this place up to date: somebody used its buttons."""
         if channel and ts:
@@ -124,6 +128,8 @@ class Slack:
             self._sender.put({"event": "refresh", "id": request.id})
 
     def _send(self, body: dict[str, Any], delivery: str) -> bool | float:
+        if "text" in body:
+            return self._call("chat.postMessage", {**self._quiet(), **_announced(body)})[0]
         request = self._latest.get(body["id"])
         if request is None:
             return True  # an earlier job has said its last word already
@@ -250,6 +256,12 @@ def slack_signature(secret: Secret, timestamp: str, body: bytes) -> str:
     """``v0=`` and hex digits."""
     signed = b"v0:" + timestamp.encode() + b":" + body
     return "v0=" + hmac.new(secret.reveal().encode(), signed, hashlib.sha256).hexdigest()
+
+
+def _announced(body: Mapping[str, str]) -> dict[str, Any]:
+    text = " ".join(filter(None, (body["text"], body["url"])))[:2900]
+    block = {"type": "section", "text": {"type": "plain_text", "text": text, "emoji": False}}
+    return {"text": f"Sallyport: {body['event']}", "blocks": [block]}
 
 
 def _seconds(retry_after: str) -> float:

@@ -32,6 +32,7 @@ COMMANDS = (
     "audit",
     "approvals",
     "lock",
+    "findings",
     "identity",
     "connect",
     "issuer",

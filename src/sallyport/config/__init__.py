@@ -6,7 +6,23 @@ one.
 """
 
 from sallyport.config.load import load_config
-from sallyport.config.model import SECTIONS, ApprovalSettings, Config, Console, OidcIssuer
+from sallyport.config.model import (
+    SECTIONS,
+    ApprovalSettings,
+    Config,
+    Console,
+    OidcIssuer,
+    WatchSettings,
+)
 from sallyport.config.secrets import SecretRef
 
-__all__ = ["SECTIONS", "ApprovalSettings", "Config", "Console", "OidcIssuer", "SecretRef", "load_config"]
+__all__ = [
+    "SECTIONS",
+    "ApprovalSettings",
+    "Config",
+    "Console",
+    "OidcIssuer",
+    "SecretRef",
+    "WatchSettings",
+    "load_config",
+]

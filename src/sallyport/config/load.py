@@ -9,7 +9,7 @@ import msgspec
 
 from sallyport.config import databases, entrances, issuers, managed, people, streams
 from sallyport.config.check import Check
-from sallyport.config.model import Config
+from sallyport.config.model import Config, WatchSettings
 from sallyport.config.secrets import SecretRef
 from sallyport.core.yamltext import YamlPath, read_yaml
 
@@ -33,6 +33,7 @@ def load_config(path: Path | str) -> Config:
     entrances.proxies(check, ("proxy_protocol",), config.proxy_protocol)
     identity = issuers.identity(check, config.identity)
     _numbers(check, config)
+    _watch(check, config.watch)
     if not config.policy:
         raise check.error(("policy",), "the path is empty", "Write, for example, 'policy: policy.yaml'")
     data = check.absolute(config.data)
@@ -65,6 +66,27 @@ def _mapping(check: Check, key: str) -> dict[str, Any]:
 def _mask_key(check: Check, name: str) -> SecretRef:
     path: YamlPath = ("mask_keys", name)
     return managed.secret(check, path, check.document.convert(path, SecretRef))
+
+
+def _watch(check: Check, watch: WatchSettings) -> None:
+    for key in ("learning_days", "learning_statements", "quiet_minutes", "lock_minutes"):
+        if getattr(watch, key) < 0:
+            value, fix = getattr(watch, key), "Write a positive number, or 0"
+            raise check.error(("watch", key), f"{value} is not usable", fix)
+    for key in ("half_life_days", "episode_minutes"):
+        if getattr(watch, key) <= 0:
+            value = getattr(watch, key)
+            raise check.error(("watch", key), f"{value} is not usable", "Write a positive number")
+    if watch.reviewers.quorum < 1:
+        path = ("watch", "reviewers", "quorum")
+        raise check.error(path, "nobody would have to approve", "Write 1 or more")
+    for name, actions in watch.actions.items():
+        if "hold" in actions and not watch.reviewers.groups:
+            raise check.error(
+                ("watch", "actions", name),
+                "'hold' needs people who may approve",
+                "Add, under 'watch', 'reviewers: {groups: [dba]}'",
+            )
 
 
 def _numbers(check: Check, config: Config) -> None:

@@ -33,6 +33,12 @@ Algorithm = Literal[
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
 
+WatchAction = Literal["notify", "hold", "end", "lock"]
+Detector = Literal[
+    "bulk", "probing", "enumeration", "credentials", "paging", "search", "volume", "refusals",
+    "masked", "drift", "networks", "new-relation", "new-statement", "off-hours", "stuck",
+]  # fmt: skip
+SeverityOrDetector = Literal["low", "medium", "high", Detector]
 ApprovalEvent = Literal["asked", "approved", "denied", "expired", "withdrawn", "voided"]
 
 
@@ -347,6 +353,32 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stream: tuple[StreamTarget, ...] = ()
 
 
+class WatchReviewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may approve what waits because of a finding: ``quorum`` members of ``groups``."""
+
+    groups: tuple[str, ...] = ()
+    quorum: int = 1
+
+
+class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Unusual behaviour. ``learning_days`` and ``learning_statements``: both must have passed
+    before an agent is compared with its baseline. ``episode_minutes``: spans of time whose sums are
+    compared. ``quiet_minutes``: for so long one thing is not told again. ``actions``: what follows,
+    by severity or detector, each in the place of its default. ``off``: detectors not asked.
+    """
+
+    enabled: bool = True
+    learning_days: float = 7.0
+    learning_statements: int = 300
+    half_life_days: float = 30.0
+    episode_minutes: float = 10.0
+    quiet_minutes: float = 60.0
+    actions: dict[SeverityOrDetector, tuple[WatchAction, ...]] = {}
+    off: tuple[Detector, ...] = ()
+    reviewers: WatchReviewers = WatchReviewers()
+    lock_minutes: int = 60
+
+
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``drain_seconds``: how long running statements and open transactions get once the gateway
     was told to stop. 0: no time.
@@ -384,6 +416,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     network: Network = Network()
     recording: Recording = Recording()
     audit: Audit = Audit()
+    watch: WatchSettings = WatchSettings()
     shutdown: Shutdown = Shutdown()
     log: Log = Log()
 
@@ -452,6 +485,8 @@ SECTIONS: Mapping[str, Any] = {
     "audit": Audit,
     "audit.stream[]": StreamTarget,
     "audit.stream[].token": SecretRef,
+    "watch": WatchSettings,
+    "watch.reviewers": WatchReviewers,
     "shutdown": Shutdown,
     "log": Log,
 }

@@ -23,11 +23,37 @@ _EVERYBODY: Final = frozenset(
 #: auditors. Who may end sessions may lock.
 PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
     VIEWER: _EVERYBODY,
-    REVIEWER: _EVERYBODY | {"sessions.read", "approvals.read", "approvals.decide", "locks.read"},
+    REVIEWER: _EVERYBODY
+    | {
+        "sessions.read",
+        "approvals.read",
+        "approvals.decide",
+        "locks.read",
+        "findings.read",
+        "findings.acknowledge",
+    },
     AUDITOR: _EVERYBODY
-    | {"sessions.read", "sessions.replay", "approvals.read", "audit.verify", "audit.actions", "locks.read"},
+    | {
+        "sessions.read",
+        "sessions.replay",
+        "approvals.read",
+        "audit.verify",
+        "audit.actions",
+        "locks.read",
+        "findings.read",
+    },
     OPERATOR: _EVERYBODY
-    | {"sessions.read", "sessions.kill", "approvals.read", "locks.read", "locks.lock", "locks.release"},
+    | {
+        "sessions.read",
+        "sessions.kill",
+        "approvals.read",
+        "locks.read",
+        "locks.lock",
+        "locks.release",
+        "findings.read",
+        "findings.acknowledge",
+        "baselines.reset",
+    },
 }
 #: What whoever has a valid token may do, with a role or without one: with session tokens of their own.
 OWN: Final = frozenset({"tokens.issue", "tokens.list", "tokens.revoke"})

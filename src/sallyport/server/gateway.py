@@ -28,7 +28,7 @@ from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.policy.file import PolicyFile
-from sallyport.policy.model import Policy
+from sallyport.policy.model import Policy, Reviewers
 from sallyport.policy.versions import CHANGED
 from sallyport.server.added import Added
 from sallyport.server.arrivals import Arrivals
@@ -43,6 +43,7 @@ from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
 from sallyport.server.tasks import Tasks
+from sallyport.server.watching import INTERVAL, Watching
 from sallyport.session.clearance import HANDOVER_LATE
 from sallyport.session.counters import Counters
 from sallyport.session.held import HeldStatement
@@ -111,6 +112,8 @@ class Gateway:
         self.tls = tls
         self.approvals = approvals
         self.console_url = console_url
+        self.watch_reviewers = Reviewers(frozenset())  # of statements held by a finding
+        self.watching: Watching | None = None
         self.measure: Measure | None = None  # makes the preview of a held statement
         self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
@@ -171,6 +174,8 @@ class Gateway:
                 self._watch(database.watch_roles, f"roles at {database.name}")
         self._watch(self._look_around, "housekeeping")
         self._watch(self._watch_peers, "peers")
+        if self.watching is not None:
+            self._watch(self._watch_behaviour, "unusual behaviour")
         if self.limits.idle_seconds:
             self._watch(self._watch_idle, "idle sessions")
 
@@ -244,6 +249,11 @@ class Gateway:
         for session in self.hosted():
             session.check_peers()
             session.check_expiry(now)
+
+    async def _watch_behaviour(self) -> None:
+        await asyncio.sleep(INTERVAL)
+        if self.watching is not None:
+            self.watching.look()
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds
@@ -366,6 +376,12 @@ class Gateway:
             self._per_subject[who] = left
         else:
             self._per_subject.pop(who, None)
+
+    def ended(self, session: HostedSession) -> None:
+        """Count what a session did that is about to end."""
+        if self.watching is not None:
+            self.tasks.attempt(partial(self.watching.session_ended, session), "unusual behaviour")
+        self.totals.add(session.session.counters)
 
     def recording_lost(self, session_id: str) -> None:
         """End the session whose recording cannot be written any more."""

@@ -31,6 +31,7 @@ from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
 from sallyport.server.renewing import check_renewal, was_locked
 from sallyport.server.waiting import HeldStatementWait
+from sallyport.server.watch_access import watch_access
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import (
     AskApproval,
@@ -108,6 +109,7 @@ class SessionHost:
         "_waiting",
         "peer",
         "subject",
+        "watched",
     )
 
     def __init__(
@@ -117,14 +119,12 @@ class SessionHost:
         self._gateway, self._port = gateway, port
         self._database, self._link = admitted.database, admitted.link
         self._added = gateway.added
-        self._is_ended = False
-        self._is_expired = False
+        self._is_ended = self._is_expired = False
         self._pid = 0
         self._lifetime: asyncio.TimerHandle | None = None
         application = request.settings.get("application_name", "")
-        self._recorder = gateway.recorder.open_session(
-            admitted.id, self.subject, self.target, peer, application
-        )
+        who = (admitted.id, self.subject, self.target, peer, application)
+        self._recorder = gateway.recorder.open_session(*who)
         limits, link = gateway.limits, self._link
         if gateway.intents is not None:
             link.gate = gateway.intents.gate(self._recorder, link, self._not_journaled)
@@ -137,8 +137,8 @@ class SessionHost:
         )
         session.backends = self._database.backends
         # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
-        who = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
-        session.settings = TrackedSettings(link.login.parameters, {**request.settings, **who})
+        told = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
+        session.settings = TrackedSettings(link.login.parameters, {**request.settings, **told})
         self._pacing = Pacing(port, link, self._recorder, gateway.recorder, limits, self._unrecordable)
         self._liveness = Liveness(session, link, gateway.keep_alive.user_timeout)
         self._cancel = StatementCancel(
@@ -155,11 +155,11 @@ class SessionHost:
             self._waiting = HeldStatementWait(
                 gateway, gateway.approvals, session, self.subject, self._database, self.id, self.flush, port
             )
-
         self._lane: LaneAccess | None = None
         if gateway.lane is not None and min(port.plain_descriptor, link.plain_descriptor) >= 0:
             self._lane = LaneAccess(gateway.lane, self, port, link, self._pacing)
             self._pacing.lane = self._lane
+        self.watched = watch_access(gateway, session, self._lane, self._waiting, self.flush, peer)
 
     def begin(self, minor: int, early: bytes) -> None:
         """Greet the client and listen to the target. ``minor``: of the client's protocol version. ``early``: what the client
@@ -508,9 +508,9 @@ class SessionHost:
         link.on_data = link.on_lost = link.on_pause = None
         link.write(frontend.terminate())
         link.close()
+        self._gateway.ended(self)
         self._recorder.end(reason)
         log.info("session ended", session=self.id, reason=reason)
-        self._gateway.totals.add(session.counters)
         if self._pid:
             self._gateway.unregister(self._pid, self.subject)
             if (

@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from sallyport.core.errors import ProtocolError, Refusal, refuse
+from sallyport.judge import Verdict
 from sallyport.server.lane import Lane, LaneSession
 from sallyport.server.pacing import Pacing
 from sallyport.server.plain import PlainTraffic
@@ -103,6 +104,15 @@ class LaneAccess:
         """Bring the session's numbers up to date."""
         if self._lane_session.inside:
             self._lane_session.traffic.sync()
+
+    def running_rows(self) -> tuple[Verdict, int, int, int] | None:
+        """Of a large result that is passing: its verdict, its statement's number, and its rows and
+        their bytes so far. None when there is none in the lane.
+        """
+        pending = self._lane_session.traffic.first if self._lane_session.inside else None
+        if pending is None or not pending.flows:
+            return None
+        return pending.statement.verdict, pending.number, pending.rows, pending.size
 
     def leave(self) -> None:
         """The session is the host's again. Nothing happens outside the lane."""

@@ -7,6 +7,7 @@ from sallyport.audit.chunks cimport ChunkWriter
 from sallyport.audit.msgpack cimport (
     HEADER_BYTES, put_array, put_bin, put_float64, put_nil, put_raw, put_str, put_uint,
 )
+from sallyport.session.activity cimport Activity
 from sallyport.wire.frames cimport Output, write_masked_rows
 from sallyport.wire.scan cimport blank_literals
 
@@ -48,13 +49,15 @@ cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object view
 @cython.final
 @cython.freelist(64)
 cdef class Pending:
-    cdef PlainStatement statement
-    cdef Py_ssize_t number, step
+    cdef readonly PlainStatement statement
+    cdef readonly Py_ssize_t number
+    cdef Py_ssize_t step
     cdef bytes text, bind
     cdef double started
-    cdef bint is_bundle, is_parsed, hidden, flows
+    cdef bint is_bundle, is_parsed, hidden
+    cdef readonly bint flows
     cdef object program, prepared
-    cdef Py_ssize_t rows, size
+    cdef readonly Py_ssize_t rows, size
     cdef Pending following
 
 
@@ -67,6 +70,7 @@ cdef class Scratch:
 cdef class PlainTraffic:
     cdef readonly object session
     cdef object judge, view
+    cdef Activity activity
     cdef readonly ChunkWriter chunks
     cdef Scratch scratch
     cdef dict statements, cache, templates
@@ -76,7 +80,8 @@ cdef class PlainTraffic:
     cdef Py_ssize_t generation, number, step, limit, longest, rows, bytes, parsing
     cdef readonly Py_ssize_t pending
     cdef unsigned char status
-    cdef Pending first, last, running, bound, parsed
+    cdef readonly Pending first
+    cdef Pending last, running, bound, parsed
     cdef Output out
     # what is to be sent, and how much of it is recorded
     cdef const unsigned char *piece
@@ -139,7 +144,7 @@ cdef class PlainTraffic:
     cdef int _write_rows(
         self, Pending pending, const unsigned char *src, Py_ssize_t start, Py_ssize_t end
     ) except -1
-    @cython.locals(statement=PlainStatement)
+    @cython.locals(statement=PlainStatement, said=Py_hash_t, rows=Py_ssize_t)
     cdef _answered(self, Pending pending, Py_ssize_t size)
     @cython.locals(out=Output, hide=bint)
     cdef Py_ssize_t _begin_flow(self, Pending pending, const unsigned char *src) except -1

@@ -228,6 +228,7 @@ class PlainTraffic:
         if session.names.view is not self.view:
             self.known.clear()
         self.view = session.names.view
+        self.activity = session.activity
         self.cache = self.view.cache
         self.templates = self.view.templates
         self.number = session.number
@@ -235,9 +236,7 @@ class PlainTraffic:
         self.longest = min(_LONGEST, session.limits.max_client_message + 1)
         self.status = session.transaction_status[0]
         self.step = session.pipeline.step
-        self.rows = 0
-        self.bytes = 0
-        self.pending = 0
+        self.rows = self.bytes = self.pending = 0
         self.bound: Any = None  # whose portal the server has; in a transaction it outlives its Sync
         self.running: Any = None
         self.parsing = 0  # outstanding ones that begin with Parse
@@ -588,8 +587,7 @@ class PlainTraffic:
         """
         p = 0
         self.a_whole = False
-        self.a_start = self.a_described = self.a_ended = self.a_rows = self.a_end = 0
-        self.a_kind = 0
+        self.a_start = self.a_described = self.a_ended = self.a_rows = self.a_end = self.a_kind = 0
         self.a_bound = False
         self.a_parsed = size > 0 and src[0] == 0x31
         if self.a_parsed:
@@ -713,8 +711,12 @@ class PlainTraffic:
             if statement.masked_rows == 0:
                 self.uncounted.append(statement)
             statement.masked_rows += pending.rows
-        self.rows += pending.rows
-        self.bytes += pending.size + size
+        rows, size = pending.rows, pending.size + size
+        self.rows += rows
+        self.bytes += size
+        if self.activity is not None:
+            said = hash(pending.bind if pending.is_bundle else pending.text)
+            self.activity.completed(statement.verdict, pending.number, rows, size, False, said)
         self.status = self.a_status
         if pending.is_bundle:
             self.bound = pending
@@ -726,8 +728,6 @@ class PlainTraffic:
         if self.first is None:
             self.last = None
         self.pending -= 1
-
-    # A large result passes in pieces, as it comes.
 
     def _begin_flow(self, pending: Pending, src: Any) -> int:
         out = self.out

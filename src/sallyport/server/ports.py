@@ -8,7 +8,9 @@ from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
 from sallyport.server.arrivals import Arrival
 from sallyport.server.peers import PeerState
+from sallyport.session.held import WatchHold
 from sallyport.session.machine import Session
+from sallyport.watch.watcher import Observation
 
 
 class ClientPort(Protocol):
@@ -54,6 +56,30 @@ class PendingLogin(Arrival, Closable, Protocol):
     """A connection that has not logged in yet."""
 
 
+class WatchedSession(Protocol):
+    """What watching may ask of a session: :class:`sallyport.server.watch_access.WatchAccess`.
+
+    ``network``: of its client.
+    """
+
+    network: str
+
+    def take(self) -> tuple[list[Observation], Observation | None]:
+        """What it did since the last call, and the large result that is passing."""
+
+    def hold(self, hold: WatchHold) -> None:
+        """Its next statements wait for a person; what runs goes on."""
+
+    def release(self, finding: str) -> None:
+        """The finding was acknowledged: nothing waits because of it."""
+
+    def tell(self, text: str, detail: str = "", hint: str = "") -> None:
+        """A NOTICE for the client, at a message boundary."""
+
+    def note(self, text: str) -> None:
+        """For the session's recording."""
+
+
 class HostedSession(Closable, Protocol):
     """A session in the gateway's registry: implemented by :class:`sallyport.server.host.SessionHost`.
 
@@ -89,6 +115,10 @@ class HostedSession(Closable, Protocol):
     @property
     def is_idle(self) -> bool:
         """Between statements, in no transaction, and everything was handed to the network."""
+
+    @property
+    def watched(self) -> WatchedSession | None:
+        """For who watches it; None: nobody does."""
 
     def cancel_requested(self) -> None:
         """The client asked, over another connection, to cancel what runs."""

@@ -29,13 +29,13 @@ from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Verdict
 from sallyport.policy.decision import Outcome
-from sallyport.policy.model import Rule
+from sallyport.policy.model import Reviewers, Rule
 from sallyport.server.databases import Database
 from sallyport.server.gateway import Gateway
 from sallyport.server.peers import PeerState
 from sallyport.server.ports import ClientPort
 from sallyport.session.clearance import CATALOG_UNKNOWN
-from sallyport.session.held import HeldStatement, Ruling
+from sallyport.session.held import HeldStatement, Ruling, WatchHold
 from sallyport.session.holding import left_waiting
 from sallyport.session.machine import Session
 from sallyport.session.recorded import shown_binds, shown_text
@@ -107,7 +107,7 @@ class HeldStatementWait:
         self._verdict, self._held, self._noted = held.verdict, held, 0
         try:
             if not rules or any(rule.reviewers is None or not rule.reviewers.groups for rule in rules):
-                raise RefusedError(held.verdict.refusal or refuse("SP1003", "this waits for approval"))
+                raise RefusedError(_refusal(held))
             self._ask(held, rules)
         except RefusedError as error:
             self._answer(self._refusal_ruling(error.refusal))
@@ -180,9 +180,11 @@ class HeldStatementWait:
     def _tell(self, request: Request) -> None:
         until = time.strftime("%H:%M:%S UTC", time.gmtime(request.expires_at))
         address = self._gateway.approval_address(request.id)
+        watch = self._held.watch if self._held is not None else None
+        because = f"Finding {watch.finding}: {watch.evidence}. " if watch is not None else ""
         self._session.send_notice(
             f"this {request.kind} waits for approval {request.id} until {until}",
-            f"{request.held}; {request.wants} must approve it.",
+            f"{because}{request.held}; {request.wants} must approve it.",
             (f"It is decided at {address}. " if address else "")
             + "Cancel the statement to withdraw the request.",
         )
@@ -331,10 +333,27 @@ class HeldStatementWait:
 
     def _rules(self, held: HeldStatement) -> list[Rule]:
         """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
-        names = _names(held)
+        names = _policy_rules(held)
         policy = self._session.names.view.policy
         found = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
-        return found if len(found) == len(names) else []
+        if len(found) != len(names):
+            return []
+        if held.watch is not None:
+            found.append(_finding_rule(held.watch, self._gateway.watch_reviewers))
+        return found
+
+    def release_finding(self) -> None:
+        """The finding was acknowledged: what waits because of it is judged again without it."""
+        held = self._held
+        if held is None or held.watch is None:
+            return
+        request = self._release()
+        if request:
+            self._end(self._approvals.void, request, "the finding was acknowledged")
+            text = f"{request} voided: the finding was acknowledged"
+            self._session.recorder.note("approval", text)
+        self._session.resume()
+        self._flush()
 
     def _binding(self, held: HeldStatement) -> Binding:
         return Binding(
@@ -378,12 +397,29 @@ class HeldStatementWait:
         return tuple(dict.fromkeys(found))
 
 
+def _refusal(held: HeldStatement) -> Refusal:
+    """Why it waits."""
+    if held.verdict.refusal is None and held.watch is not None:
+        return held.watch.refusal()
+    return held.verdict.refusal or refuse("SP1003", "this waits for approval")
+
+
 # -- what the recording says ---------------------------------------------------------------------------------------------
 
 
-def _names(held: HeldStatement) -> tuple[str, ...]:
+def _policy_rules(held: HeldStatement) -> tuple[str, ...]:
     decision = held.verdict.decision
     return decision.holds if decision is not None else ()
+
+
+def _names(held: HeldStatement) -> tuple[str, ...]:
+    """Of all that holds it: rules of the policy, and a finding."""
+    return _policy_rules(held) + (() if held.watch is None else (held.watch.rule,))
+
+
+def _finding_rule(watch: WatchHold, reviewers: Reviewers) -> Rule:
+    """What stands for a finding where rules are expected."""
+    return Rule(watch.rule, Outcome.HOLD, frozenset(), (), reviewers=reviewers)
 
 
 def _asked(request: Request) -> str:

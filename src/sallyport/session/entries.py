@@ -46,6 +46,7 @@ class Entry:
     sql: of a simple query, the text as the client sent it.
     shift: characters of the client's text before the statement, where that was sent by itself. own: of what the gateway sent.
     copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
+    variant: of a bundle, a hash of its bind values.
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class Entry:
         "sql",
         "started",
         "value",
+        "variant",
         "verdict",
         "withheld",
     )
@@ -114,6 +116,7 @@ class Entry:
         self.own: Own | None = None
         self.sql = b""
         self.shift = 0
+        self.variant = 0
 
     @property
     def rewriting(self) -> Rewritten | None:

@@ -270,7 +270,7 @@ def _clear_execute(
             return cleared
     prepared = portal.prepared
     permit = portal.approval or prepared.permit(verdict)
-    if verdict is not None and verdict.held and portal.approval is None:
+    if verdict is not None and holding.waits(session, verdict) and portal.approval is None:
         ruled = holding.rule(session, verdict, prepared.script, prepared.sent, portal)
         if not isinstance(ruled, RunPermit):
             return ruled

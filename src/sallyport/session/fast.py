@@ -103,6 +103,8 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     )
     entry = Entry(Expect.BUNDLE, number, verdict, None, None, monotonic(), name, prepared)
     entry.hidden = not described
+    if session.activity is not None:
+        entry.variant = hash(tuple(params))
     pipeline.entries.append(entry)
     # The unnamed portal ends with this bundle: whoever wants to run it again has to bind it again.
     session.portals.assume(b"", None, pipeline.step)
@@ -163,6 +165,9 @@ def response(session: SessionState, data: bytes) -> bytes | None:
     counters = session.counters
     counters.rows += rows
     counters.bytes += ended - described
+    if session.activity is not None:
+        variant = entry.variant or hash(entry.sql)
+        session.activity.completed(verdict, entry.number, rows, ended - described, False, variant)
     session.transaction_status = _STATUS[status]
     if kind is Expect.BUNDLE:
         session.portals.confirm(b"", None)

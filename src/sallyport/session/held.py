@@ -27,11 +27,34 @@ class HeldStatement:
     sent: str  # what the target gets for ``sql``
     in_transaction: bool = field(compare=False)
     verdict: Verdict = field(compare=False, repr=False)
+    watch: WatchHold | None = field(default=None, compare=False, repr=False)
     portal: Portal | None = field(default=None, compare=False, repr=False)
 
 
 def _not_approved(held: HeldStatement) -> Refusal | None:
     return NO_APPROVAL
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHold:
+    """A finding about the session: what comes next waits for a person. ``finding``: its id."""
+
+    finding: str
+    evidence: str
+
+    @property
+    def rule(self) -> str:
+        """What stands for the rule in requests for approval."""
+        return f"finding {self.finding}"
+
+    def refusal(self) -> Refusal:
+        """Why a statement waits, or does not run where nobody can be asked."""
+        return refuse(
+            "SP1003",
+            f"this waits for approval because of finding {self.finding}",
+            self.evidence,
+            "A reviewer approves it, or acknowledges the finding, which ends the waiting.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from sallyport.session.series import Series
 from sallyport.session.state import SessionState
 from sallyport.session.statements import Portal, declared
 from sallyport.session.states import Clearance, Expect
+from sallyport.sql.facts import EffectKind
 
 _RUNS = frozenset({Expect.QUERY, Expect.EXECUTE, Expect.BUNDLE})
 SEND_IT_ALONE = refuse(
@@ -55,12 +56,27 @@ CANCELED = refuse(
     "canceling statement due to user request, before it ran",
     "The statement waited in the gateway and was not sent to the database.",
 )
+#: What a session may do although a finding holds what it sends.
+_HARMLESS = frozenset(
+    {
+        EffectKind.BEGIN,
+        EffectKind.COMMIT,
+        EffectKind.ROLLBACK,
+        EffectKind.SAVEPOINT,
+        EffectKind.ROLLBACK_TO,
+        EffectKind.RELEASE,
+        EffectKind.DEALLOCATE,
+        EffectKind.CLOSE,
+    }
+)
 #: Query, Parse, Bind, Execute: their handlers ask :func:`was_canceled` before anything else.
 _STATEMENTS = frozenset(b"QPBE")
 
 
 def refusal_in(session: SessionState, script: ScriptVerdict, verdict: Verdict) -> Refusal | None:
     """The refusal for a statement that cannot be held; None if it may run."""
+    if verdict.refusal is None and session.watch_hold is not None and is_watched(session, verdict):
+        return session.watch_hold.refusal()
     if not session.can_hold or verdict.outcome is not Outcome.HOLD:
         return verdict.refusal
     if verdict.held:
@@ -119,10 +135,29 @@ def denied(session: SessionState) -> tuple[Refusal, Verdict | None] | None:
 
 def held_script(session: SessionState, script: ScriptVerdict) -> Verdict | None:
     """The verdict of a script that is one held statement, when this gateway can ask anybody; else None."""
-    if not session.can_hold or script.refused != 0 or not script.statements:
+    if not session.can_hold or not script.statements:
+        return None
+    if script.refused < 0 and script.count == 1 and is_watched(session, script.statements[0]):
+        return script.statements[0]
+    if script.refused != 0:
         return None
     verdict = script.statements[0]
     return verdict if verdict.held and script.count == 1 else None
+
+
+def is_watched(session: SessionState, verdict: Verdict) -> bool:
+    """Whether a statement that policy allows waits because of a finding: all but what begins, ends
+    or marks transactions, or lets go of names.
+    """
+    if session.watch_hold is None or not isinstance(verdict.permit, RunPermit):
+        return False
+    effects = verdict.effects
+    return not effects or any(effect.kind not in _HARMLESS for effect in effects)
+
+
+def waits(session: SessionState, verdict: Verdict) -> bool:
+    """Whether a statement waits for a person: by a rule, or because of a finding."""
+    return verdict.held or is_watched(session, verdict)
 
 
 def rule(
@@ -134,6 +169,8 @@ def rule(
     """
     if session.transaction_status == b"E" and not session.pipeline.entries:
         return NO_APPROVAL  # the server refuses whatever comes: nobody is asked, and its own error is what the client sees
+    if session.watch_hold is not None and not session.can_hold:
+        return session.watch_hold.refusal()
     if session.settings.in_flight:
         return Clearance.WAIT if session.waits_for_answers() else SETTINGS_BEFORE
     held = HeldStatement(
@@ -148,6 +185,7 @@ def rule(
         sent.decode("utf-8", "replace"),
         in_transaction(session),
         verdict,
+        session.watch_hold,
         portal,
     )
     ruling, session.ruling = session.ruling, None

@@ -268,6 +268,13 @@ def _message(
     return replaced
 
 
+def _variant(entry: Entry) -> int:
+    """A hash of the text, or of the bind values."""
+    if entry.portal is not None and entry.portal.params:
+        return hash(tuple(entry.portal.params))
+    return entry.variant or hash(entry.sql or entry.prepared)
+
+
 def _complete(session: SessionState) -> None:
     """Close the books on the statement that just ended, and move on to the next of its script."""
     completed = session.stream.completed
@@ -280,6 +287,10 @@ def _complete(session: SessionState) -> None:
     if entry.rows and verdict is not None and verdict.masked_columns:
         session.count_masked(verdict.masked_columns, entry.rows)
     session.counters.bytes += entry.size
+    if session.activity is not None and verdict is not None and not entry.refused_now:
+        failed = bool(sqlstate or entry.withheld)
+        variant = _variant(entry)
+        session.activity.completed(verdict, entry.number, entry.rows, entry.size, failed, variant)
     if entry.number:
         outcome = sqlstate or entry.withheld
         session.recorder.complete(entry.number, tag, entry.rows, outcome, monotonic() - entry.started)

@@ -16,11 +16,12 @@ from sallyport.core.errors import ProtocolError, Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, ScriptVerdict, Verdict, View
 from sallyport.policy.allowance import Allowance
+from sallyport.session.activity import Activity
 from sallyport.session.client_input import Blocked, ClientInput
 from sallyport.session.commands import BlockingCommand, CloseSession, Command, RefreshCatalog
 from sallyport.session.counters import Counters
 from sallyport.session.entries import Entry, PendingEffect, may_change
-from sallyport.session.held import Ruling
+from sallyport.session.held import Ruling, WatchHold
 from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
 from sallyport.session.pipeline import Pipeline
@@ -70,6 +71,7 @@ class SessionState:
     """
 
     __slots__ = (
+        "activity",
         "allowance",
         "backends",
         "can_hold",
@@ -94,6 +96,7 @@ class SessionState:
         "to_client",
         "to_server",
         "transaction_status",
+        "watch_hold",
     )
 
     def __init__(
@@ -125,6 +128,8 @@ class SessionState:
         self.renewed: Subject | Refusal | None = None  # what became of a fresh token
         self.series: Series | None = None
         self.counters = Counters()
+        self.activity: Activity | None = None  # None: nobody watches
+        self.watch_hold: WatchHold | None = None  # why what comes next waits for a person
         self.number = 0
         self.running = ""
         self.allowance: Allowance | None = None
@@ -179,6 +184,7 @@ class SessionState:
             or self.recorder.journal_failed
             or self.recorder.handover_late
             or self.allowance is not None
+            or self.watch_hold is not None
             or names.path is _UNKNOWN_PATH
             or names.ddl_open
             or names.catalog is not _CURRENT_CATALOG
@@ -356,6 +362,8 @@ class SessionState:
             values = shown_binds(view, verdict, portal, refusal)
             statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
         self.recorder.statement(statement)
+        if refusal is not None and self.activity is not None:
+            self.activity.refused(self.number, refusal.code.id, recorded.relations, sql)
         return self.number
 
     def count_masked(self, columns: tuple[str, ...], rows: int) -> None:

@@ -193,3 +193,42 @@ session_tokens = Table(
     Column("revoked_by", Text, nullable=False),
     Index("ix_session_tokens_expires_at", "expires_at"),
 )
+
+#: :class:`sallyport.watch.baseline.Baseline` as MessagePack. No literal of any statement.
+watch_baselines = Table(
+    "watch_baselines",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("updated", Float, nullable=False),
+)
+
+#: :class:`sallyport.watch.finding.Finding`.
+watch_findings = Table(
+    "watch_findings",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("detector", String(32), nullable=False),
+    Column("about", Text, nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("at", Float, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("done", JSON, nullable=False),
+    Column("acknowledged", Float, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("expected", Boolean, nullable=False),
+    Index("ix_watch_findings_at", "at"),
+    Index("ix_watch_findings_session", "session"),
+)

@@ -110,6 +110,7 @@ class Visit:
             "roles": [role for role in ROLES if role in self.principal.roles],
             "policy_problem": self.services.gateway.policy().problem,
             "tokens_on": self.services.session_tokens is not None,
+            "watch_on": self.services.watching is not None,
             "approvals_on": self.services.approvals is not None,
             "waiting": len(self.services.approvals.pending()) if self.services.approvals is not None else 0,
         }

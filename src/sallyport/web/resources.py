@@ -44,6 +44,7 @@ from sallyport.web.api import (
     not_found,
 )
 from sallyport.web.console import FormError
+from sallyport.web.findings import FINDINGS
 from sallyport.web.management import MANAGEMENT
 from sallyport.web.pages.policy import version_id
 from sallyport.web.pages.sessions import SEARCH_SECONDS, after_of, kill_reason, place, weight
@@ -425,5 +426,6 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/targets", "listTargets", "targets.read", "The databases behind the gateway.", list_targets, TargetList),
     *STATEMENTS,
     *TOKENS,
+    *FINDINGS,
     *MANAGEMENT,
 )  # fmt: skip

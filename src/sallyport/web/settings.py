@@ -28,6 +28,7 @@ from sallyport.operations.policies import PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
 from sallyport.operations.streaming import Stream
+from sallyport.server.watching import Watching
 from sallyport.store.statementsearch import StatementSearch
 
 
@@ -115,6 +116,7 @@ class Services:
     locks: those that the authenticator knows. saml: providers that people may sign in with, by name.
     session_tokens: those that the authenticator knows; None: none are issued.
     search: opens the index of statements; None: there is none. streams: of the record.
+    watching None: unusual behaviour is not watched.
     """
 
     settings: ConsoleSettings
@@ -133,3 +135,4 @@ class Services:
     session_tokens: SessionTokens | None = field(default=None, kw_only=True)
     search: Callable[[], StatementSearch] | None = field(default=None, kw_only=True)
     streams: Sequence[Stream] = field(default=(), kw_only=True)
+    watching: Watching | None = field(default=None, kw_only=True)

@@ -1,0 +1,206 @@
+"""``make bench ARGS=watch``: precision, recall and time to detection of the detectors over
+simulated months with labelled attacks, false findings, cost of a statement, memory of an agent.
+
+Recall counts an attack that a fitting detector tells within 20 statements (a bulk dump: within 1 %
+of the table). Precision of a detector: of its findings, those about an attack, where every agent
+is attacked once in every way within the year. A finding after a deployment counts as false.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import statistics
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from bench.traces import ATTACKS, DAY, HABITS, START, TABLE_ROWS, Trace
+from sallyport.session.activity import Activity
+from sallyport.watch.baseline import Learning
+from sallyport.watch.finding import AgentKey
+from sallyport.watch.watcher import Batch, Observation, Watcher
+
+_WITHIN = 20
+_BULK_SHARE = 0.01
+_DEPLOY_DAYS = 60
+#: A person looks at the findings once a day, and says of this share that they are expected.
+_EXPECTED = 0.5
+
+
+@dataclass(slots=True)
+class Result:
+    """told: attacks that were told in time, by family. after: statements until then. true, false:
+    findings by detector.
+    """
+
+    attacks: Counter[str] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
+    after: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    true: Counter[str] = field(default_factory=Counter)
+    false: Counter[str] = field(default_factory=Counter)
+    habits: Counter[tuple[str, str]] = field(default_factory=Counter)
+    statements: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    sizes: list[int] = field(default_factory=list)
+
+
+class _Store(dict[AgentKey, bytes]):
+    def save(self, key: AgentKey, data: bytes, at: float) -> None:
+        self[key] = data
+
+
+def print_watching(console: Console, agents: int, months: int) -> None:
+    """Simulate and print. agents: a multiple of ten has all habits alike."""
+    result = Result()
+    for number in range(agents):
+        _agent(number, months, result)
+        if number % 10 == 9:
+            console.print(f"[dim]· {number + 1} agents[/]")
+    _print(console, result, agents, months)
+
+
+def _agent(number: int, months: int, result: Result) -> None:
+    chance = random.Random(number)
+    trace = Trace(HABITS[number % len(HABITS)], chance)
+    key = AgentKey("https://idp", f"agent-{number}", "", trace.habit.name, "shop")
+    store = _Store()
+    watcher = Watcher(Learning(), store.get, store.save)
+    days = months * 30
+    attack_days = dict(
+        zip(chance.sample(range(45, days), len(ATTACKS)), ATTACKS, strict=True)
+        if days > 60
+        else ((days - 1, family) for family in list(ATTACKS)[number % len(ATTACKS) :][:1])
+    )
+    pending = []
+    for day in range(days):
+        if day and day % _DEPLOY_DAYS == 0:
+            trace.deploy()
+        for finding in pending:
+            if chance.random() < _EXPECTED:
+                watcher.expect(finding, START + day * DAY)
+        pending = []
+        now = START + day * DAY
+        for now, session, steps in trace.day(day):
+            result.statements += len(steps)
+            batch = Batch(session, "10.1.2.0/24", steps)
+            spent = time.process_time()
+            findings = watcher.observe(key, batch, now)
+            result.seconds += time.process_time() - spent
+            result.batches += 1
+            result.habits.update((trace.habit.name, finding.detector) for finding in findings)
+            result.false.update(finding.detector for finding in findings)
+            pending += findings
+        if day in attack_days:
+            _attack(watcher, key, trace, attack_days[day], now + 900.0, result)
+    watcher.close(START + days * DAY)
+    agent = watcher._agents[key]
+    result.sizes.append(_deep_size(agent))
+
+
+def _attack(
+    watcher: Watcher,
+    key: AgentKey,
+    trace: Trace,
+    family: str,
+    now: float,
+    result: Result,
+) -> None:
+    """Attack a copy of the agent as it is, so that its year goes on without it."""
+    attack, fitting = ATTACKS[family]
+    target = copy.deepcopy(watcher)
+    result.attacks[family] += 1
+    count, share = 0, 0.0
+    for seconds, seen in attack(trace.random, trace):
+        now += seconds
+        if seen.count:
+            count += 1
+            batch = Batch("ses_attack", "10.1.2.0/24", [seen])
+        else:
+            share = seen.rows / TABLE_ROWS
+            batch = Batch("ses_attack", "10.1.2.0/24", [], seen)
+        told = [f for f in target.observe(key, batch, now) if f.detector in fitting]
+        result.true.update(finding.detector for finding in told)
+        if told:
+            in_time = share <= _BULK_SHARE if seen.count == 0 else count <= _WITHIN
+            result.told[family] += in_time
+            result.after[family].append(share if seen.count == 0 else count)
+            return
+
+
+def _deep_size(value: object) -> int:
+    """Bytes of an object with everything it holds, each once."""
+    import sys
+
+    seen: set[int] = set()
+
+    def size(item: object) -> int:
+        if id(item) in seen:
+            return 0
+        seen.add(id(item))
+        total = sys.getsizeof(item)
+        if isinstance(item, dict):
+            return total + sum(size(k) + size(v) for k, v in item.items())
+        if isinstance(item, list | tuple | set | frozenset):
+            return total + sum(map(size, item))
+        if isinstance(item, msgspec.Struct):
+            return total + sum(size(getattr(item, name)) for name in item.__struct_fields__)
+        if hasattr(item, "__slots__"):
+            return total + sum(size(getattr(item, name)) for name in item.__slots__)
+        return total
+
+    return size(value)
+
+
+def hot_path(count: int = 300_000) -> float:
+    """Seconds of counting one statement in the session, interpreted."""
+    verdicts: list[Any] = [object() for _ in range(20)]
+    activity = Activity()
+    started = time.process_time()
+    for number in range(count):
+        activity.completed(verdicts[number % 20], number, 3, 240, False, number)
+    return (time.process_time() - started) / count
+
+
+def _print(console: Console, result: Result, agents: int, months: int) -> None:
+    table = Table("attack", "attacks", "recall", "median until told", "latest", box=SIMPLE)
+    for family, count in result.attacks.items():
+        after = sorted(result.after[family]) or [float("nan")]
+        form = "{:.2%} of the table" if family == "bulk dump" else "{:.0f} statements"
+        table.add_row(
+            family, str(count), f"{result.told[family] / count:.3f}",
+            form.format(statistics.median(after)), form.format(after[-1]),
+        )  # fmt: skip
+    console.print(table)
+    table = Table("detector", "true", "false", "precision", "false per agent-month", box=SIMPLE)
+    for detector in sorted(result.true | result.false):
+        true, false = result.true[detector], result.false[detector]
+        table.add_row(
+            detector, str(true), str(false), f"{true / (true + false):.3f}",
+            f"{false / (agents * months):.3f}",
+        )  # fmt: skip
+    console.print(table)
+    for (habit, detector), count in sorted(result.habits.items()):
+        console.print(f"[dim]{habit}: {count} {detector}[/]")
+    total = result.false.total()
+    console.print(f"false findings per agent and month: {total / (agents * months):.3f}")
+    console.print(
+        f"detectors: {result.seconds / result.statements * 1e6:.2f} µs a statement, "
+        f"{result.seconds / result.batches * 1e6:.0f} µs a batch "
+        f"({result.statements:,} statements of {agents} agents in {months} months)"
+    )
+    console.print(f"counting in the session, interpreted: {hot_path() * 1e6:.2f} µs a statement")
+    console.print(
+        f"memory of an agent: median {statistics.median(result.sizes) / 1000:.0f} kB, "
+        f"largest {max(result.sizes) / 1000:.0f} kB"
+    )
+
+
+__all__ = ["Observation", "print_watching"]

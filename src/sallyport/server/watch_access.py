@@ -1,0 +1,140 @@
+"""What watching may ask of a hosted session: what it did, and to hold, tell or end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sallyport.server.gateway import Gateway
+from sallyport.server.lane_access import LaneAccess
+from sallyport.server.waiting import HeldStatementWait
+from sallyport.session.activity import Activity, RefusedStatement, Tally
+from sallyport.session.held import WatchHold
+from sallyport.session.machine import Session
+from sallyport.session.results import row_verdict
+from sallyport.session.states import ClientState
+from sallyport.sql.catalog import CatalogSnapshot
+from sallyport.watch.shapes import Shape, refused_shape, shape_of
+from sallyport.watch.watcher import Observation
+
+
+class WatchAccess:
+    """Of one session. flush: writes what the session has for its peers."""
+
+    __slots__ = ("_activity", "_flush", "_lane", "_session", "_waiting", "network")
+
+    def __init__(
+        self,
+        session: Session,
+        lane: LaneAccess | None,
+        waiting: HeldStatementWait | None,
+        flush: Callable[[], None],
+        peer: str,
+    ) -> None:
+        self._session, self._lane, self._waiting, self._flush = session, lane, waiting, flush
+        self._activity = session.activity = Activity()
+        self.network = network_of(peer)
+
+    def take(self) -> tuple[list[Observation], Observation | None]:
+        """What it did since the last call, and the large result that is passing."""
+        catalog = self._session.names.view.catalog
+        running = self._running()
+        tallies, refusals = self._activity.take()
+        observations = [_observation(tally, catalog) for tally in tallies]
+        observations += [_refused(statement) for statement in refusals]
+        return observations, running
+
+    def _running(self) -> Observation | None:
+        running = self._lane.running_rows() if self._lane is not None else None
+        if running is None:
+            entries = self._session.pipeline.entries
+            if not entries or not entries[0].rows:
+                return None
+            verdict = row_verdict(entries[0])
+            if verdict is None:
+                return None
+            running = verdict, entries[0].number, entries[0].rows, entries[0].size
+        verdict, number, rows, size = running
+        shape = shape_of(verdict, self._session.names.view.catalog)
+        return Observation(shape, 0, rows, size, rows, first=number, last=number)
+
+    def hold(self, hold: WatchHold) -> None:
+        """Its next statements wait for a person; what runs goes on."""
+        if self._lane is not None:
+            self._lane.leave()
+        if self._session.client_state is ClientState.CLOSED or self._session.watch_hold is not None:
+            return
+        self._session.watch_hold = hold
+        self._session.recorder.note("watch", f"held because of finding {hold.finding}")
+        text = f"statements of this session wait for approval: finding {hold.finding}"
+        self.tell(text, hold.evidence)
+
+    def release(self, finding: str) -> None:
+        """The finding was acknowledged: nothing waits because of it."""
+        hold = self._session.watch_hold
+        if hold is None or hold.finding != finding:
+            return
+        self._session.watch_hold = None
+        self._session.recorder.note("watch", f"finding {finding} was acknowledged")
+        if self._waiting is not None:
+            self._waiting.release_finding()
+
+    def tell(self, text: str, detail: str = "", hint: str = "") -> None:
+        """A NOTICE for the client, at a message boundary."""
+        if self._lane is not None:
+            self._lane.leave()
+        if self._session.client_state is not ClientState.CLOSED:
+            self._session.send_notice(text, detail, hint)
+            self._flush()
+
+    def note(self, text: str) -> None:
+        """For the session's recording."""
+        self._session.recorder.note("watch", text)
+
+
+def watch_access(
+    gateway: Gateway,
+    session: Session,
+    lane: LaneAccess | None,
+    waiting: HeldStatementWait | None,
+    flush: Callable[[], None],
+    peer: str,
+) -> WatchAccess | None:
+    """Let a session be watched, where the gateway watches any."""
+    if gateway.watching is None:
+        return None
+    return WatchAccess(session, lane, waiting, flush, peer)
+
+
+def _observation(tally: Tally, catalog: CatalogSnapshot) -> Observation:
+    return Observation(
+        shape_of(tally.verdict, catalog),
+        tally.count,
+        tally.rows,
+        tally.size,
+        tally.most,
+        tally.failed,
+        tally.repeats,
+        tally.first,
+        tally.last,
+    )
+
+
+def _refused(statement: RefusedStatement) -> Observation:
+    shape: Shape = refused_shape(statement.sql, statement.relations)
+    return Observation(
+        shape,
+        1,
+        first=statement.number,
+        last=statement.number,
+        code=statement.code,
+        variant=hash(statement.sql),
+    )
+
+
+def network_of(peer: str) -> str:
+    """The /24 or /48 of an address with a port; "" for what is no address."""
+    host = peer.rpartition(":")[0].strip("[]")
+    if ":" in host:
+        return ":".join(host.split(":")[:3]) + "::/48"
+    parts = host.split(".")
+    return f"{'.'.join(parts[:3])}.0/24" if len(parts) == 4 else host

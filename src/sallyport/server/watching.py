@@ -1,0 +1,182 @@
+"""Watches every session of a gateway, and carries out what follows from a finding.
+
+Twice a second it takes from each session what that did, in numbers, and gives it to the
+:class:`~sallyport.watch.watcher.Watcher`. What follows is configured by severity and by detector
+(``watch.actions``); a finding is always recorded: in the store, in the session's recording, in the
+record of actions, in the log. All of it runs on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from time import time
+from typing import Final
+
+import msgspec
+import structlog
+
+from sallyport.core.errors import refuse
+from sallyport.server.ports import HostedSession
+from sallyport.session.held import WatchHold
+from sallyport.watch.finding import AgentKey, Finding, agent_key
+from sallyport.watch.ports import FindingSink, FindingStore
+from sallyport.watch.watcher import AgentSummary, Batch, Watcher
+
+log = structlog.get_logger("sallyport.watch")
+
+#: Seconds between two looks at the sessions, and between two ticks of the watcher.
+INTERVAL: Final = 0.5
+_TICK: Final = 30.0
+#: What may follow, the mildest first.
+NOTIFY, HOLD, END, LOCK = "notify", "hold", "end", "lock"
+ACTIONS: Final = (NOTIFY, HOLD, END, LOCK)
+_STUCK_HINT: Final = (
+    "Read the error once more, change the statement or ask a person: the same will fail again."
+)
+
+
+class Watching:
+    """Implements :class:`~sallyport.watch.ports.FindingSink`.
+
+    actions: what follows, by detector or severity; a detector's own win. sinks: who else is told of
+    each finding. agents: those with a baseline, the latest one first; reads the store. notify:
+    tells people outside. lock: locks a finding's subject.
+    """
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        findings: FindingStore,
+        sessions: Callable[[], Sequence[HostedSession]],
+        actions: Mapping[str, Sequence[str]],
+        agents: Callable[[], Sequence[AgentKey]],
+    ) -> None:
+        self.watcher = watcher
+        self.findings = findings
+        self._saved_agents = agents
+        self.sinks: list[FindingSink] = []
+        self.notify: Callable[[Finding], None] = lambda finding: None
+        self.lock: Callable[[Finding], None] = lambda finding: None
+        self.counts: Counter[tuple[str, str]] = Counter()  # by detector and severity, since start
+        self._sessions = sessions
+        self._actions = actions
+        self._ticked = 0.0
+
+    def look(self) -> None:
+        """Take what every session did, and act on what is unusual."""
+        now = time()
+        for hosted in self._sessions():
+            self._look_at(hosted, now)
+        if now - self._ticked >= _TICK:
+            self._ticked = now
+            self.watcher.tick(now)
+
+    def session_ended(self, hosted: HostedSession) -> None:
+        """What it did last is taken in as well."""
+        self._look_at(hosted, time())
+
+    def raise_finding(self, finding: Finding) -> None:
+        """See :class:`~sallyport.watch.ports.FindingSink`: record it, and do what follows."""
+        actions = self.actions(finding)
+        finding = msgspec.structs.replace(finding, done=actions)
+        self.counts[finding.detector, finding.severity.value] += 1
+        self.findings.add(finding)
+        log.warning(
+            "finding",
+            finding=finding.id,
+            detector=finding.detector,
+            severity=finding.severity.value,
+            session=finding.session,
+            evidence=finding.evidence,
+            done=list(actions),
+        )
+        hosted = next((each for each in self._sessions() if each.id == finding.session), None)
+        if hosted is not None and hosted.watched is not None:
+            hosted.watched.note(f"{finding.id} {finding.severity.value}: {finding.evidence}")
+        for sink in self.sinks:
+            sink.raise_finding(finding)
+        self._carry_out(finding, actions, hosted)
+
+    def actions(self, finding: Finding) -> tuple[str, ...]:
+        """What follows from a finding, besides that it is recorded."""
+        by_detector = self._actions.get(finding.detector)
+        if by_detector is None:
+            by_detector = self._actions.get(finding.severity.value, ())
+        return tuple(by_detector)
+
+    def acknowledge(self, finding: Finding, by: str, reason: str, *, expected: bool) -> Finding:
+        """A person has looked at it. expected: it is usual from now on. What waits because of it
+        does not any more. Raises RefusedError (SP1801) when it cannot be stored.
+        """
+        now = time()
+        finding = msgspec.structs.replace(
+            finding,
+            acknowledged=now,
+            by=by,
+            reason=reason,
+            expected=expected,
+        )
+        self.findings.acknowledge(finding)
+        if expected:
+            self.watcher.expect(finding, now)
+        for hosted in self._sessions():
+            if hosted.watched is not None:
+                hosted.watched.release(finding.id)
+        log.info("finding acknowledged", finding=finding.id, by=by, expected=expected)
+        return finding
+
+    def reset(self, key: AgentKey) -> None:
+        """Learn an agent from the beginning."""
+        self.watcher.reset(key, time())
+        log.info("baseline reset", subject=key.subject, agent=key.agent, target=key.target)
+
+    def agents(self) -> list[AgentKey]:
+        """Agents with a baseline: those at work, then the latest ones. Reads the store."""
+        return list(dict.fromkeys((*self.watcher.present(), *self._saved_agents())))
+
+    def summary(self, key: AgentKey) -> AgentSummary | None:
+        """See :meth:`~sallyport.watch.watcher.Watcher.summary`."""
+        return self.watcher.summary(key, time())
+
+    def close(self) -> None:
+        """Save every baseline."""
+        self.watcher.close(time())
+
+    # -- its own -----------------------------------------------------------------------------
+
+    def _look_at(self, hosted: HostedSession, now: float) -> None:
+        access = hosted.watched
+        if access is None:
+            return
+        observations, running = access.take()
+        if not observations and running is None:
+            return
+        key = agent_key(hosted.subject, hosted.target)
+        batch = Batch(hosted.id, access.network, observations, running)
+        for finding in self.watcher.observe(key, batch, now):
+            self.raise_finding(finding)
+
+    def _carry_out(
+        self,
+        finding: Finding,
+        actions: Sequence[str],
+        hosted: HostedSession | None,
+    ) -> None:
+        if NOTIFY in actions:
+            self.notify(finding)
+        if hosted is not None and hosted.watched is not None:
+            if finding.detector == "stuck":
+                hosted.watched.tell(finding.evidence, hint=_STUCK_HINT)
+            if HOLD in actions:
+                hosted.watched.hold(WatchHold(finding.id, finding.evidence))
+        if LOCK in actions:
+            self.lock(finding)
+        if END in actions and hosted is not None:
+            refusal = refuse(
+                "SP1701",
+                f"the session was ended because of finding {finding.id}",
+                finding.evidence,
+                "Ask an operator of this gateway.",
+            )
+            hosted.shut(refusal, f"finding {finding.id}")

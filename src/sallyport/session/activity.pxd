@@ -1,0 +1,32 @@
+# Types of activity.py, for itself and for native callers.
+cimport cython
+
+cdef Py_ssize_t _MAX_TALLIES, _MAX_REFUSALS, _LONGEST
+
+
+@cython.final
+cdef class Tally:
+    cdef readonly object verdict
+    cdef readonly Py_ssize_t count, rows, size, most, failed, repeats, first, last
+    cdef Py_hash_t variant
+
+
+@cython.final
+cdef class RefusedStatement:
+    cdef readonly Py_ssize_t number
+    cdef readonly object code, relations, sql
+
+
+@cython.final
+cdef class Activity:
+    cdef dict tallies
+    cdef list refusals
+    cdef readonly Py_ssize_t lost
+
+    @cython.locals(tally=Tally, identity=object)
+    cpdef completed(
+        self, object verdict, Py_ssize_t number, Py_ssize_t rows, Py_ssize_t size, bint failed,
+        Py_hash_t variant,
+    )
+    cpdef refused(self, Py_ssize_t number, object code, object relations, bytes sql)
+    cpdef take(self)

@@ -1,0 +1,143 @@
+"""Baselines and findings in the store: implements :mod:`sallyport.watch.ports`.
+
+Both are queued for the writer's thread; what a person says of a finding is on the disk when the
+call returns. Of more than ``MOST`` findings the oldest go when the gateway starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Engine, Row, delete, or_, select
+from sqlalchemy.dialects.sqlite import insert
+
+from sallyport.store.durable import DurableWrites
+from sallyport.store.tables import watch_baselines, watch_findings
+from sallyport.store.writer import Writer
+from sallyport.watch.finding import AgentKey, Finding, Severity
+
+MOST: Final = 50_000
+
+_baseline = insert(watch_baselines)
+_save = _baseline.on_conflict_do_update(
+    index_elements=["key"],
+    set_={"data": _baseline.excluded.data, "updated": _baseline.excluded.updated},
+)
+_finding = insert(watch_findings)
+_add = _finding.on_conflict_do_nothing(index_elements=["id"])
+_put = _finding.on_conflict_do_update(
+    index_elements=["id"],
+    set_={name: _finding.excluded[name] for name in ("acknowledged", "by", "reason", "expected")},
+)
+
+
+class SqlBaselineStore:
+    """writer None: it only reads."""
+
+    def __init__(self, engine: Engine, writer: Writer | None = None) -> None:
+        self._engine, self._writer = engine, writer
+
+    def load(self, key: AgentKey) -> bytes | None:
+        """See :class:`~sallyport.watch.ports.BaselineStore`."""
+        query = select(watch_baselines.c.data).where(watch_baselines.c.key == key.text)
+        with self._engine.connect() as connection:
+            data = connection.execute(query).scalar()
+        return None if data is None else bytes(data)
+
+    def save(self, key: AgentKey, data: bytes, at: float) -> None:
+        """See :class:`~sallyport.watch.ports.BaselineStore`."""
+        if self._writer is None:
+            return
+        values = {
+            "key": key.text,
+            "subject": key.subject,
+            "agent": key.agent,
+            "target": key.target,
+            "data": data,
+            "updated": at,
+        }
+        self._writer.put(_save, key.text, values)
+
+    def keys(self) -> list[AgentKey]:
+        """Of every agent that has a baseline, the latest one first."""
+        query = select(watch_baselines.c.key).order_by(watch_baselines.c.updated.desc())
+        with self._engine.connect() as connection:
+            return [AgentKey(*key.split("\x1f")) for key in connection.execute(query).scalars()]
+
+
+class SqlFindingStore:
+    """writer None: it only reads."""
+
+    def __init__(self, engine: Engine, writer: Writer | None = None, *, most: int = MOST) -> None:
+        self._engine, self._writer = engine, writer
+        self._writes = DurableWrites(engine, "a finding")
+        if writer is not None:
+            self._trim(most)
+
+    def add(self, finding: Finding) -> None:
+        """See :class:`~sallyport.watch.ports.FindingStore`."""
+        if self._writer is not None:
+            self._writer.put(_add, finding.id, _values(finding))
+
+    def get(self, finding_id: str) -> Finding | None:
+        """None when there is no such finding, or it is not written yet."""
+        query = select(watch_findings).where(watch_findings.c.id == finding_id)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else _from_row(row)
+
+    def recent(
+        self,
+        limit: int,
+        *,
+        severity: str = "",
+        detector: str = "",
+        agent: str = "",
+        session: str = "",
+        open_only: bool = False,
+        since: float = 0.0,
+    ) -> Sequence[Finding]:
+        """See :class:`~sallyport.watch.ports.FindingStore`."""
+        column = watch_findings.c
+        query = select(watch_findings).order_by(column.at.desc(), column.id.desc()).limit(limit)
+        for name, value in (("severity", severity), ("detector", detector), ("session", session)):
+            if value:
+                query = query.where(column[name] == value)
+        if agent:
+            names = (column.subject, column.actor, column.agent)
+            query = query.where(or_(*(name.contains(agent, autoescape=True) for name in names)))
+        if open_only:
+            query = query.where(column.acknowledged == 0.0)
+        if since:
+            query = query.where(column.at >= since)
+        with self._engine.connect() as connection:
+            return [_from_row(row) for row in connection.execute(query)]
+
+    def acknowledge(self, finding: Finding) -> None:
+        """See :class:`~sallyport.watch.ports.FindingStore`."""
+        with self._writes.transaction() as connection:
+            connection.execute(_put, _values(finding))
+
+    def _trim(self, most: int) -> None:
+        column = watch_findings.c
+        with self._engine.begin() as connection:
+            oldest = select(column.at).order_by(column.at.desc()).offset(most).limit(1)
+            at = connection.execute(oldest).scalar()
+            if at is not None:
+                connection.execute(delete(watch_findings).where(column.at <= at))
+
+
+def _values(finding: Finding) -> dict[str, Any]:
+    values = msgspec.structs.asdict(finding)
+    key = values.pop("key")
+    done = list(finding.done)
+    return {**values, **key._asdict(), "severity": finding.severity.value, "done": done}
+
+
+def _from_row(row: Row[Any]) -> Finding:
+    values = dict(row._mapping)
+    key = AgentKey(*(values.pop(name) for name in AgentKey._fields))
+    values["severity"], values["done"] = Severity(values["severity"]), tuple(values["done"])
+    return Finding(key=key, **values)

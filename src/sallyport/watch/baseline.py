@@ -1,0 +1,179 @@
+"""What one agent identity usually does at one target: sketches of bounded size.
+
+Fingerprints, names of relations and columns, and numbers: no literal of any statement. An episode
+(:mod:`~sallyport.watch.recent`) is folded in when it is over, so that nothing is compared with
+itself. What raised a finding counts for peaks as twice the largest value so far at most: a baseline
+that somebody poisons slowly grows by steps that are all told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from math import sqrt
+from typing import Final
+
+import msgspec
+
+from sallyport.watch.recent import Day, Episode
+from sallyport.watch.sketches import Decayed, Peaks
+
+HOUR: Final = 3600.0
+DAY: Final = 86400.0
+HOURS: Final = 168
+#: Windows of statements after which the usual distance of mixes is known.
+_DRIFT_WINDOWS: Final = 8
+#: Of a new value, in the moving mean of distances.
+_DRIFT_WEIGHT: Final = 0.05
+_MAX_FINGERPRINTS: Final = 160
+_MAX_LABELS: Final = 96
+_MAX_COLUMNS: Final = 128
+_MAX_PEAKS: Final = 128
+_MAX_HISTORY: Final = 90
+
+
+class Learning(msgspec.Struct, frozen=True):
+    """When a baseline is worth comparing with: after so many days and statements, both."""
+
+    days: float = 7.0
+    statements: int = 300
+    half_life_days: float = 30.0
+
+
+class Drift(msgspec.Struct, array_like=True):
+    """The usual distance of the recent mix from the whole: a moving mean and variance."""
+
+    count: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+
+    def add(self, distance: float) -> None:
+        """distance: from 0 to 1."""
+        self.count += 1
+        weight = max(_DRIFT_WEIGHT, 1.0 / self.count)
+        difference = distance - self.mean
+        self.mean += weight * difference
+        self.variance = (1.0 - weight) * (self.variance + weight * difference * difference)
+
+    def bound(self) -> float:
+        """Distances above this are unusual; 1 while too few are known."""
+        if self.count < _DRIFT_WINDOWS:
+            return 1.0
+        return self.mean + 5.0 * sqrt(self.variance)
+
+
+class Baseline(msgspec.Struct):
+    """since: Unix seconds of the first statement, or of the latest reset. outcomes: how
+    statements ended (ran, failed, refused), and what was new in them. hours: of the week, in
+    episodes. seen: statements that were learned. expected: what a person said is no finding, as
+    ``detector about``. history: day, statements, refused and rows of the latest days with work.
+    """
+
+    since: float
+    half_life: float
+    fingerprints: Decayed
+    labels: Decayed
+    relations: Decayed
+    columns: Decayed
+    masked: Decayed
+    outcomes: Decayed
+    hours: Decayed
+    peaks: dict[str, Peaks] = {}
+    drift: Drift = msgspec.field(default_factory=Drift)
+    expected: list[str] = []
+    seen: int = 0
+    active_days: int = 0
+    history: list[tuple[int, int, int, int]] = []
+
+    def progress(self, learning: Learning, now: float) -> float:
+        """Of the learning period, from 0 to 1. now: Unix seconds."""
+        days = (now - self.since) / (learning.days * DAY) if learning.days else 1.0
+        statements = self.seen / learning.statements if learning.statements else 1.0
+        return max(0.0, min(1.0, days, statements))
+
+    def peak(self, name: str, now: float) -> float:
+        """The largest value of the last five weeks."""
+        peaks = self.peaks.get(name)
+        return peaks.largest(now) if peaks is not None else 0.0
+
+    def refusal_share(self) -> float:
+        """Of statements, those that were refused, with a prior of 2 %."""
+        return (self.outcomes.weights.get("refused", 0.0) + 1.0) / (self._weight() + 50.0)
+
+    def novelty(self, outcome: str = "new") -> float:
+        """Of statements, those whose fingerprint (or with "new relation": one of whose relations)
+        was new when they came.
+        """
+        return (self.outcomes.weights.get(outcome, 0.0) + 1.0) / (self._weight() + 2.0)
+
+    def _weight(self) -> float:
+        weights = self.outcomes.weights
+        return sum(weights.get(outcome, 0.0) for outcome in ("ran", "failed", "refused"))
+
+    def add_peak(self, name: str, value: float, now: float, *, bounded: bool) -> None:
+        """bounded: it raised a finding, see :meth:`Peaks.add`."""
+        peaks = self.peaks.get(name)
+        if peaks is None:
+            if len(self.peaks) >= _MAX_PEAKS:
+                del self.peaks[min(self.peaks, key=lambda key: self.peaks[key].largest(now))]
+            peaks = self.peaks[name] = Peaks()
+        peaks.add(value, now, bounded=bounded)
+
+    def absorb(self, episode: Episode, unusual: Collection[str], now: float) -> None:
+        """Learn from an episode that is over. unusual: names of its peaks that raised a finding."""
+        for use in episode.uses.values():
+            shape = use.shape
+            self.fingerprints.add(shape.fingerprint, now, use.count)
+            self.labels.add(shape.label, now, use.count)
+            for relation in shape.relations:
+                self.relations.add(f"{shape.kind} {relation}", now, use.count)
+            for column in shape.columns:
+                self.columns.add(column, now)
+            for column in shape.masked:
+                self.masked.add(column, now)
+        ran = episode.statements - episode.refused - episode.failed
+        for outcome, count in (
+            ("ran", ran),
+            ("failed", episode.failed),
+            ("refused", episode.refused),
+            ("new", len(episode.new_fingerprints)),
+            ("new relation", len(episode.new_relations)),
+        ):
+            if count > 0:
+                self.outcomes.add(outcome, now, count)
+        self.hours.add(str(hour_of_week(episode.started)), now, 1.0)
+        self.seen += episode.statements
+        for name, value in episode.peaks():
+            self.add_peak(name, value, now, bounded=name in unusual)
+
+    def absorb_day(self, day: Day, unusual: Collection[str], now: float) -> None:
+        """Learn from a day that is over."""
+        self.active_days += 1
+        self.history.append((day.number, day.statements, day.refused, day.rows))
+        del self.history[:-_MAX_HISTORY]
+        for name, value in day.peaks():
+            self.add_peak(name, value, now, bounded=name in unusual)
+
+
+def hour_of_week(moment: float) -> int:
+    """From 0 (Monday, midnight UTC) to 167. moment: Unix seconds; the epoch was a Thursday."""
+    return int(moment // HOUR + 72) % HOURS
+
+
+def new_baseline(now: float, learning: Learning) -> Baseline:
+    """Of an agent that nothing is known of."""
+    half_life = learning.half_life_days * DAY
+
+    def table(limit: int) -> Decayed:
+        return Decayed(limit, half_life, now)
+
+    return Baseline(
+        since=now,
+        half_life=half_life,
+        fingerprints=table(_MAX_FINGERPRINTS),
+        labels=table(_MAX_LABELS),
+        relations=table(_MAX_LABELS),
+        columns=table(_MAX_COLUMNS),
+        masked=table(_MAX_LABELS),
+        outcomes=table(8),
+        hours=table(HOURS),
+    )

@@ -1,0 +1,377 @@
+"""Detectors: small pure functions over a baseline and what an agent does at present. Each has its
+formula in its docstring (docs/watching.md repeats them), and its evidence is one line.
+
+``n`` is a number of the present episode (ten minutes), ``p`` the largest of the last five weeks.
+They are asked only once the learning period is over; the caller leaves out what was told already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import log, log2, sqrt
+from typing import Final
+
+from sallyport.core.errors import UNKNOWN_NAMES
+from sallyport.watch.baseline import DAY, Baseline, hour_of_week
+from sallyport.watch.finding import Severity
+from sallyport.watch.recent import MIX, Episode, Recent, Use
+
+_WRITES: Final = frozenset({"insert", "update", "delete", "merge", "truncate", "copy_in"})
+#: Refusals of names that do not exist, or that nothing allows.
+_NAMELESS: Final = UNKNOWN_NAMES | {"SP1001", "SP1104"}
+_NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a detector says. about: one thing is told once. peak: name of the baseline's peak that
+    it concerns.
+    """
+
+    detector: str
+    about: str
+    severity: Severity
+    evidence: str
+    first: int = 0
+    last: int = 0
+    peak: str = ""
+
+
+Detector = Callable[[Baseline, Recent, float], Sighting | None]
+
+
+def new_relation(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """An action on a relation that was never seen; new ones are below 1 % of its statements."""
+    new = recent.episode.new_relations
+    if not new or baseline.novelty("new relation") > 0.01:
+        return None
+    writes = any(action.partition(" ")[0] in _WRITES for action in new)
+    text = f"did for the first time: {_some(new)}"
+    severity = Severity.MEDIUM if writes else Severity.LOW
+    return _sighting("new-relation", "write" if writes else "read", severity, text, recent.episode)
+
+
+def new_statement(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """A fingerprint that was never seen; new ones are below 0.1 % of its statements."""
+    new = recent.episode.new_fingerprints
+    if not new or baseline.novelty() > 0.001:
+        return None
+    text = f"ran {_count(len(new), 'statement')} of a form that it never ran before: {_some(new)}"
+    return _sighting("new-statement", "", Severity.LOW, text, recent.episode)
+
+
+def drift(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Jensen-Shannon distance of the latest 24 statements' mix from the baseline's, by kind and
+    relations: above 0.7, and above its own mean by 5 standard deviations.
+    """
+    if recent.mix.total < MIX or baseline.drift.count == 0:
+        return None
+    shares = recent.mix.shares()
+    distance = mix_distance(shares, baseline)
+    if distance <= max(0.7, baseline.drift.bound()):
+        return None
+    moved = sorted(shares, key=lambda label: baseline.labels.share(label) - shares[label])[:3]
+    text = "does other work than before: " + ", ".join(
+        f"{label} {baseline.labels.share(label):.0%} -> {shares[label]:.0%}" for label in moved
+    )
+    text += f" (distance {distance:.2f}, usually {baseline.drift.mean:.2f})"
+    return _sighting("drift", "", Severity.MEDIUM, text, recent.episode)
+
+
+def mix_distance(shares: dict[str, float], baseline: Baseline) -> float:
+    """The square root of the Jensen-Shannon divergence to the base 2: from 0 (the same) to 1."""
+    divergence, covered = 0.0, 0.0
+    for label, share in shares.items():
+        usual = baseline.labels.share(label)
+        covered += usual
+        middle = (share + usual) / 2.0
+        divergence += share * log2(share / middle) / 2.0
+        if usual:
+            divergence += usual * log2(usual / middle) / 2.0
+    return sqrt(min(1.0, divergence + max(0.0, 1.0 - covered) / 2.0))
+
+
+def enumeration(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Different relations that it never touched, with refusals of names: n >= 5 and n > 2 p of
+    relations touched, or n >= 15.
+    """
+    episode = recent.episode
+    unseen = sorted(episode.relations() - _relations(baseline))
+    refused = sum(1 for use in episode.refusals.values() if use.code in _NAMELESS)
+    count = max(len(unseen), refused)
+    usual = baseline.peak("relations", now)
+    if count < _NAMED or (count <= 2 * usual and count < 3 * _NAMED):
+        return None
+    relations = _count(count, "relation")
+    text = f"tried {relations} that it never used before in {_minutes(episode, now)}"
+    return _sighting("enumeration", "", Severity.HIGH, f"{text}: {_some(unseen)}", episode)
+
+
+def bulk(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Rows read of one relation: n > max(1000, 5 p). Results that are still passing count. Of one
+    result of a form that is new: n > max(1000, p of results), or 2 p where new forms are above 2 %.
+    """
+    episode = recent.episode
+    if episode.rows + sum(episode.running.values()) <= 1000:
+        return None
+    largest = episode.results(new_only=True)
+    if episode.is_running_new:
+        largest |= episode.running
+    factor = 1.0 if baseline.novelty() < 0.02 else 2.0
+    for relation, rows in largest.items():
+        usual = baseline.peak(f"result {relation}", now)
+        if rows > max(1000.0, factor * usual):
+            text = (
+                f"read {rows:,} rows of {relation} by one statement of a new form; "
+                f"{_usual(usual, 'its largest result in five weeks was')}"
+            )
+            return _sighting("bulk", relation, Severity.HIGH, text, episode, f"result {relation}")
+    for relation in episode.rows_of.keys() | episode.running.keys():
+        rows = episode.rows_of.get(relation, 0) + episode.running.get(relation, 0)
+        usual = baseline.peak(f"rows {relation}", now)
+        if rows > max(1000.0, 5.0 * usual):
+            text = (
+                f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; "
+                f"{_usual(usual, 'its largest in five weeks was')}"
+            )
+            return _sighting("bulk", relation, Severity.HIGH, text, episode, f"rows {relation}")
+    return None
+
+
+def volume(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Rows read of one relation since midnight UTC: n > max(2000, 3 p of days)."""
+    for relation, rows in recent.day.rows_of.items():
+        usual = baseline.peak(f"day {relation}", now)
+        if rows > max(2000.0, 3.0 * usual):
+            text = (
+                f"read {rows:,} rows of {relation} today; "
+                f"{_usual(usual, 'its largest day in five weeks was')}"
+            )
+            peak = f"day {relation}"
+            return _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak)
+    return None
+
+
+def paging(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """One statement with LIMIT, OFFSET or FETCH, run with other values each time: n >= 10 and
+    n > 3 p runs, nine of ten results as large as the largest, of at least 10 rows.
+    """
+    for use in recent.episode.uses.values():
+        runs = f"runs {use.shape.fingerprint}"
+        if (
+            use.shape.pages
+            and use.count >= 10
+            and use.most >= 10
+            and use.rows >= 0.9 * use.most * use.count
+            and _varies(use)
+            and use.count > 3.0 * baseline.peak(runs, now)
+        ):
+            text = (
+                f"pages through {_names(use)}: {use.count} results of {use.most} rows in "
+                f"{_minutes(recent.episode, now)}; "
+                f"{_usual(baseline.peak(runs, now), 'it never ran more of them than')}"
+            )
+            return _of_use("paging", use, Severity.HIGH, text, runs)
+    return None
+
+
+def search(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """One statement that compares by order or pattern, run with other values each time: n >= 15
+    and n > 3 p runs, two rows each at most.
+    """
+    for use in recent.episode.uses.values():
+        runs = f"runs {use.shape.fingerprint}"
+        if (
+            use.shape.searches
+            and use.count >= 15
+            and use.rows <= 2 * use.count
+            and _varies(use)
+            and use.count > 3.0 * baseline.peak(runs, now)
+        ):
+            text = (
+                f"ran one comparison on {_names(use)} {use.count} times with other values in "
+                f"{_minutes(recent.episode, now)}, as a search for a value does"
+            )
+            severity = Severity.HIGH if use.shape.masked else Severity.MEDIUM
+            return _of_use("search", use, severity, text, runs)
+    return None
+
+
+def refusals(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """k refused of n statements, with the usual share r: k >= 5 and k ln(k / nr) - k + nr >= 14,
+    Chernoff's bound of a Poisson tail below one in a million.
+    """
+    episode = recent.episode
+    refused = episode.refused
+    if refused < 5:
+        return None
+    usual = max(1e-6, episode.statements * baseline.refusal_share())
+    if refused <= usual or refused * log(refused / usual) - refused + usual < 14.0:
+        return None
+    codes = sorted({use.code for use in episode.refusals.values()})
+    text = (
+        f"had {refused} of {_count(episode.statements, 'statement')} refused in "
+        f"{_minutes(episode, now)} ({', '.join(codes)}); usually {baseline.refusal_share():.1%}"
+    )
+    return _sighting("refusals", "", Severity.MEDIUM, text, episode)
+
+
+def probing(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Different statements that were refused with one code on the same relations: n >= 5."""
+    variants: dict[tuple[str, tuple[str, ...]], list[Use]] = {}
+    refused = recent.episode.refusals
+    if len(refused) < 5:
+        return None
+    for use in refused.values():
+        if use.shape.relations:
+            variants.setdefault((use.code, use.shape.relations), []).append(use)
+    for (code, _), uses in variants.items():
+        if len(uses) >= 5:
+            text = (
+                f"tried {len(uses)} forms of a refused statement on {_names(uses[0])} in "
+                f"{_minutes(recent.episode, now)} ({code})"
+            )
+            about = f"{code} {_names(uses[0])}"
+            first = min(use.first for use in uses)
+            last = max(use.last for use in uses)
+            return Sighting("probing", about, Severity.HIGH, text, first, last)
+    return None
+
+
+def masked(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Different statements that ask for one masked column: n >= 6 and n > 3 p."""
+    for column, count in recent.episode.masked_shapes().items():
+        usual = baseline.peak(f"masked {column}", now)
+        if count >= 6 and count > 3.0 * usual:
+            text = (
+                f"asked for the masked column {column} in {count} different statements in "
+                f"{_minutes(recent.episode, now)}; {_usual(usual, 'at most so far:')}"
+            )
+            peak = f"masked {column}"
+            return _sighting("masked", column, Severity.MEDIUM, text, recent.episode, peak)
+    return None
+
+
+def credentials(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """A column or relation whose name looks like a credential, for the first time."""
+    new = recent.episode.new_credentials
+    if not new:
+        return None
+    text = f"read what looks like credentials for the first time: {_some(new)}"
+    return _sighting("credentials", new[0], Severity.HIGH, text, recent.episode)
+
+
+def stuck(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """One statement with the same values again and again, failed or refused: n >= 10, nine of ten
+    the same as the one before.
+    """
+    episode = recent.episode
+    for use in (*episode.uses.values(), *episode.refusals.values()):
+        failed = use.count if use.code else use.failed
+        if failed >= 10 and failed >= 0.9 * use.count and use.repeats >= 0.8 * use.count:
+            word = f"refused ({use.code})" if use.code else "failed"
+            text = (
+                f"repeats {use.shape.label or 'a statement'} unchanged: {word} {failed} times in "
+                f"{_minutes(episode, now)}"
+            )
+            return _of_use("stuck", use, Severity.LOW, text)
+    return None
+
+
+def off_hours(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """An hour of the week that with its two neighbours holds below 0.1 % of its episodes, and the
+    same hours of all days below 1 %; after 14 days with statements.
+    """
+    if baseline.active_days < 14 or recent.episode.statements < 3:
+        return None
+    hour = hour_of_week(recent.episode.started)
+    near = [(hour + step) % 168 for step in (-1, 0, 1)]
+    here = sum(baseline.hours.share(str(place)) for place in near)
+    daily = [(place + 24 * day) % 168 for place in near for day in range(7)]
+    all_days = sum(baseline.hours.share(str(place)) for place in daily)
+    if here > 0.001 or all_days > 0.01:
+        return None
+    text = f"works at {hour % 24:02}:00 UTC, where it has {all_days:.1%} of its work"
+    return _sighting("off-hours", "", Severity.LOW, text, recent.episode)
+
+
+def networks(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+    """Networks (/24, /48) or sessions at once: n >= 3 networks, n >= 10 sessions; n > 2 p."""
+    episode = recent.episode
+    for name, count, least in (
+        ("networks", len(episode.networks), 3),
+        ("sessions", len(episode.sessions), 10),
+    ):
+        usual = baseline.peak(name, now)
+        if count >= least and count > 2.0 * usual:
+            most = _usual(usual, "at most so far:")
+            text = f"uses {count} {name} within {_minutes(episode, now)}; {most}"
+            return _sighting("networks", name, Severity.MEDIUM, text, episode, name)
+    return None
+
+
+#: Every detector by its name, the most telling first.
+DETECTORS: Final[dict[str, Detector]] = {
+    "bulk": bulk,
+    "probing": probing,
+    "enumeration": enumeration,
+    "credentials": credentials,
+    "paging": paging,
+    "search": search,
+    "volume": volume,
+    "refusals": refusals,
+    "masked": masked,
+    "drift": drift,
+    "networks": networks,
+    "new-relation": new_relation,
+    "new-statement": new_statement,
+    "off-hours": off_hours,
+    "stuck": stuck,
+}
+#: Seconds for which one thing about one agent is not told again.
+QUIET: Final = {"off-hours": DAY, "new-statement": DAY, "drift": DAY, "volume": DAY}
+
+
+def _relations(baseline: Baseline) -> set[str]:
+    return {key.partition(" ")[2] for key in baseline.relations.weights}
+
+
+def _varies(use: Use) -> bool:
+    return use.repeats <= 0.2 * use.count
+
+
+def _sighting(
+    detector: str, about: str, severity: Severity, text: str, episode: Episode, peak: str = ""
+) -> Sighting:
+    uses = (*episode.uses.values(), *episode.refusals.values())
+    first = min((use.first for use in uses), default=0)
+    last = max((use.last for use in uses), default=0)
+    return Sighting(detector, about, severity, text, first, last, peak)
+
+
+def _of_use(detector: str, use: Use, severity: Severity, text: str, peak: str = "") -> Sighting:
+    return Sighting(detector, use.shape.label, severity, text, use.first, use.last, peak)
+
+
+def _some(names: Iterable[str], limit: int = 5) -> str:
+    listed = list(dict.fromkeys(names))
+    more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
+
+
+def _names(use: Use) -> str:
+    return _some(use.shape.relations, 3) or "no relation"
+
+
+def _usual(value: float, words: str) -> str:
+    return f"{words} {value:,.0f}" if value else "it never did so before"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _minutes(episode: Episode, now: float) -> str:
+    minutes = max(1, round((now - episode.started) / 60.0))
+    return _count(minutes, "minute")

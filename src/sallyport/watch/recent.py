@@ -1,0 +1,194 @@
+"""What an agent does at present, not learned yet: an episode of ten minutes, the day, and the mix
+of its latest statements.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from sallyport.watch.shapes import Shape
+
+#: Seconds of an episode.
+EPISODE: Final = 600.0
+#: Statements whose mix is compared.
+MIX: Final = 24
+#: Bounds of one episode and one day.
+_MAX_USES: Final = 256
+_MAX_RELATIONS: Final = 64
+_MAX_REFUSALS: Final = 64
+_MAX_NAMES: Final = 16
+
+
+@dataclass(slots=True)
+class Use:
+    """How one shape was used. most: rows of its largest result. repeats: how often text and bind
+    values were those of the time before. code: why it was refused; "" when it was not.
+    variant: hash of the latest text of what was refused. is_new: the baseline did not have it.
+    """
+
+    shape: Shape
+    count: int = 0
+    rows: int = 0
+    most: int = 0
+    failed: int = 0
+    repeats: int = 0
+    first: int = 0
+    last: int = 0
+    code: str = ""
+    variant: int = 0
+    is_new: bool = False
+
+
+@dataclass(slots=True)
+class Episode:
+    """Unix seconds. rows_of: by relation. refusals: by code and fingerprint. running: rows of
+    results that are still passing, by relation, and whether of a statement that is new; they are
+    counted again when they have passed.
+    new_...: what the baseline did not have when it came: actions on relations, labels of
+    statements, and columns that look like credentials.
+    """
+
+    started: float
+    statements: int = 0
+    rows: int = 0
+    size: int = 0
+    refused: int = 0
+    failed: int = 0
+    uses: dict[str, Use] = field(default_factory=dict)
+    rows_of: dict[str, int] = field(default_factory=dict)
+    refusals: dict[str, Use] = field(default_factory=dict)
+    sessions: set[str] = field(default_factory=set)
+    networks: set[str] = field(default_factory=set)
+    running: dict[str, int] = field(default_factory=dict)
+    is_running_new: bool = False
+    new_relations: list[str] = field(default_factory=list)
+    new_fingerprints: list[str] = field(default_factory=list)
+    new_credentials: list[str] = field(default_factory=list)
+
+    def use(self, shape: Shape) -> Use | None:
+        """The counters of a shape; None when there are too many of them."""
+        use = self.uses.get(shape.fingerprint)
+        if use is None and len(self.uses) < _MAX_USES:
+            use = self.uses[shape.fingerprint] = Use(shape)
+        return use
+
+    def refusal(self, code: str, shape: Shape) -> Use | None:
+        """As :meth:`use`, of what was refused with this code."""
+        key = f"{code} {shape.fingerprint}"
+        use = self.refusals.get(key)
+        if use is None and len(self.refusals) < _MAX_REFUSALS:
+            use = self.refusals[key] = Use(shape, code=code)
+        return use
+
+    def add_rows(self, relations: tuple[str, ...], rows: int) -> None:
+        """Rows of a result that was made of these relations."""
+        for relation in relations[:8]:
+            if relation in self.rows_of or len(self.rows_of) < _MAX_RELATIONS:
+                self.rows_of[relation] = self.rows_of.get(relation, 0) + rows
+
+    def relations(self) -> set[str]:
+        """Relations that statements touched, those that were refused included."""
+        uses = (*self.uses.values(), *self.refusals.values())
+        return {relation for use in uses for relation in use.shape.relations}
+
+    def saw(self, session: str, network: str) -> None:
+        """Somebody is connected: from where. Bounded."""
+        if len(self.sessions) < _MAX_NAMES:
+            self.sessions.add(session)
+        if network and len(self.networks) < _MAX_NAMES:
+            self.networks.add(network)
+
+    def peaks(self) -> Iterator[tuple[str, float]]:
+        """What baselines keep the largest values of, by name."""
+        yield "rows", self.rows
+        yield "statements", self.statements
+        yield "relations", len(self.relations())
+        yield "sessions", len(self.sessions)
+        yield "networks", len(self.networks)
+        for relation, rows in self.rows_of.items():
+            yield f"rows {relation}", rows
+        for relation, rows in self.results().items():
+            yield f"result {relation}", rows
+        for use in self.uses.values():
+            if use.shape.pages or use.shape.searches:
+                yield f"runs {use.shape.fingerprint}", use.count
+        for column, count in self.masked_shapes().items():
+            yield f"masked {column}", count
+
+    def results(self, *, new_only: bool = False) -> dict[str, int]:
+        """Rows of the largest result by relation. new_only: of statements that are new."""
+        largest: dict[str, int] = {}
+        for use in self.uses.values():
+            if use.most and (use.is_new or not new_only):
+                for relation in use.shape.relations:
+                    largest[relation] = max(use.most, largest.get(relation, 0))
+        return largest
+
+    def masked_shapes(self) -> dict[str, int]:
+        """How many different statements asked for each masked column."""
+        counts: dict[str, int] = {}
+        for use in self.uses.values():
+            for column in use.shape.masked:
+                counts[column] = counts.get(column, 0) + 1
+        return counts
+
+
+@dataclass(slots=True)
+class Day:
+    """number: days since the epoch, UTC."""
+
+    number: int
+    statements: int = 0
+    refused: int = 0
+    rows: int = 0
+    rows_of: dict[str, int] = field(default_factory=dict)
+
+    def add(self, relations: tuple[str, ...], rows: int) -> None:
+        """Rows of a result that was made of these relations."""
+        self.rows += rows
+        for relation in relations[:8]:
+            if relation in self.rows_of or len(self.rows_of) < _MAX_RELATIONS:
+                self.rows_of[relation] = self.rows_of.get(relation, 0) + rows
+
+    def peaks(self) -> Iterator[tuple[str, float]]:
+        """As of :class:`Episode`."""
+        yield "day", self.rows
+        for relation, rows in self.rows_of.items():
+            yield f"day {relation}", rows
+
+
+@dataclass(slots=True)
+class Mix:
+    """Labels of the latest statements, and how many came since their distance was last learned."""
+
+    labels: deque[tuple[str, int]] = field(default_factory=deque)
+    total: int = 0
+    fresh: int = 0
+
+    def add(self, label: str, count: int) -> None:
+        """Statements of one label; no more than the mix has room for."""
+        count = min(count, MIX)
+        self.labels.append((label, count))
+        self.total += count
+        self.fresh += count
+        while self.total - self.labels[0][1] >= MIX:
+            self.total -= self.labels.popleft()[1]
+
+    def shares(self) -> dict[str, float]:
+        """Of the latest statements, by label."""
+        shares: dict[str, float] = {}
+        for label, count in self.labels:
+            shares[label] = shares.get(label, 0.0) + count / self.total
+        return shares
+
+
+@dataclass(slots=True)
+class Recent:
+    """Of one agent."""
+
+    episode: Episode
+    day: Day
+    mix: Mix = field(default_factory=Mix)

@@ -1,0 +1,336 @@
+"""Compares what agents do with what they usually do, and says what is unusual.
+
+For one thread. :meth:`Watcher.observe` is given batches; it keeps a baseline and the present of
+each agent, asks the detectors, and gives findings. Agents that have been quiet for an hour are
+saved and let go; their baselines are loaded again when they come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import structlog
+
+from sallyport.core.ids import new_id
+from sallyport.watch.baseline import DAY, Baseline, Learning, new_baseline
+from sallyport.watch.detectors import DETECTORS, QUIET, Sighting, mix_distance
+from sallyport.watch.finding import LONGEST, AgentKey, Finding
+from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
+from sallyport.watch.shapes import Shape
+
+log = structlog.get_logger("sallyport.watch")
+
+#: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
+SAVE: Final = 300.0
+_IDLE: Final = 3600.0
+#: Things told about one agent that are remembered, and new names of one episode.
+_MAX_TOLD: Final = 256
+_MAX_NEW: Final = 32
+#: Statements after which distances of mixes are learned.
+_MIX_AFTER: Final = 100
+
+
+class Observation(msgspec.Struct, frozen=True):
+    """Statements of one shape in one session. most: rows of the largest result. repeats: how many
+    were the same as the one before. first, last: numbers in the session. code: why they were
+    refused; "" when they ran. variant: a hash of what was refused.
+    """
+
+    shape: Shape
+    count: int
+    rows: int = 0
+    size: int = 0
+    most: int = 0
+    failed: int = 0
+    repeats: int = 0
+    first: int = 0
+    last: int = 0
+    code: str = ""
+    variant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one session did since the last one. network: of its client. running: rows so far of a
+    result that is passing.
+    """
+
+    session: str
+    network: str
+    observations: Sequence[Observation]
+    running: Observation | None = None
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent as it is watched. told: when each thing was told, Unix seconds. unusual: peaks that
+    raised a finding, with their values.
+    """
+
+    key: AgentKey
+    baseline: Baseline
+    recent: Recent
+    told: dict[tuple[str, str], float] = field(default_factory=dict)
+    unusual: dict[str, float] = field(default_factory=dict)
+    used: float = 0.0
+    saved: float = 0.0
+    is_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSummary:
+    """An agent for people. progress: of the learning period, from 0 to 1."""
+
+    key: AgentKey
+    baseline: Baseline
+    progress: float
+    recent: Recent | None = None
+
+
+class Watcher:
+    """load: an agent's baseline as it was saved, or None. save: queue one. off: detectors that are
+    not asked. quiet: seconds for which one thing is not told again. episode: seconds whose sums
+    are compared.
+    """
+
+    def __init__(
+        self,
+        learning: Learning,
+        load: Callable[[AgentKey], bytes | None],
+        save: Callable[[AgentKey, bytes, float], None],
+        *,
+        off: Collection[str] = (),
+        quiet: float = 3600.0,
+        episode: float = EPISODE,
+    ) -> None:
+        self.learning = learning
+        self._load, self._save = load, save
+        self._detectors = [(n, detector) for n, detector in DETECTORS.items() if n not in off]
+        self._quiet, self._episode = quiet, episode
+        self._agents: dict[AgentKey, Agent] = {}
+
+    def observe(self, key: AgentKey, batch: Batch, now: float) -> list[Finding]:
+        """Take in what a session did; gives what is unusual about it. now: Unix seconds."""
+        agent = self._agents.get(key) or self._open(key, now)
+        agent.used = now
+        self._roll(agent, now)
+        _take(agent, batch)
+        findings: list[Finding] = []
+        if agent.baseline.progress(self.learning, now) >= 1.0:
+            for name, detector in self._detectors:
+                sighting = detector(agent.baseline, agent.recent, now)
+                if sighting is not None and self._is_news(agent, sighting, now):
+                    findings.append(_finding(agent, name, sighting, batch.session, now))
+        self._learn_mix(agent, is_unusual=any(f.detector == "drift" for f in findings))
+        return findings
+
+    def tick(self, now: float) -> None:
+        """Save what changed, let go of who is quiet. To be called every minute or so."""
+        for agent in list(self._agents.values()):
+            self._roll(agent, now)
+            if agent.is_changed and now - agent.saved >= SAVE:
+                self._store(agent, now)
+            if now - agent.used >= _IDLE and not agent.recent.episode.statements:
+                self._store(agent, now)
+                del self._agents[agent.key]
+
+    def close(self, now: float) -> None:
+        """Learn what is not learned yet and save everything."""
+        for agent in self._agents.values():
+            self._roll(agent, max(now, agent.recent.episode.started + self._episode))
+            self._store(agent, now)
+
+    def reset(self, key: AgentKey, now: float) -> None:
+        """Learn an agent from the beginning: after a deployment, say."""
+        agent = self._agents.get(key) or self._open(key, now)
+        agent.baseline = new_baseline(now, self.learning)
+        agent.recent = _present(now)
+        agent.told.clear()
+        agent.unusual.clear()
+        self._store(agent, now)
+
+    def expect(self, finding: Finding, now: float) -> None:
+        """A person said that a finding is usual from now on: what it measured becomes the largest
+        value so far, and what has no measure is not told of this agent again.
+        """
+        agent = self._agents.get(finding.key) or self._open(finding.key, now)
+        about = finding.about
+        sizes = {name: size for name, size in agent.unusual.items() if name.endswith(about)}
+        for name, value in sizes.items():
+            agent.baseline.add_peak(name, value, now, bounded=False)
+        expected = _expected(finding.detector, finding.about)
+        if not sizes and expected not in agent.baseline.expected:
+            agent.baseline.expected = [*agent.baseline.expected, expected][-_MAX_TOLD:]
+        self._store(agent, now)
+
+    def present(self) -> list[AgentKey]:
+        """Agents that were at work within the hour."""
+        return list(self._agents)
+
+    def summary(self, key: AgentKey, now: float) -> AgentSummary | None:
+        """An agent and its baseline; None for one that was never seen."""
+        agent = self._agents.get(key)
+        baseline = agent.baseline if agent is not None else self._decoded(key)
+        if baseline is None:
+            return None
+        progress = baseline.progress(self.learning, now)
+        return AgentSummary(key, baseline, progress, agent.recent if agent is not None else None)
+
+    # -- its own -----------------------------------------------------------------------------
+
+    def _decoded(self, key: AgentKey) -> Baseline | None:
+        data = self._load(key)
+        if data is None:
+            return None
+        try:
+            return msgspec.msgpack.decode(data, type=Baseline)
+        except msgspec.DecodeError as error:
+            log.error("a baseline cannot be read; it is learned anew", error=str(error))
+            return None
+
+    def _open(self, key: AgentKey, now: float) -> Agent:
+        baseline = self._decoded(key) or new_baseline(now, self.learning)
+        agent = Agent(key, baseline, _present(now), used=now, saved=now)
+        self._agents[key] = agent
+        return agent
+
+    def _store(self, agent: Agent, now: float) -> None:
+        agent.saved, agent.is_changed = now, False
+        self._save(agent.key, msgspec.msgpack.encode(agent.baseline), now)
+
+    def _roll(self, agent: Agent, now: float) -> None:
+        """Learn the episode and the day once they are over."""
+        recent = agent.recent
+        episode = recent.episode
+        if not 0 <= now - episode.started < self._episode:
+            if episode.statements:
+                agent.baseline.absorb(episode, agent.unusual, episode.started)
+                agent.is_changed = True
+            agent.unusual = {n: value for n, value in agent.unusual.items() if n.startswith("day ")}
+            recent.episode = Episode(now)
+        number = int(now // DAY)
+        if number != recent.day.number:
+            if recent.day.statements:
+                agent.baseline.absorb_day(recent.day, agent.unusual, recent.day.number * DAY)
+            agent.unusual = {n: v for n, v in agent.unusual.items() if not n.startswith("day ")}
+            recent.day = Day(number)
+
+    def _is_news(self, agent: Agent, sighting: Sighting, now: float) -> bool:
+        if _expected(sighting.detector, sighting.about) in agent.baseline.expected:
+            return False
+        if sighting.peak:
+            agent.unusual[sighting.peak] = _measured(agent.recent, sighting.peak)
+        told = (sighting.detector, sighting.about)
+        quiet = max(self._quiet, QUIET.get(sighting.detector, 0.0))
+        if now - agent.told.get(told, -quiet) < quiet:
+            return False
+        if len(agent.told) >= _MAX_TOLD:
+            del agent.told[min(agent.told, key=agent.told.__getitem__)]
+        agent.told[told] = now
+        return True
+
+    def _learn_mix(self, agent: Agent, *, is_unusual: bool) -> None:
+        mix, baseline = agent.recent.mix, agent.baseline
+        if mix.fresh < MIX or mix.total < MIX:
+            return
+        mix.fresh = 0
+        if baseline.seen >= _MIX_AFTER and not is_unusual:
+            baseline.drift.add(mix_distance(mix.shares(), baseline))
+
+
+def _present(now: float) -> Recent:
+    return Recent(Episode(now), Day(int(now // DAY)))
+
+
+def _expected(detector: str, about: str) -> str:
+    return f"{detector} {about}"
+
+
+def _measured(recent: Recent, peak: str) -> float:
+    values = dict(recent.day.peaks() if peak.startswith("day") else recent.episode.peaks())
+    return values.get(peak, 0.0)
+
+
+def _take(agent: Agent, batch: Batch) -> None:
+    """Count what a session did."""
+    recent = agent.recent
+    episode = recent.episode
+    episode.saw(batch.session, batch.network)
+    for seen in batch.observations:
+        shape, count = seen.shape, seen.count
+        episode.statements += count
+        recent.day.statements += count
+        if seen.code:
+            recent.day.refused += count
+            _take_refused(episode, seen)
+            continue
+        episode.rows += seen.rows
+        episode.size += seen.size
+        episode.failed += seen.failed
+        recent.mix.add(shape.label, count)
+        if seen.rows and shape.relations:
+            episode.add_rows(shape.relations, seen.rows)
+            recent.day.add(shape.relations, seen.rows)
+        use = episode.use(shape)
+        if use is None:
+            continue
+        if not use.count:
+            use.first = seen.first
+            use.is_new = shape.fingerprint not in agent.baseline.fingerprints
+            _note_new(agent.baseline, episode, shape)
+        use.count += count
+        use.rows += seen.rows
+        use.most = max(use.most, seen.most)
+        use.failed += seen.failed
+        use.repeats += seen.repeats
+        use.last = seen.last
+    if episode.running:
+        episode.running = {}
+    if batch.running is not None:
+        shape = batch.running.shape
+        episode.running = dict.fromkeys(shape.relations[:8], batch.running.rows)
+        episode.is_running_new = shape.fingerprint not in agent.baseline.fingerprints
+
+
+def _take_refused(episode: Episode, seen: Observation) -> None:
+    episode.refused += seen.count
+    use = episode.refusal(seen.code, seen.shape)
+    if use is None:
+        return
+    if not use.count:
+        use.first = seen.first
+    use.count += seen.count
+    use.repeats += use.variant == seen.variant and use.count > 1
+    use.last, use.variant = seen.last, seen.variant
+
+
+def _note_new(baseline: Baseline, episode: Episode, shape: Shape) -> None:
+    """What the baseline does not have. Bounded."""
+    if shape.fingerprint not in baseline.fingerprints and len(episode.new_fingerprints) < _MAX_NEW:
+        episode.new_fingerprints.append(shape.label)
+    for relation in shape.relations:
+        action = f"{shape.kind} {relation}"
+        if action not in baseline.relations and len(episode.new_relations) < _MAX_NEW:
+            episode.new_relations.append(action)
+    for name in shape.credentials:
+        was_read = name in baseline.columns or f"{shape.kind} {name}" in baseline.relations
+        if not was_read and len(episode.new_credentials) < _MAX_NEW:
+            episode.new_credentials.append(name)
+
+
+def _finding(agent: Agent, name: str, sighting: Sighting, session: str, now: float) -> Finding:
+    return Finding(
+        id=new_id("fnd"),
+        detector=name,
+        about=sighting.about,
+        severity=sighting.severity,
+        key=agent.key,
+        session=session,
+        at=now,
+        evidence=f"{agent.key.name} {sighting.evidence}"[:LONGEST],
+        first=sighting.first,
+        last=sighting.last,
+    )

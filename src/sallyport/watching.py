@@ -1,0 +1,154 @@
+"""Part of the composition root: from the configuration's ``watch`` to what watches the sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+
+from sallyport.audit.actions import ActionLog
+from sallyport.channels import Channels
+from sallyport.config import WatchSettings
+from sallyport.core.errors import RefusedError
+from sallyport.core.ids import new_id
+from sallyport.core.subject import Subject
+from sallyport.identity.locks import SUBJECT, Lock, Locks
+from sallyport.operations.live import RunningGateway
+from sallyport.policy.model import Reviewers
+from sallyport.server.gateway import Gateway
+from sallyport.server.watching import Watching
+from sallyport.store.watching import SqlBaselineStore, SqlFindingStore
+from sallyport.store.writer import Writer
+from sallyport.watch.baseline import Learning
+from sallyport.watch.finding import Finding
+from sallyport.watch.watcher import Watcher
+
+log = structlog.get_logger("sallyport.watch")
+
+#: What follows a finding unless the configuration says something else.
+DEFAULT_ACTIONS: Final[Mapping[str, Sequence[str]]] = {"high": ("notify",), "medium": ("notify",)}
+
+
+class _Recorded:
+    """Findings in the record of actions, beside what people do."""
+
+    def __init__(self, actions: ActionLog) -> None:
+        self._actions = actions
+
+    def raise_finding(self, finding: Finding) -> None:
+        """See :class:`~sallyport.watch.ports.FindingSink`."""
+        key = finding.key
+        who = Subject(
+            key.subject,
+            key.issuer,
+            frozenset(),
+            key.agent,
+            actors=tuple(filter(None, key.actor.split(","))),
+        )
+        details = {
+            "detector": finding.detector,
+            "severity": finding.severity.value,
+            "evidence": finding.evidence,
+            "session": finding.session,
+            "statements": f"{finding.first} to {finding.last}",
+            "target": key.target,
+            "done": ", ".join(finding.done),
+        }
+        self._actions.record(
+            "findings.raise",
+            who,
+            "",
+            "gateway",
+            object_id=finding.id,
+            details=details,
+        )
+
+
+def open_watching(
+    settings: WatchSettings,
+    gateway: Gateway,
+    store: Engine,
+    writer: Writer,
+    channels: Channels,
+    locks: Locks,
+    actions: ActionLog,
+) -> Watching | None:
+    """What watches the gateway's sessions from now on; None where that is switched off."""
+    if not settings.enabled:
+        return None
+    baselines = SqlBaselineStore(store, writer)
+    days, statements = settings.learning_days, settings.learning_statements
+    learning = Learning(days, statements, settings.half_life_days)
+    watcher = Watcher(
+        learning,
+        baselines.load,
+        baselines.save,
+        off=settings.off,
+        quiet=settings.quiet_minutes * 60.0,
+        episode=settings.episode_minutes * 60.0,
+    )
+    watching = Watching(
+        watcher,
+        SqlFindingStore(store, writer),
+        gateway.hosted,
+        {**DEFAULT_ACTIONS, **{str(name): done for name, done in settings.actions.items()}},
+        baselines.keys,
+    )
+
+    def notify(finding: Finding) -> None:
+        body = _announcement(finding, gateway.console_url)
+        for notifier in channels.notifiers:
+            notifier.announce(body)
+
+    def lock(finding: Finding) -> None:
+        gateway.spawn(_lock(gateway, locks, finding, settings.lock_minutes), "lock a subject")
+
+    watching.notify, watching.lock = notify, lock
+    watching.sinks.append(_Recorded(actions))
+    gateway.watching = watching
+    reviewers = settings.reviewers
+    gateway.watch_reviewers = Reviewers(frozenset(reviewers.groups), reviewers.quorum)
+    return watching
+
+
+def _announcement(finding: Finding, console: str) -> dict[str, str]:
+    return {
+        "event": "finding",
+        "id": finding.id,
+        "text": f"[{finding.severity.value}] {finding.evidence}",
+        "severity": finding.severity.value,
+        "detector": finding.detector,
+        "subject": finding.key.subject,
+        "agent": finding.key.agent,
+        "target": finding.key.target,
+        "session": finding.session,
+        "url": f"{console.rstrip('/')}/findings/{finding.id}" if console else "",
+    }
+
+
+async def _lock(gateway: Gateway, locks: Locks, finding: Finding, minutes: int) -> None:
+    """In force at once, and its sessions over; then stored, as for a person's lock."""
+    now = time.time()
+    lock = Lock(
+        id=new_id("lck"),
+        kind=SUBJECT,
+        name=finding.key.subject,
+        issuer=finding.key.issuer,
+        reason=f"finding {finding.id}: {finding.evidence}"[:500],
+        created=now,
+        expires_at=now + minutes * 60.0 if minutes else None,
+        by="sallyport",
+        by_issuer="",
+        address="",
+    )
+    locks.add(lock)
+    RunningGateway(gateway).end_locked(lock, "sallyport")
+    log.warning("locked because of a finding", lock=lock.id, finding=finding.id, name=lock.name)
+    try:
+        await asyncio.to_thread(locks.store.add, lock)
+    except RefusedError as error:
+        log.error("the lock ends with this process", lock=lock.id, reason=str(error))

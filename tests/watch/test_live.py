@@ -1,0 +1,158 @@
+"""Watching through a real gateway: what agents do is learned, what is unusual is told and held."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.postgres import free_port
+from tests.support.approvals import Desk
+from tests.support.gateway import DBA, Gateway
+
+WATCH = {"learning_days": 0, "learning_statements": 30, "episode_minutes": 0.02}
+SELECT = "SELECT id, status FROM orders WHERE id = %s"
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 8.0) -> Any:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if value := what():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("it did not come about")
+
+
+def learn(db: psycopg.Connection[Any], rounds: int = 4) -> None:
+    """Small work in several episodes, each of which is learned when the next one begins."""
+    for _ in range(rounds):
+        for number in range(12):
+            db.execute(SELECT, (number,)).fetchall()
+        time.sleep(1.3)
+    db.execute(SELECT, (1,)).fetchall()
+    time.sleep(0.7)
+
+
+def watched(make_gateway: Callable[..., Gateway], **watch: Any) -> Gateway:
+    console = {
+        "listen": f"127.0.0.1:{free_port()}",
+        "roles": {"reviewer": ["dba"], "operator": ["dba"], "auditor": ["dba"]},
+    }
+    return make_gateway(extra={"console": console, "watch": {**WATCH, **watch}})
+
+
+def findings(gateway: Gateway) -> list[dict[str, Any]]:
+    return list(Desk(gateway, DBA).get("/findings")["findings"])
+
+
+def acknowledge(gateway: Gateway, finding: str, reason: str) -> dict[str, Any]:
+    """By the command line."""
+    words = ["findings", finding, "--acknowledge", "--reason", reason, "--expected", "--json"]
+    url = f"http://{gateway.extra['console']['listen']}"
+    command = [gateway.command()[0], *words, "--url", url]
+    env = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_bulk_reading_is_explained(make_gateway: Callable[..., Gateway], simple: bool) -> None:
+    gateway = watched(make_gateway)
+    options = {"cursor_factory": psycopg.ClientCursor} if simple else {}
+    with psycopg.connect(gateway.dsn(), autocommit=True, **options) as db:
+        learn(db)
+        assert findings(gateway) == []
+        db.execute("SELECT * FROM order_items, generate_series(1, 2)").fetchall()
+        (finding,) = wait_for(lambda: [f for f in findings(gateway) if f["detector"] == "bulk"])
+    assert finding["severity"] == "high"
+    assert "public.order_items" in finding["evidence"]
+    assert finding["session"].startswith("ses_")
+    assert 0 < finding["first"] <= finding["last"]
+    desk = Desk(gateway, DBA)
+    (agent,) = desk.get("/agents")["agents"]
+    assert desk.get(f"/agents/{agent['id']}")["statements"] >= 48
+
+
+def test_next_statement_is_held_and_goes_on_when_acknowledged(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    reviewers = {"groups": ["dba"]}
+    gateway = watched(make_gateway, actions={"bulk": ["notify", "hold"]}, reviewers=reviewers)
+    notices: list[str] = []
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        learn(db)
+        db.execute("SELECT * FROM order_items, generate_series(1, 2)").fetchall()
+        (finding,) = wait_for(lambda: [f for f in findings(gateway) if f["detector"] == "bulk"])
+        db.execute("BEGIN")  # names nothing, so it does not wait
+        db.execute("ROLLBACK")
+        desk = Desk(gateway, DBA)
+        rows: list[Any] = []
+        runs = threading.Thread(target=lambda: rows.append(db.execute(SELECT, (7,)).fetchall()))
+        runs.start()
+        (request,) = wait_for(lambda: desk.pending())
+        assert request["rule"] == f"finding {finding['id']}"
+        desk.approve(request["id"])
+        runs.join(8)
+        assert len(rows) == 1
+        assert any(finding["id"] in text for text in notices)
+
+        runs = threading.Thread(target=lambda: rows.append(db.execute(SELECT, (8,)).fetchall()))
+        runs.start()
+        wait_for(lambda: desk.pending())
+        acknowledge(gateway, finding["id"], "an export of the month")
+        runs.join(8)
+        assert len(rows) == 2
+        db.execute(SELECT, (9,)).fetchall()
+    assert findings(gateway)[0]["reason"] == "an export of the month"
+
+
+def test_session_ends_and_subject_is_locked(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = watched(make_gateway, actions={"high": ["end", "lock"]})
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        learn(db)
+        db.execute("SELECT * FROM order_items, generate_series(1, 2)").fetchall()
+        (finding,) = wait_for(lambda: [f for f in findings(gateway) if f["detector"] == "bulk"])
+        wait_for(lambda: db.closed or _is_over(db))
+    with pytest.raises(psycopg.OperationalError, match="SP1608"):
+        psycopg.connect(gateway.dsn())
+    assert finding["id"] in Desk(gateway, DBA).get("/locks")["locks"][0]["reason"]
+
+
+def _is_over(db: psycopg.Connection[Any]) -> bool:
+    try:
+        db.execute("SELECT 1")
+    except psycopg.Error:
+        return True
+    return False
+
+
+def test_baseline_survives_a_restart(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = watched(make_gateway)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        learn(db)
+    gateway.restart()
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.execute("SELECT * FROM order_items, generate_series(1, 2)").fetchall()
+        wait_for(lambda: [f for f in findings(gateway) if f["detector"] == "bulk"])
+
+
+def test_stuck_agent_gets_a_hint(make_gateway: Callable[..., Gateway]) -> None:
+    gateway = watched(make_gateway)
+    notices: list[str] = []
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+        learn(db)
+        for _ in range(14):
+            with pytest.raises(psycopg.Error):
+                db.execute("SELECT id / 0 FROM orders")
+        wait_for(lambda: [f for f in findings(gateway) if f["detector"] == "stuck"])
+        db.execute("SELECT 1")
+    assert any("repeats" in text for text in notices)
