@@ -168,6 +168,7 @@ class RunningGateway:
             recorder_failed=gateway.recorder.failed,
             journal_failed=gateway.intents is not None and gateway.intents.journal.failed,
             recordings_lost=gateway.recorder.lost,
+            findings=dict(gateway.watching.counts) if gateway.watching is not None else {},
             policy_problem=bool(gateway.policy_problem),
             policy_failures=gateway.policy.failures,
             recorder_lag=gateway.lag.seconds(

@@ -122,6 +122,7 @@ class GatewayMetrics:
     recorder_failed: bool = False
     journal_failed: bool = False
     recordings_lost: int = 0
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
     policy_problem: bool = False
     policy_failures: int = 0
     recorder_lag: float = 0.0

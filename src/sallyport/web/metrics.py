@@ -87,6 +87,14 @@ class _Gateway(Collector):
             "1 while statements that may change something cannot be journaled.",
             int(now.journal_failed),
         )
+        findings = CounterMetricFamily(
+            "sallyport_findings",
+            "Unusual behaviour that was found.",
+            labels=["detector", "severity"],
+        )
+        for (detector, severity), count in sorted(now.findings.items()):
+            findings.add_metric([detector, severity], count)
+        yield findings
         yield CounterMetricFamily(
             "sallyport_recordings_lost",
             "Recordings that were deleted, cut short or replaced while they were written.",
