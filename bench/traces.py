@@ -226,24 +226,15 @@ def stuck_loop(chance: random.Random, trace: Trace) -> Iterator[tuple[float, Obs
 
 
 _NEW: Final = frozenset({"new-relation", "new-statement", "drift"})
-#: Attacks, and the detectors that are right about each.
-ATTACKS: Final[dict[str, tuple[Attack, frozenset[str]]]] = {
-    "bulk dump": (bulk_dump, frozenset({"bulk", "volume"})),
-    "slow exfiltration": (
-        slow_exfiltration, _NEW | {"paging", "bulk", "volume"},
-    ),
-    "enumeration": (
-        enumeration, _NEW | {"enumeration", "refusals"},
-    ),
-    "predicate search": (
-        predicate_search,
-        frozenset({"search", "masked", "new-relation", "new-statement", "drift", "refusals"}),
-    ),
-    "probing": (probing, frozenset({"probing", "refusals"})),
-    "drift": (drift, frozenset({"drift", "new-relation", "new-statement"})),
-    "injected writes": (
-        injected_writes, frozenset({"new-relation", "new-statement", "drift", "credentials"}),
-    ),
-    "credentials": (credential_read, _NEW | {"credentials"}),
-    "stuck loop": (stuck_loop, frozenset({"stuck"})),
-}  # fmt: skip
+#: Attacks, the detectors that are right about each, and the one that was made for it.
+ATTACKS: Final[dict[str, tuple[Attack, frozenset[str], str]]] = {
+    "bulk dump": (bulk_dump, frozenset({"bulk", "volume"}), "bulk"),
+    "slow exfiltration": (slow_exfiltration, _NEW | {"paging", "bulk", "volume"}, "paging"),
+    "enumeration": (enumeration, _NEW | {"enumeration", "refusals"}, "enumeration"),
+    "predicate search": (predicate_search, _NEW | {"search", "masked", "refusals"}, "search"),
+    "probing": (probing, frozenset({"probing", "refusals"}), "probing"),
+    "drift": (drift, _NEW, "drift"),
+    "injected writes": (injected_writes, _NEW | {"credentials"}, "new-relation"),
+    "credentials": (credential_read, _NEW | {"credentials"}, "credentials"),
+    "stuck loop": (stuck_loop, frozenset({"stuck"}), "stuck"),
+}

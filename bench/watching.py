@@ -36,12 +36,13 @@ _EXPECTED = 0.5
 
 @dataclass(slots=True)
 class Result:
-    """told: attacks that were told in time, by family. after: statements until then. true, false:
-    findings by detector.
+    """told: attacks that a fitting detector told in time, by family; named: that the detector made
+    for it did. after: statements until then. true, false: findings by detector.
     """
 
     attacks: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
+    named: Counter[str] = field(default_factory=Counter)
     after: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     true: Counter[str] = field(default_factory=Counter)
     false: Counter[str] = field(default_factory=Counter)
@@ -114,7 +115,8 @@ def _attack(
     result: Result,
 ) -> None:
     """Attack a copy of the agent as it is, so that its year goes on without it."""
-    attack, fitting = ATTACKS[family]
+    attack, fitting, named = ATTACKS[family]
+    was_told = was_named = False
     target = copy.deepcopy(watcher)
     result.attacks[family] += 1
     count, share = 0, 0.0
@@ -126,12 +128,19 @@ def _attack(
         else:
             share = seen.rows / TABLE_ROWS
             batch = Batch("ses_attack", "10.1.2.0/24", [], seen)
-        told = [f for f in target.observe(key, batch, now) if f.detector in fitting]
-        result.true.update(finding.detector for finding in told)
-        if told:
+        for finding in target.observe(key, batch, now):
+            if finding.detector not in fitting:
+                continue
             in_time = share <= _BULK_SHARE if seen.count == 0 else count <= _WITHIN
-            result.told[family] += in_time
-            result.after[family].append(share if seen.count == 0 else count)
+            result.true[finding.detector] += 1
+            if finding.detector == named and not was_named:
+                result.named[family] += in_time
+                was_named = True
+            if not was_told:
+                result.told[family] += in_time
+                result.after[family].append(share if seen.count == 0 else count)
+                was_told = True
+        if was_named or count > 3 * _WITHIN:
             return
 
 
@@ -170,12 +179,14 @@ def hot_path(count: int = 300_000) -> float:
 
 
 def _print(console: Console, result: Result, agents: int, months: int) -> None:
-    table = Table("attack", "attacks", "recall", "median until told", "latest", box=SIMPLE)
+    columns = ("attack", "attacks", "recall", "by its detector", "median until told", "latest")
+    table = Table(*columns, box=SIMPLE)
     for family, count in result.attacks.items():
         after = sorted(result.after[family]) or [float("nan")]
         form = "{:.2%} of the table" if family == "bulk dump" else "{:.0f} statements"
         table.add_row(
             family, str(count), f"{result.told[family] / count:.3f}",
+            f"{result.named[family] / count:.3f} {ATTACKS[family][2]}",
             form.format(statistics.median(after)), form.format(after[-1]),
         )  # fmt: skip
     console.print(table)

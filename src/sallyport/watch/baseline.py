@@ -24,6 +24,8 @@ HOURS: Final = 168
 _DRIFT_WINDOWS: Final = 8
 #: Of a new value, in the moving mean of distances.
 _DRIFT_WEIGHT: Final = 0.05
+#: Statements after which it counts how many are new.
+_SETTLED: Final = 100
 _MAX_FINGERPRINTS: Final = 160
 _MAX_LABELS: Final = 96
 _MAX_COLUMNS: Final = 128
@@ -114,32 +116,46 @@ class Baseline(msgspec.Struct):
         peaks = self.peaks.get(name)
         if peaks is None:
             if len(self.peaks) >= _MAX_PEAKS:
-                del self.peaks[min(self.peaks, key=lambda key: self.peaks[key].largest(now))]
+                self._drop_peaks(now)
             peaks = self.peaks[name] = Peaks()
         peaks.add(value, now, bounded=bounded)
 
+    def _drop_peaks(self, now: float) -> None:
+        """An eighth of them, the smallest."""
+        ranked = sorted(self.peaks, key=lambda name: self.peaks[name].largest(now))
+        for name in ranked[: _MAX_PEAKS // 8]:
+            del self.peaks[name]
+
     def absorb(self, episode: Episode, unusual: Collection[str], now: float) -> None:
         """Learn from an episode that is over. unusual: names of its peaks that raised a finding."""
+        fingerprints: dict[str, float] = {}
+        labels: dict[str, float] = {}
+        relations: dict[str, float] = {}
+        columns: dict[str, float] = {}
+        masked: dict[str, float] = {}
         for use in episode.uses.values():
-            shape = use.shape
-            self.fingerprints.add(shape.fingerprint, now, use.count)
-            self.labels.add(shape.label, now, use.count)
-            for relation in shape.relations:
-                self.relations.add(f"{shape.kind} {relation}", now, use.count)
-            for column in shape.columns:
-                self.columns.add(column, now)
-            for column in shape.masked:
-                self.masked.add(column, now)
-        ran = episode.statements - episode.refused - episode.failed
-        for outcome, count in (
-            ("ran", ran),
-            ("failed", episode.failed),
-            ("refused", episode.refused),
-            ("new", len(episode.new_fingerprints)),
-            ("new relation", len(episode.new_relations)),
-        ):
-            if count > 0:
-                self.outcomes.add(outcome, now, count)
+            shape, count = use.shape, use.count
+            fingerprints[shape.fingerprint] = count
+            labels[shape.label] = labels.get(shape.label, 0.0) + count
+            for action in shape.actions:
+                relations[action] = relations.get(action, 0.0) + count
+            columns.update(dict.fromkeys(shape.columns, 1.0))
+            if shape.masked:
+                masked.update(dict.fromkeys(shape.masked, 1.0))
+        self.fingerprints.add_all(fingerprints, now)
+        self.labels.add_all(labels, now)
+        self.relations.add_all(relations, now)
+        self.columns.add_all(columns, now)
+        self.masked.add_all(masked, now)
+        outcomes = {
+            "ran": episode.statements - episode.refused - episode.failed,
+            "failed": episode.failed,
+            "refused": episode.refused,
+        }
+        if self.seen >= _SETTLED:  # before that everything is new
+            outcomes["new"] = len(episode.new_fingerprints)
+            outcomes["new relation"] = len(episode.new_relations)
+        self.outcomes.add_all({name: count for name, count in outcomes.items() if count}, now)
         self.hours.add(str(hour_of_week(episode.started)), now, 1.0)
         self.seen += episode.statements
         for name, value in episode.peaks():

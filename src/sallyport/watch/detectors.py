@@ -62,7 +62,7 @@ def new_statement(baseline: Baseline, recent: Recent, now: float) -> Sighting | 
 
 
 def drift(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
-    """Jensen-Shannon distance of the latest 24 statements' mix from the baseline's, by kind and
+    """Jensen-Shannon distance of the latest 16 statements' mix from the baseline's, by kind and
     relations: above 0.7, and above its own mean by 5 standard deviations.
     """
     if recent.mix.total < MIX or baseline.drift.count == 0:
@@ -97,6 +97,8 @@ def enumeration(baseline: Baseline, recent: Recent, now: float) -> Sighting | No
     relations touched, or n >= 15.
     """
     episode = recent.episode
+    if len(episode.new_relations) + len(episode.refusals) < _NAMED:
+        return None
     unseen = sorted(episode.relations() - _relations(baseline))
     refused = sum(1 for use in episode.refusals.values() if use.code in _NAMELESS)
     count = max(len(unseen), refused)
@@ -140,10 +142,12 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
 
 
 def volume(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
-    """Rows read of one relation since midnight UTC: n > max(2000, 3 p of days)."""
+    """Rows read of one relation since midnight UTC: n > max(5000, 4 p of days)."""
+    if recent.day.rows <= 5000:
+        return None
     for relation, rows in recent.day.rows_of.items():
         usual = baseline.peak(f"day {relation}", now)
-        if rows > max(2000.0, 3.0 * usual):
+        if rows > max(5000.0, 4.0 * usual):
             text = (
                 f"read {rows:,} rows of {relation} today; "
                 f"{_usual(usual, 'its largest day in five weeks was')}"
@@ -157,12 +161,14 @@ def paging(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
     """One statement with LIMIT, OFFSET or FETCH, run with other values each time: n >= 10 and
     n > 3 p runs, nine of ten results as large as the largest, of at least 10 rows.
     """
+    if recent.episode.statements < 10:
+        return None
     for use in recent.episode.uses.values():
+        if not use.shape.pages or use.count < 10:
+            continue
         runs = f"runs {use.shape.fingerprint}"
         if (
-            use.shape.pages
-            and use.count >= 10
-            and use.most >= 10
+            use.most >= 10
             and use.rows >= 0.9 * use.most * use.count
             and _varies(use)
             and use.count > 3.0 * baseline.peak(runs, now)
@@ -170,7 +176,7 @@ def paging(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
             text = (
                 f"pages through {_names(use)}: {use.count} results of {use.most} rows in "
                 f"{_minutes(recent.episode, now)}; "
-                f"{_usual(baseline.peak(runs, now), 'it never ran more of them than')}"
+                f"{_usual(baseline.peak(runs, now), 'most in an episode so far:')}"
             )
             return _of_use("paging", use, Severity.HIGH, text, runs)
     return None
@@ -180,15 +186,14 @@ def search(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
     """One statement that compares by order or pattern, run with other values each time: n >= 15
     and n > 3 p runs, two rows each at most.
     """
+    if recent.episode.statements < 15:
+        return None
     for use in recent.episode.uses.values():
+        if not use.shape.searches or use.count < 15:
+            continue
         runs = f"runs {use.shape.fingerprint}"
-        if (
-            use.shape.searches
-            and use.count >= 15
-            and use.rows <= 2 * use.count
-            and _varies(use)
-            and use.count > 3.0 * baseline.peak(runs, now)
-        ):
+        is_unusual = use.count > 3.0 * baseline.peak(runs, now)
+        if use.rows <= 2 * use.count and _varies(use) and is_unusual:
             text = (
                 f"ran one comparison on {_names(use)} {use.count} times with other values in "
                 f"{_minutes(recent.episode, now)}, as a search for a value does"
@@ -241,6 +246,8 @@ def probing(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
 
 def masked(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
     """Different statements that ask for one masked column: n >= 6 and n > 3 p."""
+    if len(recent.episode.uses) < 6:
+        return None
     for column, count in recent.episode.masked_shapes().items():
         usual = baseline.peak(f"masked {column}", now)
         if count >= 6 and count > 3.0 * usual:
@@ -267,6 +274,8 @@ def stuck(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
     the same as the one before.
     """
     episode = recent.episode
+    if episode.failed + episode.refused < 10:
+        return None
     for use in (*episode.uses.values(), *episode.refusals.values()):
         failed = use.count if use.code else use.failed
         if failed >= 10 and failed >= 0.9 * use.count and use.repeats >= 0.8 * use.count:
@@ -288,9 +297,11 @@ def off_hours(baseline: Baseline, recent: Recent, now: float) -> Sighting | None
     hour = hour_of_week(recent.episode.started)
     near = [(hour + step) % 168 for step in (-1, 0, 1)]
     here = sum(baseline.hours.share(str(place)) for place in near)
+    if here > 0.001:
+        return None
     daily = [(place + 24 * day) % 168 for place in near for day in range(7)]
     all_days = sum(baseline.hours.share(str(place)) for place in daily)
-    if here > 0.001 or all_days > 0.01:
+    if all_days > 0.01:
         return None
     text = f"works at {hour % 24:02}:00 UTC, where it has {all_days:.1%} of its work"
     return _sighting("off-hours", "", Severity.LOW, text, recent.episode)
@@ -365,7 +376,7 @@ def _names(use: Use) -> str:
 
 
 def _usual(value: float, words: str) -> str:
-    return f"{words} {value:,.0f}" if value else "it never did so before"
+    return f"{words} {value:,.0f}" if value else "nothing like it before"
 
 
 def _count(number: int, noun: str) -> str:

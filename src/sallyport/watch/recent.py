@@ -14,12 +14,14 @@ from sallyport.watch.shapes import Shape
 #: Seconds of an episode.
 EPISODE: Final = 600.0
 #: Statements whose mix is compared.
-MIX: Final = 24
+MIX: Final = 16
 #: Bounds of one episode and one day.
 _MAX_USES: Final = 256
 _MAX_RELATIONS: Final = 64
 _MAX_REFUSALS: Final = 64
 _MAX_NAMES: Final = 16
+#: Rows of a result below which its size is not learned.
+_LARGE: Final = 200
 
 
 @dataclass(slots=True)
@@ -103,8 +105,6 @@ class Episode:
 
     def peaks(self) -> Iterator[tuple[str, float]]:
         """What baselines keep the largest values of, by name."""
-        yield "rows", self.rows
-        yield "statements", self.statements
         yield "relations", len(self.relations())
         yield "sessions", len(self.sessions)
         yield "networks", len(self.networks)
@@ -113,16 +113,19 @@ class Episode:
         for relation, rows in self.results().items():
             yield f"result {relation}", rows
         for use in self.uses.values():
-            if use.shape.pages or use.shape.searches:
+            if use.count > 3 and (use.shape.pages or use.shape.searches):
                 yield f"runs {use.shape.fingerprint}", use.count
         for column, count in self.masked_shapes().items():
-            yield f"masked {column}", count
+            if count > 2:
+                yield f"masked {column}", count
 
     def results(self, *, new_only: bool = False) -> dict[str, int]:
-        """Rows of the largest result by relation. new_only: of statements that are new."""
+        """Rows of the largest result by relation, where that is large. new_only: of statements
+        that are new.
+        """
         largest: dict[str, int] = {}
         for use in self.uses.values():
-            if use.most and (use.is_new or not new_only):
+            if use.most >= _LARGE and (use.is_new or not new_only):
                 for relation in use.shape.relations:
                     largest[relation] = max(use.most, largest.get(relation, 0))
         return largest

@@ -27,7 +27,8 @@ _LIMIT: Final = re.compile(r"\b(?:limit|fetch (?:first|next)|offset)\b")
 _SEARCH: Final = re.compile(r"\bwhere\b.*(?:[<>~]|\blike\b|\bilike\b|\bbetween\b|\bsubstr)")
 #: Names of columns and relations that look like credentials.
 _CREDENTIAL: Final = re.compile(
-    r"passw|passphrase|secret|credential|(?:api|access|private)_?key|(?:^|_)(?:salt|otp|totp|jwt)"
+    r"passw|passphrase|secret|credential|(?:api|access|private)_?key"
+    r"|(?:^|_)(?:salt|t?otp|jwt)(?:$|_)"
     r"|(?:access|refresh|auth|session|bearer)_?token|(?:^|[._])tokens?$"
 )
 
@@ -36,6 +37,7 @@ class Shape(msgspec.Struct, frozen=True):
     """fingerprint: hex digits, equal for statements that differ in literals and layout only.
     label: kind and relations, for people. pages: it has LIMIT, OFFSET or FETCH. searches: WHERE
     compares by order or pattern. credentials: columns and relations that look like them.
+    actions: kind and relation, for each relation.
     """
 
     fingerprint: str
@@ -47,6 +49,12 @@ class Shape(msgspec.Struct, frozen=True):
     credentials: tuple[str, ...] = ()
     pages: bool = False
     searches: bool = False
+    actions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(
+            self, "actions", tuple(f"{self.kind} {relation}" for relation in self.relations)
+        )
 
 
 def without_literals(sql: bytes) -> str:

@@ -6,7 +6,7 @@ many. :class:`Peaks`: the largest value of each of the last weeks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import exp2
 from typing import Final
 
@@ -34,15 +34,23 @@ class Decayed(msgspec.Struct):
 
     def add(self, key: str, moment: float, count: float = 1.0) -> None:
         """Count ``count`` events of ``key`` at ``moment`` (Unix seconds)."""
+        self.add_all({key: count}, moment)
+
+    def add_all(self, counts: Mapping[str, float], moment: float) -> None:
+        """As :meth:`add`, of events by their keys."""
         scale = exp2((moment - self.origin) / self.half_life)
         if scale > _RESCALE:
             self._rescale(moment, scale)
             scale = 1.0
-        weights = self.weights
-        if key not in weights and len(weights) >= self.limit:
-            self._drop_lightest()
-        weights[key] = weights.get(key, 0.0) + count * scale
-        self.total += count * scale
+        weights, limit = self.weights, self.limit
+        for key, count in counts.items():
+            weight = weights.get(key)
+            if weight is None:
+                if len(weights) >= limit:
+                    self._drop_lightest()
+                weight = 0.0
+            weights[key] = weight + count * scale
+            self.total += count * scale
 
     def __contains__(self, key: str) -> bool:
         return key in self.weights
@@ -85,13 +93,16 @@ class Peaks(msgspec.Struct, array_like=True):
     def add(self, value: float, moment: float, *, bounded: bool = False) -> None:
         """bounded: count it as twice the largest one so far at most."""
         if bounded:
-            value = min(value, 2.0 * self.largest(moment))
-        self._turn(moment)
-        self.values[0] = max(self.values[0], value)
+            value = min(value, 2.0 * (self.largest(moment) or value))
+        if self.week != moment // WEEK:
+            self._turn(moment)
+        if value > self.values[0]:
+            self.values[0] = value
 
     def largest(self, moment: float) -> float:
         """Of the last weeks; 0 when there is nothing."""
-        self._turn(moment)
+        if self.week != moment // WEEK:
+            self._turn(moment)
         return max(self.values)
 
     def _turn(self, moment: float) -> None:

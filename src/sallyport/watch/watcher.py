@@ -311,8 +311,7 @@ def _note_new(baseline: Baseline, episode: Episode, shape: Shape) -> None:
     """What the baseline does not have. Bounded."""
     if shape.fingerprint not in baseline.fingerprints and len(episode.new_fingerprints) < _MAX_NEW:
         episode.new_fingerprints.append(shape.label)
-    for relation in shape.relations:
-        action = f"{shape.kind} {relation}"
+    for action in shape.actions:
         if action not in baseline.relations and len(episode.new_relations) < _MAX_NEW:
             episode.new_relations.append(action)
     for name in shape.credentials:

@@ -1,0 +1,69 @@
+"""Fingerprints and what is known of a statement: by PostgreSQL's own scanner, never a literal."""
+
+from __future__ import annotations
+
+import pytest
+
+from sallyport.watch.shapes import _looks_like_credential, fingerprint, without_literals
+
+CANARY = "canary-4711"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("SELECT * FROM t WHERE a = 1", "select *  from t\nwhere a = 22"),
+        ("SELECT 'x'", "SELECT 'y' -- why"),
+        ("SELECT 'x'", "SELECT $1"),
+        ("SELECT E'a\\'b'", "SELECT $tag$ 'c' $tag$"),
+        ("SELECT a FROM t WHERE a IN (1, 2)", "SELECT a FROM t WHERE a IN (1, 2, 3, 4)"),
+        ("SELECT .5", "SELECT 1e10"),
+        ("SELECT B'01'", "SELECT X'1F'"),
+    ],
+)
+def test_literals_and_layout_make_no_difference(first: str, second: str) -> None:
+    assert without_literals(first.encode()) == without_literals(second.encode())
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("SELECT a FROM t", "SELECT b FROM t"),
+        ("SELECT s.a FROM t", "SELECT a FROM t"),
+        ("SELECT a FROM t WHERE a < 1", "SELECT a FROM t WHERE a > 1"),
+        ("SELECT a1 FROM t", "SELECT a2 FROM t"),
+    ],
+)
+def test_names_and_operators_do(first: str, second: str) -> None:
+    left, right = (fingerprint(without_literals(sql.encode())) for sql in (first, second))
+    assert left != right
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT '{CANARY}'",
+        f"SELECT $${CANARY}$$",
+        f"SELECT E'{CANARY}', U&'{CANARY}', N'{CANARY}' -- {CANARY}",
+        f"SELECT 1 /* {CANARY} */",
+        f"SELECT 'unterminated {CANARY}",
+    ],
+)
+def test_no_literal_stays(sql: str) -> None:
+    assert "canary" not in without_literals(sql.encode())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["public.users.password_hash", "auth.tokens", "public.app.api_key", "public.t.refresh_token"],
+)
+def test_credentials_by_name(name: str) -> None:
+    assert _looks_like_credential(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["public.orders.tokenized_at", "pg_catalog.pg_authid.rolpassword", "public.trees.saltwater"],
+)
+def test_names_that_only_look_alike(name: str) -> None:
+    assert not _looks_like_credential(name)
