@@ -29,7 +29,6 @@ from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
 from sallyport.audit.journal import Journal
 from sallyport.audit.recorder import Recorder
-from sallyport.audit.recovery import recover_interrupted
 from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config
 from sallyport.config.model import Target as TargetSettings
@@ -39,7 +38,7 @@ from sallyport.core.clock import SystemClock
 from sallyport.core.errors import ConfigError, SallyportError, refuse
 from sallyport.core.gateway_id import gateway_id
 from sallyport.core.secret import Secret
-from sallyport.datadir import close_directory, complete_from_journal, hold_directory
+from sallyport.datadir import close_directory, hold_directory
 from sallyport.handover import Handover, open_handover
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
@@ -48,6 +47,7 @@ from sallyport.managed_secrets import manager_of
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.live import RunningGateway
+from sallyport.operations.recordingstart import gateway_keys, recover
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
@@ -316,6 +316,7 @@ async def gateway_running(
     lock = hold_directory(config.data_directory)
     if config.recording_directory.exists():
         close_directory(config.recording_directory)
+    recording_keys = await gateway_keys(config)
     opened = await asyncio.to_thread(
         open_store,
         config.data_directory,
@@ -328,10 +329,7 @@ async def gateway_running(
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
     index = SqlSessionIndex(store, writer)
-    interrupted = await asyncio.to_thread(recover_interrupted, config.recording_directory, index)
-    if interrupted:
-        log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
-    await asyncio.to_thread(complete_from_journal, config.recording_directory, index)
+    await asyncio.to_thread(recover, config.recording_directory, index, recording_keys)
     writer.start()
     strict = config.recording.durability == "strict"
     interval, longest = _PASSES[config.recording.durability]
@@ -342,8 +340,10 @@ async def gateway_running(
         fsync=strict,
         interval=interval,
         max_interval=longest,
+        kek=recording_keys.current,
     )
-    recorder.journal = journal = Journal(config.recording_directory, sync=strict)
+    kek = recording_keys.current
+    recorder.journal = journal = Journal(config.recording_directory, sync=strict, kek=kek)
     journal.open()
     recorder.start()
     databases = {}
@@ -398,7 +398,8 @@ async def gateway_running(
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
-    handover = await open_handover(config, index, logins.secret)
+    sessions = Sessions(config.recording_directory, index, keys=recording_keys)
+    handover = await open_handover(config, sessions, logins.secret)
     gateway.late_streams = handover.late_streams
     server = console = None
     try:
@@ -413,7 +414,7 @@ async def gateway_running(
                 config,
                 logins,
                 gateway,
-                index,
+                sessions,
                 policies,
                 channels,
                 locks,
@@ -478,7 +479,7 @@ async def _start_console(
     config: Config,
     logins: TargetLogins,
     gateway: Gateway,
-    index: SqlSessionIndex,
+    sessions: Sessions,
     policies: SqlPolicyVersions,
     channels: Channels,
     locks: Locks,
@@ -526,7 +527,7 @@ async def _start_console(
             }
         ),
         authenticator=gateway.authenticator,
-        sessions=Sessions(config.recording_directory, index),
+        sessions=sessions,
         gateway=RunningGateway(gateway),
         approvals=gateway.approvals,
         slack=channels.slack,

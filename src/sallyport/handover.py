@@ -24,7 +24,6 @@ from sallyport.operations.streamsinks import (
     SyslogSink,
     tls_context,
 )
-from sallyport.store.sessions import SqlSessionIndex
 from sallyport.store.statementsearch import SearchError, StatementSearch
 
 #: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
@@ -55,9 +54,9 @@ class Handover:
         await asyncio.gather(*(asyncio.to_thread(follower.close) for follower in followers))
 
 
-async def open_handover(config: Config, index: SqlSessionIndex, resolve: Resolve) -> Handover:
+async def open_handover(config: Config, sessions: Sessions, resolve: Resolve) -> Handover:
     """Nothing of it is started yet. Raises ConfigError: no FTS5, a secret that is missing."""
-    streams = await _open_streams(config, index, resolve)
+    streams = await _open_streams(config, sessions, resolve)
     most = config.recording.search_statements
     if not most:
         return Handover(None, None, streams)
@@ -65,17 +64,16 @@ async def open_handover(config: Config, index: SqlSessionIndex, resolve: Resolve
         search = StatementSearch(config.data_directory, writable=True, most=most)
     except SearchError as error:
         raise ConfigError(str(error)) from None
-    indexer = StatementIndexer(Sessions(config.recording_directory, index), search)
+    indexer = StatementIndexer(sessions, search)
     return Handover(indexer, lambda: StatementSearch(config.data_directory), streams)
 
 
 async def _open_streams(
     config: Config,
-    index: SqlSessionIndex,
+    sessions: Sessions,
     resolve: Resolve,
 ) -> tuple[Stream, ...]:
     """Streams of the record, not started yet. Raises ConfigError."""
-    sessions = Sessions(config.recording_directory, index)
     streams = []
     for i, target in enumerate(config.audit.stream):
         where = f"audit.stream[{i}]"

@@ -21,6 +21,7 @@ from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.forging import append_events, cut_blocks
 from tests.server.conftest import wait_for
 from tests.support.gateway import Gateway
+from tests.support.recordings import keys_of
 
 STATEMENTS = 60
 
@@ -41,11 +42,11 @@ def kill(gateway: Gateway) -> None:
 
 
 def recorded(place: Path) -> list[ev.Statement]:
-    """Every statement that is on disk."""
+    """Every statement that is on disk, in the recordings of a data directory."""
     return [
         event
         for path in place.rglob("*.sprec")
-        for event in read_events(path)
+        for event in read_events(path, keys=keys_of(place.parent))
         if isinstance(event, ev.Statement)
     ]
 

@@ -22,6 +22,7 @@ from tests.server.conftest import wait_for
 from tests.support import acknowledged as ack
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.recordings import keys_of
 
 KILLS = int(os.environ.get("SALLYPORT_KILLS", "2"))
 CLIENTS = [int(count) for count in os.environ.get("SALLYPORT_CLIENTS", "8").split(",")]
@@ -85,5 +86,7 @@ def test_what_only_the_journal_has_is_shown(make_gateway: Callable[..., Gateway]
 def has_completed(place: Path) -> bool:
     """Whether the end of a statement is on disk."""
     return any(
-        isinstance(event, ev.Complete) for path in place.rglob("*.sprec") for event in read_events(path)
+        isinstance(event, ev.Complete)
+        for path in place.rglob("*.sprec")
+        for event in read_events(path, keys=keys_of(place.parent))
     )

@@ -28,6 +28,7 @@ from tests.server.conftest import wait_for
 from tests.support import acknowledged as ack
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.recordings import keys_of
 
 
 class Link:
@@ -254,9 +255,10 @@ def test_every_way_to_the_database_is_journaled(
     with ack.table(postgres):
         for way in ack.WAYS:
             asyncio.run(run(way))
+    home = gateway.home / "var"
     texts = [
         " ".join([statement.sql, *(value.decode() for value in statement.binds or () if value)])
-        for session in read_journal(gateway.home / "var" / "recordings").sessions.values()
+        for session in read_journal(home / "recordings", keys_of(home)).sessions.values()
         for statement in session.statements.values()
     ]
     for way in ack.WAYS:

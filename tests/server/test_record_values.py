@@ -41,6 +41,8 @@ masks:
   - {columns: ["v.people.steps"], with: redact, filter: equality, write: allow}
 """
 RECORD = "record: {statements: %s}\n"
+#: What must not be in the files could not be found in what is encrypted.
+CLEAR = {"recording": {"encryption": {"enabled": False}}}
 C = "CANARY-77001"
 N = "8877066055"
 Session = psycopg.Connection[tuple[Any, ...]]
@@ -56,7 +58,7 @@ def server(postgres: Server) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def gateway(issuer: DevIssuer, server: Server) -> Iterator[Gateway]:
-    running = Gateway(issuer, {"shop": server}, policy=POLICY).start()
+    running = Gateway(issuer, {"shop": server}, policy=POLICY, extra=CLEAR).start()
     yield running
     running.stop()
 
@@ -260,7 +262,8 @@ def test_copied_data_is_counted_and_not_recorded(gateway: Gateway, format: str) 
 def test_a_policy_can_keep_all_or_nothing(issuer: DevIssuer, server: Server) -> None:
     sql = b"SELECT id FROM v.people WHERE ssn = 'CANARY-ALL' AND id = 4717"
     for value, kept in (("full", ("CANARY-ALL", "4717")), ("fingerprints", ())):
-        running = Gateway(issuer, {"shop": server}, policy=POLICY + RECORD % value).start()
+        policy = POLICY + RECORD % value
+        running = Gateway(issuer, {"shop": server}, policy=policy, extra=CLEAR).start()
         try:
             record = run(running, (sql,))
         finally:

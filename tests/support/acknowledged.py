@@ -19,6 +19,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.verify import read_events
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server
+from tests.support.recordings import keys_of
 
 POLICY = """\
 version: 1
@@ -162,7 +163,7 @@ def recorded_text(directory: Path) -> str:
     """Text and parameters of every recorded statement, in one string."""
     parts: list[str] = []
     for path in directory.rglob("*.sprec"):
-        for event in read_events(path):
+        for event in read_events(path, keys=keys_of(directory.parent)):
             if isinstance(event, ev.Statement):
                 parts.append(event.sql)
                 parts += [value.decode("utf-8", "replace") for value in event.binds or () if value]

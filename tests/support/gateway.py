@@ -199,6 +199,8 @@ class Gateway:
         self._end()
         output = self.output()
         secrets = {server.password for server in self.targets.values()} | self._tokens
+        key = self.home / "var" / "recording.key"
+        secrets |= {key.read_text().strip()} if key.exists() else set()
         if any(secret in output for secret in secrets):
             raise RuntimeError(f"the gateway logged a secret; see {self.log}")
 

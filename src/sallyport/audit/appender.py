@@ -61,7 +61,7 @@ class Appender:
 
     def __init__(self, *, fsync: bool = False, max_open: int = 64) -> None:
         self.max_open = max_open
-        self._fsync = fsync
+        self.fsync = fsync
         self._open: OrderedDict[int, Output] = OrderedDict()  # by descriptor
 
     def append(self, output: Output, parts: Sequence[bytes | memoryview]) -> None:
@@ -81,7 +81,7 @@ class Appender:
             if written != total:
                 os.ftruncate(output.descriptor, output.size)
                 raise OSError(errno.ENOSPC, "the file system took only part of a write", str(output.path))
-            if self._fsync:
+            if self.fsync:
                 os.fdatasync(output.descriptor)
         except OSError:
             self.close(output)

@@ -8,9 +8,16 @@
     payload = body, as one zstd frame when flags & 1
     body    = the events, back to back, each a msgpack array
 
-All integers are little-endian; the hashes are defined in :mod:`sallyport.audit.chain`. A block is
-complete or it is the torn tail of a gateway that died (or of a full disk): readers give everything
-before it and say so.
+With encryption, version is 3, blocks begin with "SPB3", and::
+
+    header  = "SALLYREC" version u16 = 3 | length of session id u16 | session id (UTF-8)
+              | commitment of the key (32) | genesis hash (32)
+    payload = nonce (12) | AES-256-GCM of (body, as one zstd frame when flags & 1) | tag (16)
+
+All integers are little-endian; the hashes are defined in :mod:`sallyport.audit.chain`, the
+encryption in :mod:`sallyport.audit.cipher`; the key is in a file beside
+(:mod:`sallyport.audit.keyfiles`). A block is complete or it is the torn tail of a gateway that died
+(or of a full disk): readers give everything before it and say so.
 
 Files of earlier versions have format 1. They are read, never written: see
 :mod:`sallyport.audit.firstformat`.
@@ -28,45 +35,58 @@ import msgspec
 import zstandard
 
 from sallyport.audit import firstformat
-from sallyport.audit.chain import Chain, block_hash
-from sallyport.audit.chain import genesis as newest_genesis
+from sallyport.audit.chain import Chain, block_hash, sealed_block_hash, sealed_genesis
+from sallyport.audit.chain import genesis as clear_genesis
 from sallyport.audit.chunks import Chunk
+from sallyport.audit.cipher import OVERHEAD, BlockCipher
 from sallyport.audit.events import split_events
 
 FILE_MAGIC: Final = b"SALLYREC"
+#: Of recordings that are not encrypted, and of those that are.
 VERSION: Final = 2
+ENCRYPTED: Final = 3
 #: What a block begins with, by the version of the file.
-BLOCK_MAGIC: Final = {1: b"SPB1", VERSION: b"SPB2"}
+BLOCK_MAGIC: Final = {1: b"SPB1", VERSION: b"SPB2", ENCRYPTED: b"SPB3"}
 #: Readers refuse a block that claims more: a message of PostgreSQL's protocol is at most 1 GiB.
 MAX_RAW: Final = (1 << 30) + (1 << 24)
 COMPRESSED: Final = 1
 HASH_BYTES: Final = 32
+COMMITMENT_BYTES: Final = 32
 FILE_HEAD: Final = struct.Struct("<8sHH")
 BLOCK_HEAD: Final = struct.Struct("<4sIIIQII32s")
 #: Bodies below this are stored as they are: zstd's frame would take what it saves.
 _SMALLEST_COMPRESSED: Final = 128
 
 
-def genesis(session_id: str, version: int = VERSION) -> bytes:
+def genesis(session_id: str, version: int = VERSION, commitment: bytes = b"") -> bytes:
     """The hash that a recording starts from; a file that was renamed to another session does not
-    match its own.
+    match its own. ``commitment``: of the key, where it is encrypted.
     """
-    return firstformat.genesis(session_id) if version == 1 else newest_genesis(session_id)
+    if version == ENCRYPTED:
+        return sealed_genesis(session_id, commitment)
+    return firstformat.genesis(session_id) if version == 1 else clear_genesis(session_id)
 
 
-def file_header(session_id: str, version: int = VERSION) -> bytes:
+def file_header(session_id: str, version: int = VERSION, commitment: bytes = b"") -> bytes:
+    """The header of a recording; ``commitment``: of the key, where it is encrypted."""
     name = session_id.encode()
-    return FILE_HEAD.pack(FILE_MAGIC, version, len(name)) + name + genesis(session_id, version)
+    head = FILE_HEAD.pack(FILE_MAGIC, version, len(name)) + name + commitment
+    return head + genesis(session_id, version, commitment)
 
 
 def is_unwritten(path: Path, session_id: str) -> bool:
     """Whether the file holds at most a part of its header: the gateway died at the first write."""
     try:
-        headers = [file_header(session_id, version) for version in BLOCK_MAGIC]
+        headers = [file_header(session_id, version) for version in (1, VERSION)]
+        name = session_id.encode()
+        sealed = FILE_HEAD.pack(FILE_MAGIC, ENCRYPTED, len(name)) + name
+        longest = len(sealed) + COMMITMENT_BYTES + HASH_BYTES
         with path.open("rb") as file:
-            content = file.read(max(map(len, headers)) + 1)
+            content = file.read(longest + 1)
     except (OSError, ValueError):
         return False
+    if content[: len(sealed)] == sealed[: len(content)] and len(content) < longest:
+        return True
     return any(len(content) < len(header) and header.startswith(content) for header in headers)
 
 
@@ -78,17 +98,22 @@ class SealedBlock(NamedTuple):
     raw_length: int
 
 
-def seal(chain: Chain, chunk: Chunk, compressor: zstandard.ZstdCompressor) -> SealedBlock:
-    """Hash and compress a chunk as the next block. Both calls release the GIL but for small chunks.
+def seal(
+    chain: Chain,
+    chunk: Chunk,
+    compressor: zstandard.ZstdCompressor,
+    cipher: BlockCipher | None = None,
+) -> SealedBlock:
+    """Compress, encrypt with ``cipher`` if there is one, and hash a chunk as the next block. All
+    calls release the GIL but for small chunks.
 
     ``chain`` is left as it is: advance it once the block is on disk. Raises ValueError for a chunk
-    that is larger than a block may be.
+    that is larger than a block may be; OverflowError when no block can be encrypted any more.
     """
     size = chunk.size
     if size > MAX_RAW:
         raise ValueError(f"a block of {size} bytes is too large")
     body = memoryview(chunk.buffer)[:size]
-    hash_ = block_hash(chain.hash, chain.sequence, chunk.events, chain.events, body)
     payload: bytes | memoryview = body
     flags = 0
     if size >= _SMALLEST_COMPRESSED:
@@ -96,22 +121,28 @@ def seal(chain: Chain, chunk: Chunk, compressor: zstandard.ZstdCompressor) -> Se
         if len(packed) < size:
             payload, flags = packed, COMPRESSED
     head = BLOCK_HEAD.pack(
-        BLOCK_MAGIC[VERSION],
+        BLOCK_MAGIC[VERSION if cipher is None else ENCRYPTED],
         flags,
         chain.sequence,
         chunk.events,
         chain.events,
         size,
-        len(payload),
+        len(payload) + (OVERHEAD if cipher is not None else 0),
         chain.hash,
     )
-    return SealedBlock((head, payload, hash_), hash_, size)
+    if cipher is None:
+        hash_ = block_hash(chain.hash, chain.sequence, chunk.events, chain.events, body)
+        return SealedBlock((head, payload, hash_), hash_, size)
+    sealed = cipher.encrypt(head, payload)
+    hash_ = sealed_block_hash(head, sealed)
+    return SealedBlock((head, sealed, hash_), hash_, size)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A block as it stands in the file; nothing about it is verified yet. ``raw`` is None when it
-    cannot be decompressed. ``version``: of the file.
+    cannot be decrypted or decompressed. ``version``: of the file. ``stored``, of an encrypted one:
+    its head and its payload.
     """
 
     offset: int
@@ -122,9 +153,14 @@ class Block:
     hash: bytes
     raw: bytes | None
     version: int = VERSION
+    stored: tuple[bytes, bytes] = (b"", b"")
 
     def computed_hash(self) -> bytes | None:
-        """What the hash should be, from the content; None when there is no content to hash."""
+        """What the hash should be, from the content; None when there is no content to hash. Of an
+        encrypted block the content is what is stored, which needs no key.
+        """
+        if self.version == ENCRYPTED:
+            return sealed_block_hash(*self.stored)
         if self.raw is None:
             return None
         function = firstformat.block_hash if self.version == 1 else block_hash

@@ -13,6 +13,12 @@ over everything before it; only the last of a block is stored, because a chain n
 hash covers what was recorded rather than how it was compressed, so a recording can be compressed
 again without breaking its chain.
 
+Of encrypted recordings (format 3) the chain runs over the bytes as they are stored, so that it can
+be followed without a key, and after the key was deleted::
+
+    genesis        = BLAKE3("sallyport recording 3\\0" | session id | commitment (32 bytes))
+    hash(block k)  = BLAKE3(head of the block (68 bytes, as stored) | payload, as stored)
+
 BLAKE3 rather than SHA-256, by measurement: docs/recording.md has the figures. Recordings of format
 1 have SHA-256 (:mod:`sallyport.audit.firstformat`).
 
@@ -51,6 +57,22 @@ def block_hash(
     if len(body) <= _SMALL:
         return blake3(head + body).digest()
     return blake3(head).update(body).digest()
+
+
+def sealed_genesis(session_id: str, commitment: bytes) -> bytes:
+    """The hash that an encrypted recording starts from: of the session, and of its key's commitment
+    (:func:`sallyport.audit.cipher.commitment`).
+    """
+    return blake3(b"sallyport recording 3\0" + session_id.encode() + commitment).digest()
+
+
+def sealed_block_hash(head: bytes, payload: bytes) -> bytes:
+    """The hash of an encrypted block; ``head`` has the hash of the one before. As
+    :func:`block_hash` with the GIL.
+    """
+    if len(payload) <= _SMALL:
+        return blake3(head + payload).digest()
+    return blake3(head).update(payload).digest()
 
 
 def event_hashes(

@@ -24,9 +24,10 @@ import zstandard
 from sallyport.audit import events as ev
 from sallyport.audit.appender import Appender, Output
 from sallyport.audit.archive import RecordingError, relative_path
-from sallyport.audit.blocks import VERSION, file_header, genesis, is_unwritten, seal
+from sallyport.audit.blocks import ENCRYPTED, VERSION, file_header, genesis, is_unwritten, seal
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import Chunk
+from sallyport.audit.cipher import BlockCipher
 from sallyport.audit.journal import DIRECTORY
 from sallyport.audit.journal_reader import (
     KEPT_SUFFIX,
@@ -35,6 +36,8 @@ from sallyport.audit.journal_reader import (
     is_in_use,
     read_journal,
 )
+from sallyport.audit.keyfiles import KeyNotListedError, key_path, new_session_key, write_session_key
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, LIVE, SessionRow, StatementText
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recovery import Recovered, rebuild, recover
@@ -67,15 +70,18 @@ class _Missing:
     statements: list[ev.Statement] = field(default_factory=list)
 
 
-def complete_recordings(directory: Path, index: CompletionIndex) -> int:
-    """Put what the journal has into the recordings below ``directory`` that lack it. Gives the number of
-    statements. Raises OSError when a recording cannot be written: then nothing was deleted.
+def complete_recordings(directory: Path, index: CompletionIndex, keys: KeyRing = NO_KEYS) -> int:
+    """Put what the journal has into the recordings below ``directory`` that lack it. Gives the
+    number of statements. Raises OSError when a recording cannot be written, KeyNotListedError when
+    ``keys`` cannot decrypt the journal or a recording: then nothing was deleted.
     """
-    contents = read_journal(directory)
+    contents = read_journal(directory, keys)
+    if contents.not_listed:
+        raise KeyNotListedError(contents.not_listed)
     count, unplaced = 0, list(contents.problems)
     for id_, intents in contents.sessions.items():
         try:
-            recovered = _complete(directory, id_, intents, index)
+            recovered = _complete(directory, id_, intents, index, keys)
         except _UnplacedError as error:
             numbers = _numbers(intents.statements)
             unplaced.append(f"session {id_}, statements {numbers}: {error}")
@@ -93,16 +99,18 @@ def complete_recordings(directory: Path, index: CompletionIndex) -> int:
     return count
 
 
-def verify_journal(directory: Path) -> Verification | None:
+def verify_journal(directory: Path, keys: KeyRing = NO_KEYS) -> Verification | None:
     """What a gateway that is stopped left in its journal and the recordings below ``directory`` lack; None
     when that is nothing. While a gateway runs, the journal is ahead of the recordings.
     """
     place = directory / DIRECTORY
     result = Verification(DIRECTORY, place)
     if not is_in_use(directory):
-        contents = read_journal(directory)
+        contents = read_journal(directory, keys)
         result.problems += [Problem(UNREADABLE, text) for text in contents.problems]
-        _report_missing(directory, contents, result)
+        if contents.not_listed:
+            result.notes.append(f"was not checked: {contents.not_listed}")
+        _report_missing(directory, contents, result, keys)
     kept = sorted(place.glob(f"*{KEPT_SUFFIX}"))
     if kept:
         text = f"holds statements that could not be put into their recordings: {kept[0].name}"
@@ -110,10 +118,18 @@ def verify_journal(directory: Path) -> Verification | None:
     return result if result.problems or result.notes else None
 
 
-def _report_missing(directory: Path, contents: JournalContents, result: Verification) -> None:
+def _report_missing(
+    directory: Path,
+    contents: JournalContents,
+    result: Verification,
+    keys: KeyRing,
+) -> None:
     for id_, intents in contents.sessions.items():
         try:
-            missing = _missing(directory, id_, intents)
+            missing = _missing(directory, id_, intents, keys)
+        except KeyNotListedError as error:
+            result.notes.append(f"session {id_} was not compared with it: {error}")
+            continue
         except _UnplacedError as error:
             result.problems.append(Problem(UNREADABLE, f"session {id_}: {error}"))
             continue
@@ -124,20 +140,23 @@ def _report_missing(directory: Path, contents: JournalContents, result: Verifica
 
 
 def _complete(
-    directory: Path, id_: str, intents: SessionIntents, index: CompletionIndex
+    directory: Path, id_: str, intents: SessionIntents, index: CompletionIndex, keys: KeyRing
 ) -> tuple[Recovered, int] | None:
     """The session's row anew and how many statements were added; None when nothing was missing."""
-    missing = _missing(directory, id_, intents)
+    missing = _missing(directory, id_, intents, keys)
     if not missing.statements:
         return None
     row = index.get(id_)
-    _check_sound(missing.path, id_, row)
+    _check_sound(missing.path, id_, row, keys)
     before = row.reason if row is not None else ""
     if row is not None:  # should this be interrupted, the next start brings the row up to date
         row.status = LIVE
         index.restore([(row, ())])
-    _append(missing, id_, intents)
-    recovered = recover(directory, row) if row is not None else rebuild(missing.path, directory)
+    _append(missing, id_, intents, keys)
+    if row is not None:
+        recovered: Recovered | None = recover(directory, row, keys)
+    else:
+        recovered = rebuild(missing.path, directory, keys)
     if recovered is None or recovered.problem:
         raise _UnplacedError("its recording cannot be read after they were added")
     count = len(missing.statements)
@@ -147,7 +166,7 @@ def _complete(
     return recovered, count
 
 
-def _check_sound(path: Path, id_: str, row: SessionRow | None) -> None:
+def _check_sound(path: Path, id_: str, row: SessionRow | None, keys: KeyRing) -> None:
     """Whether something may be added to the recording. Raises _UnplacedError."""
     if row is not None and row.status == ENDED:
         raise _UnplacedError("the session has ended, and its recording lacks them")
@@ -156,7 +175,7 @@ def _check_sound(path: Path, id_: str, row: SessionRow | None) -> None:
             raise _UnplacedError("its recording is missing")
     elif row is None and _has_blocks(path):
         raise _UnplacedError("the index does not know the session")
-    elif problems := verify(path, row).problems:
+    elif problems := verify(path, row, keys).problems:
         raise _UnplacedError(f"its recording is damaged: {problems[0]}")
 
 
@@ -165,7 +184,7 @@ def _has_blocks(path: Path) -> bool:
         return next(reader.extents(), None) is not None
 
 
-def _missing(directory: Path, id_: str, intents: SessionIntents) -> _Missing:
+def _missing(directory: Path, id_: str, intents: SessionIntents, keys: KeyRing) -> _Missing:
     if intents.login is None:
         raise _UnplacedError("the journal does not say whose they are")
     try:
@@ -173,43 +192,49 @@ def _missing(directory: Path, id_: str, intents: SessionIntents) -> _Missing:
     except (ValueError, OverflowError):
         raise _UnplacedError("its name is not a session id") from None
     missing = _Missing(path)
-    recorded = _recorded(missing.path, id_, min(intents.statements, default=0))
+    recorded = _recorded(missing.path, id_, min(intents.statements, default=0), keys)
     missing.statements = [
         statement for number, statement in sorted(intents.statements.items()) if number not in recorded
     ]
     return missing
 
 
-def _recorded(path: Path, id_: str, first: int) -> set[int]:
+def _recorded(path: Path, id_: str, first: int, keys: KeyRing) -> set[int]:
     """Numbers of the statements in a recording, from its end back to one that is not above ``first``."""
     numbers: set[int] = set()
     if not path.exists() or is_unwritten(path, id_):
         return numbers
     try:
-        with RecordingReader(path) as reader:
+        with RecordingReader(path, keys) as reader:
+            reader.require_content()
             for start, _ in reversed(list(reader.extents())):
                 block = next(reader.blocks_from(start))
                 events = [ev.decode_event(raw) for raw in block.split()]
                 numbers.update(event.number for event in events if isinstance(event, ev.Statement))
                 if numbers and min(numbers) <= first:
                     break
+    except KeyNotListedError:
+        raise
     except (RecordingError, OSError, msgspec.DecodeError) as error:
         raise _UnplacedError(f"its recording cannot be read: {error}") from None
     return numbers
 
 
-def _append(missing: _Missing, id_: str, intents: SessionIntents) -> None:
+def _append(missing: _Missing, id_: str, intents: SessionIntents, keys: KeyRing) -> None:
     """Add the statements as one block, behind the login where the recording has none. Raises OSError."""
-    chain, output = Chain(genesis(id_)), Output(missing.path)
+    output, cipher = Output(missing.path), None
     parts: list[bytes | memoryview] = []
     events: list[bytes] = []
     if not missing.path.exists() or is_unwritten(missing.path, id_):
         missing.path.unlink(missing_ok=True)
-        parts.append(file_header(id_))
+        header, chain, cipher = _begin(missing.path, id_, keys)
+        parts.append(header)
     else:
-        with RecordingReader(missing.path) as reader:
-            if reader.version != VERSION:
+        with RecordingReader(missing.path, keys) as reader:
+            if reader.version not in (VERSION, ENCRYPTED):
                 raise _UnplacedError("its recording is of an earlier version")
+            reader.require_content()
+            cipher, chain = reader.cipher, Chain(reader.genesis)
             output.size = reader.first
             extents = list(reader.extents())
             if extents:
@@ -223,12 +248,24 @@ def _append(missing: _Missing, id_: str, intents: SessionIntents) -> None:
         events.append(ev.encode_event((ev.RECOVERED, statement.at, statement.number)))
     body = b"".join(events)
     chunk = Chunk(body, len(body), len(events), 0, 0, 0)
-    sealed = seal(chain, chunk, zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True))
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
+    sealed = seal(chain, chunk, compressor, cipher)
     appender = Appender(fsync=True)
     try:
         appender.append(output, [*parts, *sealed.parts])
     finally:
         appender.close_all()
+
+
+def _begin(path: Path, id_: str, keys: KeyRing) -> tuple[bytes, Chain, BlockCipher | None]:
+    """Header, chain and cipher of a new recording, whose key is stored. Raises OSError."""
+    if keys.current is None:
+        return file_header(id_), Chain(genesis(id_)), None
+    key_path(path).unlink(missing_ok=True)  # of the recording that was not begun
+    key, cipher = new_session_key(id_)
+    write_session_key(path, id_, key, keys.current, sync=True)
+    header = file_header(id_, ENCRYPTED, cipher.commitment)
+    return header, Chain(genesis(id_, ENCRYPTED, cipher.commitment)), cipher
 
 
 def _numbers(numbers: Sequence[int] | set[int] | dict[int, ev.Statement]) -> str:

@@ -15,16 +15,19 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block
+from sallyport.audit.keyfiles import KeyState
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.reader import RecordingReader
 
 
 class RecordingTail:
-    """``path``: the recording of the session. ``problem``: what is wrong with it, "" so far;
-    nothing is read behind that.
+    """``path``: the recording of the session. ``keys``: decrypt it. ``problem``: what is wrong with
+    it, or why it cannot be decrypted, "" so far; nothing is read behind that.
     """
 
-    def __init__(self, path: Path, session_id: str) -> None:
+    def __init__(self, path: Path, session_id: str, keys: KeyRing = NO_KEYS) -> None:
         self.path = path
+        self._keys = keys
         self.problem = ""
         self._session_id = session_id
         self._offset = 0  # 0: nothing was read yet
@@ -37,10 +40,13 @@ class RecordingTail:
         """
         if self.problem:
             return
-        with RecordingReader(self.path) as reader:
+        with RecordingReader(self.path, self._keys) as reader:
             if not reader.belongs_to(self._session_id):
                 owner = reader.session_id
                 raise RecordingError(f"{self.path} belongs to session {owner!r}")
+            if reader.key is not None and reader.key.state is not KeyState.OPEN:
+                self.problem = reader.key.text
+                return
             if not self._offset:
                 self._offset, self._previous = reader.first, reader.genesis
             for block in reader.blocks_from(self._offset):
@@ -60,6 +66,9 @@ class RecordingTail:
             or block.previous != self._previous
         ):
             self.problem = f"block {self._sequence} does not continue the one before it"
+            return []
+        if block.raw is None:
+            self.problem = f"block {self._sequence} was not encrypted with this recording's key"
             return []
         try:
             decoded = map(ev.decode_event, block.split())

@@ -9,13 +9,19 @@ more: a segment is deleted once the recordings have all of its intents.
 One journal per recordings directory, in ``journal/`` below it, held by ``flock`` while a gateway runs::
 
     segment = header frame*                         <started, Unix ms>-<number>.intents, mode 0600
-    header  = "SALLYJNL" version u16 | reserved u16
+    header  = "SALLYJNL" version u16 | length u16 of the key part | key part
     frame   = "SPJ1" length u32 | CRC-32 of body u32 | body (length bytes)
     body    = msgpack [session ids, events]         as many ids as events
 
 All integers are little-endian. Events are those of :mod:`sallyport.audit.events`: STATEMENT, and, before the
 first of a session in a segment, its LOGIN. The checksum tells a torn write from a whole one; it proves
 nothing against somebody who writes checksums as well.
+
+With a key-encryption key the version is 2: each segment has a random key, and the key part of its
+header is JSON ``{"kek": identifier, "key": base64 of it, wrapped}`` (:mod:`sallyport.audit.keys`).
+A body then is the frame's number (u64, from 0) and AES-256-GCM of what it was, with that number as
+nonce and the header as additional data. Nothing is written into a segment after a write that
+failed, so no number comes twice.
 """
 
 from __future__ import annotations
@@ -32,21 +38,27 @@ from zlib import crc32
 
 import msgspec
 import structlog
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sallyport.audit.archive import make_directories
+from sallyport.audit.keys import KeyEncryptionKey, KeyRefusedError
 from sallyport.core.errors import SallyportError
+from sallyport.core.sealing import KEY_BYTES
 
 DIRECTORY: Final = "journal"
 SUFFIX: Final = ".intents"
 FILE_MAGIC: Final = b"SALLYJNL"
 FRAME_MAGIC: Final = b"SPJ1"
 VERSION: Final = 1
+ENCRYPTED: Final = 2
 #: Bytes after which a new segment begins, and that all segments may have.
 SEGMENT_BYTES: Final = 8 << 20
 MAX_BYTES: Final = 512 << 20
 #: Layout of the file's header and of a frame's.
 HEADER: Final = struct.Struct("<8sHH")
 FRAME: Final = struct.Struct("<4sII")
+_NUMBER = struct.Struct("<Q")
 #: Bytes that must fit onto the disk before a journal that failed is used again.
 _PROBE_BYTES: Final = 1 << 16
 _ATTEMPTS: Final = 20
@@ -93,6 +105,46 @@ class Batch:
     last: int
 
 
+class KeyPart(msgspec.Struct, frozen=True):
+    """In the header of an encrypted segment: its key, wrapped by the key-encryption key ``kek``."""
+
+    kek: str
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"KeyPart({self.kek})"
+
+
+class SegmentCipher:
+    """Encrypts and decrypts the bodies of one segment's frames. Never shows the key."""
+
+    __slots__ = ("_aead", "_header", "number")
+
+    def __init__(self, key: bytes, header: bytes) -> None:
+        """Raises ValueError for a key of another length."""
+        self._aead, self._header = AESGCM(key), header
+        self.number = 0
+
+    def encrypt(self, body: bytes) -> bytes:
+        """The body of the next frame."""
+        number = _NUMBER.pack(self.number)
+        self.number += 1
+        return number + self._aead.encrypt(_nonce(number), body, self._header)
+
+    def decrypt(self, stored: bytes) -> tuple[int, bytes] | None:
+        """A frame's number and body; None for what was changed, or is not this segment's."""
+        number = stored[: _NUMBER.size]
+        try:
+            body = self._aead.decrypt(_nonce(number), stored[_NUMBER.size :], self._header)
+        except (InvalidTag, ValueError):
+            return None
+        return _NUMBER.unpack(number)[0], body
+
+
+def _nonce(number: bytes) -> bytes:
+    return number + bytes(4)
+
+
 @dataclass(slots=True)
 class _Segment:
     """``marks``: by recording, the ``accepted`` that covers its newest intent here."""
@@ -100,6 +152,7 @@ class _Segment:
     path: Path
     fd: int
     size: int = 0
+    cipher: SegmentCipher | None = None
     marks: dict[JournaledRecording, int] = field(default_factory=dict)
 
     @property
@@ -119,6 +172,7 @@ class Journal:
 
     ``sync``: a write reaches the disk before it returns (fdatasync). ``appended``: ordinal of the newest
     intent. ``failed``: intents cannot be written; the owner sets it, and lets nothing change meanwhile.
+    ``kek``: wraps the keys of segments; None: they are not encrypted.
     """
 
     def __init__(
@@ -128,12 +182,14 @@ class Journal:
         sync: bool = False,
         segment_bytes: int = SEGMENT_BYTES,
         max_bytes: int = MAX_BYTES,
+        kek: KeyEncryptionKey | None = None,
     ) -> None:
         self.directory = recordings / DIRECTORY
         self.sync = sync
         self.appended = 0
         self.failed = False
         self._segment_bytes, self._max_bytes = segment_bytes, max_bytes
+        self._kek = kek
         self._queue: list[Intent] = []
         self._segments: list[_Segment] = []  # the last one is written to, unless it is closed
         self._writable = False
@@ -265,7 +321,7 @@ class Journal:
         self._segments.append(segment)
         self._writable = True
         try:
-            header = HEADER.pack(FILE_MAGIC, VERSION, 0)
+            header, segment.cipher = self._header()
             _write_all(segment.fd, header)
             segment.size = len(header)
             if self.sync:
@@ -274,6 +330,18 @@ class Journal:
         except OSError:
             self._end_segment()
             raise
+
+    def _header(self) -> tuple[bytes, SegmentCipher | None]:
+        """Of a new segment. Raises OSError when its key cannot be wrapped."""
+        if self._kek is None:
+            return HEADER.pack(FILE_MAGIC, VERSION, 0), None
+        key = os.urandom(KEY_BYTES)
+        try:
+            part = msgspec.json.encode(KeyPart(self._kek.identifier, self._kek.wrap(key)))
+        except KeyRefusedError as error:
+            raise OSError(errno.EIO, f"the journal's key cannot be wrapped: {error}") from None
+        header = HEADER.pack(FILE_MAGIC, ENCRYPTED, len(part)) + part
+        return header, SegmentCipher(key, header)
 
     def _end_segment(self) -> None:
         """Nothing more goes into the newest segment; a torn write at its end counts for nothing."""
@@ -293,6 +361,8 @@ def _frame(batch: Batch, segment: _Segment) -> bytes:
         ids.append(recording.id)
         events.append(msgspec.Raw(statement))
     body = _encoder.encode((ids, events))
+    if segment.cipher is not None:
+        body = segment.cipher.encrypt(body)
     return FRAME.pack(FRAME_MAGIC, len(body), crc32(body)) + body
 
 

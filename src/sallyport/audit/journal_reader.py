@@ -13,7 +13,20 @@ from zlib import crc32
 import msgspec
 
 from sallyport.audit import events as ev
-from sallyport.audit.journal import DIRECTORY, FILE_MAGIC, FRAME, FRAME_MAGIC, HEADER, SUFFIX, VERSION
+from sallyport.audit.journal import (
+    DIRECTORY,
+    ENCRYPTED,
+    FILE_MAGIC,
+    FRAME,
+    FRAME_MAGIC,
+    HEADER,
+    SUFFIX,
+    VERSION,
+    KeyPart,
+    SegmentCipher,
+)
+from sallyport.audit.keyfiles import not_listed
+from sallyport.audit.keys import NO_KEYS, KeyRefusedError, KeyRing
 
 #: A segment whose intents could not be put into their recordings.
 KEPT_SUFFIX: Final = ".kept"
@@ -30,14 +43,17 @@ class SessionIntents:
 
 @dataclass(slots=True)
 class JournalContents:
-    """``problems``: what is wrong with it, a torn end aside. ``segments``: the files it was read from."""
+    """``problems``: what is wrong with it, a torn end aside. ``segments``: the files it was read
+    from. ``not_listed``: why a segment cannot be decrypted for want of its key-encryption key, "".
+    """
 
     sessions: dict[str, SessionIntents] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     segments: list[Path] = field(default_factory=list)
+    not_listed: str = ""
 
 
-def read_journal(recordings: Path) -> JournalContents:
+def read_journal(recordings: Path, keys: KeyRing = NO_KEYS) -> JournalContents:
     """What a gateway that died left in its journal, oldest first. Damage is a problem, never an error."""
     contents = JournalContents()
     for path in sorted((recordings / DIRECTORY).glob(f"*{SUFFIX}")):
@@ -47,20 +63,61 @@ def read_journal(recordings: Path) -> JournalContents:
         except OSError as error:
             contents.problems.append(f"{path} cannot be read: {error.strerror}")
             continue
-        for body in _bodies(data, path, contents.problems):
+        for body in _segment(data, path, contents, keys):
             _add(body, path, contents)
     return contents
 
 
-def _bodies(data: bytes, path: Path, problems: list[str]) -> Iterator[bytes]:
-    """The frames' bodies. What is torn at the end was never sent to a database."""
+def _segment(data: bytes, path: Path, contents: JournalContents, keys: KeyRing) -> Iterator[bytes]:
+    """The bodies of a segment's frames, decrypted."""
     if len(data) < HEADER.size:
         return
-    magic, version, _ = HEADER.unpack_from(data)
-    if magic != FILE_MAGIC or version != VERSION:
-        problems.append(f"{path} is not a journal that this version of Sallyport reads")
+    magic, version, length = HEADER.unpack_from(data)
+    if magic != FILE_MAGIC or version not in (VERSION, ENCRYPTED):
+        contents.problems.append(f"{path} is not a journal that this version of Sallyport reads")
         return
-    position, damaged_at = HEADER.size, -1
+    if version == VERSION:
+        yield from _bodies(data, HEADER.size, path, contents.problems)
+        return
+    start = HEADER.size + length
+    if len(data) < start:
+        return
+    cipher = _cipher(data[:start], path, contents, keys)
+    if cipher is None:
+        return
+    for body in _bodies(data, start, path, contents.problems):
+        opened = cipher.decrypt(body)
+        if opened is None:
+            contents.problems.append(f"{path} was changed: a frame cannot be decrypted")
+            continue
+        if opened[0] != cipher.number:
+            contents.problems.append(
+                f"{path} was changed: frame {opened[0]} stands in the place of {cipher.number}"
+            )
+        cipher.number = opened[0] + 1
+        yield opened[1]
+
+
+def _cipher(
+    header: bytes,
+    path: Path,
+    contents: JournalContents,
+    keys: KeyRing,
+) -> SegmentCipher | None:
+    """What decrypts a segment; None when it cannot be decrypted, which ``contents`` then says."""
+    try:
+        part = msgspec.json.decode(header[HEADER.size :], type=KeyPart)
+        return SegmentCipher(keys.unwrap(part.kek, part.key), header)
+    except KeyError:
+        contents.not_listed = f"the journal {path} is encrypted, and {not_listed(part.kek, keys)}"
+    except (KeyRefusedError, msgspec.DecodeError, UnicodeDecodeError, ValueError):
+        contents.problems.append(f"{path} cannot be decrypted: its key was changed")
+    return None
+
+
+def _bodies(data: bytes, start: int, path: Path, problems: list[str]) -> Iterator[bytes]:
+    """The frames' bodies, as stored. What is torn at the end was never sent to a database."""
+    position, damaged_at = start, -1
     while position >= 0:
         body = _body_at(data, position)
         if body is None:

@@ -14,15 +14,25 @@ from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import (
     BLOCK_HEAD,
     BLOCK_MAGIC,
+    COMMITMENT_BYTES,
     COMPRESSED,
+    ENCRYPTED,
     FILE_HEAD,
     FILE_MAGIC,
     HASH_BYTES,
     MAX_RAW,
-    VERSION,
     Block,
     genesis,
 )
+from sallyport.audit.cipher import OVERHEAD, BlockCipher
+from sallyport.audit.keyfiles import (
+    KeyNotListedError,
+    KeyState,
+    SessionKey,
+    ShreddedError,
+    session_key,
+)
+from sallyport.audit.keys import NO_KEYS, KeyRing
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -44,11 +54,13 @@ class RecordingReader:
 
     Raises RecordingError when the file cannot be opened or its header is not one. After
     :meth:`blocks` is exhausted, ``torn`` holds the offset of an incomplete tail, or ``damaged`` the
-    offset where a block's header makes no sense.
+    offset where a block's header makes no sense. ``key``: of an encrypted recording, for which
+    ``keys`` are tried; None for others. Without its key, blocks have no content and still a hash.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: KeyRing = NO_KEYS) -> None:
         self.path = path
+        self.commitment = b""
         self.torn: int | None = None
         self.damaged: int | None = None
         self._file = _open_regular(path)
@@ -63,6 +75,10 @@ class RecordingReader:
         except OSError as error:
             self._file.close()
             raise RecordingError(f"cannot read recording {path}: {error.strerror}") from None
+        self.key: SessionKey | None = None
+        if self.version == ENCRYPTED:
+            self.key = session_key(path, self.session_id, self.commitment, keys)
+        self._extra = OVERHEAD if self.version == ENCRYPTED else 0
         self._decompressor = zstandard.ZstdDecompressor()
 
     def __enter__(self) -> RecordingReader:
@@ -73,7 +89,29 @@ class RecordingReader:
 
     def belongs_to(self, session_id: str) -> bool:
         """Whether the header says so; one whose name was changed alone does not match its own hash."""
-        return self.session_id == session_id and self.genesis == genesis(session_id, self.version)
+        expected = genesis(session_id, self.version, self.commitment)
+        return self.session_id == session_id and self.genesis == expected
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it is encrypted and cannot be decrypted: ``key`` says why."""
+        return self.key is not None and self.key.cipher is None
+
+    @property
+    def cipher(self) -> BlockCipher | None:
+        """What decrypts it; None where it is not encrypted, or cannot be decrypted."""
+        return self.key.cipher if self.key is not None else None
+
+    def require_content(self) -> None:
+        """Raises RecordingError when it cannot be decrypted: ShreddedError, KeyNotListedError, or,
+        for a key that is missing or wrong, as it is.
+        """
+        key = self.key
+        if key is None or key.cipher is not None:
+            return
+        kinds = {KeyState.SHREDDED: ShreddedError, KeyState.NOT_LISTED: KeyNotListedError}
+        kind = kinds.get(key.state, RecordingError)
+        raise kind(f"the recording {self.path} cannot be read: {key.text}")
 
     def _read_header(self) -> tuple[int, str, bytes]:
         head = self._file.read(FILE_HEAD.size)
@@ -81,10 +119,12 @@ class RecordingReader:
             raise RecordingError(f"{self.path} is not a Sallyport recording")
         _, version, length = FILE_HEAD.unpack(head)
         if version not in BLOCK_MAGIC:
-            raise RecordingError(
-                f"{self.path} has format {version}; this version of Sallyport reads {VERSION} and older"
-            )
-        name, hash_ = self._file.read(length), self._file.read(HASH_BYTES)
+            text = f"this version of Sallyport reads {ENCRYPTED} and older"
+            raise RecordingError(f"{self.path} has format {version}; {text}")
+        name = self._file.read(length)
+        if version == ENCRYPTED:
+            self.commitment = self._file.read(COMMITMENT_BYTES)
+        hash_ = self._file.read(HASH_BYTES)
         if len(name) < length or len(hash_) < HASH_BYTES:
             raise RecordingError(f"{self.path} ends inside its header")
         return version, name.decode("utf-8", "replace"), hash_
@@ -98,7 +138,8 @@ class RecordingReader:
                 self.torn = offset
                 return
             magic, flags, sequence, events, first, raw_length, stored, previous = BLOCK_HEAD.unpack(head)
-            if magic != self._magic or flags & ~COMPRESSED or raw_length > MAX_RAW or stored > raw_length:
+            possible = magic == self._magic and self._is_possible(raw_length, stored)
+            if not possible or flags & ~COMPRESSED:
                 # After a power cut the tail may be zeros: space was given, content never came.
                 if head.strip(b"\0"):
                     self.damaged = offset
@@ -109,8 +150,10 @@ class RecordingReader:
                 self.torn = offset
                 return
             payload, hash_ = self._file.read(stored), self._file.read(HASH_BYTES)
-            raw = self._unpack(payload, flags, raw_length)
-            yield Block(offset, sequence, events, first, previous, hash_, raw, self.version)
+            raw = self._content(head, payload, flags, raw_length)
+            numbers = (offset, sequence, events, first)
+            as_stored = (head, payload) if self.key is not None else (b"", b"")
+            yield Block(*numbers, previous, hash_, raw, self.version, as_stored)
 
     @property
     def position(self) -> int:
@@ -132,7 +175,8 @@ class RecordingReader:
                 os.pread(fd, BLOCK_HEAD.size, offset)
             )
             following = offset + BLOCK_HEAD.size + stored + HASH_BYTES
-            if magic != self._magic or raw_length > MAX_RAW or stored > raw_length or following > size:
+            possible = magic == self._magic and self._is_possible(raw_length, stored)
+            if not possible or following > size:
                 return
             yield offset, following
             offset = following
@@ -148,6 +192,18 @@ class RecordingReader:
         """As :meth:`blocks`, from one of :meth:`starts` on."""
         self._file.seek(offset)
         return self.blocks()
+
+    def _is_possible(self, raw_length: int, stored: int) -> bool:
+        """Whether a block can have these lengths."""
+        return raw_length <= MAX_RAW and self._extra <= stored <= raw_length + self._extra
+
+    def _content(self, head: bytes, payload: bytes, flags: int, raw_length: int) -> bytes | None:
+        if self.key is None:
+            return self._unpack(payload, flags, raw_length)
+        if self.key.cipher is None:
+            return None
+        content = self.key.cipher.decrypt(head, payload)
+        return None if content is None else self._unpack(content, flags, raw_length)
 
     def _unpack(self, payload: bytes, flags: int, raw_length: int) -> bytes | None:
         if not flags & COMPRESSED:

@@ -39,6 +39,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.archive import relative_path
 from sallyport.audit.chunks import ChunkWriter, Intake
 from sallyport.audit.journal import Journal
+from sallyport.audit.keys import KeyEncryptionKey
 from sallyport.audit.ports import WHOLE, NoIndex, SessionIndex, SessionRow
 from sallyport.audit.recording import HandoverGate, SessionRecording, VerdictEncodings
 from sallyport.audit.writing import RecordingWriter
@@ -64,7 +65,8 @@ class Recorder:
     ``data_dir``: recordings go to ``data_dir/recordings``, or to ``directory``. ``fsync``: every
     block reaches the disk before it leaves the backlog. ``interval``: seconds between passes of the
     writer, which grow to ``max_interval`` (both to be read together with the module's text).
-    ``max_open``: files that are open at once.
+    ``max_open``: files that are open at once. ``kek``: wraps the keys of new recordings; None: they
+    are not encrypted.
     """
 
     def __init__(
@@ -80,11 +82,13 @@ class Recorder:
         wake_bytes: int = 1 << 20,
         max_open: int = 64,
         gateway: str = "",
+        kek: KeyEncryptionKey | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
         self.directory = directory or data_dir / "recordings"
         self._index: SessionIndex = index or NoIndex()
         self._gateway = gateway
+        self._kek = kek
         self._interval, self._max_interval, self._wake_bytes = interval, max_interval, wake_bytes
         self._wake = threading.Event()
         self._intake = Intake(self._wake.set, wake_bytes)
@@ -199,6 +203,7 @@ class Recorder:
             self._encodings,
             self.journal,
             self.handover,
+            self._kek,
         )
         session.failed = self.failed
         self._sessions[session.chunks] = session

@@ -17,6 +17,7 @@ from sallyport.audit.appender import Output
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import ChunkWriter, Intake
 from sallyport.audit.journal import Journal
+from sallyport.audit.keys import KeyEncryptionKey
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.recordingfile import RecordingFile
 from sallyport.audit.texts import StatementTexts
@@ -85,9 +86,10 @@ class SessionRecording:
         encodings: VerdictEncodings,
         journal: Journal | None = None,
         handover: HandoverGate | None = None,
+        kek: KeyEncryptionKey | None = None,
     ) -> None:
         self.row = row
-        self.file = RecordingFile(row, path)
+        self.file = RecordingFile(row, path, kek)
         self.chunks = ChunkWriter(intake)
         self.texts = StatementTexts()
         self._now = now

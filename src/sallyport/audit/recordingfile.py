@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import zstandard
 
 from sallyport.audit import events as ev
 from sallyport.audit.appender import Appender, Output
-from sallyport.audit.blocks import SealedBlock, file_header, genesis, seal
+from sallyport.audit.archive import RecordingLostError
+from sallyport.audit.blocks import ENCRYPTED, VERSION, SealedBlock, file_header, genesis, seal
 from sallyport.audit.chain import Chain
 from sallyport.audit.chunks import Chunk, ChunkWriter
+from sallyport.audit.cipher import BlockCipher
+from sallyport.audit.keyfiles import key_path, new_session_key, write_session_key
+from sallyport.audit.keys import KeyEncryptionKey
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.summary import Counts
 
@@ -33,18 +38,39 @@ class RecordingFile:
     """``taken``: chunks that are not on disk yet. ``written``: bytes of events that the thread is
     done with. ``outage``: while it cannot be written. ``own_failures``: in a row, while other
     recordings could be written. ``broken_off``: why it was given up, "". ``over``: its end is on
-    disk, or it was given up and its session has ended.
+    disk, or it was given up and its session has ended. ``kek``: wraps the recording's key; None: it
+    is not encrypted.
     """
 
     __slots__ = (
-        "broken_off", "chain", "counts", "outage", "output", "over", "own_failures", "row", "taken",
+        "_cipher",
+        "_header",
+        "_kek",
+        "_key",
+        "broken_off",
+        "chain",
+        "counts",
+        "outage",
+        "output",
+        "over",
+        "own_failures",
+        "row",
+        "taken",
         "written",
     )  # fmt: skip
 
-    def __init__(self, row: SessionRow, path: Path) -> None:
+    def __init__(self, row: SessionRow, path: Path, kek: KeyEncryptionKey | None = None) -> None:
         self.row = row
         self.output = Output(path)
-        self.chain = Chain(genesis(row.id))
+        self._kek = kek
+        self._key = b""  # until it is stored, wrapped
+        self._cipher: BlockCipher | None = None
+        version, commitment = VERSION, b""
+        if kek is not None:
+            self._key, self._cipher = new_session_key(row.id)
+            version, commitment = ENCRYPTED, self._cipher.commitment
+        self._header = file_header(row.id, version, commitment)
+        self.chain = Chain(genesis(row.id, version, commitment))
         self.counts = Counts()  # of what is on disk
         self.taken: list[Chunk] = []
         self.written = 0
@@ -52,6 +78,14 @@ class RecordingFile:
         self.own_failures = 0
         self.broken_off = ""
         self.over = False
+
+    def check(self) -> None:
+        """As :meth:`sallyport.audit.appender.Output.check`; the key has to be there as well."""
+        self.output.check()
+        path = self.output.path
+        if self.output.size and self._cipher is not None and not key_path(path).exists():
+            text = "the recording's key was deleted while it was written"
+            raise RecordingLostError(errno.EIO, text, str(path))
 
     def take(self, chunks: ChunkWriter) -> None:
         """Take what waits."""
@@ -63,7 +97,7 @@ class RecordingFile:
         OSError, then the chunk stays; ValueError for one that no block can hold.
         """
         chunk = self.taken[0]
-        self._append(seal(self.chain, chunk, compressor), chunk, appender)
+        self._append(seal(self.chain, chunk, compressor, self._cipher), chunk, appender)
         del self.taken[0]
         self.written += chunk.size
         return chunk.size
@@ -75,7 +109,7 @@ class RecordingFile:
             gap = (ev.GAP, now, now - outage.since, outage.events, outage.bytes, outage.reason)
             event = ev.encode_event(gap)
             chunk = Chunk(event, len(event), 1, 0, 0, 0)
-            self._append(seal(self.chain, chunk, compressor), chunk, appender)
+            self._append(seal(self.chain, chunk, compressor, self._cipher), chunk, appender)
             self.outage = None
 
     def drop(self, chunks: ChunkWriter, *, all_of_it: bool = False) -> tuple[int, int]:
@@ -99,7 +133,12 @@ class RecordingFile:
         return row
 
     def _append(self, block: SealedBlock, chunk: Chunk, appender: Appender) -> None:
-        parts = block.parts if self.output.size else (file_header(self.row.id), *block.parts)
+        if self._key and self._kek is not None:
+            # Before anything that needs it to be read.
+            path, sync = self.output.path, appender.fsync
+            write_session_key(path, self.row.id, self._key, self._kek, sync=sync)
+            self._key = b""
+        parts = block.parts if self.output.size else (self._header, *block.parts)
         appender.append(self.output, parts)
         self.chain.advance(block.hash, chunk.events)
         self.row.bytes += block.raw_length

@@ -25,6 +25,8 @@ from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError, recording_path, recordings_since
 from sallyport.audit.blocks import Block
 from sallyport.audit.chain import Chain
+from sallyport.audit.keyfiles import KeyNotListedError, ShreddedError
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, INTERRUPTED, PART, WHOLE, SessionRow, StatementText
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.summary import Counts, Summary, complete_row, row_of_login
@@ -71,11 +73,14 @@ class Recovered:
     problem: str = ""
 
 
-def recover_interrupted(directory: Path, index: RecoveryIndex) -> int:
-    """At start, before any session. How many sessions were left behind."""
+def recover_interrupted(directory: Path, index: RecoveryIndex, keys: KeyRing = NO_KEYS) -> int:
+    """At start, before any session. How many sessions were left behind. Raises KeyNotListedError
+    when one of them is encrypted and ``keys`` cannot decrypt it: it cannot be brought up to date,
+    and must not count as damaged.
+    """
     count = 0
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
-    for recovered in _all(directory, index):
+    for recovered in _all(directory, index, keys):
         if recovered.problem:
             _log.error(
                 "a recording of an earlier run is damaged",
@@ -92,32 +97,40 @@ def recover_interrupted(directory: Path, index: RecoveryIndex) -> int:
     return count
 
 
-def _all(directory: Path, index: RecoveryIndex) -> Iterator[Recovered]:
+def _all(directory: Path, index: RecoveryIndex, keys: KeyRing) -> Iterator[Recovered]:
     newest = index.newest_start() or time.time()
     for row in index.unfinished():
-        yield recover(directory, row)
+        yield recover(directory, row, keys)
     # Rows are written up to a second after their sessions began; a day is more than enough.
     paths = recordings_since(directory, newest - 86400.0)
     for id_ in index.unknown(list(paths)):
-        recovered = rebuild(paths[id_], directory)
+        try:
+            recovered = rebuild(paths[id_], directory, keys)
+        except ShreddedError:
+            continue  # nothing is left to make a row of
         if recovered is None:
             _log.error("a recording of an earlier run cannot be read", file=str(paths[id_]))
         else:
             yield recovered
 
 
-def recover(directory: Path, row: SessionRow) -> Recovered:
-    """Bring one row up to date with its recording below ``directory``. ``row`` is changed."""
+def recover(directory: Path, row: SessionRow, keys: KeyRing = NO_KEYS) -> Recovered:
+    """Bring one row up to date with its recording below ``directory``. ``row`` is changed. Raises
+    KeyNotListedError.
+    """
     recovered = Recovered(row)
     counted = row.reason != ONLY_MARKED
     row.status, row.reason = INTERRUPTED, _REASON
     try:
         path = recording_path(directory, row.id, row.file)
-        with RecordingReader(path) as reader:
+        with RecordingReader(path, keys) as reader:
+            reader.require_content()
             _read_on(reader, recovered, counted=counted)
         if not recovered.problem:
             _set_aside(path, reader.torn)
             row.reason = row.reason if row.status == ENDED else _reason(path)
+    except KeyNotListedError:
+        raise
     except (RecordingError, OSError) as error:
         row.searchable = PART
         if row.last_hash:
@@ -128,23 +141,27 @@ def recover(directory: Path, row: SessionRow) -> Recovered:
     return recovered
 
 
-def rebuild(path: Path, directory: Path) -> Recovered | None:
+def rebuild(path: Path, directory: Path, keys: KeyRing = NO_KEYS) -> Recovered | None:
     """The row of a recording that the index does not know; None when it holds no login event.
 
-    Counts whatever can be read; ``problem`` says what ended the reading.
+    Counts whatever can be read; ``problem`` says what ended the reading. Raises KeyNotListedError,
+    ShreddedError.
     """
     try:
-        with RecordingReader(path) as reader:
+        with RecordingReader(path, keys) as reader:
+            reader.require_content()
             first = next(reader.blocks(), None)
             events = first.split() if first is not None and first.computed_hash() else []
             login = ev.decode_event(events[0]) if events else None
+    except (KeyNotListedError, ShreddedError):
+        raise
     except (RecordingError, OSError, msgspec.DecodeError):
         return None
     if not isinstance(login, ev.Login) or login.session != path.stem:
         return None
     row = row_of_login(login, str(path.relative_to(directory)))
     row.searchable = WHOLE
-    return recover(directory, row)
+    return recover(directory, row, keys)
 
 
 def _read_on(reader: RecordingReader, recovered: Recovered, *, counted: bool) -> None:
@@ -204,6 +221,8 @@ def _follow(
 
 
 def _add(summary: Summary, block: Block) -> bool:
+    if block.raw is None:
+        return False
     try:
         summary.add_block(block)
     except msgspec.DecodeError:

@@ -16,6 +16,7 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.reader import RecordingReader
 
 #: Bytes of blocks that are read at most, before compression.
@@ -23,15 +24,16 @@ MOST: Final = 64 << 20
 
 
 def last_events(
-    path: Path, session_id: str, statements: int, most: int = MOST
+    path: Path, session_id: str, statements: int, most: int = MOST, keys: KeyRing = NO_KEYS
 ) -> tuple[float, Iterator[ev.Event]]:
     """When the session began (the clock of its events), and the events from about the ``statements``-th statement from the end on.
 
     There may be more statements than that, or fewer when they are spread over more than ``most`` bytes. Raises RecordingError.
     """
-    with RecordingReader(path) as reader:
+    with RecordingReader(path, keys) as reader:
         if not reader.belongs_to(session_id):
             raise RecordingError(f"{path} does not belong to session {session_id!r}")
+        reader.require_content()
         starts = array("Q", reader.starts())
         if not starts:
             return 0.0, iter(())
@@ -51,7 +53,7 @@ def last_events(
 
 def _block(reader: RecordingReader, offset: int) -> Block:
     block = next(reader.blocks_from(offset), None)
-    if block is None or block.computed_hash() != block.hash:
+    if block is None or block.raw is None or block.computed_hash() != block.hash:
         raise RecordingError(
             f"the recording {reader.path} is damaged at byte {offset}; see 'sallyport audit verify'"
         )

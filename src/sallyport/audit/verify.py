@@ -6,6 +6,10 @@ index remembers, a tail cut at a block's edge, a file that was rewritten as a wh
 something else than the events. Block numbers count from 0. Whatever bytes the file holds, the answer is a
 :class:`Verification`.
 
+The chain of an encrypted recording runs over what is stored, so its blocks are checked without a
+key as well; what only their content shows (events, counts, the end) is not checked then, and a note
+says so. A recording that was shredded is ``shredded``, not damaged.
+
 :func:`read_events` yields a recording's events for reading, checked the same way; it stops at the first
 thing that is wrong and tells what it was.
 """
@@ -23,6 +27,8 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block, genesis
+from sallyport.audit.keyfiles import KeyState
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, LIVE, SessionRow
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.summary import Summary, row_of_login
@@ -35,6 +41,7 @@ TRUNCATED: Final = "truncated tail"
 REPLACED: Final = "rewritten"
 UNREADABLE: Final = "unreadable"
 INDEX: Final = "index differs"
+WRONG_KEY: Final = "wrong key"
 #: Seconds by which the times of index and recording may differ; earlier versions took them from two clocks.
 _TOLERANCE: Final = 2.0
 #: Problems reported for one recording; the rest is counted.
@@ -57,7 +64,7 @@ class Problem:
 @dataclass(slots=True)
 class Verification:
     """``problems`` is empty for a sound recording. ``notes``: what is worth knowing and proves nothing
-    wrong.
+    wrong. ``shredded``: its key was deleted on purpose.
     """
 
     session: str
@@ -66,19 +73,21 @@ class Verification:
     events: int = 0
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    shredded: bool = False
 
     @property
     def ok(self) -> bool:
         return not self.problems
 
 
-def verify(path: Path, row: SessionRow | None = None) -> Verification:
-    """Check one recording; ``row`` is what the index knows of it. Raises RecordingError when it cannot be
-    opened.
+def verify(path: Path, row: SessionRow | None = None, keys: KeyRing = NO_KEYS) -> Verification:
+    """Check one recording; ``row`` is what the index knows of it, ``keys`` decrypt it. Raises
+    RecordingError when it cannot be opened.
     """
-    with RecordingReader(path) as reader:
+    with RecordingReader(path, keys) as reader:
         result = Verification(row.id if row is not None else path.stem, path)
         state = _State(reader, result, row)
+        state.see_key()
         try:
             for block in reader.blocks():
                 state.see(block)
@@ -98,7 +107,7 @@ class _State:
         self.summary = Summary()
         #: Counts and bytes up to the block that the index remembers.
         self.counted: tuple[int, ...] = ()
-        self.previous = genesis(result.session, reader.version)
+        self.previous = genesis(result.session, reader.version, reader.commitment)
         self.sequences: list[int] = []
         self.hashes: set[bytes] = set()
         self.last: Block | None = None
@@ -110,6 +119,21 @@ class _State:
             self.result.problems.append(Problem(kind, text, block))
         elif len(self.result.problems) == _LIMIT:
             self.result.problems.append(Problem(kind, "and more; only the first are listed"))
+
+    def see_key(self) -> None:
+        """What the key of an encrypted recording is good for."""
+        key = self.reader.key
+        if key is None or key.state is KeyState.OPEN:
+            return
+        if key.state is KeyState.SHREDDED:
+            self.result.shredded = True
+            self.result.notes.append(key.text)
+        elif key.state is KeyState.NOT_LISTED:
+            self.result.notes.append(f"its content was not checked: {key.text}")
+        elif key.state is KeyState.MISSING:
+            self.report(DELETION, f"{key.text}, and nothing says that it was shredded")
+        else:
+            self.report(WRONG_KEY, key.text)
 
     def see(self, block: Block) -> None:
         self.result.blocks += 1
@@ -132,6 +156,12 @@ class _State:
         self.last = block
 
     def _count(self, block: Block, number: int) -> None:
+        if self.reader.is_locked:
+            return
+        if block.raw is None:
+            # The hash of an encrypted block covers what is stored, whoever encrypted it.
+            self.report(WRONG_KEY, "was not encrypted with the key of this recording", number)
+            return
         try:
             self.summary.add_block(block)
         except msgspec.DecodeError:
@@ -156,6 +186,8 @@ class _State:
                 self.report(TRUNCATED, where, next_block)
         elif row is not None:
             self._compare_hash(row, ended)
+        if self.reader.is_locked:
+            return
         if not ended and torn is None and (row is None or row.status != LIVE):
             if row is not None and row.status == ENDED:
                 self.report(TRUNCATED, "the session ended, but the recording has no end event", next_block)
@@ -261,19 +293,24 @@ def _diagnose(block: Block, number: int) -> Problem:
 
 
 def read_events(
-    path: Path, session_id: str | None = None, on_problem: Callable[[Problem], None] | None = None
+    path: Path,
+    session_id: str | None = None,
+    on_problem: Callable[[Problem], None] | None = None,
+    keys: KeyRing = NO_KEYS,
 ) -> Iterator[ev.Event]:
     """The events of a recording, in order, one block in memory at a time.
 
-    Stops at the first thing that is wrong and hands it to ``on_problem``. Raises RecordingError when the
-    file cannot be opened.
+    Stops at the first thing that is wrong and hands it to ``on_problem``. Raises RecordingError
+    when the file cannot be opened, or is encrypted and cannot be decrypted: it was shredded, or
+    ``keys`` lack what it needs.
     """
     tell = on_problem or (lambda problem: None)
-    with RecordingReader(path) as reader:
+    with RecordingReader(path, keys) as reader:
         expected = session_id if session_id is not None else path.stem
         previous = reader.genesis
         if not reader.belongs_to(expected):
             raise RecordingError(f"{path} belongs to session {reader.session_id!r}, not to {expected!r}")
+        reader.require_content()
         count = 0
         for number, block in enumerate(reader.blocks()):
             if block.computed_hash() != block.hash:
@@ -283,6 +320,9 @@ def read_events(
                 tell(Problem(EDIT, "does not continue the block before it", number))
                 return
             previous = block.hash
+            if block.raw is None:
+                tell(Problem(WRONG_KEY, "was not encrypted with the key of this recording", number))
+                return
             try:
                 for raw in block.split():
                     yield from ev.spelled_out(ev.decode_event(raw))

@@ -118,7 +118,7 @@ class RecordingWriter:
             if session.broken:
                 continue
             try:
-                session.output.check()
+                session.file.check()
             except RecordingLostError as error:
                 self._lose(session, error)
             except OSError:

@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from sallyport.cli.recorded import WHERE, directories
+from sallyport.cli.recorded import WHERE, directories, recording_keys
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
+    from sallyport.audit.keys import KeyRing
     from sallyport.store.reindex import Reindexed
 
 _HELP = """Make the indexes of sessions and statements anew. Stop the gateway first.
@@ -42,19 +43,20 @@ def add(commands: typer.Typer) -> None:
         directory, recordings = directories(config, data)
         if not directory.is_dir():
             raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
-        with _locked(directory) as lock:
+        keys = recording_keys(config, data)
+        with hold(directory) as lock:
             mark = StoreMark(lock, directory)
             lost = mark.missing(recordings)
-            engine, result = reindex(directory, recordings)
+            engine, result = reindex(directory, recordings, keys)
             lost = lost or mark.differs(engine)
             mark.take(engine, reindexed=True)
             engine.dispose()
-            statements = _index_statements(directory, recordings)
+            statements = _index_statements(directory, recordings, keys)
         _report(result, lost)
         typer.echo(f"{statements} statements can be searched.")
 
 
-def _index_statements(directory: Path, recordings: Path) -> int:
+def _index_statements(directory: Path, recordings: Path, keys: KeyRing) -> int:
     """Make the index of statements anew; how many it holds. Raises SallyportError."""
     from sallyport.operations.sessions import Sessions
     from sallyport.operations.statementsearch import StatementIndexer
@@ -66,14 +68,15 @@ def _index_statements(directory: Path, recordings: Path) -> int:
     index.clear()
     engine = open_readonly(directory)
     try:
-        StatementIndexer(Sessions(recordings, SqlSessionIndex(engine)), index, share=1.0).fill()
+        sessions = Sessions(recordings, SqlSessionIndex(engine), keys=keys)
+        StatementIndexer(sessions, index, share=1.0).fill()
     finally:
         engine.dispose()
     index.trim()
     return index.state().statements
 
 
-def _locked(directory: Path) -> IO[bytes]:
+def hold(directory: Path) -> IO[bytes]:
     """The data directory's lock. Raises SallyportError while a gateway has it."""
     try:
         fd = os.open(directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -96,6 +99,10 @@ def _report(result: Reindexed, lost: str) -> None:
     typer.echo(f"{result.kept} sessions kept, {result.rebuilt} made anew from their recordings.")
     for path in result.unreadable:
         typer.echo(f"cannot be read: {inert(str(path))}")
+    for session in result.shredded:
+        typer.echo(f"shredded, so that no row can be made of it: {inert(session)}")
+    for text in result.locked:
+        typer.echo(inert(text))
     for session in result.suspicious:
         typer.echo(f"not what the index remembers: {inert(session)}; see 'sallyport audit verify'")
     if result.set_aside is not None:

@@ -13,6 +13,7 @@ import typer
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
+    from sallyport.audit.keys import KeyRing
     from sallyport.audit.verify import Problem
     from sallyport.operations.sessions import Sessions
 
@@ -40,18 +41,40 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
     directory, recordings = directories(config, data)
     if not directory.is_dir():
         raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
+    keys = recording_keys(config, data)
     if not (directory / FILE).exists():
         if not recordings.is_dir():
             raise SallyportError(f"no gateway has kept its data in {directory.absolute()}. {WHERE}")
         # Copies of recordings alone can be read; where a gateway ran, its index is missed.
         ran = (directory / "gateway.lock").exists()
-        return Sessions(recordings, None, index_problem=f"{directory / FILE} is missing" if ran else "")
+        problem = f"{directory / FILE} is missing" if ran else ""
+        return Sessions(recordings, None, index_problem=problem, keys=keys)
     try:
-        return Sessions(recordings, SqlSessionIndex(open_readonly(directory)))
+        index = SqlSessionIndex(open_readonly(directory))
     except StoreError as error:
         if not verifying:
             raise
-        return Sessions(recordings, None, index_problem=str(error))
+        return Sessions(recordings, None, index_problem=str(error), keys=keys)
+    return Sessions(recordings, index, keys=keys)
+
+
+def recording_keys(config: Path | None, data: Path | None) -> KeyRing:
+    """The keys that decrypt recordings: those of the configuration; with ``--data`` (and where
+    there is no configuration) the file ``recording.key`` in that directory, where there is one.
+    Raises ConfigError.
+    """
+    import asyncio
+
+    from sallyport.operations.recordingkeys import KeySettings, key_settings, load_keys
+
+    directory, recordings = directories(config, data)
+    if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
+        settings = KeySettings(directory)
+    else:
+        from sallyport.config import load_config
+
+        settings = key_settings(load_config(config or _DEFAULT_CONFIG))
+    return asyncio.run(load_keys(settings, recordings))
 
 
 #: What to do when there is nothing in the place that was looked at.

@@ -9,7 +9,7 @@ import msgspec
 
 from sallyport.config import databases, entrances, issuers, managed, people, streams
 from sallyport.config.check import Check
-from sallyport.config.model import Config, WatchSettings
+from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
 from sallyport.core.yamltext import YamlPath, read_yaml
 
@@ -53,6 +53,7 @@ def load_config(path: Path | str) -> Config:
         recording=msgspec.structs.replace(
             config.recording,
             directory=check.absolute(directory) if directory else str(Path(data) / "recordings"),
+            encryption=_encryption(check, config.recording.encryption),
         ),
     )
     return replaced
@@ -87,6 +88,15 @@ def _watch(check: Check, watch: WatchSettings) -> None:
                 "'hold' needs people who may approve",
                 "Add, under 'watch', 'reviewers: {groups: [dba]}'",
             )
+
+
+def _encryption(check: Check, encryption: RecordingEncryption) -> RecordingEncryption:
+    path: YamlPath = ("recording", "encryption")
+    key = encryption.key and managed.local_secret(check, (*path, "key"), encryption.key)
+    refs = enumerate(encryption.previous)
+    previous = tuple(managed.local_secret(check, (*path, "previous", number), ref) for number, ref in refs)
+    replaced: RecordingEncryption = msgspec.structs.replace(encryption, key=key, previous=previous)
+    return replaced
 
 
 def _numbers(check: Check, config: Config) -> None:

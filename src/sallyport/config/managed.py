@@ -116,17 +116,19 @@ def _auth(check: Check, path: YamlPath, auth: VaultAuth) -> VaultAuth:
         raise check.error(path, "exactly one of token, approle and kubernetes is needed", fix)
     token, approle, pod = auth.token, auth.approle, auth.kubernetes
     if token is not None:
-        token = _local(check, (*path, "token"), token)
+        token = local_secret(check, (*path, "token"), token)
     if approle is not None:
-        secret_id = _local(check, (*path, "approle", "secret_id"), approle.secret_id)
+        secret_id = local_secret(check, (*path, "approle", "secret_id"), approle.secret_id)
         approle = msgspec.structs.replace(approle, secret_id=secret_id)
     if pod is not None:
         pod = msgspec.structs.replace(pod, token_file=check.absolute(pod.token_file))
     return VaultAuth(token, approle, pod)
 
 
-def _local(check: Check, path: YamlPath, ref: SecretRef) -> SecretRef:
-    """What opens a manager is in no manager."""
+def local_secret(check: Check, path: YamlPath, ref: SecretRef) -> SecretRef:
+    """A checked reference to what is needed before a secret manager can be asked, or without one.
+    Raises ConfigError.
+    """
     if not any(getattr(ref, kind) for kind in _LOCAL):
         fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
         raise check.error(path, "this secret must be on this machine", fix)

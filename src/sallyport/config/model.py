@@ -313,6 +313,17 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_timeout_seconds: int = 60
 
 
+class RecordingEncryption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Key-encryption keys of recordings, each 32 bytes in base64. ``enabled``: new recordings are
+    encrypted. ``key`` None: the file ``recording.key`` under ``data``. A ``file`` that is not there
+    is made at the first start. ``previous``: still decrypt what they wrapped.
+    """
+
+    enabled: bool = True
+    key: SecretRef | None = None
+    previous: tuple[SecretRef, ...] = ()
+
+
 class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``directory``: default is ``recordings`` under ``data``. ``durability``: what has a statement that may
     change something before the database gets it: the operating system (standard) or the disk (strict).
@@ -322,6 +333,7 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     directory: str = ""
     durability: Literal["standard", "strict"] = "standard"
     search_statements: int = 2_000_000
+    encryption: RecordingEncryption = RecordingEncryption()
 
 
 class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -482,6 +494,9 @@ SECTIONS: Mapping[str, Any] = {
     "catalog": CatalogSettings,
     "network": Network,
     "recording": Recording,
+    "recording.encryption": RecordingEncryption,
+    "recording.encryption.key": SecretRef,
+    "recording.encryption.previous[]": SecretRef,
     "audit": Audit,
     "audit.stream[]": StreamTarget,
     "audit.stream[].token": SecretRef,

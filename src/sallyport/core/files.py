@@ -45,6 +45,40 @@ def refuse_exposed(path: Path, what: str) -> None:
         )
 
 
+def create_private(path: Path, content: bytes) -> bool:
+    """Make a file with mode 0600 and flush it and its name to the disk, unless there is one.
+    Whether it was made. Raises OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    flush_directory(path.parent)
+    return True
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """Put a new file (mode 0600) in the place of another, at once and for good. Raises OSError."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    create_private(draft, content)
+    draft.replace(path)
+    flush_directory(path.parent)
+
+
+def flush_directory(directory: Path) -> None:
+    """Names made in it outlast a power cut. Raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def close_to_others(path: Path) -> int | None:
     """Take away what users outside of the owner and the group may do with a file or directory.
 

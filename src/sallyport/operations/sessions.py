@@ -28,6 +28,7 @@ from sallyport.audit.archive import (
 from sallyport.audit.blocks import is_unwritten
 from sallyport.audit.completion import verify_journal
 from sallyport.audit.follow import RecordingTail
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
 from sallyport.audit.replay import Step, error_fields, mask_notice, steps
 from sallyport.audit.summary import row_of_login
@@ -106,8 +107,9 @@ def permit(action: str, session_id: str) -> None:
 
 
 class Sessions:
-    """``directory``: of the recordings. ``index`` None: there is no store; what the recordings themselves
-    say is used instead. ``index_problem``: why there is none, when there should be one.
+    """``directory``: of the recordings. ``index`` None: there is no store; what the recordings
+    themselves say is used instead. ``index_problem``: why there is none, when there should be one.
+    ``keys``: decrypt recordings.
     """
 
     def __init__(
@@ -116,8 +118,10 @@ class Sessions:
         index: SessionReader | None,
         authorize: Authorize = permit,
         index_problem: str = "",
+        keys: KeyRing = NO_KEYS,
     ) -> None:
         self._index_problem = index_problem
+        self._keys = keys
         self._directory = directory
         self._index = index
         self._authorize = authorize
@@ -155,7 +159,7 @@ class Sessions:
             self._authorize("sessions.read", "")
 
         def events(row: SessionRow, on_problem: Callable[[Problem], None]) -> Iterator[ev.Event]:
-            return read_events(self._path(row), row.id, on_problem)
+            return read_events(self._path(row), row.id, on_problem, self._keys)
 
         if self._index is None:
             rows = self._all()
@@ -206,7 +210,7 @@ class Sessions:
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
-        return Sessions(self._directory, self._index, authorize, self._index_problem)
+        return Sessions(self._directory, self._index, authorize, self._index_problem, self._keys)
 
     def find(self, prefix: str) -> SessionRow:
         """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
@@ -223,12 +227,12 @@ class Sessions:
     ) -> Iterator[StatementLine]:
         """Every statement of a session in order, with verdict, rows and time. Raises RecordingError."""
         row = self.find(session_id)
-        return _lines(read_events(self._path(row), row.id, on_problem))
+        return _lines(read_events(self._path(row), row.id, on_problem, self._keys))
 
     def latest(self, session_id: str, count: int) -> list[StatementLine]:
         """The last ``count`` statements of a session, newest first; what is before them is not read. Raises RecordingError."""
         row = self.find(session_id)
-        began, events = last_events(self._path(row), row.id, count)
+        began, events = last_events(self._path(row), row.id, count, keys=self._keys)
         return list(deque(_lines(events, began), maxlen=count))[::-1]
 
     def actions(
@@ -236,24 +240,24 @@ class Sessions:
     ) -> Iterator[RecordedAction]:
         """What people did, of one recording of actions, in order. Raises RecordingError."""
         row = self.find(session_id)
-        return actions_of(row.id, read_events(self._path(row), row.id, on_problem))
+        return actions_of(row.id, read_events(self._path(row), row.id, on_problem, self._keys))
 
     def replay(self, session_id: str, on_problem: Callable[[Problem], None] | None = None) -> Iterator[Step]:
         """What the agent saw. Raises RecordingError."""
         row = self.find(session_id)
-        return steps(read_events(self._path(row), row.id, on_problem))
+        return steps(read_events(self._path(row), row.id, on_problem, self._keys))
 
     def events(
         self, session_id: str, on_problem: Callable[[Problem], None] | None = None
     ) -> Iterator[ev.Event]:
         """What a recording holds, of a session or of actions. Raises RecordingError."""
         row = self.find(session_id)
-        return read_events(self._path(row), row.id, on_problem)
+        return read_events(self._path(row), row.id, on_problem, self._keys)
 
     def tail(self, row: SessionRow) -> RecordingTail:
         """A recording to be read while it grows. Raises RecordingError."""
         self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
-        return RecordingTail(self._path(row), row.id)
+        return RecordingTail(self._path(row), row.id, self._keys)
 
     def verify(self, session_id: str = "") -> Iterator[Verification]:
         """Check one session's recording, or with "" every one: those the index knows and those only on
@@ -275,7 +279,7 @@ class Sessions:
             yield Verification(INDEX, self._directory, problems=[Problem(UNREADABLE, problem)])
         for id_ in sorted({*rows, *recordings}):
             yield self._verify(id_, rows.get(id_), recordings.get(id_))
-        if (journal := verify_journal(self._directory)) is not None:
+        if (journal := verify_journal(self._directory, self._keys)) is not None:
             yield journal
 
     def _verify_one(self, session_id: str, recordings: dict[str, Path]) -> Verification:
@@ -300,7 +304,7 @@ class Sessions:
                 path = self._path(row)
             if row is not None and not os.path.lexists(path):
                 return _missing(row, path)
-            result = verify(path, row if indexed else None)
+            result = verify(path, row if indexed else None, self._keys)
         except RecordingError as error:
             if row is not None and not row.last_hash and is_unwritten(path, row.id):
                 return _missing(row, path)
@@ -347,7 +351,7 @@ class Sessions:
         if path is None:
             return None
         try:
-            login = next(read_events(path), None)
+            login = next(read_events(path, keys=self._keys), None)
         except RecordingError:
             login = None
         if not isinstance(login, ev.Login):

@@ -12,6 +12,7 @@ from pathlib import Path
 from sallyport.audit import events as ev
 from sallyport.audit.actions import RecordedAction, actions_of
 from sallyport.audit.archive import RecordingError, find_recordings
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ACTIONS_PREFIX
 from sallyport.audit.verify import read_events
 from sallyport.identity.locks import KINDS, Lock, released
@@ -19,13 +20,13 @@ from sallyport.identity.locks import KINDS, Lock, released
 _LOCK, _RELEASE = "locks.lock", "locks.release"
 
 
-def recorded_locks(recordings: Path, doubtful: list[str]) -> list[Lock]:
+def recorded_locks(recordings: Path, doubtful: list[str], keys: KeyRing = NO_KEYS) -> list[Lock]:
     """Every lock that was made, in order, with its end where it has one. ``doubtful`` gets the recordings that
     cannot be read to their end.
     """
     locks: dict[str, Lock] = {}
     active: dict[tuple[str, str, str], str] = {}
-    for recorded in _actions(recordings, doubtful):
+    for recorded in _actions(recordings, doubtful, keys):
         action = recorded.action
         if action.name == _LOCK and (lock := _lock_of(recorded)) is not None:
             before = locks.get(active.get(lock.key, ""))
@@ -40,14 +41,14 @@ def recorded_locks(recordings: Path, doubtful: list[str]) -> list[Lock]:
     return list(locks.values())
 
 
-def _actions(recordings: Path, doubtful: list[str]) -> Iterator[RecordedAction]:
+def _actions(recordings: Path, doubtful: list[str], keys: KeyRing) -> Iterator[RecordedAction]:
     """Those that were done, oldest first: ids sort by time."""
     for id_, path in sorted(find_recordings(recordings).items()):
         if not id_.startswith(ACTIONS_PREFIX):
             continue
         problems: list[object] = []
         try:
-            for recorded in actions_of(id_, read_events(path, id_, problems.append)):
+            for recorded in actions_of(id_, read_events(path, id_, problems.append, keys)):
                 if recorded.action.outcome == ev.DONE:
                     yield recorded
         except (RecordingError, OSError) as error:

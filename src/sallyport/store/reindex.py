@@ -18,6 +18,8 @@ from sqlalchemy import Engine, Table
 from sqlalchemy.exc import DatabaseError
 
 from sallyport.audit.archive import RecordingError, find_recordings, recording_path
+from sallyport.audit.keyfiles import KeyNotListedError, ShreddedError
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import LIVE, IndexUnreadableError, SessionRow, StatementText
 from sallyport.audit.recovery import Recovered, rebuild, recover
 from sallyport.audit.verify import INDEX, verify
@@ -32,10 +34,13 @@ _BATCH = 100
 
 @dataclass(slots=True)
 class Reindexed:
-    """``kept``, ``rebuilt``: sessions. ``unreadable``: files without a login event. ``suspicious``: sessions
-    whose recordings are not what the index remembers. ``set_aside``: the damaged database. ``lost``: tables of
-    which not everything could be copied from it. ``locks``: made anew, those that are over included.
-    ``doubtful``: recordings of actions that cannot be read to their end: locks may be missing.
+    """``kept``, ``rebuilt``: sessions. ``unreadable``: files without a login event. ``suspicious``:
+    sessions whose recordings are not what the index remembers. ``set_aside``: the damaged database.
+    ``lost``: tables of which not everything could be copied from it. ``locks``: made anew, those
+    that are over included. ``doubtful``: recordings of actions that cannot be read to their end:
+    locks may be missing. ``shredded``: sessions that the index did not know, of which nothing is
+    left to make a row of. ``locked``: why recordings could not be decrypted that have to be read;
+    what the index had of them stays.
     """
 
     kept: int = 0
@@ -46,10 +51,14 @@ class Reindexed:
     lost: list[str] = field(default_factory=list)
     locks: int = 0
     doubtful: list[str] = field(default_factory=list)
+    shredded: list[str] = field(default_factory=list)
+    locked: list[str] = field(default_factory=list)
 
 
-def reindex(data: Path, recordings: Path) -> tuple[Engine, Reindexed]:
-    """The caller holds the data directory's lock and disposes of the engine. Raises StoreError."""
+def reindex(data: Path, recordings: Path, keys: KeyRing = NO_KEYS) -> tuple[Engine, Reindexed]:
+    """``keys`` decrypt recordings. The caller holds the data directory's lock and disposes of the
+    engine. Raises StoreError.
+    """
     result = Reindexed()
     try:
         engine = open_database(data)
@@ -59,13 +68,13 @@ def reindex(data: Path, recordings: Path) -> tuple[Engine, Reindexed]:
         rows = _rows(engine)
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
     index = SqlSessionIndex(engine)
-    for recovered in _restored(recordings, rows, result):
+    for recovered in _restored(recordings, rows, result, keys):
         batch.append((recovered.row, recovered.statements))
         if len(batch) == _BATCH:
             index.restore(batch)
             batch.clear()
     index.restore(batch)
-    recorded = recorded_locks(recordings, result.doubtful)
+    recorded = recorded_locks(recordings, result.doubtful, keys)
     result.locks = SqlLockStore(engine).restore(recorded)
     return engine, result
 
@@ -74,35 +83,54 @@ def _rows(engine: Engine) -> dict[str, SessionRow]:
     return {row.id: row for row in SqlSessionIndex(engine).recent(limit=None)}
 
 
-def _restored(directory: Path, rows: dict[str, SessionRow], result: Reindexed) -> Iterator[Recovered]:
+def _restored(
+    directory: Path, rows: dict[str, SessionRow], result: Reindexed, keys: KeyRing
+) -> Iterator[Recovered]:
     """The rows that are to be written."""
     for id_, row in rows.items():
-        if row.status == LIVE:
-            result.rebuilt += 1
-            yield recover(directory, row)
-        elif (recovered := _corrected(directory, id_, row, result)) is not None:
+        try:
+            if row.status == LIVE:
+                recovered: Recovered | None = recover(directory, row, keys)
+            else:
+                recovered = _corrected(directory, id_, row, result, keys)
+        except KeyNotListedError as error:
+            result.locked.append(str(error))
+            continue
+        if recovered is not None:
             result.rebuilt += 1
             yield recovered
         else:
             result.kept += 1
     for id_, path in find_recordings(directory).items():
-        if id_ in rows:
-            continue
-        recovered = rebuild(path, directory)
-        if recovered is None:
-            result.unreadable.append(path)
-            continue
-        result.rebuilt += 1
-        if recovered.problem:
-            result.suspicious.append(id_)
-        yield recovered
+        if id_ not in rows and (recovered := _rebuilt(directory, path, result, keys)) is not None:
+            result.rebuilt += 1
+            if recovered.problem:
+                result.suspicious.append(id_)
+            yield recovered
 
 
-def _corrected(directory: Path, id_: str, row: SessionRow, result: Reindexed) -> Recovered | None:
+def _rebuilt(directory: Path, path: Path, result: Reindexed, keys: KeyRing) -> Recovered | None:
+    """The row of a recording that the index does not know."""
+    try:
+        recovered = rebuild(path, directory, keys)
+    except ShreddedError:
+        result.shredded.append(path.stem)
+        return None
+    except KeyNotListedError as error:
+        result.locked.append(str(error))
+        return None
+    if recovered is None:
+        result.unreadable.append(path)
+    return recovered
+
+
+def _corrected(
+    directory: Path, id_: str, row: SessionRow, result: Reindexed, keys: KeyRing
+) -> Recovered | None:
     """The row anew, when it says something else than a sound recording; None: it stays as it is."""
     try:
         path = recording_path(directory, id_, row.file)
-        problems = verify(path, row).problems
+        problems = verify(path, row, keys).problems
     except RecordingError:
         if row.last_hash:
             result.suspicious.append(id_)
@@ -112,7 +140,7 @@ def _corrected(directory: Path, id_: str, row: SessionRow, result: Reindexed) ->
     result.suspicious.append(id_)
     if any(problem.kind != INDEX for problem in problems):
         return None
-    return rebuild(path, directory)
+    return rebuild(path, directory, keys)
 
 
 def _replace(data: Path, result: Reindexed) -> Engine:

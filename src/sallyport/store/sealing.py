@@ -12,50 +12,34 @@ import os
 from pathlib import Path
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from sallyport.core.errors import ConfigError
-from sallyport.core.files import refuse_exposed
+from sallyport.core.files import create_private, refuse_exposed
+from sallyport.core.sealing import HEAD, KEY_BYTES, SealedBox
 
 FILE: Final = "approvals.key"
-_KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
-_HEAD: Final = b"\xc1\x01"
 
 
 class Seal:
     """Seals and opens values under one key. Never shows the key."""
 
-    __slots__ = ("_cipher", "_mac_key")
+    __slots__ = ("_box", "_mac_key")
 
     def __init__(self, key: bytes) -> None:
         """Raises ValueError for a key that has not 32 bytes."""
-        if len(key) != _KEY_BYTES:
-            raise ValueError("a key has 32 bytes")
-        self._cipher = AESGCM(hmac.digest(key, b"sallyport approvals: values", "sha256"))
+        self._box = SealedBox(key, "sallyport approvals: values")
         self._mac_key = hmac.digest(key, b"sallyport approvals: digests", "sha256")
 
     def __repr__(self) -> str:
         return "Seal()"
 
     def close(self, value: bytes, belongs_to: str) -> bytes:
-        nonce = os.urandom(_NONCE_BYTES)
-        return _HEAD + nonce + self._cipher.encrypt(nonce, value, belongs_to.encode())
+        return self._box.close(value, belongs_to)
 
     def open(self, sealed: bytes, belongs_to: str) -> bytes:
         """A value that was kept without a seal, by an earlier version, comes back as it is. Raises ValueError for one that was changed,
         moved, or sealed under another key.
         """
-        if not sealed.startswith(_HEAD):
-            return sealed
-        start = len(_HEAD) + _NONCE_BYTES
-        try:
-            return self._cipher.decrypt(sealed[len(_HEAD) : start], sealed[start:], belongs_to.encode())
-        except InvalidTag:
-            raise ValueError(
-                f"what is kept for {belongs_to} was changed, or sealed under another key"
-            ) from None
+        return self._box.open(sealed, belongs_to) if sealed.startswith(HEAD) else sealed
 
     def digest(self, text: str) -> str:
         """Hex digits that tell only whoever has the key that two texts are the same."""
@@ -66,22 +50,13 @@ def open_seal(directory: Path) -> Seal:
     """With the key in this directory, which is made where there is none. Raises ConfigError."""
     path = directory / FILE
     try:
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            refuse_exposed(path, "approvals")
-            key = path.read_bytes()
-        else:
-            key = os.urandom(_KEY_BYTES)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(key)
-                file.flush()
-                os.fsync(file.fileno())
-        return Seal(key)
+        create_private(path, os.urandom(KEY_BYTES))
+        refuse_exposed(path, "approvals")
+        return Seal(path.read_bytes())
     except OSError as error:
         raise ConfigError(f"{path}: the key of approvals cannot be used: {error.strerror}") from None
     except ValueError:
         raise ConfigError(
-            f"{path}: not a key, which has {_KEY_BYTES} bytes. Restore the file; without it open approvals are lost, "
+            f"{path}: not a key, which has {KEY_BYTES} bytes. Restore the file; without it open approvals are lost, "
             "and removing it lets the gateway make another one"
         ) from None

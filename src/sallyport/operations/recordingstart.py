@@ -1,0 +1,56 @@
+"""Before a gateway's first session: the keys of recordings, and what an earlier run left behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from sallyport.audit.completion import CompletionIndex, complete_recordings
+from sallyport.audit.keyfiles import KeyNotListedError
+from sallyport.audit.keys import KeyRing
+from sallyport.audit.recovery import RecoveryIndex, recover_interrupted
+from sallyport.config import Config
+from sallyport.core.errors import ConfigError
+from sallyport.operations.recordingkeys import key_settings, load_keys, unlisted_key
+
+log = structlog.get_logger("sallyport")
+
+
+class LeftBehindIndex(RecoveryIndex, CompletionIndex, Protocol):
+    """The part of the store that this needs."""
+
+
+async def gateway_keys(config: Config) -> KeyRing:
+    """Raises ConfigError for a key that cannot be made or had."""
+    keys = await load_keys(key_settings(config), config.recording_directory, make=True)
+    missing = await asyncio.to_thread(unlisted_key, config.recording_directory, keys)
+    if missing:
+        log.error("recordings need a key that is not under recording.encryption", key=missing)
+    return keys
+
+
+def recover(recordings: Path, index: LeftBehindIndex, keys: KeyRing) -> None:
+    """Bring recordings and index together. Raises ConfigError when what the journal has cannot be
+    recorded: it is not to be lost; or when a key is not listed that is needed for it.
+    """
+    try:
+        interrupted = recover_interrupted(recordings, index, keys)
+        if interrupted:
+            log.warning("sessions of an earlier run were interrupted", sessions=interrupted)
+        count = complete_recordings(recordings, index, keys)
+    except KeyNotListedError as error:
+        raise ConfigError(
+            f"what an earlier run left behind cannot be completed: {error}. If that key is lost "
+            "for good, move the file to another place: it then counts as missing"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"the journal of an earlier run cannot be put into the recordings in {recordings}: "
+            f"{error.strerror}. Make room, or let the gateway's user write there."
+        ) from None
+    if count:
+        text = "statements of an earlier run were recovered from the journal"
+        log.warning(text, statements=count)
