@@ -30,6 +30,8 @@ MOST_REFUSED: Final = 30
 REFUSED_SECONDS: Final = 60.0
 #: The action that says how many more there were.
 LEFT_OUT: Final = "refusals.left-out"
+#: The action by which a recording's key is deleted.
+SHRED: Final = "recordings.shred"
 #: Subjects whose refused attempts are counted apart; those of more count as one's.
 _MOST_SUBJECTS: Final = 4096
 #: Who the login event of these recordings names.
@@ -75,6 +77,11 @@ class ActionLog:
             recording.end("this recording failed; another one goes on")
             self._recording = None
         return False
+
+    @property
+    def recording(self) -> str:
+        """The id of the recording that has the newest action; "" before the first."""
+        return self._recording.id if self._recording is not None else ""
 
     def record(
         self,
@@ -163,6 +170,11 @@ class ActionLog:
             recording = self._recorder.open_session(new_id(ACTIONS_PREFIX), _GATEWAY, "", "")
             self._recording = recording
         return recording
+
+
+def shreds(action: ev.Action, session_id: str) -> bool:
+    """Whether the action says that this session's key was to be deleted."""
+    return (action.name, action.object, action.outcome) == (SHRED, session_id, ev.DONE)
 
 
 def _bounded(text: str) -> str:

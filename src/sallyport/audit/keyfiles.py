@@ -160,7 +160,7 @@ def session_key(recording: Path, session_id: str, committed: bytes, keys: KeyRin
         text = f"its key {path.name} is that of session {stored.session!r}"
         return SessionKey(KeyState.WRONG, text)
     if stored.shredded is not None:
-        return SessionKey(KeyState.SHREDDED, _how(stored.shredded))
+        return SessionKey(KeyState.SHREDDED, describe(stored.shredded))
     try:
         key = keys.unwrap(stored.kek, stored.key)
     except KeyError:
@@ -221,7 +221,8 @@ def _encode(content: KeyFile) -> bytes:
     return msgspec.json.encode(content) + b"\n"
 
 
-def _how(shredding: Shredding) -> str:
+def describe(shredding: Shredding) -> str:
+    """When, by whom and why, in one line."""
     at = moment(shredding.at)
     return f"shredded{f' at {at}' if at else ''} by {shredding.by}: {shredding.reason}"
 

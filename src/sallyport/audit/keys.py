@@ -102,6 +102,11 @@ class KeyRing:
         keys = [*previous, *([current] if current is not None else [])]
         self._by_identifier = {key.identifier: key for key in keys}
 
+    @property
+    def all(self) -> tuple[KeyEncryptionKey, ...]:
+        """The current key and the previous ones."""
+        return tuple(self._by_identifier.values())
+
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._by_identifier
 

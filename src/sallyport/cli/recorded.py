@@ -15,6 +15,7 @@ from sallyport.core.errors import SallyportError
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
     from sallyport.audit.verify import Problem
+    from sallyport.operations.recordingkeys import KeySettings
     from sallyport.operations.sessions import Sessions
 
 _DEFAULT_CONFIG = Path("sallyport.yaml")
@@ -65,16 +66,28 @@ def recording_keys(config: Path | None, data: Path | None) -> KeyRing:
     """
     import asyncio
 
-    from sallyport.operations.recordingkeys import KeySettings, key_settings, load_keys
+    from sallyport.operations.recordingkeys import load_keys
 
-    directory, recordings = directories(config, data)
+    _, recordings = directories(config, data)
+    return asyncio.run(load_keys(_key_settings(config, data), recordings))
+
+
+def key_file(config: Path | None, data: Path | None) -> Path:
+    """The file with the key of recordings. Raises SallyportError when it is not in a file."""
+    reference = _key_settings(config, data).reference
+    if reference.kind != "file":
+        raise SallyportError(f"the key of recordings is not in a file but in {reference}: replace it there")
+    return Path(reference.value)
+
+
+def _key_settings(config: Path | None, data: Path | None) -> KeySettings:
+    from sallyport.operations.recordingkeys import KeySettings, key_settings
+
     if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
-        settings = KeySettings(directory)
-    else:
-        from sallyport.config import load_config
+        return KeySettings(directories(config, data)[0])
+    from sallyport.config import load_config
 
-        settings = key_settings(load_config(config or _DEFAULT_CONFIG))
-    return asyncio.run(load_keys(settings, recordings))
+    return key_settings(load_config(config or _DEFAULT_CONFIG))
 
 
 #: What to do when there is nothing in the place that was looked at.

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sallyport.audit.ports import ACTIONS, SESSION
-from sallyport.cli import auditexport, auditindex, auditreport, replayfiles, sessionsearch
+from sallyport.cli import (
+    auditexport,
+    auditindex,
+    auditkeys,
+    auditreport,
+    replayfiles,
+    sessionsearch,
+)
 from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
@@ -50,6 +57,7 @@ def register(app: typer.Typer) -> None:
     auditindex.add(audit)
     auditexport.add(audit)
     auditreport.add(audit)
+    auditkeys.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 
@@ -281,7 +289,8 @@ def verify(
                 typer.echo(sessionview.as_json({"ok": result.ok, **_fields(result)}))
                 continue
             name = inert(result.session)
-            state = "OK" if result.ok else "FAILED"
+            sound = "SHREDDED" if result.shredded else "OK"
+            state = sound if result.ok else "FAILED"
             size = f"{_count(result.blocks, 'block')}, {_count(result.events, 'event')}"
             what = "  (what people did)" if kind_of(result.session) == ACTIONS else ""
             typer.echo(f"{name}  {state}" + (f"  {size}{what}" if not beside else ""))

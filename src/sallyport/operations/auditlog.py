@@ -22,6 +22,7 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.display import show_parameters
+from sallyport.audit.keyfiles import ShreddedError
 from sallyport.audit.ports import ACTIONS, LIVE, SessionQuery, SessionRow, kind_of
 from sallyport.audit.replay import ErrorFields, error_fields
 from sallyport.audit.verify import Problem
@@ -215,6 +216,8 @@ class _Source:
         try:
             for event in self._sessions.events(self._row.id, problems.append):
                 yield from joiner.take(event)
+        except ShreddedError:
+            return  # nothing was lost that should be there
         except RecordingError as error:
             self._on_problem(self._row.id, str(error))
             self.is_complete = False

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sallyport.audit import events as ev
-from sallyport.audit.actions import RecordedAction, actions_of
+from sallyport.audit.actions import RecordedAction, actions_of, shreds
 from sallyport.audit.archive import (
     RecordingError,
     find_recordings,
@@ -28,6 +28,7 @@ from sallyport.audit.archive import (
 from sallyport.audit.blocks import is_unwritten
 from sallyport.audit.completion import verify_journal
 from sallyport.audit.follow import RecordingTail
+from sallyport.audit.keyfiles import KeyNotListedError, key_path, read_key_file
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, SessionRow, StatementText
 from sallyport.audit.replay import Step, error_fields, mask_notice, steps
@@ -309,9 +310,33 @@ class Sessions:
             if row is not None and not row.last_hash and is_unwritten(path, row.id):
                 return _missing(row, path)
             return Verification(session_id, path, problems=[Problem(UNREADABLE, str(error))])
+        if result.shredded:
+            self._check_shredding(result)
         if self._index is not None and not indexed:
             result.notes.append("the index does not know this session")
         return result
+
+    def _check_shredding(self, result: Verification) -> None:
+        """Whoever can write a file can write that something was shredded; the record of what people
+        did has to say so as well.
+        """
+        try:
+            shredding = read_key_file(key_path(result.path)).shredded
+            name = shredding.recording if shredding is not None else ""
+            path = self._recordings().get(name)
+            if path is None:
+                text = "the recording of that action is missing" if name else "no action is named"
+                result.problems.append(Problem(DELETION, f"its key was deleted, and {text}"))
+                return
+            actions = actions_of(name, read_events(path, name, keys=self._keys))
+            if not any(shreds(recorded.action, result.session) for recorded in actions):
+                text = f"its key was deleted, and {name} has no such action"
+                result.problems.append(Problem(DELETION, text))
+        except KeyNotListedError:
+            result.notes.append("whether that action is recorded was not checked: no key")
+        except (RecordingError, OSError, ValueError) as error:
+            text = f"its key was deleted; the record of that: {error}"
+            result.problems.append(Problem(DELETION, text))
 
     def _get(self, session_id: str) -> SessionRow | None:
         row = self._index.get(session_id) if self._index is not None else None

@@ -7,7 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    and_,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -16,6 +27,7 @@ from sallyport.audit.ports import (
     ACTIONS_PREFIX,
     INTERRUPTED,
     LIVE,
+    WHOLE,
     IndexUnreadableError,
     SessionQuery,
     SessionRow,
@@ -100,6 +112,22 @@ class SqlSessionIndex:
             for row, statements in rows:
                 connection.execute(_upsert, _values(row))
                 self._statements.insert(connection, row.id, statements)
+
+    def forget(self, session_id: str, reason: str) -> int:
+        """Delete what the index has of a session's statements, overwritten where it stood, and
+        write ``reason`` into its row: the session was shredded. How many statements that were.
+        """
+        c = sessions.c
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            connection.commit()
+            with connection.begin():
+                count = self._statements.delete(connection, session_id)
+                # There is nothing left to search, so its recording need not be read for it.
+                changes = {"reason": reason, "searchable": WHOLE}
+                connection.execute(update(sessions).where(c.id == session_id).values(changes))
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
 
     def recent(
         self,

@@ -51,6 +51,11 @@ class StatementIndex:
             connection.execute(_insert, [_values(session_id, statement) for statement in statements])
         self._added += len(statements)
 
+    def delete(self, connection: Connection, session_id: str) -> int:
+        """Delete a session's rows in the caller's transaction. How many there were."""
+        query = delete(statements).where(statements.c.session == session_id)
+        return connection.execute(query).rowcount
+
     def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
         """Of these sessions, those with a statement like that: the first of each."""
         c = statements.c
