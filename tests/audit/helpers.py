@@ -14,6 +14,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.blocks import Block, file_header
 from sallyport.audit.chain import block_hash
 from sallyport.audit.chunks import Chunk
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import SessionRow, StatementText
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recorder import Recorder
@@ -90,9 +91,9 @@ def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
-def events_of(path: Path) -> list[ev.Event]:
+def events_of(path: Path, keys: KeyRing = NO_KEYS) -> list[ev.Event]:
     problems: list[object] = []
-    events = list(read_events(path, on_problem=problems.append))
+    events = list(read_events(path, on_problem=problems.append, keys=keys))
     assert not problems, problems
     return events
 

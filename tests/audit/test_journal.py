@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
 from sallyport.audit import events as ev
 from sallyport.audit.completion import complete_recordings, verify_journal
-from sallyport.audit.journal import FRAME_MAGIC, Batch, Journal, JournalError
+from sallyport.audit.journal import FRAME, FRAME_MAGIC, Batch, Journal, JournalError
 from sallyport.audit.journal_reader import is_in_use, read_journal
+from sallyport.audit.keyfiles import KeyNotListedError
+from sallyport.audit.keys import KeyRing, LocalKey
 from sallyport.audit.ports import INTERRUPTED, SessionRow, StatementText
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
@@ -29,13 +32,14 @@ from tests.audit.helpers import begin, events_of, judged, until
 class Gateway:
     """Recorder, journal and index of one run, without the sessions' side of a gateway."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kek: LocalKey | None = None) -> None:
+        self.keys = KeyRing(kek)
         self.engine = open_database(home)
         self.index = SqlSessionIndex(self.engine)
         self.recordings = home / "recordings"
-        self.journal = Journal(self.recordings)
+        self.journal = Journal(self.recordings, kek=kek)
         self.journal.open()
-        self.recorder = Recorder(home, self, interval=0.001)
+        self.recorder = Recorder(home, self, interval=0.001, kek=kek)
         self.recorder.journal = self.journal
 
     def save(self, row: SessionRow) -> None:
@@ -59,8 +63,8 @@ class Gateway:
 
     def start(self) -> int:
         """What the next start does with recordings and journal; gives the statements it added."""
-        recover_interrupted(self.recordings, self.index)
-        return complete_recordings(self.recordings, self.index)
+        recover_interrupted(self.recordings, self.index, self.keys)
+        return complete_recordings(self.recordings, self.index, self.keys)
 
     def row(self, recording: SessionRecording) -> SessionRow:
         row = self.index.get(recording.id)
@@ -68,9 +72,9 @@ class Gateway:
         return row
 
 
-@pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path)
+@pytest.fixture(params=[None, LocalKey(b"k" * 32)], ids=["clear", "encrypted"])
+def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    made = Gateway(tmp_path, request.param)
     yield made
     made.recorder.close()
     made.engine.dispose()
@@ -89,11 +93,16 @@ def stop_writer(gateway: Gateway) -> None:
 
 
 def numbers(gateway: Gateway) -> list[int]:
-    return [n for one in read_journal(gateway.recordings).sessions.values() for n in sorted(one.statements)]
+    return [
+        n
+        for one in read_journal(gateway.recordings, gateway.keys).sessions.values()
+        for n in sorted(one.statements)
+    ]
 
 
-def recovered(path: Path) -> list[int]:
-    return [event.number for event in events_of(path) if isinstance(event, ev.Recovered)]
+def recovered(gateway: Gateway, path: Path) -> list[int]:
+    events = events_of(path, gateway.keys)
+    return [event.number for event in events if isinstance(event, ev.Recovered)]
 
 
 # -- what is in it --------------------------------------------------------------------------------------------
@@ -109,7 +118,7 @@ def test_only_allowed_changes_are_journaled(gateway: Gateway) -> None:
     assert recording.intent == gateway.journal.appended == 2
     assert numbers(gateway) == []
     gateway.write()
-    (intents,) = read_journal(gateway.recordings).sessions.values()
+    (intents,) = read_journal(gateway.recordings, gateway.keys).sessions.values()
     assert sorted(intents.statements) == [1, 5]
     assert intents.statements[5].binds == (b"\x00\xff", None)
     assert intents.login is not None and intents.login.session == recording.id
@@ -202,7 +211,7 @@ def test_a_write_that_fails_counts_for_nothing(gateway: Gateway, monkeypatch: py
     gateway.journal.reopen()
     change(recording, 3)
     gateway.write()
-    contents = read_journal(gateway.recordings)
+    contents = read_journal(gateway.recordings, gateway.keys)
     assert (numbers(gateway), contents.problems) == ([1, 3], [])
 
 
@@ -232,12 +241,12 @@ def test_a_torn_end_is_no_problem(gateway: Gateway) -> None:
     last = whole.rindex(FRAME_MAGIC)
     for size in range(len(whole)):
         segment.write_bytes(whole[:size])
-        contents = read_journal(gateway.recordings)
+        contents = read_journal(gateway.recordings, gateway.keys)
         assert contents.problems == [], size
         assert len(contents.sessions) <= 1
         assert numbers(gateway) in ([], [1]) and (size < last or numbers(gateway) == [1])
     segment.write_bytes(whole[:-7] + bytes(5000))  # as a file system may leave it after a power cut
-    assert (numbers(gateway), read_journal(gateway.recordings).problems) == ([1], [])
+    assert (numbers(gateway), read_journal(gateway.recordings, gateway.keys).problems) == ([1], [])
 
 
 def test_damage_before_the_end_is_a_problem_and_the_rest_is_read(gateway: Gateway) -> None:
@@ -250,7 +259,7 @@ def test_damage_before_the_end_is_a_problem_and_the_rest_is_read(gateway: Gatewa
     second = content.index(FRAME_MAGIC, content.index(FRAME_MAGIC) + 1)
     content[second + 40] ^= 1
     segment.write_bytes(content)
-    contents = read_journal(gateway.recordings)
+    contents = read_journal(gateway.recordings, gateway.keys)
     assert numbers(gateway) == [1, 3]
     assert "is damaged between bytes" in contents.problems[0]
 
@@ -271,22 +280,22 @@ def test_a_recording_is_completed(gateway: Gateway) -> None:
     gateway.write()
     gateway.die()
 
-    result = verify_journal(gateway.recordings)
+    result = verify_journal(gateway.recordings, gateway.keys)
     assert result is not None
     assert f"the recording of {recording.id} lacks statements 2, 4" in result.problems[0].text
     assert gateway.start() == 2
     path = recording.output.path
-    assert recovered(path) == [2, 4]
+    assert recovered(gateway, path) == [2, 4]
     row = gateway.row(recording)
     assert (row.status, row.statements) == (INTERRUPTED, 3)
     assert "statements recovered from the journal, outcome not known: 2" in row.reason
-    assert verify(path, row).problems == []
-    lines = list(Sessions(gateway.recordings, gateway.index).statements(recording.id))
+    assert verify(path, row, gateway.keys).problems == []
+    lines = list(Sessions(gateway.recordings, gateway.index, keys=gateway.keys).statements(recording.id))
     assert [(line.number, line.command) for line in lines] == [
         (1, ""), (2, OUTCOME_UNKNOWN), (4, OUTCOME_UNKNOWN),
     ]  # fmt: skip
     assert list(gateway.journal.directory.iterdir()) == []
-    assert verify_journal(gateway.recordings) is None
+    assert verify_journal(gateway.recordings, gateway.keys) is None
 
 
 def test_a_session_without_a_recording_gets_one(gateway: Gateway) -> None:
@@ -296,11 +305,11 @@ def test_a_session_without_a_recording_gets_one(gateway: Gateway) -> None:
     gateway.write()
     gateway.die()
     assert gateway.start() == 1
-    events = events_of(recording.output.path)
+    events = events_of(recording.output.path, gateway.keys)
     assert [type(event) for event in events] == [ev.Login, ev.Statement, ev.Recovered]
     row = gateway.row(recording)
     assert (row.subject, row.statements, row.status) == ("agent-7", 1, INTERRUPTED)
-    assert verify(recording.output.path, row).problems == []
+    assert verify(recording.output.path, row, gateway.keys).problems == []
 
 
 @pytest.mark.parametrize("size", [10, 80, 300])
@@ -315,9 +324,9 @@ def test_a_recording_that_died_in_its_first_block_begins_anew(gateway: Gateway, 
     os.truncate(recording.output.path, size)
     gateway.die()
     assert gateway.start() == 1
-    events = events_of(recording.output.path)
+    events = events_of(recording.output.path, gateway.keys)
     assert [type(event) for event in events] == [ev.Login, ev.Statement, ev.Recovered]
-    assert verify(recording.output.path, gateway.row(recording)).problems == []
+    assert verify(recording.output.path, gateway.row(recording), gateway.keys).problems == []
 
 
 def test_a_session_that_the_index_never_heard_of_is_restored(gateway: Gateway) -> None:
@@ -340,7 +349,7 @@ def test_a_start_that_is_interrupted_adds_nothing_twice(
     change(recording, 1)
     gateway.write()
     gateway.die()
-    recover_interrupted(gateway.recordings, gateway.index)
+    recover_interrupted(gateway.recordings, gateway.index, gateway.keys)
     restored: list[object] = []
 
     def restore(rows: Sequence[tuple[SessionRow, Sequence[StatementText]]]) -> None:
@@ -351,13 +360,13 @@ def test_a_start_that_is_interrupted_adds_nothing_twice(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(gateway.index, "restore", restore)
-        complete_recordings(gateway.recordings, gateway.index)
+        complete_recordings(gateway.recordings, gateway.index, gateway.keys)
     assert recording.output.path.exists() == bool(survives)
     gateway.start()
     assert gateway.start() == 0
-    assert recovered(recording.output.path) == [1]
-    assert verify(recording.output.path, gateway.row(recording)).problems == []
-    assert verify_journal(gateway.recordings) is None
+    assert recovered(gateway, recording.output.path) == [1]
+    assert verify(recording.output.path, gateway.row(recording), gateway.keys).problems == []
+    assert verify_journal(gateway.recordings, gateway.keys) is None
 
 
 @pytest.mark.parametrize("damage", ["edited", "deleted"])
@@ -383,7 +392,7 @@ def test_a_recording_that_is_not_sound_is_left_alone(gateway: Gateway, damage: s
     assert (path.read_bytes() if path.exists() else None) == left
     (kept,) = gateway.journal.directory.iterdir()
     assert kept.suffix == ".kept"
-    result = verify_journal(gateway.recordings)
+    result = verify_journal(gateway.recordings, gateway.keys)
     assert result is not None and "could not be put into their recordings" in result.problems[0].text
 
 
@@ -407,3 +416,70 @@ def test_an_ordinal_counts_intents(gateway: Gateway) -> None:
     change(recording, 2)
     batch = gateway.journal.take()
     assert isinstance(batch, Batch) and (batch.last, len(batch.intents)) == (2, 2)
+
+
+# -- encrypted ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Gateway]:
+    made = Gateway(tmp_path, LocalKey(b"k" * 32))
+    yield made
+    made.recorder.close()
+    made.engine.dispose()
+
+
+def test_what_it_holds_is_encrypted(sealed: Gateway) -> None:
+    change(begin(sealed.recorder), 4713, binds=[b"CANARY"])
+    sealed.write()
+    (path,) = sealed.journal.directory.glob("*.intents")
+    content = path.read_bytes()
+    for text in (b"UPDATE", b"CANARY", b"agent-7"):
+        assert text not in content
+    assert numbers(sealed) == [4713]
+
+
+def test_without_its_key_nothing_is_deleted(sealed: Gateway) -> None:
+    """The gateway must not start: what the journal has would never come into the recordings."""
+    change(begin(sealed.recorder), 1)
+    sealed.write()
+    sealed.die()
+    for keys in (KeyRing(None), KeyRing(LocalKey(b"o" * 32))):
+        with pytest.raises(KeyNotListedError, match=r"recording\.encryption"):
+            complete_recordings(sealed.recordings, sealed.index, keys)
+        assert list(sealed.journal.directory.glob("*.intents"))
+        result = verify_journal(sealed.recordings, keys)
+        assert result is not None and result.ok and "was not checked" in result.notes[0]
+    assert sealed.start() == 1
+
+
+@pytest.mark.parametrize("way", ["exchange", "remove", "repeat", "flip", "header"])
+def test_changed_frames_are_found(sealed: Gateway, way: str) -> None:
+    """Whoever can write checksums could do this to a journal that is not encrypted."""
+    recording = begin(sealed.recorder)
+    for number in range(1, 5):
+        change(recording, number)
+        sealed.write()
+    (path,) = sealed.journal.directory.glob("*.intents")
+    content = path.read_bytes()
+    start = content.index(b"SPJ1")
+    frames = []
+    while start < len(content):
+        _, length, _ = FRAME.unpack_from(content, start)
+        frames.append(content[start : start + FRAME.size + length])
+        start += len(frames[-1])
+    header = content[: content.index(b"SPJ1")]
+    if way == "exchange":
+        frames[1], frames[2] = frames[2], frames[1]
+    elif way == "remove":
+        del frames[1]
+    elif way == "repeat":
+        frames.insert(1, frames[1])
+    elif way == "flip":
+        body = bytearray(frames[1][FRAME.size :])
+        body[-1] ^= 1
+        frames[1] = FRAME.pack(b"SPJ1", len(body), crc32(body)) + body
+    else:
+        header = header.replace(b'"key":"', b'"key":"A')
+    path.write_bytes(header + b"".join(frames))
+    assert read_journal(sealed.recordings, sealed.keys).problems

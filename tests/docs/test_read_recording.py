@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
 import subprocess
@@ -11,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 
@@ -67,23 +67,27 @@ def test_it_reads_what_a_gateway_recorded(
     assert names[0] == "login" and names[-1] == "end" and names.count("statement") == 3
     # Our own reader splits an "answered" into a reply and its end.
     assert len(expected) == len(events) + names.count("answered")
-    exported = [
-        line
-        for line in command(gateway, "audit", "export", "--session", path.stem)
-        if line["kind"] == "statement"
-    ]
     statements = [event[2:5] for event in events if event[0] == "statement"]
-    assert [[line["number"], line["sql"], line["verdict"]] for line in exported] == statements
-    replayed = command(gateway, "sessions", "replay", path.stem, "--json")
-    rows = [step["values"] for step in replayed if step["step"] == "resultrow"]
-    content = b"".join(
-        msgspec.json.decode(json.dumps(event[3]["base64"]), type=bytes)
-        for event in events
-        if event[0] in ("reply", "answered")
-    )
+    assert exported(gateway, path.stem) == statements
+    rows, content = replayed(gateway, path.stem), b"".join(map(data_of, events))
     assert len(rows) == 150
-    for values in rows:
-        assert all(value.encode() in content for value in values)
+    assert all(value.encode() in content for values in rows for value in values)
+
+
+def exported(gateway: Gateway, session: str) -> list[list[Any]]:
+    """Number, SQL and verdict of the statements that the export has."""
+    lines = command(gateway, "audit", "export", "--session", session, "--kind", "statement")
+    return [[line["number"], line["sql"], line["verdict"]] for line in lines]
+
+
+def replayed(gateway: Gateway, session: str) -> list[list[str]]:
+    """The rows that a replay shows."""
+    steps = command(gateway, "sessions", "replay", session, "--json")
+    return [step["values"] for step in steps if step["step"] == "resultrow"]
+
+
+def data_of(event: list[Any]) -> bytes:
+    return base64.b64decode(event[3]["base64"]) if event[0] in ("reply", "answered") else b""
 
 
 def listed(gateway: Gateway) -> list[dict[str, Any]]:

@@ -62,7 +62,8 @@ def rotate_key(
     config: ConfigFile = None,
     data: DataDir = None,
     new: Annotated[
-        bool, typer.Option("--new", help="Make a new key in the file's place; stop the gateway first.")
+        bool,
+        typer.Option("--new", help="Make a new key in the file's place; stop the gateway first."),
     ] = False,
 ) -> None:
     """See ``--help``."""
