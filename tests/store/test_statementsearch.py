@@ -200,3 +200,17 @@ def test_a_damaged_file_is_an_error_to_readers_and_made_anew_by_the_writer(
 def test_without_a_file_it_says_who_makes_it(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match="A gateway makes it"):
         StatementSearch(tmp_path)
+
+
+def test_a_forgotten_session_leaves_nothing_in_the_file(tmp_path: Path) -> None:
+    index = StatementSearch(tmp_path, writable=True)
+    secret = statement(1, session="ses_gone", sql="SELECT 'zebrafinch' FROM aviary")
+    kept = statement(2, session="ses_kept", sql="SELECT 'kingfisher'")
+    index.add([secret, kept], "", 2.0)
+    assert index.forget("ses_gone") == 1
+    assert index.search(StatementQuery(phrases=("zebrafinch",))) == []
+    assert [hit.statement.session for hit in index.search(StatementQuery())] == ["ses_kept"]
+    assert index.state().statements == 1
+    files = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"zebrafinch" not in files
+    assert b"kingfisher" in files

@@ -117,6 +117,8 @@ def shred(
         from sallyport.operations.shredding import shred as shred_recordings
         from sallyport.store.database import FILE, open_database
         from sallyport.store.sessions import SqlSessionIndex
+        from sallyport.store.statementsearch import FILE as SEARCH_FILE
+        from sallyport.store.statementsearch import StatementSearch
         from sallyport.store.writer import Writer
 
         if bool(session) == bool(subject):
@@ -140,8 +142,10 @@ def shred(
                 _ask(fresh)
             writer.start()
             who = Subject(_user(), "", frozenset())
+            has_search = (directory / SEARCH_FILE).is_file()
+            search = StatementSearch(directory, writable=True) if has_search else None
             try:
-                result = shred_recordings(recordings, index, rows, keys, who, reason.strip())
+                result = shred_recordings(recordings, index, rows, keys, who, reason.strip(), search)
             except OSError as error:
                 raise SallyportError(f"{error.filename}: {error.strerror}") from None
         finally:

@@ -41,6 +41,14 @@ class ShreddingIndex(SessionIndex, Protocol):
         ...
 
 
+class SearchIndex(Protocol):
+    """The index of statements by their words."""
+
+    def forget(self, session: str) -> int:
+        """Delete what is kept of a session's statements."""
+        ...
+
+
 @dataclass(slots=True)
 class Shredded:
     """``sessions``: whose keys were deleted now. ``statements``: deleted from the index. ``again``:
@@ -87,9 +95,10 @@ def shred(
     keys: KeyRing,
     who: Subject,
     reason: str,
+    search: SearchIndex | None = None,
 ) -> Shredded:
     """Shred recordings below ``directory``, all of which :func:`check_shreddable` allows. ``who``
-    says so, ``reason`` why. Raises SallyportError when it cannot be recorded, and OSError: then
+    says so, ``reason`` why. ``search`` None: there is no index of statements. Raises SallyportError when it cannot be recorded, and OSError: then
     what was shredded until then is recorded, and nothing more is deleted.
     """
     fresh = {row.id for row in rows if check_shreddable(directory, row)}
@@ -113,6 +122,8 @@ def shred(
             else:
                 result.again.append(row.id)
             result.statements += index.forget(row.id, describe(shredding))
+            if search is not None:
+                search.forget(row.id)
     finally:
         recorder.close()
     return result

@@ -223,12 +223,7 @@ class StatementSearch:
                     f"SELECT {_COLUMNS} ORDER BY s.key LIMIT ?",
                     (min(_TRIMMED, held - gone - kept),),
                 ).fetchall()
-                for row in rows:
-                    hit = _hit(row)
-                    connection.execute(
-                        "INSERT INTO words (words, rowid, sql, terms) VALUES ('delete', ?, ?, ?)",
-                        (hit.key, hit.statement.sql, _terms(hit.statement)),
-                    )
+                _delete_words(connection, rows)
                 if rows:
                     connection.execute("DELETE FROM statements WHERE key <= ?", (rows[-1][0],))
                 counting = {"statements": -len(rows), "dropped": len(rows)}
@@ -238,11 +233,28 @@ class StatementSearch:
                 break
             gone += len(rows)
         with self._connection() as connection:
-            connection.execute(
-                "DELETE FROM texts WHERE key NOT IN "
-                "(SELECT who FROM statements UNION SELECT what FROM statements)"
-            )
+            connection.execute(_DELETE_UNUSED_TEXTS)
         return gone
+
+    def forget(self, session: str) -> int:
+        """Delete what is kept of a session's statements, and overwrite it; how many there were.
+        Raises SearchError.
+        """
+        with self._connection() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("BEGIN IMMEDIATE")
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} WHERE s.session = ? ORDER BY s.key", (session,)
+            ).fetchall()
+            _delete_words(connection, rows)
+            connection.execute("DELETE FROM statements WHERE session = ?", (session,))
+            connection.execute(_DELETE_UNUSED_TEXTS)
+            _set_facts(connection, {}, {"statements": -len(rows)})
+            connection.execute("COMMIT")
+            # FTS5 marks deleted words until it merges its segments
+            connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(rows)
 
     def _insert(
         self,
@@ -339,6 +351,19 @@ class StatementSearch:
             ) from error
 
 
+def _delete_words(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """What the rows of :data:`_COLUMNS` are found by. FTS5 is told the words again."""
+    for row in rows:
+        hit = _hit(row)
+        connection.execute(
+            "INSERT INTO words (words, rowid, sql, terms) VALUES ('delete', ?, ?, ?)",
+            (hit.key, hit.statement.sql, _terms(hit.statement)),
+        )
+
+
+_DELETE_UNUSED_TEXTS: Final = (
+    "DELETE FROM texts WHERE key NOT IN (SELECT who FROM statements UNION SELECT what FROM statements)"
+)
 _WHO: Final = ("subject", "email", "actors", "agent", "label", "target")
 _WHAT: Final = ("rule", "relations", "columns", "masked")
 _COLUMNS: Final = (
