@@ -49,6 +49,7 @@ from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Acc
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.recordingstart import gateway_keys, recover
 from sallyport.operations.role_grants import grant_set
+from sallyport.operations.saml_doctor import saml as doctor_of_saml
 from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
@@ -270,6 +271,11 @@ def examine(config: Config, target: str = "", *, from_agent: bool = False) -> li
                 found.append(doctor.secret(where, manager, await logins.check(where, given)))
         for entry in config.identity.oidc:
             found += await doctor.issuer(issuer_settings(entry))
+        try:
+            saml = await saml_providers(config, _public_url(config), logins.secret)
+            found += [finding for idp in saml.values() for finding in await doctor_of_saml(idp)]
+        except SallyportError as error:
+            found.append(doctor.Finding("identity.saml", "problem", str(error)))
         for dialer in dialers:
             found += await doctor.target(dialer, policy)
             admin = logins.administrator(dialer.target.name, dialer)
