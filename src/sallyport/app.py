@@ -46,6 +46,7 @@ from sallyport.identity.session_tokens import SessionTokens
 from sallyport.managed_secrets import manager_of
 from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
+from sallyport.operations.issuers import reread_issuers
 from sallyport.operations.live import RunningGateway
 from sallyport.operations.recordingstart import gateway_keys, recover
 from sallyport.operations.role_grants import grant_set
@@ -56,7 +57,7 @@ from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
-from sallyport.providers import issuer_settings, oauth_offer, saml_providers
+from sallyport.providers import issuer_names, issuer_settings, oauth_offer, saml_providers
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -361,10 +362,7 @@ async def gateway_running(
         SqlLockStore(store),
         SystemClock(),
         links=channels.identities.links,
-        issuers=[
-            *(issuer.issuer for issuer in config.identity.oidc),
-            *(idp.entity_id for idp in config.identity.saml),
-        ],
+        issuers=issuer_names(config),
     )
     issued = config.identity.session_tokens
     token_store = SqlSessionTokenStore(store)
@@ -588,15 +586,23 @@ def _say_goodbye(peer: Closable) -> None:
 
 
 async def serve_async(
-    config: Config, ready: Callable[[str, int], None], *, accept_lost_state: bool = False
+    config: Config,
+    ready: Callable[[str, int], None],
+    *,
+    accept_lost_state: bool = False,
+    reread: Callable[[], Config],
 ) -> None:
     """Run until SIGINT or SIGTERM, then drain; a second one cuts that short. ``ready`` is told the address
-    once clients can connect.
+    once clients can connect. ``reread``: the configuration, for SIGHUP.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
 
     def end() -> None:
         (hurry if stop.is_set() else stop).set()
+
+    def hang_up(gateway: Gateway) -> None:
+        gateway.reload_policy(SIGNAL)
+        gateway.spawn(reread_issuers(gateway, lambda: issuer_names(reread())), "reread issuers")
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -604,7 +610,7 @@ async def serve_async(
     running = gateway_running(config, accept_lost_state=accept_lost_state)
     async with running as (gateway, (host, port)):
         with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(signal.SIGHUP, gateway.reload_policy, SIGNAL)
+            loop.add_signal_handler(signal.SIGHUP, hang_up, gateway)
         log.info("listening", address=f"{host}:{port}", targets=sorted(config.targets))
         ready(host, port)
         await stop.wait()
@@ -625,6 +631,7 @@ def serve(
     ready: Callable[[str, int], None],
     *,
     accept_lost_state: bool = False,
+    reread: Callable[[], Config],
 ) -> None:
     """:func:`serve_async` on uvloop where it is there. Blocks. Raises ConfigError."""
     configure_logging(config)
@@ -634,6 +641,7 @@ def serve(
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve_async(config, ready, accept_lost_state=accept_lost_state))
-        return
-    uvloop.run(serve_async(config, ready, accept_lost_state=accept_lost_state))
+        run = asyncio.run
+    else:
+        run = uvloop.run
+    run(serve_async(config, ready, accept_lost_state=accept_lost_state, reread=reread))

@@ -61,6 +61,21 @@ def issuer_settings(issuer: OidcIssuer) -> IssuerSettings:
     )
 
 
+def issuer_names(config: Config) -> list[str]:
+    """Whose tokens and assertions are accepted."""
+    identity = config.identity
+    return [*(entry.issuer for entry in identity.oidc), *(idp.entity_id for idp in identity.saml)]
+
+
+def oauth_offer(config: Config) -> OAuthOffer | None:
+    """What clients that speak OAUTHBEARER are told; None: nobody is asked for it."""
+    oauth = config.identity.oauthbearer
+    issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
+    if not oauth.user or not issuers:
+        return None
+    return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)
+
+
 async def saml_providers(
     config: Config, public_url: str, secret: Callable[[SecretRef, str], Awaitable[Secret]]
 ) -> dict[str, SamlProvider]:

@@ -39,4 +39,9 @@ def register(app: typer.Typer) -> None:
         def ready(host: str, port: int) -> None:
             typer.echo(f"sallyport listens on {host}:{port}", err=True)
 
-        application.serve(load_config(config), ready, accept_lost_state=accept_lost_state)
+        application.serve(
+            load_config(config),
+            ready,
+            accept_lost_state=accept_lost_state,
+            reread=lambda: load_config(config),
+        )

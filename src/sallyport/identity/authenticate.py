@@ -89,7 +89,7 @@ class Authenticator:
         session_tokens: SessionTokens | None = None,
     ) -> None:
         self.locks = locks
-        self._session_tokens = session_tokens
+        self.session_tokens = session_tokens
         self._clock = clock or SystemClock()
         self._only_id_tokens = only_id_tokens
         self._failures = FailedLogins(self._clock, failures_per_minute)
@@ -103,6 +103,8 @@ class Authenticator:
             only_id_tokens=only_id_tokens,
         )
         self.verifiers: tuple[Verifier, ...] = (*verifiers, jwt)
+        #: Issuers that left the configuration since: whatever was verified of them counts no more.
+        self.retired: frozenset[str] = frozenset()
 
     async def authenticate(
         self,
@@ -127,6 +129,8 @@ class Authenticator:
         """What :meth:`authenticate` does once it is known whose identity was shown, and how: for identities that are no bearer
         tokens. Raises LoginRefused (LockedError).
         """
+        if isinstance(outcome, Subject) and outcome.issuer in self.retired:
+            outcome = Problem(_retired(outcome))
         if isinstance(outcome, Subject):
             self.refuse_locked(outcome, entrance=entrance, address=address)
             _log.info(
@@ -164,7 +168,7 @@ class Authenticator:
         # An ID token's azp names the console's own client: locking an agent does not lock people out of it.
         lock = self.locks.of(subject, agents=not self._only_id_tokens) if self.locks is not None else None
         if lock is None:
-            tokens = self._session_tokens
+            tokens = self.session_tokens
             if subject.token_id and (tokens is None or not tokens.holds(subject.token_id)):
                 raise LoginRefused(
                     refuse("SP1610", "the session token was revoked", hint="Get a fresh token."),
@@ -187,6 +191,13 @@ class Authenticator:
         )
         raise LockedError(lock, subject)
 
+    def refuse_retired(self, subject: Subject) -> None:
+        """Raises LoginRefused when its issuer left the configuration. Asked again as
+        :meth:`refuse_locked` is.
+        """
+        if subject.issuer in self.retired:
+            raise LoginRefused(refuse("SP1601", _VAGUE, hint=_VAGUE_HINT), _retired(subject))
+
     async def probe(self) -> Mapping[str, str]:
         """Try what every issuer's tokens are verified with: what is wrong, by issuer ("" when nothing is). For start-up checks;
         never raises for it.
@@ -199,6 +210,11 @@ class Authenticator:
     @property
     def issuers(self) -> Collection[str]:
         """Whose tokens are accepted."""
+        return tuple(issuer for issuer in self.configured if issuer not in self.retired)
+
+    @property
+    def configured(self) -> Collection[str]:
+        """Whose tokens were accepted when the gateway started."""
         return tuple(issuer for verifier in self.verifiers for issuer in verifier.issuers)
 
     def failures(self) -> Mapping[str, tuple[int, str]]:
@@ -226,16 +242,22 @@ class Authenticator:
         self, text: str, label: str, address: str, target: str | None
     ) -> Subject | Problem:
         """What the configuration asks of the identity is asked again: it may have changed since the exchange."""
-        if self._session_tokens is None:
+        if self.session_tokens is None:
             return Problem("session tokens are not accepted here")
-        subject = self._session_tokens.verify(text, address, target)
+        subject = self.session_tokens.verify(text, address, target)
         if isinstance(subject, Problem):
             return subject
         return self.still_accepted(subject) or replace(subject, label=printable(label, 256))
 
     def still_accepted(self, subject: Subject) -> Problem | None:
         """What the configuration in force has against a subject that was verified earlier, or elsewhere; None: nothing."""
+        if subject.issuer in self.retired:
+            return Problem(_retired(subject))
         verifier = next((v for v in self.verifiers if subject.issuer in v.issuers), None)
         if verifier is None:
             return Problem(f"unknown issuer {printable(subject.issuer, 200)} of a verified identity")
         return verifier.still_accepted(subject)
+
+
+def _retired(subject: Subject) -> str:
+    return f"the issuer {printable(subject.issuer, 200)} left the configuration"

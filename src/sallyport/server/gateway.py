@@ -334,6 +334,7 @@ class Gateway:
         when no further session may start.
         """
         limits = self.limits
+        self.authenticator.refuse_retired(subject)
         self.authenticator.refuse_locked(subject, entrance="wire")
         self.check_open()
         if self.recorder.failed:

@@ -58,6 +58,7 @@ def was_locked(
     """
     if isinstance(outcome, Subject):
         try:
+            gateway.authenticator.refuse_retired(outcome)
             gateway.authenticator.refuse_locked(outcome, entrance="wire")
         except RefusedError as error:
             shut(error.refusal, "the token of a renewal was locked or revoked meanwhile")

@@ -63,10 +63,13 @@ class Console:
         return self.templates.get_template(template).render(**values)
 
     def sign_in_of(self, request: Request, *, touch: bool = True) -> SignIn | None:
-        """None for somebody who was locked since: their sign-in is over."""
-        cookie = request.cookies.get(self.cookie, "")
+        """None for somebody who was locked since, or whose issuer left: their sign-in is over."""
+        cookie, services = request.cookies.get(self.cookie, ""), self.services
         signin = self.signins.get(cookie, touch=touch)
-        if signin is not None and self.services.locks.of(signin.subject, agents=False) is not None:
+        if signin is None:
+            return None
+        is_locked = services.locks.of(signin.subject, agents=False) is not None
+        if is_locked or signin.subject.issuer in services.authenticator.retired:
             self.signins.close(cookie)
             return None
         return signin
