@@ -205,6 +205,9 @@ def test_what_else_names_it_is_refused_and_not_recorded(gateway: Gateway, form: 
 @pytest.mark.parametrize(
     "form",
     [
+        "/* SET sallyport.token = '{}' */ SELECT 1",
+        "SELECT 1 -- SallyPort.token={}",
+        "SELECT $q$SET sallyport.token = '{}'$q$",
         "DO $$ BEGIN SET sallyport.token = '{}'; END $$",
         "DO $$ BEGIN PERFORM set_config('sallyport.token', '{}', false); END $$",
         "SELECT set_config(E'sallyport.\\x74oken', '{}', false)",

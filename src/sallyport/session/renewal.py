@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sallyport.core.errors import Refusal, RefusedError, refuse
-from sallyport.core.secret import Secret
+from sallyport.core.secret import Secret, without_tokens
 from sallyport.core.subject import Subject
 from sallyport.session.commands import RenewToken
 from sallyport.session.state import SessionState
@@ -55,8 +55,16 @@ def find_renewal(sql: bytes) -> Renewal | Refusal | None:
     except RefusedError:
         return NOT_READ if _LIKE_NAME.search(lowered) else None
     if not any(text.lower() == _NAME for statement in statements for text in _texts(statement.node)):
-        return None
+        return NOT_ALONE if _names_a_token(sql, lowered) else None
     return _renewal(statements[0].node) if len(statements) == 1 else NOT_ALONE
+
+
+def _names_a_token(sql: bytes, lowered: bytes) -> bool:
+    """Whether a token stands beside the name elsewhere: in a comment, or in a text in a text."""
+    if _LIKE_NAME.search(lowered) is None:
+        return False
+    text = sql.decode("utf-8", "replace")
+    return without_tokens(text) != text
 
 
 def _renewal(node: dict[str, Any]) -> Renewal | Refusal:
