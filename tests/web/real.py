@@ -109,8 +109,8 @@ class Real:
 
 
 @contextmanager
-def real_house() -> Iterator[Real]:
-    """Everything, torn down in order."""
+def real_house(**more: Any) -> Iterator[Real]:
+    """Everything, torn down in order. ``more``: of the gateway's configuration."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = start_server()
@@ -122,7 +122,7 @@ def real_house() -> Iterator[Real]:
                 provider,  # type: ignore[arg-type]
                 {"shop": server},
                 policy=POLICY,
-                extra={"console": console, "limits": {"held_reminder_seconds": 1}},
+                extra={"console": console, "limits": {"held_reminder_seconds": 1}, **more},
             ).start()
             try:
                 until(lambda: _listens(url))

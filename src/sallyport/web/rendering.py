@@ -76,6 +76,7 @@ def badge(word: str) -> Markup:
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
         "masked": "good", "clear and looks personal": "wait",
         "done": "good", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
+        "high": "bad", "medium": "wait", "new": "wait",
     }  # fmt: skip
     return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')
 
