@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psycopg
@@ -40,12 +41,17 @@ def learn(db: psycopg.Connection[Any], rounds: int = 4) -> None:
     time.sleep(0.7)
 
 
-def watched(make_gateway: Callable[..., Gateway], **watch: Any) -> Gateway:
+def watched(
+    make_gateway: Callable[..., Gateway],
+    approvals: dict[str, Any] | None = None,
+    **watch: Any,
+) -> Gateway:
     console = {
         "listen": f"127.0.0.1:{free_port()}",
         "roles": {"reviewer": ["dba"], "operator": ["dba"], "auditor": ["dba"]},
     }
-    return make_gateway(extra={"console": console, "watch": {**WATCH, **watch}})
+    extra = {"console": console, "watch": {**WATCH, **watch}, "approvals": approvals or {}}
+    return make_gateway(extra=extra)
 
 
 def findings(gateway: Gateway) -> list[dict[str, Any]]:
@@ -132,6 +138,40 @@ def _is_over(db: psycopg.Connection[Any]) -> bool:
     except psycopg.Error:
         return True
     return False
+
+
+def test_people_outside_are_told_and_actions_have_it(
+    make_gateway: Callable[..., Gateway],
+) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = int(self.headers["Content-Length"])
+            bodies.append(json.loads(self.rfile.read(length)))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        hook = {"url": url, "secret": {"command": ["echo", "a-shared-secret"]}}
+        gateway = watched(make_gateway, approvals={"webhooks": [hook]})
+        with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+            learn(db)
+            db.execute("SELECT * FROM order_items, generate_series(1, 2)").fetchall()
+            wait_for(lambda: bodies)
+        server.shutdown()
+    assert len(bodies) == 1, bodies
+    (body,) = bodies
+    assert body["event"] == "finding"
+    assert body["url"].endswith(f"/findings/{body['id']}")
+    assert "public.order_items" in body["text"]
+    actions = Desk(gateway, DBA).get("/actions?name=findings.raise")["actions"]
+    assert [action["object"] for action in actions] == [body["id"]]
 
 
 def test_baseline_survives_a_restart(make_gateway: Callable[..., Gateway]) -> None:

@@ -188,6 +188,8 @@ POSTS = (
     "/grants/x/revoke",
     "/locks",
     "/locks/x/release",
+    "/findings/x/acknowledge",
+    "/agents/x/reset",
     "/connect",
     "/connect/terminal",
     "/connect/x/revoke",

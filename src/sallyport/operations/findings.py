@@ -146,6 +146,6 @@ def agent_data(key: AgentKey, summary: AgentSummary | None = None) -> dict[str, 
         "active_days": baseline.active_days,
         "relations": dict(sorted(baseline.relations.shares(), key=lambda share: -share[1])),
         "masked": sorted(baseline.masked.weights),
-        "refusal_share": baseline.refusal_share(),
+        "refusal_share": baseline.share_refused(),
         "expected": list(baseline.expected),
     }

@@ -101,6 +101,10 @@ class Baseline(msgspec.Struct):
         """Of statements, those that were refused, with a prior of 2 %."""
         return (self.outcomes.weights.get("refused", 0.0) + 1.0) / (self._weight() + 50.0)
 
+    def share_refused(self) -> float:
+        """Of statements, those that were refused."""
+        return self.outcomes.weights.get("refused", 0.0) / (self._weight() or 1.0)
+
     def novelty(self, outcome: str = "new") -> float:
         """Of statements, those whose fingerprint (or with "new relation": one of whose relations)
         was new when they came.

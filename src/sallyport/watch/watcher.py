@@ -227,6 +227,8 @@ class Watcher:
         quiet = max(self._quiet, QUIET.get(sighting.detector, 0.0))
         if now - agent.told.get(told, -quiet) < quiet:
             return False
+        if sighting.detector == "volume" and now - agent.told.get(_bulk(sighting), -DAY) < DAY:
+            return False  # the same rows
         if len(agent.told) >= _MAX_TOLD:
             del agent.told[min(agent.told, key=agent.told.__getitem__)]
         agent.told[told] = now
@@ -243,6 +245,10 @@ class Watcher:
 
 def _present(now: float) -> Recent:
     return Recent(Episode(now), Day(int(now // DAY)))
+
+
+def _bulk(sighting: Sighting) -> tuple[str, str]:
+    return "bulk", sighting.about
 
 
 def _expected(detector: str, about: str) -> str:

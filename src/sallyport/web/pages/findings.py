@@ -144,7 +144,7 @@ def _agent_values(key: AgentKey, summary: AgentSummary, now: float) -> dict[str,
         "matrix": matrix,
         "hours": _hours(baseline),
         "masked": sorted(baseline.masked.weights)[:_ROWS],
-        "refusal_share": baseline.refusal_share() if baseline.seen else 0.0,
+        "refusal_share": baseline.share_refused(),
     }
 
 
