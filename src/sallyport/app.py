@@ -27,8 +27,6 @@ from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
-from sallyport.audit.journal import Journal
-from sallyport.audit.recorder import Recorder
 from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config
 from sallyport.config.model import Target as TargetSettings
@@ -48,7 +46,7 @@ from sallyport.operations import doctor
 from sallyport.operations.access import AUDITOR, OPERATOR, REVIEWER, VIEWER, Access
 from sallyport.operations.issuers import reread_issuers
 from sallyport.operations.live import RunningGateway
-from sallyport.operations.recordingstart import gateway_keys, recover
+from sallyport.operations.recordingstart import gateway_keys
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.saml_doctor import saml as doctor_of_saml
 from sallyport.operations.sessions import Sessions
@@ -58,6 +56,7 @@ from sallyport.policy.load import load_policy
 from sallyport.policy.model import Policy
 from sallyport.policy.versions import SIGNAL, STARTED, version_of
 from sallyport.providers import issuer_names, issuer_settings, oauth_offer, saml_providers
+from sallyport.record import open_record
 from sallyport.server import tls
 from sallyport.server.connection import ClientConnection
 from sallyport.server.databases import Database
@@ -92,9 +91,6 @@ _BACKLOG = 512
 #: Session tokens that expired so long ago (seconds) are deleted from the store.
 _KEEP_TOKENS = 90 * 86400.0
 _PR_SET_DUMPABLE = 4
-#: Seconds between the recorder's passes, shortest and longest. With strict each flushes every session's file to the
-#: disk; statements wait for the journal's flushes, which must not stand behind them.
-_PASSES = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
 
 
 def configure_logging(config: Config) -> None:
@@ -336,23 +332,7 @@ async def gateway_running(
     policies = SqlPolicyVersions(store, writer)
     policy = _policy_file(config, policies)
     index = SqlSessionIndex(store, writer)
-    await asyncio.to_thread(recover, config.recording_directory, index, recording_keys)
-    writer.start()
-    strict = config.recording.durability == "strict"
-    interval, longest = _PASSES[config.recording.durability]
-    recorder = Recorder(
-        config.data_directory,
-        index,
-        directory=config.recording_directory,
-        fsync=strict,
-        interval=interval,
-        max_interval=longest,
-        kek=recording_keys.current,
-    )
-    kek = recording_keys.current
-    recorder.journal = journal = Journal(config.recording_directory, sync=strict, kek=kek)
-    journal.open()
-    recorder.start()
+    record = await open_record(config, index, writer, logins.secret, recording_keys)
     databases = {}
     for name in config.targets:
         databases[name] = _database(name, config, logins, lambda: policy.current, keys)
@@ -385,14 +365,23 @@ async def gateway_running(
         identities=channels.identities,
     )
     gateway = Gateway(
-        databases, authenticator, recorder, policy, _limits(config), context, approvals, _public_url(config)
+        databases,
+        authenticator,
+        record.recorder,
+        policy,
+        _limits(config),
+        context,
+        approvals,
+        _public_url(config),
     )
     gateway.measure = _measure
-    actions = ActionLog(recorder)
+    gateway.log = record.log
+    actions = ActionLog(record.recorder)
     watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
-    gateway.intents = intents = IntentWriter(journal)
+    gateway.intents = intents = IntentWriter(record.journal)
     loop = asyncio.get_running_loop()
     limits = gateway.limits
+    recorder = record.recorder
     recorder.max_open = gateway.descriptors.recordings(limits.max_sessions, limits.max_logins)
     recorder.on_lost = lambda session: _call(loop, gateway.recording_lost, session)
     gateway.keep_alive = keep_alive(config)
@@ -442,8 +431,7 @@ async def gateway_running(
             watching.close()
         await asyncio.to_thread(channels.close)
         await intents.close()
-        recorder.close()
-        journal.close()
+        await record.close()
         approval_store.close()
         writer.close()
         await handover.close()

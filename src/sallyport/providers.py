@@ -125,12 +125,3 @@ def _certificate(idp: SamlIdp) -> str:
         raise ConfigError(
             f"the certificate {idp.certificate} cannot be read: {type(error).__name__}"
         ) from None
-
-
-def oauth_offer(config: Config) -> OAuthOffer | None:
-    """What clients that speak OAUTHBEARER are told; None where nobody may."""
-    oauth = config.identity.oauthbearer
-    issuers = [oauth.issuer] if oauth.issuer else [entry.issuer for entry in config.identity.oidc]
-    if not oauth.user or not issuers:
-        return None
-    return OAuthOffer(oauth.user, discovery_url(issuers[0]), oauth.scope)

@@ -164,6 +164,9 @@ class FakeGateway:
     def metrics(self) -> GatewayMetrics:
         return replace(self.counters, sessions=len(self.sessions))
 
+    def warnings(self) -> list[str]:
+        return []
+
     def ready(self, target: str = "") -> str:
         if target not in ("", "shop", "warehouse"):
             raise LookupError(target)

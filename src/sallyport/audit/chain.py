@@ -23,8 +23,8 @@ BLAKE3 rather than SHA-256, by measurement: docs/recording.md has the figures. R
 1 have SHA-256 (:mod:`sallyport.audit.firstformat`).
 
 A chain alone cannot stop someone who rewrites a whole file from its start. The index remembers the
-last hash of each session, which catches that as long as the index is not rewritten too; signed
-checkpoints and the gateway-wide chain are not there yet.
+last hash of each session, which catches that as long as the index is not rewritten too; the log of
+all sessions' heads (:mod:`sallyport.audit.tlog`) catches it then.
 """
 
 from __future__ import annotations

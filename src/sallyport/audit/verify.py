@@ -64,13 +64,15 @@ class Problem:
 @dataclass(slots=True)
 class Verification:
     """``problems`` is empty for a sound recording. ``notes``: what is worth knowing and proves nothing
-    wrong. ``shredded``: its key was deleted on purpose.
+    wrong. ``shredded``: its key was deleted on purpose. ``ended``: the recording has the
+    session's end.
     """
 
     session: str
     path: Path
     blocks: int = 0
     events: int = 0
+    ended: bool = False
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     shredded: bool = False
@@ -173,7 +175,7 @@ class _State:
         """What only the whole file shows."""
         self._order()
         row = self.row
-        ended = self.summary.end is not None
+        ended = self.result.ended = self.summary.end is not None
         torn, damaged = self.reader.torn, self.reader.damaged
         next_block = len(self.sequences)
         if damaged is not None:

@@ -44,7 +44,7 @@ def add(commands: typer.Typer) -> None:
         if not directory.is_dir():
             raise SallyportError(f"there is no data directory {directory.absolute()}. {WHERE}")
         keys = recording_keys(config, data)
-        with hold(directory) as lock:
+        with locked(directory) as lock:
             mark = StoreMark(lock, directory)
             lost = mark.missing(recordings)
             engine, result = reindex(directory, recordings, keys)
@@ -76,7 +76,7 @@ def _index_statements(directory: Path, recordings: Path, keys: KeyRing) -> int:
     return index.state().statements
 
 
-def hold(directory: Path) -> IO[bytes]:
+def locked(directory: Path) -> IO[bytes]:
     """The data directory's lock. Raises SallyportError while a gateway has it."""
     try:
         fd = os.open(directory / "gateway.lock", os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sallyport.cli.auditindex import hold
+from sallyport.cli.auditindex import locked
 from sallyport.cli.recorded import (
     WHERE,
     ConfigFile,
@@ -76,7 +76,7 @@ def rotate_key(
             result = rotate(recordings, keys)
         else:
             file = key_file(config, data)
-            with hold(directory):
+            with locked(directory):
                 try:
                     result, kept = make_new_key(file, recordings, keys)
                 except OSError as error:
@@ -159,7 +159,7 @@ def shred(
             typer.echo(f"{len(result.again)} were shredded before.")
         if result.kept:
             typer.echo(
-                f"The journal keeps {', '.join(result.kept)}, which may hold statements of these "
+                f"The journal keeps {', '.join(result.kept)}, which may locked statements of these "
                 "sessions. Delete it once 'audit verify' has been looked at."
             )
 

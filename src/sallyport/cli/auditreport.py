@@ -75,7 +75,7 @@ def report(
 def _gathered(sessions: Sessions, since: float, until: float, now: float) -> AuditReport:
     from sallyport.operations.auditlog import ExportCursor, ExportQuery, audit_events
     from sallyport.operations.auditreport import MOST, AuditReport, Gathering, integrity_of
-    from sallyport.operations.sessions import INDEX, JOURNAL
+    from sallyport.operations.sessions import BESIDE
 
     made = AuditReport(since, until, now)
     gathering = Gathering(made)
@@ -86,7 +86,7 @@ def _gathered(sessions: Sessions, since: float, until: float, now: float) -> Aud
 
     for event in audit_events(sessions, ExportQuery(since, until), ExportCursor(), now, unread):
         gathering.add(event)
-    made.integrity = integrity_of(sessions.verify(), lambda name: name not in (INDEX, JOURNAL))
+    made.integrity = integrity_of(sessions.verify(), lambda name: name not in BESIDE)
     gathering.finish()
     return made
 

@@ -21,11 +21,12 @@ from sallyport.cli import (
     auditexport,
     auditindex,
     auditkeys,
+    auditproof,
     auditreport,
     replayfiles,
     sessionsearch,
 )
-from sallyport.cli.recorded import ConfigFile, DataDir, errors_told, open_sessions
+from sallyport.cli.recorded import ConfigFile, DataDir, directories, errors_told, open_sessions
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
     auditexport.add(audit)
     auditreport.add(audit)
     auditkeys.add(audit)
+    auditproof.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 
@@ -86,11 +88,18 @@ Examples:
     sallyport sessions replay ses_01m7xtb2 --html session.html --asciicast session.cast
 """
 
-_HELP_VERIFY = """Check the hash chain of one recording, or of all.
+_HELP_VERIFY = """Check every recording, or one, and the signed log of them, from the files alone.
 
-Finds edits, deletions, insertions, reorderings and cut-off tails, and says where. ses_... are sessions of
-agents, act_... are the actions of people in the console, over REST and in Slack ('sallyport audit actions').
-Example: sallyport audit verify
+Finds edits, deletions, insertions, reorderings, cut-off tails, replaced sessions and a rewritten
+index, and says where; with --key a log of another key, with --checkpoint a rolled-back or forked
+one. Says what it could not check.
+ses_... are sessions of agents, act_... are the actions of people ('sallyport audit actions').
+
+Examples:
+
+    sallyport audit verify
+
+    sallyport audit verify --key sallyport.vkey --checkpoint /mnt/worm/sallyport.checkpoints
 """
 
 
@@ -272,17 +281,22 @@ def verify(
     ] = "",
     config: ConfigFile = None,
     data: DataDir = None,
+    key: auditproof.Key = "",
+    checkpoint: auditproof.Checkpoints = None,
     as_json: AsJson = False,
 ) -> None:
     with errors_told():
         found = failed = 0
         from sallyport.audit.display import inert
         from sallyport.audit.ports import kind_of
+        from sallyport.audit.tlog.verification import LOG
         from sallyport.cli import sessionview
-        from sallyport.operations.sessions import INDEX, JOURNAL
+        from sallyport.operations.sessions import BESIDE
 
-        for result in open_sessions(config, data, verifying=True).verify(session):
-            beside = result.session in (INDEX, JOURNAL)
+        anchor = auditproof.anchor_of(directories(config, data)[0], key, checkpoint)
+        sessions = open_sessions(config, data, verifying=True)
+        for result in sessions.verify(session, anchor=anchor):
+            beside = result.session in BESIDE
             found += not beside
             failed += not result.ok
             if as_json:
@@ -293,7 +307,9 @@ def verify(
             state = sound if result.ok else "FAILED"
             size = f"{_count(result.blocks, 'block')}, {_count(result.events, 'event')}"
             what = "  (what people did)" if kind_of(result.session) == ACTIONS else ""
-            typer.echo(f"{name}  {state}" + (f"  {size}{what}" if not beside else ""))
+            if result.session == LOG:
+                what = f"  {result.events} entries"
+            typer.echo(f"{name}  {state}" + (f"  {size}{what}" if not beside else what))
             for text in [*map(str, result.problems), *(f"note: {note}" for note in result.notes)]:
                 typer.echo(f"    {inert(text)}")
         if not as_json:

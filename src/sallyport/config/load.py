@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sallyport.config import databases, entrances, issuers, managed, people, streams
+from sallyport.config import auditlog, databases, entrances, issuers, managed, people, streams
 from sallyport.config.check import Check
 from sallyport.config.model import Config, RecordingEncryption, WatchSettings
 from sallyport.config.secrets import SecretRef
@@ -49,7 +49,7 @@ def load_config(path: Path | str) -> Config:
         secrets=managed.managers(check, config.secrets),
         data=data,
         approvals=people.approvals(check, config),
-        audit=streams.audit(check, config.audit),
+        audit=streams.audit(check, auditlog.audit(check, config.audit)),
         recording=msgspec.structs.replace(
             config.recording,
             directory=check.absolute(directory) if directory else str(Path(data) / "recordings"),

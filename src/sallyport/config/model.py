@@ -359,12 +359,6 @@ class StreamTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     begin: Literal["now", "beginning"] = "now"
 
 
-class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``stream``: where the record is sent while it grows."""
-
-    stream: tuple[StreamTarget, ...] = ()
-
-
 class WatchReviewers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who may approve what waits because of a finding: ``quorum`` members of ``groups``."""
 
@@ -389,6 +383,29 @@ class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     off: tuple[Detector, ...] = ()
     reviewers: WatchReviewers = WatchReviewers()
     lock_minutes: int = 60
+
+
+class AuditWitness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who gets every checkpoint of the log: exactly one of ``file``, ``syslog`` (udp://, tcp:// or
+    tls://) and ``webhook`` (with ``secret``). ``ca``: of a syslog server with TLS.
+    """
+
+    file: str = ""
+    syslog: str = ""
+    webhook: str = ""
+    secret: SecretRef | None = None
+    ca: str | None = None
+
+
+class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``stream``: where the record is sent while it grows. The others are of the log of recordings'
+    heads; seconds: between its checkpoints, and between two heads of a session that runs.
+    """
+
+    stream: tuple[StreamTarget, ...] = ()
+    checkpoint_seconds: float = 60.0
+    head_seconds: float = 600.0
+    witnesses: tuple[AuditWitness, ...] = ()
 
 
 class Shutdown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -500,6 +517,8 @@ SECTIONS: Mapping[str, Any] = {
     "audit": Audit,
     "audit.stream[]": StreamTarget,
     "audit.stream[].token": SecretRef,
+    "audit.witnesses[]": AuditWitness,
+    "audit.witnesses[].secret": SecretRef,
     "watch": WatchSettings,
     "watch.reviewers": WatchReviewers,
     "shutdown": Shutdown,

@@ -11,6 +11,7 @@ import structlog
 
 from sallyport.approvals.sampling import Sample, sample
 from sallyport.approvals.states import Request, Requester
+from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
@@ -20,6 +21,7 @@ from sallyport.operations.ports import (
     ClassifiedColumn,
     GatewayMetrics,
     LiveSession,
+    LogMetrics,
     MaskedColumn,
     PolicyStatus,
     TargetStatus,
@@ -180,6 +182,7 @@ class RunningGateway:
                 for name, database in gateway.databases.items()
             },
             issuer_failures=gateway.authenticator.failures(),
+            log=_log_metrics(gateway.log),
             task_failures={
                 **gateway.tasks.failures,
                 **{f"catalog of {name}": database.failures for name, database in gateway.databases.items()},
@@ -206,6 +209,20 @@ class RunningGateway:
         problems = [self._gateway.readiness(database) for database in asked]
         return problems[0] if problems and all(problems) else ""
 
+    def warnings(self) -> list[str]:
+        transparency = self._gateway.log
+        if transparency is None:
+            return []
+        texts = []
+        if transparency.problem:
+            texts.append("the log of recordings is not continued; see the gateway's log")
+        texts += [
+            f"the witness {i} of audit.witnesses does not take checkpoints"
+            for i, witness in enumerate(transparency.witnesses, 1)
+            if witness.failing
+        ]
+        return texts
+
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
         database = self._gateway.databases.get(target)
         if database is None:
@@ -225,6 +242,19 @@ class RunningGateway:
             "sample", request=request.id, reviewer=subject.id, rows=len(found.rows), reason=found.problem
         )
         return found
+
+
+def _log_metrics(transparency: TransparencyLog | None) -> LogMetrics:
+    if transparency is None:
+        return LogMetrics()
+    return LogMetrics(
+        entries=transparency.size,
+        waiting=transparency.waiting,
+        dropped=transparency.dropped,
+        problem=bool(transparency.problem),
+        failures=transparency.failures,
+        witness_failures={witness.name: witness.failures for witness in transparency.witnesses},
+    )
 
 
 def _session(hosted: HostedSession) -> LiveSession:

@@ -93,6 +93,21 @@ class PolicyStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LogMetrics:
+    """The log of recordings' heads. entries: under its newest checkpoint; waiting: under none yet;
+    dropped: not taken. problem: it is not continued. failures: of writing checkpoints.
+    witness_failures: attempts, by witness.
+    """
+
+    entries: int = 0
+    waiting: int = 0
+    dropped: int = 0
+    problem: bool = False
+    failures: int = 0
+    witness_failures: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayMetrics:
     """Counters since the gateway started, and gauges of this moment.
 
@@ -105,6 +120,7 @@ class GatewayMetrics:
     at targets, by target and kind (:data:`sallyport.server.upstream.FAILURES`). issuer_failures: by issuer,
     failed fetches of keys and why the last one failed ("" when it did not).
     task_failures: of what the gateway does beside its sessions, by task.
+    log: of the log of recordings' heads.
     added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
     of those that were measured (:mod:`sallyport.server.added`); added_seconds: their sums.
     """
@@ -130,6 +146,7 @@ class GatewayMetrics:
     target_failures: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     issuer_failures: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     task_failures: Mapping[str, int] = field(default_factory=dict)
+    log: LogMetrics = LogMetrics()
     added: Mapping[str, Mapping[float, int]] = field(default_factory=dict)
     added_seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -175,6 +192,10 @@ class LiveGateway(Protocol):
 
         Raises LookupError when there is no such target.
         """
+        ...
+
+    def warnings(self) -> Sequence[str]:
+        """What is wrong and keeps nobody out. Anybody may read it."""
         ...
 
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:

@@ -34,6 +34,9 @@ from sallyport.audit.ports import ACTIONS, IndexUnreadableError, SessionQuery, S
 from sallyport.audit.replay import Step, error_fields, mask_notice, steps
 from sallyport.audit.summary import row_of_login
 from sallyport.audit.tail import last_events
+from sallyport.audit.tlog.notes import VerifyKey
+from sallyport.audit.tlog.tiles import DIRECTORY as LOG_DIRECTORY
+from sallyport.audit.tlog.verification import LOG, LogState, verify_log
 from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
 from sallyport.core.errors import SallyportError
 from sallyport.operations.searching import Found, search
@@ -44,6 +47,8 @@ Authorize = Callable[[str, str], None]
 NOT_INDEXED = "not indexed"
 #: What verification calls the index itself, and the journal.
 INDEX, JOURNAL = "index", "journal"
+#: Results of verification that are not a recording's.
+BESIDE = frozenset({INDEX, JOURNAL, LOG})
 #: The result of a statement that was recovered from the journal.
 OUTCOME_UNKNOWN = "recovered, outcome not known"
 #: Statements that wait for their end while a recording is read.
@@ -72,6 +77,17 @@ class SessionReader(Protocol):
     def get(self, session_id: str) -> SessionRow | None: ...
 
     def ids_beginning(self, prefix: str, limit: int = 10) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What the log is compared with. ``key`` None: the one beside it. ``checkpoints``: names and texts
+    of those that were kept elsewhere. ``expected``: a log that is not there is a finding.
+    """
+
+    key: VerifyKey | None = None
+    checkpoints: tuple[tuple[str, str], ...] = ()
+    expected: bool = False
 
 
 class UnknownSessionError(SallyportError):
@@ -260,13 +276,13 @@ class Sessions:
         self._authorize("audit.actions" if row.kind == ACTIONS else "sessions.read", row.id)
         return RecordingTail(self._path(row), row.id, self._keys)
 
-    def verify(self, session_id: str = "") -> Iterator[Verification]:
-        """Check one session's recording, or with "" every one: those the index knows and those only on
-        disk.
+    def verify(self, session_id: str = "", *, anchor: Anchor | None = None) -> Iterator[Verification]:
+        """Check one session's recording, or with "" every one: those the index knows, those only on
+        disk and those that only the log knows. ``anchor``: what the log is compared with. Of one
+        session, the log itself is told of only when it is not sound.
         """
-        recordings = self._recordings()
         if session_id:
-            yield self._verify_one(session_id, recordings)
+            yield from self._verify_one(session_id, anchor or Anchor())
             return
         self._authorize("audit.verify", "")
         rows: dict[str, SessionRow] = {}
@@ -278,23 +294,57 @@ class Sessions:
                 problem = str(error)
         if problem:
             yield Verification(INDEX, self._directory, problems=[Problem(UNREADABLE, problem)])
+        log = self._log(anchor or Anchor())
+        if log is not None:
+            yield log.result
+        recordings = self._recordings()  # after the log: what it has was on disk before
         for id_ in sorted({*rows, *recordings}):
-            yield self._verify(id_, rows.get(id_), recordings.get(id_))
+            yield self._verify(id_, rows.get(id_), recordings.get(id_), log)
+        if log is not None:
+            yield from log.missing({*rows, *recordings}, self._directory)
         if (journal := verify_journal(self._directory, self._keys)) is not None:
             yield journal
 
-    def _verify_one(self, session_id: str, recordings: dict[str, Path]) -> Verification:
+    def _verify_one(self, session_id: str, anchor: Anchor) -> Iterator[Verification]:
         try:
             row = self.find(session_id)
         except UnknownSessionError:
-            if session_id not in recordings:
+            if session_id not in self._recordings():
                 raise
             self._authorize("sessions.read", session_id)
-            return self._verify(session_id, None, recordings[session_id])
-        return self._verify(row.id, row, recordings.get(row.id))
+            row = None
+        log = self._log(anchor)
+        if log is not None and not log.result.ok:
+            yield log.result
+        id_ = session_id if row is None else row.id
+        yield self._verify(id_, row, self._recordings().get(id_), log)
 
-    def _verify(self, session_id: str, row: SessionRow | None, recording: Path | None) -> Verification:
+    def _log(self, anchor: Anchor) -> LogState | None:
+        """None: there is no log here, and none is expected."""
+        directory = self._directory / LOG_DIRECTORY
+        if not anchor.expected and not directory.exists():
+            return None
+        return verify_log(directory, anchor.key, anchor.checkpoints)
+
+    def _verify(
+        self,
+        session_id: str,
+        row: SessionRow | None,
+        recording: Path | None,
+        log: LogState | None,
+    ) -> Verification:
         """``recording``: the file that bears the session's name, if there is one."""
+        result = self._verify_recording(session_id, row, recording)
+        if log is not None and not os.path.lexists(result.path):
+            log.check_missing(result)
+        elif log is not None:
+            indexed = row is not None and row.status != NOT_INDEXED
+            log.check(result, row if indexed else None, indexed=self._index is not None)
+        return result
+
+    def _verify_recording(
+        self, session_id: str, row: SessionRow | None, recording: Path | None
+    ) -> Verification:
         indexed = row is not None and row.status != NOT_INDEXED
         path = recording or self._directory
         if not is_session_id(session_id):

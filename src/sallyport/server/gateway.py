@@ -22,6 +22,7 @@ import structlog
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.recorder import Recorder
+from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.address import Networks
 from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.interpreter import compute_beside
@@ -117,6 +118,7 @@ class Gateway:
         self.measure: Measure | None = None  # makes the preview of a held statement
         self.on_policy: Callable[[Policy, str], None] | None = None  # told of each policy taken, and why
         self.state_problem = ""  # why the gateway's state is lost; nobody may log in
+        self.log: TransparencyLog | None = None  # of recordings' heads
         self.check_state: Callable[[], str] = str  # asked while it runs
         self.late_streams: Callable[[], str] = str  # likewise
         self.judging = deep_thread("sallyport-judge")

@@ -168,7 +168,8 @@ async def readyz(request: Request) -> Response:
         return PlainTextResponse(f"{problem}\n", 503)
     # Asked without a token, so what the file says is not quoted.
     warning = f"warning: the policy file was not taken; version {policy.version} stays in force\n"
-    return PlainTextResponse("ok\n" + (warning if policy.problem else ""))
+    texts = "".join(f"warning: {text}\n" for text in gateway.warnings())
+    return PlainTextResponse("ok\n" + (warning if policy.problem else "") + texts)
 
 
 def _static_files() -> dict[str, tuple[bytes, str]]:

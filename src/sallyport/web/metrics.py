@@ -27,7 +27,7 @@ from starlette.responses import Response
 
 import sallyport
 from sallyport.judge.view import JUDGE_BOUNDS
-from sallyport.operations.ports import GatewayMetrics
+from sallyport.operations.ports import GatewayMetrics, LogMetrics
 from sallyport.operations.streaming import Stream
 from sallyport.server.added import BOUNDS
 from sallyport.web.console import Console, console_of
@@ -144,6 +144,7 @@ class _Gateway(Collector):
             {(task,): count for task, count in now.task_failures.items()},
         )
         yield from self._issuers(now)
+        yield from _log(now.log)
         yield GaugeMetricFamily(
             "sallyport_recorder_lag_seconds", "Age of the oldest event that is not on disk.", now.recorder_lag
         )
@@ -228,6 +229,27 @@ _STREAMS: tuple[_StreamMetric, ...] = (
         lambda stream: stream.rejected,
     ),
 )
+
+
+def _log(log: LogMetrics) -> Iterator[Metric]:
+    for name, text, value in (
+        ("sallyport_log_entries", "Entries under the log's newest checkpoint.", log.entries),
+        ("sallyport_log_waiting", "Entries that wait for a checkpoint.", log.waiting),
+        ("sallyport_log_problem", "1 while the log is not continued.", int(log.problem)),
+    ):
+        yield GaugeMetricFamily(name, text, value)
+    for name, text, value in (
+        ("sallyport_log_dropped", "Entries that the log did not take.", log.dropped),
+        ("sallyport_log_failures", "Checkpoints that could not be written.", log.failures),
+    ):
+        yield CounterMetricFamily(name, text, value)
+    yield _labelled(
+        CounterMetricFamily,
+        "sallyport_witness_failures",
+        "Checkpoints that a witness did not take, every attempt.",
+        ("witness",),
+        {(name,): count for name, count in log.witness_failures.items()},
+    )
 
 
 def _labelled(

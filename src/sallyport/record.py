@@ -1,0 +1,174 @@
+"""Part of the composition root: the record, from the configuration to recorder, journal and log.
+
+:func:`open_record` brings what an earlier run left up to date and starts the threads;
+:meth:`Record.close` ends them, in the order in which they depend on each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx2
+import structlog
+
+from sallyport.approvals.notify import signature
+from sallyport.audit.journal import Journal
+from sallyport.audit.keys import KeyRing
+from sallyport.audit.recorder import Recorder
+from sallyport.audit.tlog.heads import LoggedIndex, LoggedRecovery, catch_up
+from sallyport.audit.tlog.log import TransparencyLog
+from sallyport.audit.tlog.notes import Checkpoint, VerifyKey
+from sallyport.audit.tlog.tiles import DIRECTORY as LOG_DIRECTORY
+from sallyport.audit.tlog.witnesses import (
+    FileWitness,
+    SyslogWitness,
+    TreeSource,
+    Witness,
+    WitnessError,
+    message,
+)
+from sallyport.config import Config, SecretRef
+from sallyport.config.model import AuditWitness
+from sallyport.core.errors import SallyportError
+from sallyport.core.ids import new_id
+from sallyport.core.secret import Secret
+from sallyport.core.tls import harden
+from sallyport.operations.recordingstart import recover
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.writer import Writer
+
+log = structlog.get_logger("sallyport")
+
+#: Seconds between the recorder's passes, shortest and longest. With strict each flushes every
+#: session's file to the disk; statements wait for the journal's flushes, which must not stand
+#: behind them.
+_PASSES: Final = {"standard": (0.04, 1.0), "strict": (0.5, 2.0)}
+_TIMEOUT: Final = 10.0
+
+#: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
+Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What writes down what happens."""
+
+    recorder: Recorder
+    journal: Journal
+    log: TransparencyLog
+
+    async def close(self) -> None:
+        """Sessions that are still open end; the log gets their heads and its last checkpoint."""
+        self.recorder.close()
+        await asyncio.to_thread(self.log.close)
+        self.journal.close()
+
+
+async def open_record(
+    config: Config,
+    index: SqlSessionIndex,
+    writer: Writer,
+    resolve: Resolve,
+    keys: KeyRing,
+) -> Record:
+    """Before any session; starts ``writer``, too. ``keys``: of recordings. Raises ConfigError."""
+    strict = config.recording.durability == "strict"
+    recordings = config.recording_directory
+    transparency = TransparencyLog(
+        recordings / LOG_DIRECTORY,
+        config.data_directory,
+        seconds=config.audit.checkpoint_seconds,
+        sync=strict,
+        witnesses=await _witnesses(config.audit.witnesses, resolve),
+    )
+    await asyncio.to_thread(_take_up, recordings, index, transparency, keys)
+    writer.start()
+    interval, longest = _PASSES[config.recording.durability]
+    recorder = Recorder(
+        config.data_directory,
+        LoggedIndex(index, transparency, config.audit.head_seconds),
+        directory=recordings,
+        fsync=strict,
+        interval=interval,
+        max_interval=longest,
+        kek=keys.current,
+    )
+    recorder.journal = journal = Journal(recordings, sync=strict, kek=keys.current)
+    journal.open()
+    recorder.start()
+    transparency.start()
+    return Record(recorder, journal, transparency)
+
+
+def _take_up(
+    recordings: Path, index: SqlSessionIndex, transparency: TransparencyLog, keys: KeyRing
+) -> None:
+    """What an earlier run left: sessions, their journal, and heads that the log lacks."""
+    transparency.open()
+    recover(recordings, LoggedRecovery(index, transparency), keys)
+    try:
+        late = catch_up(index, transparency)
+    except SallyportError as error:
+        log.error("heads of earlier sessions cannot be added to the log", reason=str(error))
+    else:
+        if late:
+            log.warning("sessions that the log lacked were added to it", sessions=late)
+
+
+async def _witnesses(settings: tuple[AuditWitness, ...], resolve: Resolve) -> list[Witness]:
+    witnesses: list[Witness] = []
+    for i, witness in enumerate(settings):
+        if witness.file:
+            witnesses.append(FileWitness(Path(witness.file)))
+        elif witness.syslog:
+            parts = urlsplit(witness.syslog)
+            port = parts.port or (6514 if parts.scheme == "tls" else 514)
+            witnesses.append(SyslogWitness(parts.scheme, parts.hostname or "", port, witness.ca))
+        elif witness.webhook and witness.secret is not None:
+            secret = await resolve(witness.secret, f"audit.witnesses[{i}].secret")
+            witnesses.append(WebhookWitness(witness.webhook, secret))
+    return witnesses
+
+
+class WebhookWitness:
+    """Posts checkpoints, signed as the webhooks of approvals are (docs/approvals.md)."""
+
+    def __init__(self, url: str, secret: Secret) -> None:
+        self._url, self._secret = url, secret
+        self.name = f"webhook {urlsplit(url).hostname}"
+        self._client = httpx2.Client(
+            verify=harden(httpx2.create_ssl_context(trust_env=False)),
+            trust_env=False,
+            timeout=_TIMEOUT,
+            follow_redirects=False,
+        )
+
+    def newest(self, key: VerifyKey) -> Checkpoint | None:
+        return None
+
+    def send(self, checkpoint: Checkpoint, tree: TreeSource) -> None:
+        """:class:`sallyport.audit.tlog.witnesses.Witness`."""
+        body, now = (
+            json.dumps({"event": "checkpoint", **json.loads(message(checkpoint))}),
+            int(time.time()),
+        )
+        data = body.encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Sallyport-Timestamp": str(now),
+            "Sallyport-Delivery": new_id("dlv"),
+            "Sallyport-Signature": signature(self._secret, now, data),
+        }
+        try:
+            answer = self._client.post(self._url, content=data, headers=headers)
+        except httpx2.HTTPError as error:
+            raise WitnessError(type(error).__name__) from None
+        if not answer.is_success:
+            raise WitnessError(f"answered {answer.status_code}")

@@ -1,0 +1,193 @@
+"""The log of a real gateway: a session ends, a checkpoint appears, anybody can check its proof."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from sallyport.audit.tlog.notes import split_notes
+from tests.support.gateway import Gateway
+
+MakeGateway = Callable[..., Gateway]
+
+
+def run(gateway: Gateway, *words: str, config: bool = True) -> subprocess.CompletedProcess[str]:
+    command = gateway.command(*words)
+    return subprocess.run(
+        command if config else command[: 1 + len(words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **gateway.environment},
+    )
+
+
+def session(gateway: Gateway, statement: str = "SELECT count(*) FROM products") -> None:
+    with psycopg.connect(gateway.dsn()) as connection:
+        connection.execute(statement).fetchall()
+
+
+def log_of(gateway: Gateway) -> Path:
+    return gateway.home / "var" / "recordings" / "log"
+
+
+def size_of(gateway: Gateway) -> int:
+    return int((log_of(gateway) / "checkpoint").read_text().splitlines()[1])
+
+
+def wait_for_checkpoint(gateway: Gateway, size: int) -> None:
+    deadline = time.monotonic() + 20
+    while size_of(gateway) < size:
+        assert time.monotonic() < deadline, f"no checkpoint of {size}: {gateway.output()[-2000:]}"
+        time.sleep(0.05)
+
+
+def kill(gateway: Gateway) -> None:
+    """As if the power went: no handler runs."""
+    program = gateway._program
+    assert program is not None
+    os.kill(gateway.pid, signal.SIGKILL)
+    program.process.wait(10)
+    gateway._program = None
+
+
+def assert_proven(gateway: Gateway, row: dict[str, Any], key: str, proof: Path) -> None:
+    assert run(gateway, "audit", "prove", row["id"], "-o", str(proof)).returncode == 0
+    checked = run(gateway, "audit", "check-proof", str(proof), "--key", key, config=False)
+    assert row["last_hash"] in checked.stdout and row["status"] in checked.stdout
+
+
+def test_a_session_is_proven(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    gateway = make_gateway(extra={"audit": {"checkpoint_seconds": 0.3}})
+    session(gateway)
+    wait_for_checkpoint(gateway, 2)  # the log's beginning, and the session
+    key = run(gateway, "audit", "key").stdout.strip()
+    [row] = json.loads(run(gateway, "sessions", "list", "--json").stdout)
+    proof = tmp_path / "session.tlog-proof"
+    made = run(gateway, "audit", "prove", row["id"], "-o", str(proof))
+    assert made.returncode == 0, made.stderr
+
+    # Anybody: no configuration, no data directory.
+    checked = run(gateway, "audit", "check-proof", str(proof), "--key", key, config=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert all(text in checked.stdout for text in ("OK", row["id"], row["last_hash"]))
+    forged = tmp_path / "forged"
+    forged.write_text(proof.read_text().replace("index 1\n", "index 0\n"))
+    refused = run(gateway, "audit", "check-proof", str(forged), "--key", key, config=False)
+    assert refused.returncode == 1 and "FAILED" in refused.stdout
+
+    # The recording itself against the proof.
+    [recording] = (gateway.home / "var" / "recordings").glob("????/??/??/ses_*.sprec")
+    words = ("audit", "check-proof", str(proof), "--key", key, "--recording")
+    assert run(gateway, *words, str(recording), config=False).returncode == 0
+
+
+def test_the_log_goes_on(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    witness, old = tmp_path / "witnessed", tmp_path / "old"
+    gateway = make_gateway(
+        extra={"audit": {"checkpoint_seconds": 0.3, "witnesses": [{"file": str(witness)}]}}
+    )
+    session(gateway)
+    wait_for_checkpoint(gateway, 2)
+    key = run(gateway, "audit", "key").stdout.strip()
+    # Beside the running gateway, with the witness.
+    verified = run(gateway, "audit", "verify", "--key", key, "--checkpoint", str(witness))
+    assert verified.returncode == 0, verified.stdout
+    assert "log  OK" in verified.stdout
+    old = tmp_path / "old"
+    shutil.copy(log_of(gateway) / "checkpoint", old)
+    session(gateway)
+    wait_for_checkpoint(gateway, 3)
+    consistent = run(
+        gateway, "audit", "consistency", str(old), str(log_of(gateway) / "checkpoint"), "--key", key
+    )
+    assert consistent.returncode == 0 and "begins with" in consistent.stdout, consistent.stderr
+    session(gateway)
+    gateway.stop()
+    # At shutdown everything is under a checkpoint, and the witness has it.
+    assert size_of(gateway) == 4
+    assert not run(
+        gateway,
+        "audit",
+        "verify",
+        "--key",
+        key,
+        "--checkpoint",
+        str(witness),
+    ).returncode
+    assert witness.read_text().count("\n4\n") == 1
+
+
+def test_tampering_is_named(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    gateway = make_gateway(extra={"audit": {"checkpoint_seconds": 0.3}})
+    for _ in range(3):
+        session(gateway)
+    wait_for_checkpoint(gateway, 4)
+    key = run(gateway, "audit", "key").stdout.strip()
+    gateway.stop()
+    recordings = gateway.home / "var" / "recordings"
+    kept = tmp_path / "kept"
+    shutil.copytree(recordings, kept)
+    first = sorted(recordings.glob("????/??/??/ses_*.sprec"))[0]
+
+    first.unlink()
+    report = run(gateway, "audit", "verify", "--key", key)
+    assert report.returncode == 1 and "deletion" in report.stdout
+    (gateway.home / "var" / "sallyport.db").rename(tmp_path / "db")
+    report = run(gateway, "audit", "verify", "--key", key)
+    assert "the log has this session" in report.stdout
+    (tmp_path / "db").rename(gateway.home / "var" / "sallyport.db")
+    shutil.copytree(kept, recordings, dirs_exist_ok=True)
+    assert not run(gateway, "audit", "verify", "--key", key).returncode
+    shutil.rmtree(recordings / "log")
+    report = run(gateway, "audit", "verify")
+    assert report.returncode == 1 and "log  FAILED" in report.stdout
+    # What was removed is not begun again by itself; the gateway serves, and says so.
+    gateway.start()
+    session(gateway)
+    assert "the log of recordings is not continued" in gateway.output()
+    gateway.stop()
+    assert run(gateway, "audit", "new-log").returncode == 0
+    gateway.start()
+    gateway.stop()
+    report = run(gateway, "audit", "verify")
+    assert report.returncode == 0, report.stdout
+    report = run(gateway, "audit", "verify", "--key", key)
+    assert report.returncode == 1 and "wrong key" in report.stdout
+
+
+def test_killed_again_and_again(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    witness = tmp_path / "witnessed"
+    gateway = make_gateway(
+        extra={"audit": {"checkpoint_seconds": 0.05, "witnesses": [{"file": str(witness)}]}}
+    )
+    for round_ in range(6):
+        connection = psycopg.connect(gateway.dsn(), autocommit=True)
+        connection.execute("SELECT 1").fetchall()
+        for _ in range(3 + round_):
+            session(gateway)
+        time.sleep(0.02 * round_)
+        kill(gateway)
+        connection.close()
+        gateway.start()
+    gateway.stop()
+    report = run(gateway, "audit", "verify", "--checkpoint", str(witness))
+    assert report.returncode == 0, report.stdout
+    rows = json.loads(run(gateway, "sessions", "list", "--json", "--limit", "0").stdout)
+    interrupted = [row for row in rows if row["status"] == "interrupted"]
+    assert len(interrupted) >= 5 and len(rows) >= 30, rows
+    key = run(gateway, "audit", "key").stdout.strip()
+    for row in (*interrupted[:2], rows[0], rows[-1]):
+        assert_proven(gateway, row, key, tmp_path / row["id"])
+    bodies = {tuple(note.splitlines()[:3]) for note in split_notes(witness.read_text())}
+    sizes = [body[1] for body in bodies]
+    assert len(sizes) > 6 and len(sizes) == len(set(sizes)), "two checkpoints of one size"
