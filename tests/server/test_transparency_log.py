@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ from typing import Any
 import psycopg
 
 from sallyport.audit.tlog.notes import split_notes
+from sallyport.demo.postgres import free_port
+from tests.audit.helpers import until
 from tests.support.gateway import Gateway
 
 MakeGateway = Callable[..., Gateway]
@@ -163,6 +168,42 @@ def test_tampering_is_named(make_gateway: MakeGateway, tmp_path: Path) -> None:
     assert report.returncode == 0, report.stdout
     report = run(gateway, "audit", "verify", "--key", key)
     assert report.returncode == 1 and "wrong key" in report.stdout
+
+
+def test_witnesses_that_fail_stop_nothing(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    console = free_port()
+    blocked = tmp_path / "no such directory" / "checkpoints"
+    gateway = make_gateway(
+        extra={
+            "console": {"listen": f"127.0.0.1:{console}"},
+            "audit": {
+                "checkpoint_seconds": 0.1,
+                "witnesses": [{"file": str(blocked)}, {"syslog": f"tcp://127.0.0.1:{free_port()}"}],
+            },
+        }
+    )
+
+    def get(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{console}{path}", timeout=5) as answer:
+            return answer.read().decode()
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", console)) == 0
+
+    until(listens)
+    session(gateway)
+    wait_for_checkpoint(gateway, 2)
+    until(lambda: "witness 1" in get("/readyz") and "witness 2" in get("/readyz"))
+    assert get("/readyz").startswith("ok\nwarning: ")
+    session(gateway)
+    metrics = get("/metrics")
+    assert "sallyport_log_entries " in metrics and "sallyport_log_problem 0" in metrics
+    failures = re.findall(r'sallyport_witness_failures_total\{witness="(.*?)"\} (\d)', metrics)
+    assert len(failures) == 2 and all(count != "0" for _, count in failures), metrics
+    blocked.parent.mkdir()
+    until(lambda: "witness 1" not in get("/readyz"), 15)
+    assert blocked.exists()
 
 
 def test_killed_again_and_again(make_gateway: MakeGateway, tmp_path: Path) -> None:
