@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from sallyport.approvals.notify import signature
 from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.recorder import Recorder
+from sallyport.audit.retention import Retention
 from sallyport.audit.tlog.heads import LoggedIndex, LoggedRecovery, catch_up
 from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.audit.tlog.notes import Checkpoint, VerifyKey
@@ -42,6 +44,8 @@ from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
 from sallyport.operations.recordingstart import recover
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.statementsearch import FILE as SEARCH_FILE
+from sallyport.store.statementsearch import StatementSearch
 from sallyport.store.writer import Writer
 
 log = structlog.get_logger("sallyport")
@@ -63,9 +67,12 @@ class Record:
     recorder: Recorder
     journal: Journal
     log: TransparencyLog
+    retention: Retention | None
 
     async def close(self) -> None:
         """Sessions that are still open end; the log gets their heads and its last checkpoint."""
+        if self.retention is not None:
+            await asyncio.to_thread(self.retention.close)
         self.recorder.close()
         await asyncio.to_thread(self.log.close)
         self.journal.close()
@@ -104,7 +111,18 @@ async def open_record(
     journal.open()
     recorder.start()
     transparency.start()
-    return Record(recorder, journal, transparency)
+    retention = None
+    if config.audit.retention_days:
+        days = config.audit.retention_days
+        retention = Retention(recordings, index, transparency, days, partial(_forget, config))
+        retention.start()
+    return Record(recorder, journal, transparency, retention)
+
+
+def _forget(config: Config, ids: Sequence[str]) -> None:
+    """Delete what the index of statements has of these sessions. Raises SearchError."""
+    if (config.data_directory / SEARCH_FILE).is_file():
+        StatementSearch(config.data_directory, writable=True).forget(ids)
 
 
 def _take_up(

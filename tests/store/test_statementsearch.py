@@ -207,7 +207,7 @@ def test_a_forgotten_session_leaves_nothing_in_the_file(tmp_path: Path) -> None:
     secret = statement(1, session="ses_gone", sql="SELECT 'zebrafinch' FROM aviary")
     kept = statement(2, session="ses_kept", sql="SELECT 'kingfisher'")
     index.add([secret, kept], "", 2.0)
-    assert index.forget("ses_gone") == 1
+    assert index.forget(["ses_gone"]) == 1
     assert index.search(StatementQuery(phrases=("zebrafinch",))) == []
     assert [hit.statement.session for hit in index.search(StatementQuery())] == ["ses_kept"]
     assert index.state().statements == 1

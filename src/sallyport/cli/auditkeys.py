@@ -159,7 +159,7 @@ def shred(
             typer.echo(f"{len(result.again)} were shredded before.")
         if result.kept:
             typer.echo(
-                f"The journal keeps {', '.join(result.kept)}, which may locked statements of these "
+                f"The journal keeps {', '.join(result.kept)}, which may hold statements of these "
                 "sessions. Delete it once 'audit verify' has been looked at."
             )
 

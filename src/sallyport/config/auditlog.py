@@ -20,6 +20,9 @@ def audit(check: Check, settings: Audit) -> Audit:
         if getattr(settings, key) <= 0:
             value = getattr(settings, key)
             raise check.error(("audit", key), f"{value} is not usable", "Write a positive number")
+    if settings.retention_days < 0:
+        fix = "Write a number of days, or 0 to keep recordings"
+        raise check.error(("audit", "retention_days"), "must not be below 0", fix)
     witnesses = tuple(_witness(check, i, witness) for i, witness in enumerate(settings.witnesses))
     replaced: Audit = msgspec.structs.replace(settings, witnesses=witnesses)
     return replaced

@@ -400,11 +400,13 @@ class AuditWitness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``stream``: where the record is sent while it grows. The others are of the log of recordings'
     heads; seconds: between its checkpoints, and between two heads of a session that runs.
+    ``retention_days``: recordings are deleted so long after the session's end; 0: never.
     """
 
     stream: tuple[StreamTarget, ...] = ()
     checkpoint_seconds: float = 60.0
     head_seconds: float = 600.0
+    retention_days: float = 0.0
     witnesses: tuple[AuditWitness, ...] = ()
 
 

@@ -44,8 +44,8 @@ class ShreddingIndex(SessionIndex, Protocol):
 class SearchIndex(Protocol):
     """The index of statements by their words."""
 
-    def forget(self, session: str) -> int:
-        """Delete what is kept of a session's statements."""
+    def forget(self, sessions: Sequence[str]) -> int:
+        """Delete what is kept of these sessions' statements."""
         ...
 
 
@@ -123,7 +123,7 @@ def shred(
                 result.again.append(row.id)
             result.statements += index.forget(row.id, describe(shredding))
             if search is not None:
-                search.forget(row.id)
+                search.forget([row.id])
     finally:
         recorder.close()
     return result

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Engine,
     Row,
     and_,
+    delete,
     func,
     or_,
     select,
@@ -122,12 +123,18 @@ class SqlSessionIndex:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
             connection.commit()
             with connection.begin():
-                count = self._statements.delete(connection, session_id)
+                count = self._statements.delete(connection, [session_id])
                 # There is nothing left to search, so its recording need not be read for it.
                 changes = {"reason": reason, "searchable": WHOLE}
                 connection.execute(update(sessions).where(c.id == session_id).values(changes))
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete rows, at most 500, and what is known of their statements, at once."""
+        with self._engine.begin() as connection:
+            self._statements.delete(connection, ids)
+            connection.execute(delete(sessions).where(sessions.c.id.in_(ids)))
 
     def recent(
         self,

@@ -51,9 +51,11 @@ class StatementIndex:
             connection.execute(_insert, [_values(session_id, statement) for statement in statements])
         self._added += len(statements)
 
-    def delete(self, connection: Connection, session_id: str) -> int:
-        """Delete a session's rows in the caller's transaction. How many there were."""
-        query = delete(statements).where(statements.c.session == session_id)
+    def delete(self, connection: Connection, ids: Sequence[str]) -> int:
+        """Delete the rows of these sessions, at most 500, in the caller's transaction. How many
+        there were.
+        """
+        query = delete(statements).where(statements.c.session.in_(ids))
         return connection.execute(query).rowcount
 
     def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:

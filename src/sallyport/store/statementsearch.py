@@ -236,18 +236,19 @@ class StatementSearch:
             connection.execute(_DELETE_UNUSED_TEXTS)
         return gone
 
-    def forget(self, session: str) -> int:
-        """Delete what is kept of a session's statements, and overwrite it; how many there were.
-        Raises SearchError.
+    def forget(self, sessions: Sequence[str]) -> int:
+        """Delete what is kept of the statements of these sessions, at most 500, and overwrite it;
+        how many there were. Raises SearchError.
         """
+        marks = ", ".join("?" * len(sessions))
         with self._connection() as connection:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("BEGIN IMMEDIATE")
             rows = connection.execute(
-                f"SELECT {_COLUMNS} WHERE s.session = ? ORDER BY s.key", (session,)
+                f"SELECT {_COLUMNS} WHERE s.session IN ({marks}) ORDER BY s.key", sessions
             ).fetchall()
             _delete_words(connection, rows)
-            connection.execute("DELETE FROM statements WHERE session = ?", (session,))
+            connection.execute(f"DELETE FROM statements WHERE session IN ({marks})", sessions)
             connection.execute(_DELETE_UNUSED_TEXTS)
             _set_facts(connection, {}, {"statements": -len(rows)})
             connection.execute("COMMIT")

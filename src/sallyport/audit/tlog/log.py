@@ -119,15 +119,17 @@ class TransparencyLog:
         self._thread = threading.Thread(target=self._run, name="sallyport-log", daemon=True)
         self._thread.start()
 
-    def append(self, *entries: Entry) -> None:
-        """Add leaves. From any thread; never raises for what cannot be written."""
+    def append(self, *entries: Entry) -> bool:
+        """Add leaves. From any thread; never raises for what cannot be written. Whether they were
+        taken.
+        """
         encoded = [encode_entry(entry) for entry in entries]
         if not encoded:
-            return
+            return True
         with self._lock:
             if self.problem or len(self._waiting) + len(encoded) > _MAX_WAITING:
                 self.dropped += len(encoded)
-                return
+                return False
             index = self._edge.size + len(self._waiting)
             self._waiting += encoded
             many = len(self._waiting) >= _MANY
@@ -139,6 +141,7 @@ class TransparencyLog:
                     _log.error("an entry of the log cannot be written yet", reason=str(error))
         if many:
             self._wake.set()
+        return True
 
     def make_checkpoint(self) -> bool:
         """Put what waits under a checkpoint, now. False: nothing waits, or it cannot be written."""
