@@ -20,9 +20,10 @@ def test_nothing_is_needed(tmp_path: Path) -> None:
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
     (block,) = re.findall(r"```yaml\n(audit:\n.*?)```", page, re.DOTALL)
-    file, syslog, webhook = load(tmp_path, EXAMPLE + block).audit.witnesses
+    file, syslog, cosigner, webhook = load(tmp_path, EXAMPLE + block).audit.witnesses
     assert file.file == "/mnt/worm/sallyport.checkpoints"
     assert syslog.syslog == "tls://siem.example.com:6514"
+    assert cosigner.cosigner.endswith("/witness")
     assert webhook.secret == SecretRef(env="WITNESS_SECRET")
 
 
@@ -49,6 +50,10 @@ def test_paths_are_completed(tmp_path: Path) -> None:
         ("witnesses: [{syslog: 'udp://h', ca: ca.pem}]", "only syslog with tls"),
         ("witnesses: [{syslog: 'tls://h', ca: none.pem}]", "there is no file"),
         ("witness: 1", "witness"),
+        ("witnesses: [{cosigner: 'https://h'}]", "belong together"),
+        ("witnesses: [{cosigner: 'https://h', key: x}]", "not a public key"),
+        ("witnesses: [{cosigner: 'http://h.example.com', key: n+0a1b2c3d+AbC=}]", "not https"),
+        ("cosign: [x]", "not a public key"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, text: str, what: str) -> None:

@@ -27,6 +27,7 @@ from sallyport.approvals.preview import measure
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.states import Preview
 from sallyport.audit.actions import ActionLog
+from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config
 from sallyport.config.model import Target as TargetSettings
@@ -415,6 +416,7 @@ async def gateway_running(
                 saml,
                 handover,
                 actions,
+                record.cosigner,
             )
         host, port = server.sockets[0].getsockname()[:2]
         yield gateway, (host, port)
@@ -479,6 +481,7 @@ async def _start_console(
     saml: Mapping[str, SamlProvider],
     handover: Handover,
     actions: ActionLog,
+    cosigner: Cosigner | None,
 ) -> asyncio.Task[None] | None:
     """The task that serves it, once it listens; None when there is none."""
     from sallyport.web import app as web
@@ -523,6 +526,7 @@ async def _start_console(
         gateway=RunningGateway(gateway),
         approvals=gateway.approvals,
         slack=channels.slack,
+        cosigner=cosigner,
         policies=policies,
         directories={"data": config.data_directory, "recordings": config.recording_directory},
         search=handover.open_index,

@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -24,12 +27,20 @@ from sallyport.audit.journal import Journal
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.retention import Retention
+from sallyport.audit.tlog.cosigning import Cosigner, CosignRequest
 from sallyport.audit.tlog.heads import LoggedIndex, LoggedRecovery, catch_up
 from sallyport.audit.tlog.log import TransparencyLog
-from sallyport.audit.tlog.notes import Checkpoint, VerifyKey
+from sallyport.audit.tlog.notes import (
+    Checkpoint,
+    NoteError,
+    Signature,
+    VerifyKey,
+    parse_signature,
+)
 from sallyport.audit.tlog.tiles import DIRECTORY as LOG_DIRECTORY
 from sallyport.audit.tlog.witnesses import (
     FileWitness,
+    ForkError,
     SyslogWitness,
     TreeSource,
     Witness,
@@ -68,6 +79,7 @@ class Record:
     journal: Journal
     log: TransparencyLog
     retention: Retention | None
+    cosigner: Cosigner | None
 
     async def close(self) -> None:
         """Sessions that are still open end; the log gets their heads and its last checkpoint."""
@@ -116,7 +128,20 @@ async def open_record(
         days = config.audit.retention_days
         retention = Retention(recordings, index, transparency, days, partial(_forget, config))
         retention.start()
-    return Record(recorder, journal, transparency, retention)
+    return Record(recorder, journal, transparency, retention, _cosigner(config))
+
+
+def _cosigner(config: Config) -> Cosigner | None:
+    """Raises ConfigError."""
+    if not config.audit.cosign:
+        return None
+    try:
+        keys = [VerifyKey.parse(key) for key in config.audit.cosign]
+        return Cosigner(config.data_directory, keys)
+    except NoteError as error:
+        raise ConfigError(f"audit.cosign: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: the cosigner's key: {error.strerror}") from None
 
 
 def _forget(config: Config, ids: Sequence[str]) -> None:
@@ -149,10 +174,74 @@ async def _witnesses(settings: tuple[AuditWitness, ...], resolve: Resolve) -> li
             parts = urlsplit(witness.syslog)
             port = parts.port or (6514 if parts.scheme == "tls" else 514)
             witnesses.append(SyslogWitness(parts.scheme, parts.hostname or "", port, witness.ca))
+        elif witness.cosigner:
+            try:
+                key = VerifyKey.parse(witness.key)
+            except NoteError as error:
+                raise ConfigError(f"audit.witnesses[{i}].key: {error}") from None
+            witnesses.append(CosigningWitness(witness.cosigner, key, witness.ca))
         elif witness.webhook and witness.secret is not None:
             secret = await resolve(witness.secret, f"audit.witnesses[{i}].secret")
             witnesses.append(WebhookWitness(witness.webhook, secret))
     return witnesses
+
+
+class CosigningWitness:
+    """A C2SP witness (tlog-witness), such as another Sallyport: signs what continues what it signed
+    last. ``key``: its public key.
+    """
+
+    def __init__(self, url: str, key: VerifyKey, ca: str | None) -> None:
+        self._url, self._key = f"{url.rstrip('/')}/add-checkpoint", key
+        self._old = 0
+        self.name = f"cosigner {urlsplit(url).hostname}"
+        context = httpx2.create_ssl_context(trust_env=False)
+        if ca is not None:
+            context = ssl.create_default_context(cafile=ca)
+        self._client = httpx2.Client(
+            verify=harden(context), trust_env=False, timeout=_TIMEOUT, follow_redirects=False
+        )
+
+    def newest(self, key: VerifyKey) -> Checkpoint | None:
+        return None
+
+    def send(self, checkpoint: Checkpoint, tree: TreeSource) -> None:
+        """:class:`sallyport.audit.tlog.witnesses.Witness`."""
+        answer = self._post(checkpoint, tree)
+        if answer.status_code == 409:
+            self._old = self._size_of(answer.text, checkpoint)
+            answer = self._post(checkpoint, tree)
+        if answer.status_code in (409, 422):
+            raise ForkError(f"has cosigned another log at size {self._old}")
+        if not answer.is_success:
+            raise WitnessError(f"answered {answer.status_code}")
+        self._old = checkpoint.size
+        tree.add_cosignature(checkpoint, self._signature_of(answer.text, checkpoint))
+
+    def _post(self, checkpoint: Checkpoint, tree: TreeSource) -> httpx2.Response:
+        proof = tree.consistency(self._old, checkpoint.size)
+        body = CosignRequest(self._old, tuple(proof), checkpoint).encode()
+        try:
+            return self._client.post(self._url, content=body)
+        except httpx2.HTTPError as error:
+            raise WitnessError(type(error).__name__) from None
+
+    @staticmethod
+    def _size_of(text: str, checkpoint: Checkpoint) -> int:
+        """The size that it signed last. Raises ForkError when this log was never so large."""
+        if not re.fullmatch(r"[0-9]{1,19}\n", text):
+            raise WitnessError("answered 409 without a size")
+        if int(text) > checkpoint.size:
+            raise ForkError(f"has cosigned {int(text)} entries: this log was rolled back")
+        return int(text)
+
+    def _signature_of(self, text: str, checkpoint: Checkpoint) -> Signature:
+        for line in text.splitlines():
+            with contextlib.suppress(NoteError):
+                signature = parse_signature(line)
+                if self._key.is_valid(signature, checkpoint.note.text):
+                    return signature
+        raise WitnessError("answered without a signature of its key")
 
 
 class WebhookWitness:

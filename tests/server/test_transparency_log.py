@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from sallyport.audit.tlog.notes import split_notes
+from sallyport.audit.tlog.notes import SigningKey, split_notes
 from sallyport.demo.postgres import free_port
 from tests.audit.helpers import until
 from tests.support.gateway import Gateway
@@ -232,3 +232,42 @@ def test_killed_again_and_again(make_gateway: MakeGateway, tmp_path: Path) -> No
     bodies = {tuple(note.splitlines()[:3]) for note in split_notes(witness.read_text())}
     sizes = [body[1] for body in bodies]
     assert len(sizes) > 6 and len(sizes) == len(set(sizes)), "two checkpoints of one size"
+
+
+def test_another_gateway_cosigns(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    first = make_gateway()
+    key = run(first, "audit", "key").stdout.strip()
+    first.stop()
+    console = free_port()
+    second = make_gateway(
+        extra={"console": {"listen": f"127.0.0.1:{console}"}, "audit": {"cosign": [key]}},
+    )
+    cosigner = run(second, "audit", "key", "--cosigner").stdout.strip()
+    witness = {"cosigner": f"http://127.0.0.1:{console}/witness", "key": cosigner}
+    first.extra = {"audit": {"checkpoint_seconds": 0.2, "witnesses": [witness]}}
+    first.start()
+    session(first)
+    until(lambda: "sallyport-witness/" in (log_of(first) / "checkpoint").read_text(), 20)
+    [row] = json.loads(run(first, "sessions", "list", "--json").stdout)
+    proof = tmp_path / "proof"
+    assert run(first, "audit", "prove", row["id"], "-o", str(proof)).returncode == 0
+    words = ("audit", "check-proof", str(proof), "--key", key, "--cosigner")
+    assert run(first, *words, cosigner, config=False).returncode == 0
+    strange = SigningKey.generate("strange").cosigner("strange").public
+    refused = run(first, *words, str(strange), config=False)
+    assert refused.returncode == 1 and "not by strange" in refused.stdout
+    # The directory is put back to before that session: the cosigner will have none of it.
+    first.stop()
+    backup = tmp_path / "backup"
+    shutil.copytree(log_of(first), backup)
+    first.start()
+    session(first)
+    wait_for_checkpoint(first, 3)
+    until(lambda: (log_of(first) / "checkpoint").read_text().count("sallyport-witness/") == 1, 20)
+    first.stop()
+    shutil.rmtree(log_of(first))
+    shutil.copytree(backup, log_of(first))
+    first.start()
+    session(first)
+    until(lambda: "has cosigned" in first.output(), 20)
+    first.stop()

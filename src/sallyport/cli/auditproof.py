@@ -128,10 +128,27 @@ def _log_directory(config: Path | None, data: Path | None) -> Path:
     return directory
 
 
-def show_key(config: ConfigFile = None, data: DataDir = None) -> None:
+def show_key(
+    config: ConfigFile = None,
+    data: DataDir = None,
+    cosigner: Annotated[
+        bool,
+        typer.Option("--cosigner", help="The key with which this gateway cosigns logs of others."),
+    ] = False,
+) -> None:
     """``sallyport audit key``."""
+    from sallyport.audit.tlog.cosigning import KEY_FILE
+    from sallyport.audit.tlog.keyfile import read_key
     from sallyport.audit.tlog.reading import read_vkey
 
+    if cosigner:
+        path = directories(config, data)[0] / KEY_FILE
+        if not path.exists():
+            raise SallyportError(
+                f"there is no {path.absolute()}; a gateway with audit.cosign makes it. {WHERE}"
+            )
+        typer.echo(str(read_key(path).public))
+        return
     typer.echo(str(read_vkey(_log_directory(config, data))))
 
 
@@ -165,6 +182,10 @@ def check_proof(
     recording: Annotated[
         Path | None, typer.Option(help="A recording (.sprec) that must be the one that is proven.")
     ] = None,
+    cosigners: Annotated[
+        list[str] | None,
+        typer.Option("--cosigner", help="A witness' public key that must have cosigned it, too."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """``sallyport audit check-proof``."""
@@ -174,6 +195,8 @@ def check_proof(
     public, proof = verify_key(key), Proof.parse(_text(file))
     try:
         entry = proof.check(public)
+        for cosigner in cosigners or []:
+            proof.checkpoint.note.check(verify_key(cosigner))
     except SallyportError as error:
         typer.echo(f"FAILED  {inert(str(error))}")
         raise typer.Exit(1) from None

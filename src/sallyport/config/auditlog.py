@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,6 +13,7 @@ from sallyport.config.model import Audit, AuditWitness
 from sallyport.core.yamltext import YamlPath
 
 _SCHEMES = ("udp", "tcp", "tls")
+_VKEY = re.compile(r"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+=*")
 
 
 def audit(check: Check, settings: Audit) -> Audit:
@@ -23,6 +25,8 @@ def audit(check: Check, settings: Audit) -> Audit:
     if settings.retention_days < 0:
         fix = "Write a number of days, or 0 to keep recordings"
         raise check.error(("audit", "retention_days"), "must not be below 0", fix)
+    for i, key in enumerate(settings.cosign):
+        _vkey(check, ("audit", "cosign", i), key)
     witnesses = tuple(_witness(check, i, witness) for i, witness in enumerate(settings.witnesses))
     replaced: Audit = msgspec.structs.replace(settings, witnesses=witnesses)
     return replaced
@@ -30,20 +34,27 @@ def audit(check: Check, settings: Audit) -> Audit:
 
 def _witness(check: Check, number: int, witness: AuditWitness) -> AuditWitness:
     path: YamlPath = ("audit", "witnesses", number)
-    kinds = [key for key in ("file", "syslog", "webhook") if getattr(witness, key)]
+    kinds = [key for key in ("file", "syslog", "webhook", "cosigner") if getattr(witness, key)]
     if len(kinds) != 1:
         fix = "Write, for example, {file: /mnt/worm/sallyport.checkpoints}"
-        raise check.error(path, "exactly one of file, syslog and webhook is needed", fix)
+        raise check.error(path, "exactly one of file, syslog, webhook and cosigner is needed", fix)
     if (witness.secret is not None) != bool(witness.webhook):
         fix = "A webhook is signed with it: {webhook: https://..., secret: {file: ...}}"
         raise check.error(path, "secret and webhook belong together", fix)
     if witness.webhook:
         check.url((*path, "webhook"), witness.webhook)
+    if bool(witness.key) != bool(witness.cosigner):
+        fix = "The public key is what 'sallyport audit key --cosigner' prints there"
+        raise check.error(path, "cosigner and key belong together", fix)
+    if witness.cosigner:
+        check.url((*path, "cosigner"), witness.cosigner)
+        _vkey(check, (*path, "key"), witness.key)
     if witness.syslog:
         _syslog(check, (*path, "syslog"), witness.syslog)
     if witness.ca is not None:
-        if not witness.syslog.startswith("tls://"):
-            raise check.error((*path, "ca"), "only syslog with tls:// has a ca", "Remove it")
+        if not witness.syslog.startswith("tls://") and not witness.cosigner:
+            what = "only syslog with tls:// and a cosigner have a ca"
+            raise check.error((*path, "ca"), what, "Remove it")
         check.readable((*path, "ca"), witness.ca)
     replaced: AuditWitness = msgspec.structs.replace(
         witness,
@@ -52,6 +63,16 @@ def _witness(check: Check, number: int, witness: AuditWitness) -> AuditWitness:
         secret=managed.secret(check, (*path, "secret"), witness.secret) if witness.secret else None,
     )
     return replaced
+
+
+def _vkey(check: Check, path: YamlPath, key: str) -> None:
+    """Only its shape: what reads it checks the rest."""
+    if not _VKEY.fullmatch(key):
+        raise check.error(
+            path,
+            f"{key!r} is not a public key",
+            "It looks like name+1a2b3c4d+AbC...=",
+        )
 
 
 def _syslog(check: Check, path: YamlPath, url: str) -> None:

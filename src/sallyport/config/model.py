@@ -387,12 +387,15 @@ class WatchSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class AuditWitness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who gets every checkpoint of the log: exactly one of ``file``, ``syslog`` (udp://, tcp:// or
-    tls://) and ``webhook`` (with ``secret``). ``ca``: of a syslog server with TLS.
+    tls://), ``webhook`` (with ``secret``) and ``cosigner``: the address of a C2SP witness, whose
+    public key is ``key``. ``ca``: of a syslog server with TLS, or of a cosigner.
     """
 
     file: str = ""
     syslog: str = ""
     webhook: str = ""
+    cosigner: str = ""
+    key: str = ""
     secret: SecretRef | None = None
     ca: str | None = None
 
@@ -401,12 +404,14 @@ class Audit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``stream``: where the record is sent while it grows. The others are of the log of recordings'
     heads; seconds: between its checkpoints, and between two heads of a session that runs.
     ``retention_days``: recordings are deleted so long after the session's end; 0: never.
+    ``cosign``: public keys of logs of others whose checkpoints are cosigned.
     """
 
     stream: tuple[StreamTarget, ...] = ()
     checkpoint_seconds: float = 60.0
     head_seconds: float = 600.0
     retention_days: float = 0.0
+    cosign: tuple[str, ...] = ()
     witnesses: tuple[AuditWitness, ...] = ()
 
 

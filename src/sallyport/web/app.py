@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from sallyport.audit.actions import REFUSED_SECONDS, ActionLog
 from sallyport.operations.access import ForbiddenError
-from sallyport.web import api, auth, saml, slack
+from sallyport.web import api, auth, saml, slack, witness
 from sallyport.web.console import Console, Endpoint, action, console_of, page
 from sallyport.web.metrics import metrics
 from sallyport.web.openapi import openapi
@@ -133,6 +133,7 @@ def _routes() -> list[Route]:
         get("/saml/{name}/metadata", saml.metadata),
         post("/sign-out", auth.sign_out),
         post(slack.PATH, slack.interactions),
+        post(witness.PATH, witness.add_checkpoint),
         get("/static/{name}", static),
         get("/healthz", healthz),
         get("/readyz", readyz),

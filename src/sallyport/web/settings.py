@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from sallyport.approvals.service import Approvals
 from sallyport.approvals.slack import Slack
 from sallyport.audit.actions import ActionLog
+from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.core.address import Networks
 from sallyport.core.clock import Clock, SystemClock
 from sallyport.core.secret import Secret
@@ -126,6 +127,7 @@ class Services:
     gateway: LiveGateway
     approvals: Approvals | None = None
     slack: Slack | None = None
+    cosigner: Cosigner | None = None
     directories: Mapping[str, Path] = field(default_factory=dict)
     policies: PolicyVersions | None = None
     clock: Clock = field(default_factory=SystemClock)

@@ -40,13 +40,14 @@ def open_key(data: Path, directory: Path) -> SigningKey:
                     f"{path} is missing: the log in {directory} cannot go on without its key. "
                     "Restore the key, or begin another log with 'sallyport audit new-log'"
                 )
-            _write_key(draft, SigningKey.generate(f"sallyport/{secrets.token_hex(8)}"))
-        _begin(directory, _read_key(draft))
+            make_key(draft, SigningKey.generate(f"sallyport/{secrets.token_hex(8)}"))
+        _begin(directory, read_key(draft))
         draft.rename(path)
-    return _read_key(path)
+    return read_key(path)
 
 
-def _write_key(path: Path, key: SigningKey) -> None:
+def make_key(path: Path, key: SigningKey) -> None:
+    """Write a key to a file that does not exist yet. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(key.secret_text())
@@ -54,7 +55,8 @@ def _write_key(path: Path, key: SigningKey) -> None:
         os.fsync(file.fileno())
 
 
-def _read_key(path: Path) -> SigningKey:
+def read_key(path: Path) -> SigningKey:
+    """Raises ConfigError for what is no key, or everybody can read; OSError."""
     refuse_exposed(path, "audit")
     try:
         return SigningKey.parse(read_regular(path, 4096).decode("ascii"))

@@ -27,7 +27,7 @@ import structlog
 from sallyport.audit.tlog.entries import Entry, LogBegun, encode_entry
 from sallyport.audit.tlog.hashing import TILE_WIDTH, TreeEdge, consistency_proof, leaf_hash
 from sallyport.audit.tlog.keyfile import LogProblemError, open_key
-from sallyport.audit.tlog.notes import Checkpoint, NoteError, SigningKey
+from sallyport.audit.tlog.notes import Checkpoint, NoteError, Signature, SigningKey
 from sallyport.audit.tlog.pending import PendingFile, read_pending
 from sallyport.audit.tlog.tiles import (
     CHECKPOINT,
@@ -238,6 +238,17 @@ class TransparencyLog:
     def consistency(self, old: int, new: int) -> list[bytes]:
         """The proof between two sizes. Raises TileError, ValueError."""
         return consistency_proof(self._reader(self.size).node, old, new)
+
+    def add_cosignature(self, checkpoint: Checkpoint, signature: Signature) -> None:
+        """Keep a witness' signature with a checkpoint while it is the newest. Raises OSError."""
+        with self._making:
+            newest = self.checkpoint
+            if newest is None or newest.note.text != checkpoint.note.text:
+                return
+            cosigned = newest.with_signatures((signature,))
+            self._writer.write(CHECKPOINT, str(cosigned).encode())
+            self._writer.settle()
+            self.checkpoint = cosigned
 
     def _give_up(self, problem: str) -> None:
         self.problem = problem

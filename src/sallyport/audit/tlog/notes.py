@@ -194,6 +194,11 @@ class SigningKey:
         return Signature(self.public.name, self.public.key_id, value)
 
 
+def parse_signature(line: str) -> Signature:
+    """One signature line, with or without its newline. Raises NoteError."""
+    return _signature(line.removesuffix("\n"))
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """``text`` ends in a newline."""

@@ -23,7 +23,13 @@ from typing import Final, Protocol
 
 import structlog
 
-from sallyport.audit.tlog.notes import Checkpoint, NoteError, VerifyKey, split_notes
+from sallyport.audit.tlog.notes import (
+    Checkpoint,
+    NoteError,
+    Signature,
+    VerifyKey,
+    split_notes,
+)
 from sallyport.audit.tlog.tiles import TileError
 from sallyport.core.tls import harden
 
@@ -55,6 +61,10 @@ class TreeSource(Protocol):
     def root_at(self, size: int) -> bytes: ...
 
     def consistency(self, old: int, new: int) -> list[bytes]: ...
+
+    def add_cosignature(self, checkpoint: Checkpoint, signature: Signature) -> None:
+        """Keep a witness' signature while the checkpoint is the newest. Raises OSError."""
+        ...
 
 
 class Witness(Protocol):
