@@ -208,7 +208,7 @@ def test_every_post_route_is_in_the_list_above(client: TestClient) -> None:
     found = {r.path for r in client.app.routes if "POST" in r.methods and not r.path.startswith("/api/")}
     found.remove("/slack/interactions")  # signed instead; tests/server/test_channels.py
     found.remove("/saml/{name}/acs")  # from another site by design; tests/web/test_saml.py
-    found.remove("/witness/add-checkpoint")  # a signed log instead; tests/audit/tlog/test_cosigning.py
+    found.remove("/witness/add-checkpoint")  # signed; tests/audit/tlog/test_cosigning.py
     assert len(found) == len(POSTS)
 
 

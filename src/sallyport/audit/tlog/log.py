@@ -257,11 +257,16 @@ class TransparencyLog:
     # -- the log's thread ------------------------------------------------------------------
 
     def _run(self) -> None:
-        while not self._stopping:
-            self._wake.wait(self._seconds)
-            self._wake.clear()
+        try:
+            while not self._stopping:
+                self._wake.wait(self._seconds)
+                self._wake.clear()
+                self._pass()
             self._pass()
-        self._pass()
+        except BaseException as error:
+            # A bug: it must be seen (threading prints the traceback), and /readyz must say so.
+            self._give_up(f"its thread ended: {type(error).__name__}")
+            raise
 
     def _pass(self) -> None:
         try:

@@ -102,9 +102,11 @@ class LogState:
             _note_missing(result, logged)
 
     def _check_unlogged(self, result: Verification, row: SessionRow | None) -> None:
-        if not result.blocks or (row is not None and row.status == LIVE):
+        if not result.blocks:
             return
-        if not self.readable:
+        if row is not None and row.status == LIVE:
+            result.notes.append("the log has no head of it yet: the index says that it is live")
+        elif not self.readable:
             result.notes.append("not compared with the log, of which entries cannot be read")
         elif row is not None or result.ended:
             text = "the log has no head of this recording: it was put here, or the log lost it"

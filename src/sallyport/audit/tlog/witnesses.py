@@ -246,13 +246,21 @@ class WitnessThread:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            checkpoint = self._queue.get()
-            if checkpoint is None:
+        try:
+            while not self._stop.is_set():
+                checkpoint = self._queue.get()
+                if checkpoint is None:
+                    return
+                self._try(checkpoint)
+        except BaseException as error:
+            # A bug: it must be seen (threading prints the traceback), and /readyz must say so.
+            self._fail(f"its thread ended: {type(error).__name__}")
+            raise
+
+    def _try(self, checkpoint: Checkpoint) -> None:
+        for pause in (0.0, *PAUSES):
+            if self._stop.wait(pause) or self._deliver(checkpoint):
                 return
-            for pause in (0.0, *PAUSES):
-                if self._stop.wait(pause) or self._deliver(checkpoint):
-                    break
 
     def _deliver(self, checkpoint: Checkpoint) -> bool:
         try:
