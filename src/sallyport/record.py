@@ -49,7 +49,7 @@ from sallyport.audit.tlog.witnesses import (
 )
 from sallyport.config import Config, SecretRef
 from sallyport.config.model import AuditWitness
-from sallyport.core.errors import SallyportError
+from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden

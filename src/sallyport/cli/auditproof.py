@@ -88,7 +88,7 @@ def anchor_of(directory: Path, key: str, checkpoints: list[Path] | None) -> Anch
 
     kept: list[tuple[str, str]] = []
     for path in checkpoints or []:
-        notes = list(read_checkpoints(_text(path)))
+        notes = list(read_checkpoints(read_text(path)))
         if not notes:
             raise SallyportError(f"{path} has no checkpoint. A file witness writes such files")
         kept += [(str(path), note) for note in notes]
@@ -101,11 +101,12 @@ def verify_key(text: str) -> VerifyKey:
     from sallyport.audit.tlog.notes import VerifyKey
 
     if "+" not in text or (len(text) < 200 and Path(text).is_file()):
-        text = _text(Path(text))
+        text = read_text(Path(text))
     return VerifyKey.parse(text)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file that was named on the command line. Raises SallyportError."""
     from sallyport.audit.tlog.tiles import read_regular
 
     try:
@@ -192,7 +193,7 @@ def check_proof(
     from sallyport.audit.display import inert
     from sallyport.audit.tlog.proofs import Proof
 
-    public, proof = verify_key(key), Proof.parse(_text(file))
+    public, proof = verify_key(key), Proof.parse(read_text(file))
     try:
         entry = proof.check(public)
         for cosigner in cosigners or []:

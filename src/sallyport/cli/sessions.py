@@ -22,6 +22,7 @@ from sallyport.cli import (
     auditindex,
     auditkeys,
     auditproof,
+    auditreceipt,
     auditreport,
     replayfiles,
     sessionsearch,
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
     auditreport.add(audit)
     auditkeys.add(audit)
     auditproof.add(audit)
+    auditreceipt.add(audit)
     audit.command("actions", help=_HELP_ACTIONS)(list_actions)
     app.add_typer(audit, name="audit")
 
