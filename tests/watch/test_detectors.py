@@ -14,7 +14,7 @@ from sallyport.watch.baseline import DAY, Learning, hour_of_week
 from sallyport.watch.detectors import DETECTORS
 from sallyport.watch.finding import AgentKey, Finding
 from sallyport.watch.shapes import Shape
-from sallyport.watch.watcher import Batch, Observation, Watcher
+from sallyport.watch.watcher import MAX_AN_HOUR, Batch, Observation, Watcher
 
 KEY = AgentKey("https://idp", "claude-ci", "", "claude-ci", "shop")
 MONDAY = 1_767_571_200.0 + 9 * 3600.0
@@ -288,11 +288,23 @@ def test_expected_from_now_on(world: World) -> None:
 
 
 def test_expected_without_a_measure(world: World) -> None:
+    def probe() -> list[Finding]:
+        forms = [shape(f"form {number}", "public.salaries") for number in range(5)]
+        seen = [Observation(form, 1, code="SP1201", variant=1) for form in forms]
+        return [finding for finding in world.do(*seen) if finding.detector == "probing"]
+
+    (finding,) = probe()
+    world.watcher.expect(finding, world.now)
+    world.now += DAY
+    assert probe() == []
+
+
+def test_one_expected_write_says_nothing_of_others(world: World) -> None:
     write = shape("erase", "public.orders", kind="delete")
     (finding,) = [f for f in world.do(Observation(write, 1)) if f.detector == "new-relation"]
     world.watcher.expect(finding, world.now)
-    world.now += DAY
-    assert "new-relation" not in world.run(shape("clear", "public.carts", kind="delete"))
+    world.now += 60
+    assert "new-relation" in world.run(shape("clear", "public.carts", kind="delete"))
 
 
 def test_reset_learns_from_the_beginning(world: World) -> None:
@@ -313,6 +325,14 @@ def test_damaged_baseline_is_learned_anew(world: World) -> None:
     world.saved[KEY] = b"\xc1"
     world.watcher = world.open()
     assert world.run(ITEMS, 1, rows=48_000) == []
+
+
+def test_findings_about_one_agent_are_bounded(world: World) -> None:
+    told = 0
+    for number in range(60):
+        seen = shape(f"dump {number}", f"public.table_{number}")
+        told += len(world.do(Observation(seen, 1, 9_000, 1, 9_000)))
+    assert told == MAX_AN_HOUR
 
 
 def test_memory_of_an_agent_is_bounded() -> None:

@@ -255,7 +255,7 @@ class Gateway:
     async def _watch_behaviour(self) -> None:
         await asyncio.sleep(INTERVAL)
         if self.watching is not None:
-            self.watching.look()
+            await self.watching.look()
 
     async def _watch_idle(self) -> None:
         seconds = self.limits.idle_seconds

@@ -8,9 +8,10 @@ record of actions, in the log. All of it runs on the event loop.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from time import time
+from time import perf_counter, time
 from typing import Final
 
 import msgspec
@@ -27,6 +28,8 @@ log = structlog.get_logger("sallyport.watch")
 
 #: Seconds between two looks at the sessions, and between two ticks of the watcher.
 INTERVAL: Final = 0.5
+#: Seconds of work between two turns of the event loop.
+SLICE: Final = 0.002
 _TICK: Final = 30.0
 #: What may follow, the mildest first.
 NOTIFY, HOLD, END, LOCK = "notify", "hold", "end", "lock"
@@ -63,11 +66,17 @@ class Watching:
         self._actions = actions
         self._ticked = 0.0
 
-    def look(self) -> None:
-        """Take what every session did, and act on what is unusual."""
+    async def look(self) -> None:
+        """Take what every session did, and act on what is unusual; in slices, so that sessions
+        do not wait for it.
+        """
         now = time()
+        began = perf_counter()
         for hosted in self._sessions():
             self._look_at(hosted, now)
+            if perf_counter() - began > SLICE:
+                await asyncio.sleep(0)
+                began = perf_counter()
         if now - self._ticked >= _TICK:
             self._ticked = now
             self.watcher.tick(now)

@@ -7,7 +7,7 @@ They are asked only once the learning period is over; the caller leaves out what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import log, log2, sqrt
 from typing import Final
@@ -38,45 +38,48 @@ class Sighting:
     peak: str = ""
 
 
-Detector = Callable[[Baseline, Recent, float], Sighting | None]
+Detector = Callable[[Baseline, Recent, float], Iterator[Sighting]]
 
 
-def new_relation(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def new_relation(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """An action on a relation that was never seen; new ones are below 1 % of its statements."""
     new = recent.episode.new_relations
     if not new or baseline.novelty("new relation") > 0.01:
-        return None
-    writes = any(action.partition(" ")[0] in _WRITES for action in new)
-    text = f"did for the first time: {_some(new)}"
-    severity = Severity.MEDIUM if writes else Severity.LOW
-    return _sighting("new-relation", "write" if writes else "read", severity, text, recent.episode)
+        return
+    writes = [action for action in new if action.partition(" ")[0] in _WRITES]
+    for action in writes:
+        text = f"did for the first time: {action}"
+        yield _sighting("new-relation", action, Severity.MEDIUM, text, recent.episode)
+    if len(new) > len(writes):
+        text = f"did for the first time: {_some(name for name in new if name not in writes)}"
+        yield _sighting("new-relation", "read", Severity.LOW, text, recent.episode)
 
 
-def new_statement(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def new_statement(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """A fingerprint that was never seen; new ones are below 0.1 % of its statements."""
     new = recent.episode.new_fingerprints
     if not new or baseline.novelty() > 0.001:
-        return None
+        return
     text = f"ran {_count(len(new), 'statement')} of a form that it never ran before: {_some(new)}"
-    return _sighting("new-statement", "", Severity.LOW, text, recent.episode)
+    yield _sighting("new-statement", "", Severity.LOW, text, recent.episode)
 
 
-def drift(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def drift(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Jensen-Shannon distance of the latest 16 statements' mix from the baseline's, by kind and
     relations: above 0.7, and above its own mean by 5 standard deviations.
     """
     if recent.mix.total < MIX or baseline.drift.count == 0:
-        return None
+        return
     shares = recent.mix.shares()
     distance = mix_distance(shares, baseline)
     if distance <= max(0.7, baseline.drift.bound()):
-        return None
+        return
     moved = sorted(shares, key=lambda label: baseline.labels.share(label) - shares[label])[:3]
     text = "does other work than before: " + ", ".join(
         f"{label} {baseline.labels.share(label):.0%} -> {shares[label]:.0%}" for label in moved
     )
     text += f" (distance {distance:.2f}, usually {baseline.drift.mean:.2f})"
-    return _sighting("drift", "", Severity.MEDIUM, text, recent.episode)
+    yield _sighting("drift", "", Severity.MEDIUM, text, recent.episode)
 
 
 def mix_distance(shares: dict[str, float], baseline: Baseline) -> float:
@@ -92,31 +95,31 @@ def mix_distance(shares: dict[str, float], baseline: Baseline) -> float:
     return sqrt(min(1.0, divergence + max(0.0, 1.0 - covered) / 2.0))
 
 
-def enumeration(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def enumeration(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Different relations that it never touched, with refusals of names: n >= 5 and n > 2 p of
     relations touched, or n >= 15.
     """
     episode = recent.episode
     if len(episode.new_relations) + len(episode.refusals) < _NAMED:
-        return None
+        return
     unseen = sorted(episode.relations() - _relations(baseline))
     refused = sum(1 for use in episode.refusals.values() if use.code in _NAMELESS)
     count = max(len(unseen), refused)
     usual = baseline.peak("relations", now)
     if count < _NAMED or (count <= 2 * usual and count < 3 * _NAMED):
-        return None
+        return
     relations = _count(count, "relation")
     text = f"tried {relations} that it never used before in {_minutes(episode, now)}"
-    return _sighting("enumeration", "", Severity.HIGH, f"{text}: {_some(unseen)}", episode)
+    yield _sighting("enumeration", "", Severity.HIGH, f"{text}: {_some(unseen)}", episode)
 
 
-def bulk(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def bulk(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Rows read of one relation: n > max(1000, 5 p). Results that are still passing count. Of one
     result of a form that is new: n > max(1000, p of results), or 2 p where new forms are above 2 %.
     """
     episode = recent.episode
     if episode.rows + sum(episode.running.values()) <= 1000:
-        return None
+        return
     largest = episode.results(new_only=True)
     if episode.is_running_new:
         largest |= episode.running
@@ -128,7 +131,7 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"read {rows:,} rows of {relation} by one statement of a new form; "
                 f"{_usual(usual, 'its largest result in five weeks was')}"
             )
-            return _sighting("bulk", relation, Severity.HIGH, text, episode, f"result {relation}")
+            yield _sighting("bulk", relation, Severity.HIGH, text, episode, f"result {relation}")
     for relation in episode.rows_of.keys() | episode.running.keys():
         rows = episode.rows_of.get(relation, 0) + episode.running.get(relation, 0)
         usual = baseline.peak(f"rows {relation}", now)
@@ -137,14 +140,13 @@ def bulk(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"read {rows:,} rows of {relation} in {_minutes(episode, now)}; "
                 f"{_usual(usual, 'its largest in five weeks was')}"
             )
-            return _sighting("bulk", relation, Severity.HIGH, text, episode, f"rows {relation}")
-    return None
+            yield _sighting("bulk", relation, Severity.HIGH, text, episode, f"rows {relation}")
 
 
-def volume(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def volume(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Rows read of one relation since midnight UTC: n > max(5000, 4 p of days)."""
     if recent.day.rows <= 5000:
-        return None
+        return
     for relation, rows in recent.day.rows_of.items():
         usual = baseline.peak(f"day {relation}", now)
         if rows > max(5000.0, 4.0 * usual):
@@ -153,16 +155,15 @@ def volume(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"{_usual(usual, 'its largest day in five weeks was')}"
             )
             peak = f"day {relation}"
-            return _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak)
-    return None
+            yield _sighting("volume", relation, Severity.MEDIUM, text, recent.episode, peak)
 
 
-def paging(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def paging(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """One statement with LIMIT, OFFSET or FETCH, run with other values each time: n >= 10 and
     n > 3 p runs, nine of ten results as large as the largest, of at least 10 rows.
     """
     if recent.episode.statements < 10:
-        return None
+        return
     for use in recent.episode.uses.values():
         if not use.shape.pages or use.count < 10:
             continue
@@ -178,16 +179,15 @@ def paging(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"{_minutes(recent.episode, now)}; "
                 f"{_usual(baseline.peak(runs, now), 'most in an episode so far:')}"
             )
-            return _of_use("paging", use, Severity.HIGH, text, runs)
-    return None
+            yield _of_use("paging", use, Severity.HIGH, text, runs)
 
 
-def search(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def search(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """One statement that compares by order or pattern, run with other values each time: n >= 15
     and n > 3 p runs, two rows each at most.
     """
     if recent.episode.statements < 15:
-        return None
+        return
     for use in recent.episode.uses.values():
         if not use.shape.searches or use.count < 15:
             continue
@@ -199,35 +199,34 @@ def search(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"{_minutes(recent.episode, now)}, as a search for a value does"
             )
             severity = Severity.HIGH if use.shape.masked else Severity.MEDIUM
-            return _of_use("search", use, severity, text, runs)
-    return None
+            yield _of_use("search", use, severity, text, runs)
 
 
-def refusals(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def refusals(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """k refused of n statements, with the usual share r: k >= 5 and k ln(k / nr) - k + nr >= 14,
     Chernoff's bound of a Poisson tail below one in a million.
     """
     episode = recent.episode
     refused = episode.refused
     if refused < 5:
-        return None
+        return
     usual = max(1e-6, episode.statements * baseline.refusal_share())
     if refused <= usual or refused * log(refused / usual) - refused + usual < 14.0:
-        return None
+        return
     codes = sorted({use.code for use in episode.refusals.values()})
     text = (
         f"had {refused} of {_count(episode.statements, 'statement')} refused in "
         f"{_minutes(episode, now)} ({', '.join(codes)}); usually {baseline.refusal_share():.1%}"
     )
-    return _sighting("refusals", "", Severity.MEDIUM, text, episode)
+    yield _sighting("refusals", "", Severity.MEDIUM, text, episode)
 
 
-def probing(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def probing(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Different statements that were refused with one code on the same relations: n >= 5."""
     variants: dict[tuple[str, tuple[str, ...]], list[Use]] = {}
     refused = recent.episode.refusals
     if len(refused) < 5:
-        return None
+        return
     for use in refused.values():
         if use.shape.relations:
             variants.setdefault((use.code, use.shape.relations), []).append(use)
@@ -240,14 +239,13 @@ def probing(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
             about = f"{code} {_names(uses[0])}"
             first = min(use.first for use in uses)
             last = max(use.last for use in uses)
-            return Sighting("probing", about, Severity.HIGH, text, first, last)
-    return None
+            yield Sighting("probing", about, Severity.HIGH, text, first, last)
 
 
-def masked(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def masked(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Different statements that ask for one masked column: n >= 6 and n > 3 p."""
     if len(recent.episode.uses) < 6:
-        return None
+        return
     for column, count in recent.episode.masked_shapes().items():
         usual = baseline.peak(f"masked {column}", now)
         if count >= 6 and count > 3.0 * usual:
@@ -256,26 +254,25 @@ def masked(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"{_minutes(recent.episode, now)}; {_usual(usual, 'at most so far:')}"
             )
             peak = f"masked {column}"
-            return _sighting("masked", column, Severity.MEDIUM, text, recent.episode, peak)
-    return None
+            yield _sighting("masked", column, Severity.MEDIUM, text, recent.episode, peak)
 
 
-def credentials(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def credentials(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """A column or relation whose name looks like a credential, for the first time."""
     new = recent.episode.new_credentials
     if not new:
-        return None
+        return
     text = f"read what looks like credentials for the first time: {_some(new)}"
-    return _sighting("credentials", new[0], Severity.HIGH, text, recent.episode)
+    yield _sighting("credentials", new[0], Severity.HIGH, text, recent.episode)
 
 
-def stuck(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def stuck(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """One statement with the same values again and again, failed or refused: n >= 10, nine of ten
     the same as the one before.
     """
     episode = recent.episode
     if episode.failed + episode.refused < 10:
-        return None
+        return
     for use in (*episode.uses.values(), *episode.refusals.values()):
         failed = use.count if use.code else use.failed
         if failed >= 10 and failed >= 0.9 * use.count and use.repeats >= 0.8 * use.count:
@@ -284,30 +281,29 @@ def stuck(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
                 f"repeats {use.shape.label or 'a statement'} unchanged: {word} {failed} times in "
                 f"{_minutes(episode, now)}"
             )
-            return _of_use("stuck", use, Severity.LOW, text)
-    return None
+            yield _of_use("stuck", use, Severity.LOW, text)
 
 
-def off_hours(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def off_hours(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """An hour of the week that with its two neighbours holds below 0.1 % of its episodes, and the
     same hours of all days below 1 %; after 14 days with statements.
     """
     if baseline.active_days < 14 or recent.episode.statements < 3:
-        return None
+        return
     hour = hour_of_week(recent.episode.started)
     near = [(hour + step) % 168 for step in (-1, 0, 1)]
     here = sum(baseline.hours.share(str(place)) for place in near)
     if here > 0.001:
-        return None
+        return
     daily = [(place + 24 * day) % 168 for place in near for day in range(7)]
     all_days = sum(baseline.hours.share(str(place)) for place in daily)
     if all_days > 0.01:
-        return None
+        return
     text = f"works at {hour % 24:02}:00 UTC, where it has {all_days:.1%} of its work"
-    return _sighting("off-hours", "", Severity.LOW, text, recent.episode)
+    yield _sighting("off-hours", "", Severity.LOW, text, recent.episode)
 
 
-def networks(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
+def networks(baseline: Baseline, recent: Recent, now: float) -> Iterator[Sighting]:
     """Networks (/24, /48) or sessions at once: n >= 3 networks, n >= 10 sessions; n > 2 p."""
     episode = recent.episode
     for name, count, least in (
@@ -318,8 +314,7 @@ def networks(baseline: Baseline, recent: Recent, now: float) -> Sighting | None:
         if count >= least and count > 2.0 * usual:
             most = _usual(usual, "at most so far:")
             text = f"uses {count} {name} within {_minutes(episode, now)}; {most}"
-            return _sighting("networks", name, Severity.MEDIUM, text, episode, name)
-    return None
+            yield _sighting("networks", name, Severity.MEDIUM, text, episode, name)
 
 
 #: Every detector by its name, the most telling first.
@@ -340,6 +335,8 @@ DETECTORS: Final[dict[str, Detector]] = {
     "off-hours": off_hours,
     "stuck": stuck,
 }
+#: What these tell is learned when the episode is over, whatever people say.
+LEARNED: Final = frozenset({"new-relation", "new-statement", "credentials"})
 #: Seconds for which one thing about one agent is not told again.
 QUIET: Final = {"off-hours": DAY, "new-statement": DAY, "drift": DAY, "volume": DAY}
 

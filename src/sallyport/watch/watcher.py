@@ -16,7 +16,7 @@ import structlog
 
 from sallyport.core.ids import new_id
 from sallyport.watch.baseline import DAY, Baseline, Learning, new_baseline
-from sallyport.watch.detectors import DETECTORS, QUIET, Sighting, mix_distance
+from sallyport.watch.detectors import DETECTORS, LEARNED, QUIET, Sighting, mix_distance
 from sallyport.watch.finding import LONGEST, AgentKey, Finding
 from sallyport.watch.recent import EPISODE, MIX, Day, Episode, Recent
 from sallyport.watch.shapes import Shape
@@ -26,6 +26,9 @@ log = structlog.get_logger("sallyport.watch")
 #: Seconds between two writes of a baseline that changed, and until one that is quiet is let go.
 SAVE: Final = 300.0
 _IDLE: Final = 3600.0
+#: Findings about one agent within an hour.
+MAX_AN_HOUR: Final = 20
+_HOUR: Final = 3600.0
 #: Things told about one agent that are remembered, and new names of one episode.
 _MAX_TOLD: Final = 256
 _MAX_NEW: Final = 32
@@ -121,9 +124,9 @@ class Watcher:
         findings: list[Finding] = []
         if agent.baseline.progress(self.learning, now) >= 1.0:
             for name, detector in self._detectors:
-                sighting = detector(agent.baseline, agent.recent, now)
-                if sighting is not None and self._is_news(agent, sighting, now):
-                    findings.append(_finding(agent, name, sighting, batch.session, now))
+                for sighting in detector(agent.baseline, agent.recent, now):
+                    if self._is_news(agent, sighting, now):
+                        findings.append(_finding(agent, name, sighting, batch.session, now))
         self._learn_mix(agent, is_unusual=any(f.detector == "drift" for f in findings))
         return findings
 
@@ -162,7 +165,8 @@ class Watcher:
         for name, value in sizes.items():
             agent.baseline.add_peak(name, value, now, bounded=False)
         expected = _expected(finding.detector, finding.about)
-        if not sizes and expected not in agent.baseline.expected:
+        is_learned = bool(sizes) or finding.detector in LEARNED
+        if not is_learned and expected not in agent.baseline.expected:
             agent.baseline.expected = [*agent.baseline.expected, expected][-_MAX_TOLD:]
         self._store(agent, now)
 
@@ -229,6 +233,8 @@ class Watcher:
             return False
         if sighting.detector == "volume" and now - agent.told.get(_bulk(sighting), -DAY) < DAY:
             return False  # the same rows
+        if sum(now - at < _HOUR for at in agent.told.values()) >= MAX_AN_HOUR:
+            return False
         if len(agent.told) >= _MAX_TOLD:
             del agent.told[min(agent.told, key=agent.told.__getitem__)]
         agent.told[told] = now
