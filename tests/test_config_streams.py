@@ -63,3 +63,34 @@ def test_what_is_refused(tmp_path: Path, entry: str, problem: str) -> None:
 
 def test_loopback_needs_no_tls(tmp_path: Path) -> None:
     assert stream(tmp_path, "name: a, to: syslog, address: '127.0.0.1:514', tls: disable") == ""
+
+
+def archive(tmp_path: Path, entry: str) -> str:
+    """The problem with it, "" for none."""
+    try:
+        load(tmp_path, EXAMPLE + f"archive: {{{entry}}}\n")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_the_example_of_the_archive(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+    (block,) = re.findall(r"```yaml\n(archive:\n.*?)```", page, re.DOTALL)
+    section = load(tmp_path, EXAMPLE + block).archive
+    assert section is not None and section.url == "s3://audit-records/sallyport"
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("endpoint: 'https://x'", "url"),
+        ("url: 'https://bucket/x'", "is not usable"),
+        ("url: 's3://b/../../etc passwd'", "is not usable"),
+        ("url: 's3://bucket', endpoint: 'http://minio:9000'", "is not https"),
+        ("url: 's3://bucket', access_key_id: {env: A}", "belong together"),
+        ("url: 's3://bucket', keep_local_days: -1", "must not be negative"),
+    ],
+)
+def test_what_of_an_archive_is_refused(tmp_path: Path, entry: str, problem: str) -> None:
+    assert problem in archive(tmp_path, entry)

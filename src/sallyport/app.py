@@ -50,7 +50,6 @@ from sallyport.operations.live import RunningGateway
 from sallyport.operations.recordingstart import gateway_keys
 from sallyport.operations.role_grants import grant_set
 from sallyport.operations.saml_doctor import saml as doctor_of_saml
-from sallyport.operations.sessions import Sessions
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.for_target import at_target
 from sallyport.policy.load import load_policy
@@ -392,8 +391,7 @@ async def gateway_running(
     source = f"{STARTED}; {opened.accepted}" if opened.accepted else STARTED
     policies.keep(version_of(policy.current, source, time.time()), again=bool(opened.accepted))
     gateway.state_problem, gateway.check_state = opened.problem, opened.mark.check
-    sessions = Sessions(config.recording_directory, index, keys=recording_keys)
-    handover = await open_handover(config, sessions, logins.secret)
+    handover = await open_handover(config, index, logins.secret, recording_keys)
     gateway.late_streams = handover.late_streams
     server = console = None
     try:
@@ -408,7 +406,6 @@ async def gateway_running(
                 config,
                 logins,
                 gateway,
-                sessions,
                 policies,
                 channels,
                 locks,
@@ -473,7 +470,6 @@ async def _start_console(
     config: Config,
     logins: TargetLogins,
     gateway: Gateway,
-    sessions: Sessions,
     policies: SqlPolicyVersions,
     channels: Channels,
     locks: Locks,
@@ -522,7 +518,7 @@ async def _start_console(
             }
         ),
         authenticator=gateway.authenticator,
-        sessions=sessions,
+        sessions=handover.sessions,
         gateway=RunningGateway(gateway),
         approvals=gateway.approvals,
         slack=channels.slack,
@@ -533,6 +529,7 @@ async def _start_console(
         streams=handover.streams,
         actions=actions,
         watching=gateway.watching,
+        archiver=handover.archiver,
         locks=locks,
         saml=saml,
         session_tokens=tokens,

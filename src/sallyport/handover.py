@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from sallyport.audit.keys import KeyRing
 from sallyport.config import Config, SecretRef
 from sallyport.config.model import StreamTarget
 from sallyport.core.address import parse_address
 from sallyport.core.errors import ConfigError, SallyportError
 from sallyport.core.secret import Secret
-from sallyport.operations.sessions import Sessions
+from sallyport.operations.archiving import ArchiveLimits, Archiver, RecordingFetcher
+from sallyport.operations.sessions import Fetch, Sessions
 from sallyport.operations.statementsearch import StatementIndexer
 from sallyport.operations.streaming import Stream, StreamSettings, late_streams
 from sallyport.operations.streamsinks import (
@@ -24,6 +27,9 @@ from sallyport.operations.streamsinks import (
     SyslogSink,
     tls_context,
 )
+from sallyport.store.objects import ArchiveError, ArchivePlace, ObjectArchive
+from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.shipped import ShippedError
 from sallyport.store.statementsearch import SearchError, StatementSearch
 
 #: A reference and where it stands in the configuration -> the secret. Raises ConfigError.
@@ -32,11 +38,15 @@ Resolve = Callable[[SecretRef, str], Awaitable[Secret]]
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """``indexer``: of statements, None for none. ``open_index``: opens its index for reading."""
+    """``sessions``: wherever their recordings are. ``indexer``: of statements, None for none.
+    ``open_index``: opens its index for reading.
+    """
 
+    sessions: Sessions
     indexer: StatementIndexer | None
     open_index: Callable[[], StatementSearch] | None
     streams: tuple[Stream, ...]
+    archiver: Archiver | None
 
     def late_streams(self) -> str:
         """Names of streams that must not be as late as they are, "" for none."""
@@ -44,28 +54,73 @@ class Handover:
 
     def start(self) -> None:
         """Begin to follow the record."""
-        for follower in (self.indexer, *self.streams):
-            if follower is not None:
-                follower.start()
+        for follower in self._followers():
+            follower.start()
 
     async def close(self) -> None:
         """Once everything is recorded: take it in, for some seconds at most, and stop."""
-        followers = [follower for follower in (self.indexer, *self.streams) if follower is not None]
-        await asyncio.gather(*(asyncio.to_thread(follower.close) for follower in followers))
+        closing = (asyncio.to_thread(follower.close) for follower in self._followers())
+        await asyncio.gather(*closing)
+
+    def _followers(self) -> list[StatementIndexer | Stream | Archiver]:
+        followers = (self.indexer, *self.streams, self.archiver)
+        return [follower for follower in followers if follower is not None]
 
 
-async def open_handover(config: Config, sessions: Sessions, resolve: Resolve) -> Handover:
-    """Nothing of it is started yet. Raises ConfigError: no FTS5, a secret that is missing."""
+async def open_handover(
+    config: Config, index: SqlSessionIndex, resolve: Resolve, keys: KeyRing
+) -> Handover:
+    """Nothing of it is started yet. ``keys``: of recordings. Raises ConfigError: no FTS5, a secret that is missing."""
+    archive = await open_archive(config, resolve)
+    sessions = Sessions(
+        config.recording_directory, index, keys=keys, fetch=fetcher(config, archive)
+    )
     streams = await _open_streams(config, sessions, resolve)
+    archiver = None if archive is None else _archiver(config, sessions, archive)
     most = config.recording.search_statements
     if not most:
-        return Handover(None, None, streams)
+        return Handover(sessions, None, None, streams, archiver)
     try:
         search = StatementSearch(config.data_directory, writable=True, most=most)
     except SearchError as error:
         raise ConfigError(str(error)) from None
     indexer = StatementIndexer(sessions, search)
-    return Handover(indexer, lambda: StatementSearch(config.data_directory), streams)
+    opener = partial(StatementSearch, config.data_directory)
+    return Handover(sessions, indexer, opener, streams, archiver)
+
+
+async def open_archive(config: Config, resolve: Resolve) -> ObjectArchive | None:
+    """None: there is none. Raises ConfigError."""
+    archive = config.archive
+    if archive is None:
+        return None
+    keys = {}
+    for name in ("access_key_id", "secret_access_key"):
+        reference = getattr(archive, name)
+        if reference is not None:
+            keys[name] = await resolve(reference, f"archive.{name}")
+    try:
+        return ObjectArchive(ArchivePlace(archive.url, archive.endpoint, archive.region, **keys))
+    except ArchiveError as error:
+        raise ConfigError(f"archive: {error}") from None
+
+
+def fetcher(config: Config, archive: ObjectArchive | None) -> Fetch | None:
+    """What brings recordings back that are in the archive only."""
+    if archive is None:
+        return None
+    return RecordingFetcher(archive, config.data_directory / "archive-cache").path
+
+
+def _archiver(config: Config, sessions: Sessions, archive: ObjectArchive) -> Archiver | None:
+    if config.archive is None:
+        return None
+    limits = ArchiveLimits(config.archive.keep_local_days * 86400.0, config.archive.max_local_bytes)
+    data, recordings = config.data_directory, config.recording_directory
+    try:
+        return Archiver(sessions, archive, data, recordings, limits)
+    except ShippedError as error:
+        raise ConfigError(f"archive: {error}") from None
 
 
 async def _open_streams(

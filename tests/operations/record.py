@@ -24,7 +24,8 @@ class Record:
         self.writer.start()
         self.recorder = Recorder(directory, SqlSessionIndex(engine, self.writer), interval=0.01)
         self.recorder.start()
-        self.sessions = Sessions(directory / "recordings", SqlSessionIndex(engine))
+        self.index = SqlSessionIndex(engine)
+        self.sessions = Sessions(directory / "recordings", self.index)
         self.problems: list[str] = []
         self.follower = self.follow(ExportCursor())
 

@@ -9,11 +9,12 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from sallyport.cli.recorded import WHERE, directories, recording_keys
+from sallyport.cli.recorded import WHERE, archive_fetcher, directories, recording_keys
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
+    from sallyport.operations.sessions import Fetch
     from sallyport.store.reindex import Reindexed
 
 _HELP = """Make the indexes of sessions and statements anew. Stop the gateway first.
@@ -51,12 +52,15 @@ def add(commands: typer.Typer) -> None:
             lost = lost or mark.differs(engine)
             mark.take(engine, reindexed=True)
             engine.dispose()
-            statements = _index_statements(directory, recordings, keys)
+            fetch = archive_fetcher(config, data)
+            statements = _index_statements(directory, recordings, keys, fetch)
         _report(result, lost)
         typer.echo(f"{statements} statements can be searched.")
 
 
-def _index_statements(directory: Path, recordings: Path, keys: KeyRing) -> int:
+def _index_statements(
+    directory: Path, recordings: Path, keys: KeyRing, fetch: Fetch | None
+) -> int:
     """Make the index of statements anew; how many it holds. Raises SallyportError."""
     from sallyport.operations.sessions import Sessions
     from sallyport.operations.statementsearch import StatementIndexer
@@ -68,7 +72,7 @@ def _index_statements(directory: Path, recordings: Path, keys: KeyRing) -> int:
     index.clear()
     engine = open_readonly(directory)
     try:
-        sessions = Sessions(recordings, SqlSessionIndex(engine), keys=keys)
+        sessions = Sessions(recordings, SqlSessionIndex(engine), keys=keys, fetch=fetch)
         StatementIndexer(sessions, index, share=1.0).fill()
     finally:
         engine.dispose()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
     from sallyport.audit.verify import Problem
     from sallyport.operations.recordingkeys import KeySettings
-    from sallyport.operations.sessions import Sessions
+    from sallyport.operations.sessions import Fetch, Sessions
 
 _DEFAULT_CONFIG = Path("sallyport.yaml")
 
@@ -56,7 +56,7 @@ def open_sessions(config: Path | None, data: Path | None, *, verifying: bool = F
         if not verifying:
             raise
         return Sessions(recordings, None, index_problem=str(error), keys=keys)
-    return Sessions(recordings, index, keys=keys)
+    return Sessions(recordings, index, keys=keys, fetch=archive_fetcher(config, data))
 
 
 def recording_keys(config: Path | None, data: Path | None) -> KeyRing:
@@ -88,6 +88,26 @@ def _key_settings(config: Path | None, data: Path | None) -> KeySettings:
     from sallyport.config import load_config
 
     return key_settings(load_config(config or _DEFAULT_CONFIG))
+
+
+def archive_fetcher(config: Path | None, data: Path | None) -> Fetch | None:
+    """What brings recordings back from the archive; None without one, and with --data, which does
+    not say where it is. Raises ConfigError.
+    """
+    if data is not None or (config is None and not _DEFAULT_CONFIG.exists()):
+        return None
+    from sallyport.config import load_config
+
+    settings = load_config(config or _DEFAULT_CONFIG)
+    if settings.archive is None:
+        return None
+    import asyncio
+
+    from sallyport.handover import fetcher, open_archive
+    from sallyport.target_logins import TargetLogins
+
+    logins = TargetLogins(settings)
+    return fetcher(settings, asyncio.run(open_archive(settings, logins.secret)))
 
 
 #: What to do when there is nothing in the place that was looked at.

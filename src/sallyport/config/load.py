@@ -50,6 +50,7 @@ def load_config(path: Path | str) -> Config:
         data=data,
         approvals=people.approvals(check, config),
         audit=streams.audit(check, auditlog.audit(check, config.audit)),
+        archive=streams.archive(check, config.archive),
         recording=msgspec.structs.replace(
             config.recording,
             directory=check.absolute(directory) if directory else str(Path(data) / "recordings"),

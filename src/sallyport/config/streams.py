@@ -1,4 +1,4 @@
-"""Where the record is sent while it grows: receivers, their addresses and credentials."""
+"""Where the record goes: receivers of streams and the archive, their addresses and credentials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from sallyport.config import managed
 from sallyport.config.check import Check
-from sallyport.config.model import Audit, StreamTarget
+from sallyport.config.model import Archive, Audit, StreamTarget
 from sallyport.core.address import is_loopback, parse_address
 from sallyport.core.yamltext import YamlPath
 
@@ -99,3 +99,27 @@ def _check_address(check: Check, path: YamlPath, target: StreamTarget) -> None:
     if target.tls == "disable" and not is_loopback(address.host):
         fix = "Remove 'tls: disable', or have a relay on this machine"
         raise check.error((*path, "tls"), "the record leaves this machine with TLS only", fix)
+
+
+def archive(check: Check, archive: Archive | None) -> Archive | None:
+    """The section with its secrets checked. Raises ConfigError."""
+    if archive is None:
+        return None
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,62}(/[\w./-]*)?", archive.url):
+        fix = "Write 'url: s3://bucket/prefix'; 'endpoint' says where the storage is"
+        raise check.error(("archive", "url"), f"{archive.url!r} is not usable", fix)
+    if archive.endpoint:
+        check.url(("archive", "endpoint"), archive.endpoint)
+    if (archive.access_key_id is None) != (archive.secret_access_key is None):
+        problem = "access_key_id and secret_access_key belong together"
+        raise check.error(("archive",), problem, "Write both, or neither")
+    for key in ("keep_local_days", "max_local_bytes"):
+        if getattr(archive, key) < 0:
+            raise check.error(("archive", key), "must not be negative", "Write a number")
+    keys = {}
+    for key in ("access_key_id", "secret_access_key"):
+        reference = getattr(archive, key)
+        if reference is not None:
+            keys[key] = managed.secret(check, ("archive", key), reference)
+    replaced: Archive = msgspec.structs.replace(archive, **keys)
+    return replaced

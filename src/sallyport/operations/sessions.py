@@ -43,6 +43,8 @@ from sallyport.operations.searching import Found, search
 
 #: (action, session id or "") -> None; raises SallyportError when it is not permitted.
 Authorize = Callable[[str, str], None]
+#: A recording's row and where it should be -> where it is. Raises RecordingError.
+Fetch = Callable[[SessionRow, Path], Path]
 #: Status of a session that only its recording knows of.
 NOT_INDEXED = "not indexed"
 #: What verification calls the index itself, and the journal.
@@ -126,7 +128,8 @@ def permit(action: str, session_id: str) -> None:
 class Sessions:
     """``directory``: of the recordings. ``index`` None: there is no store; what the recordings
     themselves say is used instead. ``index_problem``: why there is none, when there should be one.
-    ``keys``: decrypt recordings.
+    ``keys``: decrypt recordings. ``fetch``: brings recordings back that are not here any
+    more.
     """
 
     def __init__(
@@ -136,7 +139,9 @@ class Sessions:
         authorize: Authorize = permit,
         index_problem: str = "",
         keys: KeyRing = NO_KEYS,
+        fetch: Fetch | None = None,
     ) -> None:
+        self._fetch = fetch
         self._index_problem = index_problem
         self._keys = keys
         self._directory = directory
@@ -227,7 +232,9 @@ class Sessions:
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
-        return Sessions(self._directory, self._index, authorize, self._index_problem, self._keys)
+        return Sessions(
+            self._directory, self._index, authorize, self._index_problem, self._keys, self._fetch
+        )
 
     def find(self, prefix: str) -> SessionRow:
         """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
@@ -393,7 +400,8 @@ class Sessions:
         return row if row is not None else self._from_recording(session_id)
 
     def _path(self, row: SessionRow) -> Path:
-        return recording_path(self._directory, row.id, row.file)
+        path = recording_path(self._directory, row.id, row.file)
+        return path if self._fetch is None else self._fetch(row, path)
 
     def _recordings(self) -> dict[str, Path]:
         return find_recordings(self._directory)

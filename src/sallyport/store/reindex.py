@@ -10,7 +10,7 @@ are copied from a damaged database as far as it can be read.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from sallyport.store.database import FILE, StoreError, open_database, set_aside
 from sallyport.store.lockrecord import recorded_locks
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.sessions import SqlSessionIndex
+from sallyport.store.shipped import archived_sessions
 from sallyport.store.tables import metadata, sessions, statements
 
 _BATCH = 100
@@ -68,7 +69,8 @@ def reindex(data: Path, recordings: Path, keys: KeyRing = NO_KEYS) -> tuple[Engi
         rows = _rows(engine)
     batch: list[tuple[SessionRow, Sequence[StatementText]]] = []
     index = SqlSessionIndex(engine)
-    for recovered in _restored(recordings, rows, result, keys):
+    archived = archived_sessions(data)
+    for recovered in _restored(recordings, rows, result, keys, archived):
         batch.append((recovered.row, recovered.statements))
         if len(batch) == _BATCH:
             index.restore(batch)
@@ -84,13 +86,20 @@ def _rows(engine: Engine) -> dict[str, SessionRow]:
 
 
 def _restored(
-    directory: Path, rows: dict[str, SessionRow], result: Reindexed, keys: KeyRing
+    directory: Path,
+    rows: dict[str, SessionRow],
+    result: Reindexed,
+    keys: KeyRing,
+    archived: Collection[str],
 ) -> Iterator[Recovered]:
     """The rows that are to be written."""
     for id_, row in rows.items():
         try:
             if row.status == LIVE:
                 recovered: Recovered | None = recover(directory, row, keys)
+            elif id_ in archived and not (directory / row.file).exists():
+                result.kept += 1  # only the archive has its recording
+                continue
             else:
                 recovered = _corrected(directory, id_, row, result, keys)
         except KeyNotListedError as error:

@@ -149,6 +149,7 @@ class _Gateway(Collector):
             "sallyport_recorder_lag_seconds", "Age of the oldest event that is not on disk.", now.recorder_lag
         )
         yield from self._streams()
+        yield from self._archive()
         yield from self._space()
         yield _labelled(
             GaugeMetricFamily,
@@ -181,6 +182,15 @@ class _Gateway(Collector):
         for family, name, text, read in _STREAMS:
             values: dict[tuple[str, ...], float] = {key: read(stream) for key, stream in streams.items()}
             yield _labelled(family, name, text, ("stream",), values)
+
+    def _archive(self) -> Iterator[Metric]:
+        archiver = self._console.services.archiver
+        for name, text, value in (
+            ("shipped", "Recordings that went to the archive.", archiver and archiver.shipped),
+            ("deleted", "Local copies that were deleted.", archiver and archiver.deleted),
+            ("failures", "Passes that failed; each is made again.", archiver and archiver.failures),
+        ):
+            yield CounterMetricFamily(f"sallyport_archive_{name}", text, value or 0)
 
     def _space(self) -> Iterator[Metric]:
         for name, text, part in (

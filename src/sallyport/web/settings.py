@@ -25,6 +25,7 @@ from sallyport.identity.problems import Problem
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
+from sallyport.operations.archiving import Archiver
 from sallyport.operations.policies import PolicyVersions
 from sallyport.operations.ports import LiveGateway
 from sallyport.operations.sessions import Sessions
@@ -118,6 +119,7 @@ class Services:
     session_tokens: those that the authenticator knows; None: none are issued.
     search: opens the index of statements; None: there is none. streams: of the record.
     watching None: unusual behaviour is not watched.
+    archiver: of recordings; None: there is none.
     """
 
     settings: ConsoleSettings
@@ -138,3 +140,4 @@ class Services:
     search: Callable[[], StatementSearch] | None = field(default=None, kw_only=True)
     streams: Sequence[Stream] = field(default=(), kw_only=True)
     watching: Watching | None = field(default=None, kw_only=True)
+    archiver: Archiver | None = field(default=None, kw_only=True)

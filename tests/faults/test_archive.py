@@ -1,0 +1,73 @@
+"""A gateway that archives its recordings, is killed in between, and reads them back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from sallyport.demo.postgres import free_port
+from tests.faults.test_crashes import command, kill
+from tests.handover.house import AUDITOR
+from tests.server.conftest import wait_for
+from tests.support.approvals import Desk
+from tests.support.gateway import Gateway
+from tests.support.objectstore import ObjectStorage
+
+
+@pytest.fixture(scope="module")
+def storage() -> Iterator[ObjectStorage]:
+    made = ObjectStorage()
+    yield made
+    made.stop()
+
+
+def session_of(gateway: Gateway) -> str:
+    """One that is over."""
+    with psycopg.connect(gateway.dsn(), autocommit=True) as db:
+        db.execute("SELECT count(*) FROM products")
+        row: Any = db.execute("SELECT current_setting('sallyport.session')").fetchone()
+    return str(row[0])
+
+
+def test_recordings_move_to_the_archive_and_are_read_from_there(
+    make_gateway: Callable[..., Gateway], storage: ObjectStorage
+) -> None:
+    place = storage.place
+    archive = {
+        "url": place.url, "endpoint": place.endpoint, "region": place.region, "keep_local_days": 0,
+        "access_key_id": {"command": ["echo", "key"]},
+        "secret_access_key": {"command": ["echo", "secret"]},
+    }  # fmt: skip
+    console = {"listen": f"127.0.0.1:{free_port()}", "roles": {"auditor": ["audit"]}}
+    gateway = make_gateway(extra={"archive": archive, "console": console})
+    recordings = gateway.home / "var" / "recordings"
+
+    def local() -> set[str]:
+        return {path.stem for path in recordings.glob("*/*/*/ses_*.sprec")}
+
+    def is_archived(session: str) -> bool:
+        return any(f"{session}.sprec/manifest" in name for name in storage.names())
+
+    sessions = [session_of(gateway)]
+    wait_for(lambda: sessions[0] in local())  # what was only read may trail
+    kill(gateway)
+    gateway.start()
+    sessions.append(session_of(gateway))
+    wait_for(lambda: all(map(is_archived, sessions)) and not local(), 60)
+    for session in sessions:
+        shown = command(gateway, "sessions", "show", session)
+        assert "count(*)" in shown.stdout, shown.stderr
+        verified = command(gateway, "audit", "verify", session, "--json")
+        assert json.loads(verified.stdout)["ok"], verified.stdout
+        steps = Desk(gateway, AUDITOR).get(f"/sessions/{session}/events")["events"]
+        assert any(step["kind"] == "asked" for step in steps)
+    assert not local()
+    gateway._end()
+    gateway.start()
+    done = command(gateway, "audit", "export", "--session", sessions[0])
+    first = json.loads(done.stdout.splitlines()[0])
+    assert first["kind"] == "login" and first["session"] == sessions[0]
