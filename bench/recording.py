@@ -15,6 +15,7 @@ import threading
 import time
 from pathlib import Path
 
+from sallyport.audit.keys import LocalKey
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
 from sallyport.audit.writing import HIGH_WATER
@@ -39,11 +40,11 @@ _TICK = 0.002
 class Recording:
     """A recorder with a store, in a directory of its own."""
 
-    def __init__(self, directory: Path, sessions: int) -> None:
+    def __init__(self, directory: Path, sessions: int, kek: LocalKey | None) -> None:
         self.store = Writer(open_database(directory))
         self.store.start()
         index = SqlSessionIndex(open_database(directory), self.store)
-        self.recorder = Recorder(directory, index, max_open=sessions)
+        self.recorder = Recorder(directory, index, max_open=sessions, kek=kek)
         self.recorder.start()
         self.sessions = [self._session() for _ in range(sessions)]
 
@@ -65,9 +66,9 @@ class Recording:
         self.store.close()
 
 
-def statements(sessions: int, rate: int, seconds: float) -> None:
+def statements(sessions: int, rate: int, seconds: float, kek: LocalKey | None) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        recording = Recording(Path(directory), sessions)
+        recording = Recording(Path(directory), sessions, kek)
         time.sleep(1.5)  # what logins cost is over
         lag, worst, count = RecorderLag(), 0.0, 0
         before, began, caller = recording.cpu_times(), time.monotonic(), 0.0
@@ -95,7 +96,7 @@ def statements(sessions: int, rate: int, seconds: float) -> None:
     )
 
 
-def large_result(megabytes: int, piece: int) -> None:
+def large_result(megabytes: int, piece: int, kek: LocalKey | None) -> None:
     random_ = random.Random(1)
     rows = b"".join(
         b"D\0\0\0\x40%010d user%06d@example.com ***-**-%04d [redacted]"
@@ -103,7 +104,7 @@ def large_result(megabytes: int, piece: int) -> None:
         for number in range(60_000)
     )
     with tempfile.TemporaryDirectory() as directory:
-        recording = Recording(Path(directory), 1)
+        recording = Recording(Path(directory), 1, kek)
         (session,) = recording.sessions
         _drain(recording.recorder)
         before, began, sent = recording.cpu_times(), time.monotonic(), 0
@@ -133,10 +134,12 @@ def _drain(recorder: Recorder) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.recording", description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each run")
+    parser.add_argument("--clear", action="store_true", help="without encryption")
     options = parser.parse_args()
+    kek = None if options.clear else LocalKey(bytes(32))
     for sessions, rate in ((8, 15_000), (200, 10_000), (500, 10_000)):
-        statements(sessions, rate, options.seconds)
-    large_result(300, 64 << 10)
+        statements(sessions, rate, options.seconds, kek)
+    large_result(300, 64 << 10, kek)
 
 
 if __name__ == "__main__":

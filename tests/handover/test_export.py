@@ -326,7 +326,7 @@ def test_a_damaged_recording_is_told_and_read_as_far_as_it_goes(
         until(lambda: len(handed.lines()) >= 2)
         db.execute("SELECT 2")
     until(lambda: bool(handed.lines("--kind", "end")))
-    (file,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*")
+    (file,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*.sprec")
     content = bytearray(file.read_bytes())
     content[-40] ^= 1
     file.write_bytes(content)

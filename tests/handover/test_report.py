@@ -122,7 +122,7 @@ def test_a_damaged_record_is_the_first_thing_it_says(
     with psycopg.connect(gateway.dsn(), autocommit=True) as db:
         db.execute("SELECT 1")
     until(lambda: bool(handed.lines("--kind", "end")))
-    (recording,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*")
+    (recording,) = (gateway.home / "var/recordings").glob("*/*/*/ses_*.sprec")
     content = bytearray(recording.read_bytes())
     content[-40] ^= 1
     recording.write_bytes(content)

@@ -15,8 +15,11 @@ raises for what the file holds.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -33,6 +36,7 @@ from sallyport.core.sealing import KEY_BYTES
 SUFFIX: Final = ".key"
 _VERSION: Final = 1
 _LONGEST: Final = 1 << 16
+_LOCK: Final = "keys.lock"
 
 
 class Shredding(msgspec.Struct, frozen=True):
@@ -181,6 +185,21 @@ def not_listed(kek: str, keys: KeyRing) -> str:
         f"its key is wrapped by {kek}, which is not listed{why}. List that key under "
         "recording.encryption, and give commands the configuration with --config"
     )
+
+
+@contextmanager
+def changing_keys(recordings: Path) -> Iterator[None]:
+    """Hold what changes or deletes keys below ``recordings``, one program at a time: a key that is
+    being wrapped again must not come back after it was shredded. Raises OSError. Gateways need it
+    not: they only add keys.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(recordings / _LOCK, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def rewrap(path: Path, keys: KeyRing) -> bool:

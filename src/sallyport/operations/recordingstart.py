@@ -44,7 +44,7 @@ def recover(recordings: Path, index: LeftBehindIndex, keys: KeyRing) -> None:
     except KeyNotListedError as error:
         raise ConfigError(
             f"what an earlier run left behind cannot be completed: {error}. If that key is lost "
-            "for good, move the file to another place: it then counts as missing"
+            "for good, move the file that it names to another place: what it holds counts as lost"
         ) from None
     except OSError as error:
         raise ConfigError(

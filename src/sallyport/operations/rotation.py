@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from sallyport.audit.journal import DIRECTORY, ENCRYPTED, FILE_MAGIC, HEADER, KeyPart
-from sallyport.audit.keyfiles import SUFFIX, not_listed, read_key_file, rewrap
+from sallyport.audit.keyfiles import SUFFIX, changing_keys, not_listed, read_key_file, rewrap
 from sallyport.audit.keys import KeyRefusedError, KeyRing, local_key, new_key_text
 from sallyport.core.errors import SallyportError
 from sallyport.core.files import create_private, replace_private
@@ -46,7 +46,8 @@ def rotate(recordings: Path, keys: KeyRing) -> Rotated:
     result = Rotated()
     for path in recordings.glob(f"????/??/??/*{SUFFIX}"):
         try:
-            result.wrapped += _rewrapped(path, keys)
+            with changing_keys(recordings):
+                result.wrapped += _rewrapped(path, keys)
         except FileNotFoundError:
             continue
         except KeyError as error:

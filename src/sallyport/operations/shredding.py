@@ -20,7 +20,7 @@ from sallyport.audit.actions import SHRED, ActionLog
 from sallyport.audit.archive import RecordingError, recording_path
 from sallyport.audit.journal import DIRECTORY
 from sallyport.audit.journal_reader import KEPT_SUFFIX
-from sallyport.audit.keyfiles import KeyState, Shredding, describe, shred_key
+from sallyport.audit.keyfiles import KeyState, Shredding, changing_keys, describe, shred_key
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.ports import ACTIONS, LIVE, SessionIndex, SessionRow
 from sallyport.audit.reader import RecordingReader
@@ -114,7 +114,8 @@ def shred(
                 _record(log, recorder, row, who, reason)
                 shredding = msgspec.structs.replace(shredding, recording=log.recording)
                 try:
-                    shred_key(path, row.id, shredding)
+                    with changing_keys(directory):
+                        shred_key(path, row.id, shredding)
                 except OSError as error:
                     _record(log, recorder, row, who, reason, f"failed: {error.strerror}")
                     raise
