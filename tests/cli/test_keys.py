@@ -196,6 +196,11 @@ def test_a_new_key_file(kept: Kept) -> None:
     assert "0 keys were wrapped" in kept.run("audit", "rotate-key")
 
 
+def test_a_torn_key_of_a_session_that_never_began(kept: Kept) -> None:
+    kept.paths["ses_alpha1"].with_name("ses_torn.key").write_bytes(b'{"ver')
+    assert "3 keys were wrapped" in kept.run("audit", "rotate-key", "--new")
+
+
 def test_an_interrupted_rotation_goes_on(kept: Kept) -> None:
     damaged = key_path(kept.paths["ses_beta2"])
     content = damaged.read_bytes()

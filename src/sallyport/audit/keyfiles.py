@@ -97,6 +97,15 @@ def key_path(recording: Path) -> Path:
     return recording.with_suffix(SUFFIX)
 
 
+def key_mark(recording: Path) -> tuple[int, int]:
+    """Changes whenever the wrapped key of a recording is replaced or deleted."""
+    try:
+        status = key_path(recording).lstat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_mtime_ns
+
+
 def read_key_file(path: Path) -> KeyFile:
     """Raises OSError; ValueError for what is no such file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

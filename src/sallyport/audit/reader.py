@@ -30,6 +30,7 @@ from sallyport.audit.keyfiles import (
     KeyState,
     SessionKey,
     ShreddedError,
+    key_mark,
     session_key,
 )
 from sallyport.audit.keys import NO_KEYS, KeyRing
@@ -76,6 +77,7 @@ class RecordingReader:
             self._file.close()
             raise RecordingError(f"cannot read recording {path}: {error.strerror}") from None
         self.key: SessionKey | None = None
+        self._key_mark = key_mark(path)
         if self.version == ENCRYPTED:
             self.key = session_key(path, self.session_id, self.commitment, keys)
         self._extra = OVERHEAD if self.version == ENCRYPTED else 0
@@ -150,6 +152,7 @@ class RecordingReader:
                 self.torn = offset
                 return
             payload, hash_ = self._file.read(stored), self._file.read(HASH_BYTES)
+            self._heed_shredding()
             raw = self._content(head, payload, flags, raw_length)
             numbers = (offset, sequence, events, first)
             as_stored = (head, payload) if self.key is not None else (b"", b"")
@@ -201,6 +204,14 @@ class RecordingReader:
     def _is_possible(self, raw_length: int, stored: int) -> bool:
         """Whether a block can have these lengths."""
         return raw_length <= MAX_RAW and self._extra <= stored <= raw_length + self._extra
+
+    def _heed_shredding(self) -> None:
+        """Whoever keeps a reader open does not go on once the recording was shredded."""
+        if self.cipher is not None and (mark := key_mark(self.path)) != self._key_mark:
+            self._key_mark = mark
+            key = session_key(self.path, self.session_id, self.commitment, NO_KEYS)
+            if key.state is not KeyState.NOT_LISTED:  # it was not just wrapped again
+                self.key = key
 
     def _content(self, head: bytes, payload: bytes, flags: int, raw_length: int) -> bytes | None:
         if self.key is None:

@@ -323,6 +323,7 @@ def read_events(
                 return
             previous = block.hash
             if block.raw is None:
+                reader.require_content()
                 tell(Problem(WRONG_KEY, "was not encrypted with the key of this recording", number))
                 return
             try:

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
+from sallyport.audit.archive import SUFFIX as RECORDING
 from sallyport.audit.journal import DIRECTORY, ENCRYPTED, FILE_MAGIC, HEADER, KeyPart
-from sallyport.audit.keyfiles import SUFFIX, changing_keys, not_listed, read_key_file, rewrap
+from sallyport.audit.keyfiles import SUFFIX, changing_keys, not_listed, rewrap
 from sallyport.audit.keys import KeyRefusedError, KeyRing, local_key, new_key_text
 from sallyport.core.errors import SallyportError
 from sallyport.core.files import create_private, replace_private
@@ -65,7 +66,8 @@ def _rewrapped(path: Path, keys: KeyRing) -> bool:
         return rewrap(path, keys)
     except ValueError:
         time.sleep(_AGAIN)
-        read_key_file(path)
+        if not path.with_suffix(RECORDING).exists():
+            return False  # of a session that never began: its gateway died at that moment
         return rewrap(path, keys)
 
 
