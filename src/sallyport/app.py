@@ -70,6 +70,7 @@ from sallyport.server.upstream import Dialer, UnreachableError
 from sallyport.session.held import HeldStatement
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.store.approvals import SqlApprovalStore
+from sallyport.store.containments import SqlContainmentStore
 from sallyport.store.locks import SqlLockStore
 from sallyport.store.mark import open_store
 from sallyport.store.policies import SqlPolicyVersions
@@ -376,6 +377,7 @@ async def gateway_running(
     )
     gateway.measure = _measure
     gateway.log = record.log
+    gateway.containments.keep_in(SqlContainmentStore(store))
     actions = ActionLog(record.recorder)
     watching = open_watching(config.watch, gateway, store, writer, channels, locks, actions)
     gateway.intents = intents = IntentWriter(record.journal)
@@ -415,8 +417,7 @@ async def gateway_running(
                 actions,
                 record.cosigner,
             )
-        host, port = server.sockets[0].getsockname()[:2]
-        yield gateway, (host, port)
+        yield gateway, server.sockets[0].getsockname()[:2]
     finally:
         if server is not None:
             server.close()

@@ -89,13 +89,13 @@ def running(
     ).start()
     try:
         house = House(gateway, f"http://127.0.0.1:{port}")
-        wait_for(lambda: _listens(house.url))
+        wait_for(lambda: listens(house.url))
         yield house
     finally:
         gateway.stop()
 
 
-def _listens(url: str) -> bool:
+def listens(url: str) -> bool:
     try:
         return httpx2.get(f"{url}/healthz", timeout=5, trust_env=False).status_code == 200
     except httpx2.TransportError:
@@ -178,7 +178,7 @@ def test_a_lock_survives_a_restart_and_ends_by_itself(house: House, postgres: Se
     id_ = answer.json()["lock"]["id"]
     assert '[SP1608] the subject "claude-agent" is locked' in house.log_in()
     house.gateway.restart()
-    wait_for(lambda: _listens(house.url))
+    wait_for(lambda: listens(house.url))
     assert '[SP1608] the subject "claude-agent" is locked' in house.log_in()
     (lock,) = house.rest("GET", "/locks", ADAM).json()["locks"]
     assert (lock["id"], lock["reason"], lock["expires_at"]) == (id_, "stolen", None)
@@ -191,7 +191,7 @@ def test_a_lock_survives_a_restart_and_ends_by_itself(house: House, postgres: Se
     # An hour later, in the store's eyes.
     _age(house.gateway.home / "var" / "sallyport.db", lock["id"])
     house.gateway.start()
-    wait_for(lambda: _listens(house.url))
+    wait_for(lambda: listens(house.url))
     assert "let in" in house.log_in(), "the earlier lock does not come back"
     assert [one["in_force"] for one in house.rest("GET", "/locks?status=all", ADAM).json()["locks"]] == [
         False
@@ -218,7 +218,7 @@ def test_a_lost_index_releases_nobody(house: House) -> None:
     assert (done.returncode, "4 locks made anew" in done.stdout) == (0, True), done.stdout + done.stderr
     assert "0 sessions kept" in done.stdout
     house.gateway.start()
-    wait_for(lambda: _listens(house.url))
+    wait_for(lambda: listens(house.url))
     assert '[SP1608] the subject "claude-agent" is locked until' in house.log_in()
     after = house.rest("GET", "/locks?status=all", ADAM).json()["locks"]
     times = {"created", "released_at", "expires_at"}
@@ -319,7 +319,7 @@ def test_every_identity_of_a_person_is_locked(issuer: DevIssuer, postgres: Serve
             psql.send("SELECT 1;").wait_for(LOCKED.format("subject", "dana"))
         assert "[SP1608]" in house.log_in() and "[SP1608]" in house.log_in(DBA)
         house.gateway.restart()
-        wait_for(lambda: _listens(house.url))
+        wait_for(lambda: listens(house.url))
         assert "[SP1608]" in house.log_in()
         itself = house.cli("lock", "--subject", "olga-at-home", "--reason", "by mistake")
         assert (itself.returncode, "That is you" in itself.stderr) == (1, True)

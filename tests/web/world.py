@@ -26,7 +26,7 @@ from sallyport.demo.signin import CONSOLE_CLIENT
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.settings import IssuerSettings
-from sallyport.judge import Judge
+from sallyport.judge import Containments, Judge
 from sallyport.operations.access import Access
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
@@ -98,6 +98,7 @@ class FakeGateway:
     counters: GatewayMetrics = field(default_factory=GatewayMetrics)
     problem: str = ""
     policy_problem: str = ""
+    containments: Containments = field(default_factory=Containments)
     accepted: tuple[str, ...] = ()
     judge: Judge = field(
         default_factory=lambda: Judge(

@@ -33,6 +33,7 @@ COMMANDS = (
     "approvals",
     "lock",
     "findings",
+    "contain",
     "identity",
     "connect",
     "issuer",

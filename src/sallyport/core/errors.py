@@ -29,6 +29,7 @@ CODES: dict[str, Code] = _codes(
     ("SP1002", "42501", "a rule denies this"),
     ("SP1003", "42501", "this waits for approval"),
     ("SP1004", "42501", "outside the access window"),
+    ("SP1005", "42501", "untrusted text was read before"),
     # 11xx: not understood, so not run
     ("SP1101", "42601", "syntax error"),
     (

@@ -10,6 +10,7 @@ A permit (:mod:`sallyport.judge.permit`) is the proof of a verdict that lets a s
 Fails closed: whatever cannot be parsed, resolved or decided comes back as a refusal; an unexpected error is SP1804, logged.
 """
 
+from sallyport.judge.containments import Containments, ContainmentStore, UntrustedRead
 from sallyport.judge.judge import Judge
 from sallyport.judge.literals import blanked
 from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
@@ -26,11 +27,14 @@ from sallyport.judge.view import View, fault
 __all__ = [
     "AFTER_DDL",
     "AFTER_SEARCH_PATH",
+    "ContainmentStore",
+    "Containments",
     "Judge",
     "ParsePermit",
     "Part",
     "RunPermit",
     "ScriptVerdict",
+    "UntrustedRead",
     "Verdict",
     "View",
     "blanked",

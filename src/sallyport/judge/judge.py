@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
+from sallyport.judge.containments import Containments
 from sallyport.judge.view import Grounds, JudgeTimes, View
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.allowance import HourlyUse
@@ -43,8 +44,11 @@ class Judge:
         max_statement_bytes: int,
         now: Callable[[], float] = time.time,
         beside: Judge | None = None,
+        containments: Containments | None = None,
     ) -> None:
-        """``beside``: one over a snapshot that shares most relations with this."""
+        """``beside``: one over a snapshot that shares most relations with this. ``containments``:
+        of all targets; without it, of this one alone.
+        """
         before = beside.catalog if beside is not None else None
         self.target = target
         self.policy = policy
@@ -60,6 +64,15 @@ class Judge:
         known = beside.identifiers if beside is not None else frozenset[str]()
         self.identifiers: frozenset[str] = _identifiers(catalog, before, known)
         self._use: dict[tuple[str, str], HourlyUse] = {}
+        self.containments = containments if containments is not None else Containments(now)
+        if beside is None:
+            self.containments.add_listener(self._on_containment)
+
+    def _on_containment(self) -> None:
+        """Somebody is contained, or no longer: every session takes its view again."""
+        self.generation += 1
+        for view in self._views.values():
+            view.generation = self.generation
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -85,7 +98,8 @@ class Judge:
         grounds = self._grounds(policy, catalog, known)
         now = self._now()
         for (_, path), view in list(self._views.items()):
-            subject_policy = bound.for_subject(view.subject_policy.standing.subject, now)
+            subject = view.subject_policy.standing.subject
+            subject_policy = bound.for_subject(subject, now, self.containments.of(subject))
             prepared.views[subject_policy.key, path] = View(grounds, subject_policy, path, self.generation)
         return prepared
 
@@ -128,6 +142,7 @@ class Judge:
             max_statement_bytes=self.max_statement_bytes,
             now=self._now,
             beside=self,
+            containments=self.containments,
         )
         made.times, made.masked, made._use = self.times, self.masked, self._use
         return made
@@ -156,14 +171,14 @@ class Judge:
         return self._use.setdefault((subject.issuer, subject.id), HourlyUse(self._now))
 
     def subject_policy(self, subject: Subject) -> SubjectPolicy:
-        return self._bound.for_subject(subject, self._now())
+        return self._bound.for_subject(subject, self._now(), self.containments.of(subject))
 
     def mask_settings(self, subject: Subject) -> dict[str, str]:
         """Settings that the subject's sessions start with at the target, so that masks can be applied there: pinned ones, and the
         keys of hash masks, which are secrets.
         """
         masks = self.subject_policy(subject).masks
-        if not masks:
+        if not masks and not self._bound.may_redact(subject):
             return {}
         settings = dict(MASKED_STARTUP)
         for name in {mask.spec.key for mask in masks.values() if mask.spec.kind == "hash"}:

@@ -29,6 +29,7 @@ from sallyport.judge.verdict import (
 )
 from sallyport.masking.plan import MaskPlan, build_plan
 from sallyport.policy.bound import SubjectPolicy
+from sallyport.policy.containment import columns_read
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import FINGERPRINTS, FULL
 from sallyport.policy.needs import chain
@@ -241,6 +242,7 @@ class Statements:
             held=held,
             literals=literals,
             hides_rows=hides_rows,
+            untrusted=self._untrusted(facts),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             plain=refusal is None
@@ -271,11 +273,16 @@ class Statements:
             literals=literals,
             hides_rows=literals is not None and self._quotes_values(facts, literals),
             opaque=opaque,
+            untrusted=self._untrusted(facts),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             changes_settings=_changes_settings(facts),
             unreported_settings=_changes_unreported(facts),
         )
+
+    def _untrusted(self, facts: StatementFacts) -> tuple[str, ...]:
+        read = columns_read(facts, self.subject_policy.untrusted)
+        return tuple([self.catalog.column_name(column) for column in read])
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks

@@ -72,11 +72,17 @@ class Verdict(Struct):
     compared_parameters: tuple[ComparedParameter, ...] = ()
     literals: Literals | None = None  # how its values are recorded; None: as they are
     hides_rows: bool = False  # its rows quote its own text: they are not recorded
+    untrusted: tuple[str, ...] = ()  # schema.relation.column of what it reads that is untrusted
     notice: bytes = b""  # a NoticeResponse: which masks an expression of the statement saw
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = {}
     # protocol -> what recordings say of it (session.judged)
     records: dict[str, Any] = {}
+
+    @property
+    def is_quiet(self) -> bool:
+        """It changes nothing, contains nobody, and its rows are recorded as they are sent."""
+        return not (self.changes or self.hides_rows or self.untrusted)
 
 
 class Part(Struct, frozen=True):

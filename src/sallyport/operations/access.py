@@ -29,6 +29,7 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
         "approvals.read",
         "approvals.decide",
         "locks.read",
+        "containments.read",
         "findings.read",
         "findings.acknowledge",
     },
@@ -41,6 +42,7 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
         "audit.actions",
         "locks.read",
         "findings.read",
+        "containments.read",
     },
     OPERATOR: _EVERYBODY
     | {
@@ -50,6 +52,8 @@ PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
         "locks.read",
         "locks.lock",
         "locks.release",
+        "containments.read",
+        "containments.release",
         "findings.read",
         "findings.acknowledge",
         "baselines.reset",

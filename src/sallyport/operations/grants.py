@@ -102,7 +102,7 @@ def _temporary(bound: BoundPolicy) -> bool:
         rule for rule in rules if TEMP in rule.actions and not (rule.relations or rule.columns or rule.tags)
     ]
     denied = any(r.effect is Outcome.DENY and r.when is None and r.subjects == SubjectMatch() for r in named)
-    return not denied and any(rule.effect is not Outcome.DENY for rule in named)
+    return not denied and any(rule.gives for rule in named)
 
 
 def _of_sequence(actions: Mapping[str, Permit]) -> dict[str, tuple[str, ...]]:

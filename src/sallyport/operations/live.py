@@ -15,7 +15,7 @@ from sallyport.audit.tlog.log import TransparencyLog
 from sallyport.core.errors import ConfigError, RefusedError, refuse
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import AGENT, SUBJECT, Lock, is_locked_by
-from sallyport.judge import Judge
+from sallyport.judge import Containments, Judge
 from sallyport.operations.explaining import explanations
 from sallyport.operations.ports import (
     ClassifiedColumn,
@@ -42,6 +42,11 @@ class RunningGateway:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+
+    @property
+    def containments(self) -> Containments:
+        """See :class:`sallyport.operations.ports.LiveGateway`."""
+        return self._gateway.containments
 
     def live(self) -> Sequence[LiveSession]:
         return [_session(hosted) for hosted in self._gateway.hosted()]

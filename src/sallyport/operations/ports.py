@@ -14,6 +14,7 @@ from sallyport.approvals.sampling import Sample
 from sallyport.approvals.states import Request
 from sallyport.core.subject import Subject
 from sallyport.identity.locks import Lock
+from sallyport.judge import Containments
 from sallyport.policy.coverage import ColumnCoverage
 from sallyport.policy.explain import Explanation
 
@@ -153,6 +154,11 @@ class GatewayMetrics:
 
 class LiveGateway(Protocol):
     """The running gateway. Called from its event loop; only :meth:`explain` may take longer than a moment."""
+
+    @property
+    def containments(self) -> Containments:
+        """Who read untrusted text."""
+        ...
 
     def live(self) -> Sequence[LiveSession]:
         """Every session that is connected now."""

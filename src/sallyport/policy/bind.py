@@ -46,6 +46,7 @@ class _Binder:
                 column_tags[column] = (*column_tags.get(column, ()), tag)
         rules = tuple(self._rule(rule, tags) for rule in self.policy.rules)
         masks = tuple(self._mask(mask, tags, column_tags) for mask in self.policy.masks)
+        untrusted = self._untrusted()
         self.warnings += target_warnings(self.policy, self.catalog, self.target)
         self.warnings += partition_key_warnings(
             [(m.mask, m.columns) for m in masks], self.catalog, self.target, self._index.partitioned
@@ -59,7 +60,14 @@ class _Binder:
             addressed=tuple(dict.fromkeys(map(addressee, self.policy.rules))),
             column_tags=column_tags,
             warnings=tuple(dict.fromkeys(self.warnings)),
+            untrusted=untrusted,
         )
+
+    def _untrusted(self) -> frozenset[ColumnId]:
+        """With the columns of partitions, children and parents, which share their rows."""
+        patterns = self.policy.untrusted
+        self._warn(patterns, self._index.columns, "untrusted")
+        return self._close(self._all_columns(patterns)) if patterns else frozenset()
 
     def _rule(self, rule: Rule, tags: Mapping[str, frozenset[ColumnId]]) -> BoundRule:
         relations = columns = None

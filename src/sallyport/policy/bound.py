@@ -12,9 +12,10 @@ from itertools import compress
 
 from sallyport.core.subject import Subject
 from sallyport.policy.bound_mask import BoundMask
+from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, Standing, decide
-from sallyport.policy.decision import REDACT, ColumnMask, Decision, Outcome
+from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter
 from sallyport.policy.model import Addressee, Limits, Mask, Policy, Rule, addressee, applies_to_target
 from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
@@ -50,6 +51,15 @@ class SubjectPolicy:
     trusted_views: tuple[Pattern, ...] = ()
     #: custom settings that may be set
     settings: frozenset[str] = frozenset()
+    #: columns whose readers are contained
+    untrusted: frozenset[ColumnId] = frozenset()
+    #: containment closes the functions that policy trusts
+    closes_functions: bool = False
+
+    @property
+    def contained(self) -> Containment | None:
+        """Why the subject and agent are contained; None: they are not."""
+        return self.standing.contained
 
     def decide(self, facts: StatementFacts) -> Decision:
         """Allow, hold or deny one statement (masks, unknowns and settings are checked apart:
@@ -61,7 +71,7 @@ class SubjectPolicy:
     def opening_rules(self) -> tuple[Rule, ...]:
         """Rules that would let the subject connect, and whose windows are closed now."""
         rules = [bound.rule for bound in self.standing.closed]
-        return tuple(rule for rule in rules if rule.effect is not Outcome.DENY)
+        return tuple(rule for rule in rules if rule.gives)
 
     def trusts_function(self, function: Function) -> bool:
         """Whether policy names this function as safe to call. System functions are never trusted here."""
@@ -84,8 +94,13 @@ class _Remembered:
     since: float
     policy: SubjectPolicy
 
-    def holds(self, subject: Subject, now: float) -> bool:
-        return self.subject is subject and self.since <= now < self.policy.valid_until
+    def holds(self, subject: Subject, now: float, contained: Containment | None) -> bool:
+        is_same = _id(self.policy.standing.contained) == _id(contained)
+        return self.subject is subject and is_same and self.since <= now < self.policy.valid_until
+
+
+def _id(contained: Containment | None) -> str:
+    return "" if contained is None else contained.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +130,7 @@ class _Selection:
 @dataclass(slots=True)
 class BoundPolicy:
     """A policy bound to one catalog snapshot and one target. ``addressed``: whom its rules are for, each once.
-    ``warnings``: patterns that match nothing there.
+    ``warnings``: patterns that match nothing there. ``untrusted``: columns that contain who reads them.
     """
 
     policy: Policy
@@ -126,9 +141,10 @@ class BoundPolicy:
     addressed: tuple[Addressee, ...]
     column_tags: Mapping[ColumnId, tuple[str, ...]]
     warnings: tuple[str, ...] = ()
+    untrusted: frozenset[ColumnId] = frozenset()
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
     _selections: dict[tuple[bool, ...], _Selection] = field(default_factory=dict)
-    _combined: dict[tuple[int, ...], SubjectMasks] = field(default_factory=dict)
+    _combined: dict[tuple[tuple[int, ...], bool], SubjectMasks] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -162,14 +178,16 @@ class BoundPolicy:
     def _masks_here(self) -> list[BoundMask]:
         return [bound for bound in self.masks if applies_to_target(bound.mask.targets, self.target)]
 
-    def for_subject(self, subject: Subject, now: float) -> SubjectPolicy:
+    def for_subject(
+        self, subject: Subject, now: float, contained: Containment | None = None
+    ) -> SubjectPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
-        again.
+        again. ``contained``: the subject and agent read untrusted text.
         """
         known = self._remembered.get(id(subject))
-        if known is not None and known.holds(subject, now):
+        if known is not None and known.holds(subject, now, contained):
             return known.policy
-        made = self._make(subject, now)
+        made = self._make(subject, now, contained)
         self._remembered[id(subject)] = _Remembered(subject, now, made)
         while len(self._remembered) > _REMEMBERED_SUBJECTS:
             self._remembered.popitem(last=False)
@@ -181,7 +199,7 @@ class BoundPolicy:
         self._selections.clear()
         self._combined.clear()
 
-    def _make(self, subject: Subject, now: float) -> SubjectPolicy:
+    def _make(self, subject: Subject, now: float, contained: Containment | None) -> SubjectPolicy:
         selected = self._select(subject)
         in_force = selected.indexes
         closed: tuple[int, ...] = ()
@@ -189,7 +207,9 @@ class BoundPolicy:
             is_open = [self._is_open(i, now) for i in selected.indexes]
             closed = tuple([i for i, opened in zip(in_force, is_open, strict=True) if not opened])
             in_force = tuple(compress(in_force, is_open))
-        masks = tuple([i for i, m in enumerate(self.masks) if self._mask_applies(m.mask, subject)])
+        contain = self.policy.contain
+        redacts = contained is not None and contain.redacts
+        masks = self._masks_for(subject, redacts)
         limits = [i for i, e in enumerate(self.policy.limits) if self._limit_applies(i, subject)]
         rules = tuple([self.rules[i] for i in in_force]) if closed else selected.rules
         standing = Standing(
@@ -201,20 +221,24 @@ class BoundPolicy:
             rules,
             tuple([self.rules[i] for i in closed]),
             selected.skipped,
+            contained,
         )
+        own = _own_part(selected.uses, subject, now)
         return SubjectPolicy(
-            key=(self.target, in_force, closed, masks, tuple(limits), _own_part(selected.uses, subject, now)),
-            masks=self.masks_of(masks),
-            may_connect=any(b.rule.effect is not Outcome.DENY for b in rules),
+            key=(self.target, in_force, closed, masks, tuple(limits), own, _id(contained)),
+            masks=self.masks_of(masks, redacts=redacts),
+            may_connect=any(b.rule.gives for b in rules),
             search_paths=self.policy.search_paths,
             settings=self.policy.settings,
             limits=self._limits(limits),
             standing=standing,
             functions=self.policy.functions,
-            valid_until=_valid_until(selected, now),
+            valid_until=_valid_until(selected, now, contained),
             whole=self,
             notices=self.policy.notices,
             trusted_views=self.policy.trusted_views,
+            untrusted=self.untrusted,
+            closes_functions=contained is not None and contain.closes_functions,
         )
 
     def _is_open(self, index: int, now: float) -> bool:
@@ -234,12 +258,23 @@ class BoundPolicy:
             selection = self._selections[key] = _Selection.of(self.rules, mine)
         return selection
 
-    def _mask_applies(self, mask: Mask, subject: Subject) -> bool:
+    def _masks_for(self, subject: Subject, redacts: bool) -> tuple[int, ...]:
+        masks = enumerate(self.masks)
+        return tuple([i for i, m in masks if self._mask_applies(m.mask, subject, redacts)])
+
+    def may_redact(self, subject: Subject) -> bool:
+        """Whether the subject has masks once it is contained."""
+        return self.policy.contain.redacts and any(
+            self._mask_applies(bound.mask, subject, redacts=True) for bound in self.masks
+        )
+
+    def _mask_applies(self, mask: Mask, subject: Subject, redacts: bool) -> bool:
+        """``redacts``: containment takes exceptions away."""
         if not applies_to_target(mask.targets, self.target) or not mask.subjects.matches(
             subject, restricts=True
         ):
             return False
-        return mask.exempt is None or not mask.exempt.matches(subject, restricts=False)
+        return redacts or mask.exempt is None or not mask.exempt.matches(subject, restricts=False)
 
     def _limit_applies(self, index: int, subject: Subject) -> bool:
         entry = self.policy.limits[index]
@@ -253,11 +288,17 @@ class BoundPolicy:
             limits = limits.stricter(self.policy.limits[i].limits)
         return limits
 
-    def masks_of(self, indexes: tuple[int, ...]) -> SubjectMasks:
-        """The masks of whom these entries apply to, by column; made once."""
-        masks = self._combined.get(indexes)
+    def masks_of(self, indexes: tuple[int, ...], *, redacts: bool = False) -> SubjectMasks:
+        """The masks of whom these entries apply to, by column; made once. ``redacts``: each of them
+        shows nothing.
+        """
+        masks = self._combined.get((indexes, redacts))
         if masks is None:
-            masks = self._combined[indexes] = self._combine(indexes)
+            masks = self._combine(indexes)
+            if redacts:
+                redacted = {id(mask): redacted_mask(mask) for mask in masks.values()}
+                masks = SubjectMasks({column: redacted[id(mask)] for column, mask in masks.items()})
+            self._combined[indexes, redacts] = masks
             masks.derive()
         return masks
 
@@ -285,14 +326,28 @@ def _own_part(uses: frozenset[str], subject: Subject, now: float) -> Hashable:
     return (person, int(now) if "now" in uses else 0)
 
 
-def _valid_until(selected: _Selection, now: float) -> float:
+def _valid_until(selected: _Selection, now: float, contained: Containment | None) -> float:
     """Windows move on whole minutes (of any time zone), conditions on ``now`` see whole seconds."""
     period = 1.0 if "now" in selected.uses else 60.0 if selected.has_windows else math.inf
-    return math.inf if period == math.inf else (now // period + 1) * period
+    moves = math.inf if period == math.inf else (now // period + 1) * period
+    return moves if contained is None else min(moves, contained.until)
 
 
 def _column_mask(mask: Mask, tags: tuple[str, ...], origin: str) -> ColumnMask:
     return ColumnMask(mask.spec, mask.filter, tags, origin, mask.write_filter, mask.write, mask.copies)
+
+
+def redacted_mask(mask: ColumnMask) -> ColumnMask:
+    """The mask of a contained subject: nothing of the value shows, nor decides."""
+    return ColumnMask(
+        REDACT,
+        mask.filter.stricter(Filter.MASKED),
+        mask.tags,
+        f"{mask.origin}; redacted by containment" if mask.origin else "redacted by containment",
+        mask.write_filter,
+        write=False,
+        copies=mask.copies,
+    )
 
 
 def stricter_mask(a: ColumnMask, b: ColumnMask) -> ColumnMask:

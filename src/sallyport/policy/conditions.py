@@ -1,6 +1,7 @@
 """Conditions of rules, in CEL (Common Expression Language), compiled once when the policy is loaded.
 
-A condition sees ``subject`` (id, issuer, agent, agents, actors, groups, claims), ``statement`` (kind, actions, relations,
+A condition sees ``subject`` (id, issuer, agent, agents, actors, groups, claims, read_untrusted,
+read_untrusted_on), ``statement`` (kind, actions, relations,
 columns, functions, has_where), ``target`` and ``now``; docs/policy.md lists them. Bounds: :mod:`sallyport.core.cel`.
 :meth:`Condition.evaluate` returns None when the evaluation failed: callers take the restrictive side.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,17 @@ __all__ = ["FUNCTIONS", "MAX_LENGTH", "MAX_NESTING", "VARIABLES", "Condition", "
 VARIABLES = ("subject", "statement", "target", "now")
 
 _EXAMPLE: dict[str, Any] = {
-    "subject": {"id": "", "issuer": "", "agent": "", "agents": [], "actors": [], "groups": [], "claims": {}},
+    "subject": {
+        "id": "",
+        "issuer": "",
+        "agent": "",
+        "agents": [],
+        "actors": [],
+        "groups": [],
+        "claims": {},
+        "read_untrusted": False,
+        "read_untrusted_on": [],
+    },
     "statement": {
         "kind": "",
         "actions": [],
@@ -46,12 +57,14 @@ _EXAMPLE: dict[str, Any] = {
 @dataclass(frozen=True, slots=True)
 class Condition:
     """A compiled condition. ``uses``: the variables it mentions (they decide how long a verdict may be
-    kept).
+    kept). ``reads_containment``: it names ``subject.read_untrusted``. Where it names nothing else
+    of the subject, ``uses`` lacks ``subject``: the answer is the same for all who are contained.
     """
 
     source: str
     uses: frozenset[str]
     expression: Expression
+    reads_containment: bool = False
 
     def evaluate(self, variables: Mapping[str, Any]) -> bool | None:
         """True or False; None when it cannot be evaluated or gives something else."""
@@ -84,15 +97,22 @@ def compile_condition(source: str) -> Condition:
     result = expression.evaluate(_EXAMPLE)
     if result is not FAILED and not isinstance(result, bool):
         raise ValueError(f"gives a {type(result).__name__}, not true or false")
-    return Condition(source, expression.uses, expression)
+    text = without_strings(source)
+    contained = len(_READ_UNTRUSTED.findall(text))
+    mentions = len(_SUBJECT.findall(source))  # in strings, too: rather too many
+    is_alone = contained and mentions == contained
+    uses = expression.uses - {"subject"} if is_alone else expression.uses
+    return Condition(source, uses, expression, contained > 0)
 
 
+_SUBJECT = re.compile(r"(?<![.\w])subject\b")
+_READ_UNTRUSTED = re.compile(r"(?<![.\w])subject\s*\.\s*read_untrusted(?:_on)?\b")
 _FIELD = re.compile(r"(?<![.\w])(subject|statement)\s*\.\s*(\w+)")
 
 
-def subject_variables(subject: Subject) -> dict[str, Any]:
-    """The ``subject`` variable. The label is absent on purpose: it is what the client typed, not what was
-    verified.
+def subject_variables(subject: Subject, read_untrusted_on: Sequence[str] = ()) -> dict[str, Any]:
+    """The ``subject`` variable. ``read_untrusted_on``: targets on which untrusted text was read.
+    The label is absent on purpose: it is what the client typed, not what was verified.
     """
     return {
         "id": subject.id,
@@ -102,6 +122,8 @@ def subject_variables(subject: Subject) -> dict[str, Any]:
         "actors": list(subject.actors),
         "groups": sorted(subject.groups),
         "claims": dict(subject.claims),
+        "read_untrusted": bool(read_untrusted_on),
+        "read_untrusted_on": list(read_untrusted_on),
     }
 
 

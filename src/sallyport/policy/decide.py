@@ -17,6 +17,7 @@ from sallyport.core.errors import refuse
 from sallyport.core.subject import Subject
 from sallyport.policy.actions import DDL, GROUPS, NO_RELATION, READ, SESSION, TEMP, canonical, is_ddl
 from sallyport.policy.conditions import subject_variables, time_variable
+from sallyport.policy.containment import RELEASE_HINT, Containment
 from sallyport.policy.decision import Decision, Outcome, RuleTrace
 from sallyport.policy.model import Rule, applies_to_target, misses
 from sallyport.policy.needs import Need, chain, has_where, needs_of
@@ -59,7 +60,7 @@ class BoundRule:
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their
-    time window.
+    time window. ``contained``: the subject and agent read untrusted text.
     """
 
     policy_version: str
@@ -70,6 +71,7 @@ class Standing:
     rules: tuple[BoundRule, ...]
     closed: tuple[BoundRule, ...] = ()
     skipped: tuple[BoundRule, ...] = ()  # rules of the policy that are not for this subject or target
+    contained: Containment | None = None
     possible: list[str] = field(default_factory=list, repr=False, compare=False)
     _by_relation: dict[int, tuple[BoundRule, ...]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -137,7 +139,7 @@ class _Deciding:
 
     def _gives(self, bound: BoundRule) -> bool:
         """Whether the rule may give something, at once or after approval."""
-        return bound.rule.effect is not _DENY and self._evaluated(bound, restricts=False) is True
+        return bound.rule.gives and self._evaluated(bound, restricts=False) is True
 
     def _evaluated(self, bound: BoundRule, *, restricts: bool) -> bool | None:
         condition = bound.rule.when
@@ -182,7 +184,7 @@ class _Deciding:
         if need.indirect:
             return True
         if need.action in SESSION:
-            return any(b.rule.effect is not _DENY for b in rules)
+            return any(b.rule.gives for b in rules)
         giving = [b for b in rules if self._gives(b)]
         return covered(need, giving, self.standing.catalog)
 
@@ -198,11 +200,12 @@ class _Deciding:
 
     def _denied(self, bound: BoundRule, need: Need) -> Decision:
         rule, what = bound.rule, need.text(self.standing.catalog)
+        contained = self._containment(bound)
         refusal = refuse(
-            "SP1002",
+            "SP1005" if contained else "SP1002",
             f"{what} is denied" + (f": {rule.message}" if rule.message else ""),
-            f'Rule "{rule.name}" denies {what}{_because(self._condition(bound))}.',
-            what_is_possible(self.standing),
+            f'Rule "{rule.name}" denies {what}{_because(self._condition(bound))}.{contained}',
+            RELEASE_HINT if contained else what_is_possible(self.standing),
         )
         return Decision(_DENY, rule.name, refusal)
 
@@ -218,7 +221,8 @@ class _Deciding:
             )
             held = its_need.text(self.standing.catalog)
             lines.append(
-                f'Rule "{one.rule.name}" holds {held} until {people} approves{_because(self._condition(one))}.'
+                f'Rule "{one.rule.name}" holds {held} until {people} approves'
+                f"{_because(self._condition(one))}.{self._containment(one)}"
             )
         refusal = refuse(
             "SP1003",
@@ -228,6 +232,13 @@ class _Deciding:
         )
         names = tuple(dict.fromkeys(one.rule.name for one, _ in found))
         return Decision(_HOLD, rule.name, refusal, names)
+
+    def _containment(self, bound: BoundRule) -> str:
+        """Why the subject is contained, where the rule asks that; behind a space, or ""."""
+        contained, condition = self.standing.contained, bound.rule.when
+        if contained is None or condition is None or not condition.reads_containment:
+            return ""
+        return f" {contained.reason()}"
 
     def _nothing_allows(self, uncovered: list[Need]) -> Decision:
         standing = self.standing
@@ -404,8 +415,9 @@ def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...
     relations |= {f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)}
     columns = {catalog.column_name(c) for n in needs for c in n.columns}
     functions = {f"{f.schema}.{f.name}" for level in chain(facts) for f in level.functions}
+    targets = () if standing.contained is None else (standing.contained.target,)
     return {
-        "subject": subject_variables(standing.subject),
+        "subject": subject_variables(standing.subject, targets),
         "statement": {
             "kind": canonical(facts.kind),
             "actions": sorted({name for n in needs for name in (n.action, *n.also)}),
@@ -428,7 +440,7 @@ def what_is_possible(standing: Standing) -> str:
 
 def _what_is_possible(standing: Standing) -> str:
     freely = [_offer(b.rule) for b in standing.rules if b.rule.effect is _ALLOW]
-    held = [_offer(b.rule) for b in standing.rules if b.rule.effect is _HOLD]
+    held = [_offer(b.rule) for b in standing.rules if b.rule.effect is _HOLD and b.rule.gives]
     parts = []
     if freely:
         parts.append(f"On {standing.target} you may: {_listed(freely, '; ')}.")

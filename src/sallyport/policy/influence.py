@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from sallyport.core.errors import Refusal, refuse
 from sallyport.policy.bound import BoundPolicy, SubjectPolicy
+from sallyport.policy.containment import RELEASE_HINT
 from sallyport.policy.decision import EQUALITY, ColumnMask, Filter
 from sallyport.policy.needs import chain
 from sallyport.policy.renames import is_hidden
@@ -72,9 +73,18 @@ def check_functions(facts: StatementFacts, policy: SubjectPolicy, sql: str | byt
     """Functions outside pg_catalog that policy does not name: what they do cannot be seen from outside."""
     for level in chain(facts):
         for use in level.functions:
-            if policy.trusts_name(use.schema, use.name):
-                continue
             name = f"{use.schema}.{use.name}"
+            if policy.trusts_name(use.schema, use.name):
+                contained = policy.contained
+                if contained is None or not policy.closes_functions:
+                    continue
+                return refuse(
+                    "SP1005",
+                    f"the function {name} is closed: untrusted text was read before",
+                    f"{name} may send data elsewhere, unseen. {contained.reason()}",
+                    RELEASE_HINT,
+                    character_position(sql, use.position),
+                )
             return refuse(
                 "SP1103",
                 f"function {name} is not known to be safe",

@@ -22,6 +22,7 @@ from sallyport.core.yamltext import Document, YamlPath, decode_utf8, load_yaml, 
 from sallyport.policy import raw
 from sallyport.policy.actions import expand
 from sallyport.policy.conditions import compile_condition
+from sallyport.policy.contain_load import reviewers_of, seconds_of, with_containment
 from sallyport.policy.decision import Outcome
 from sallyport.policy.maskspec import filter_warnings, mask_filter, mask_spec
 from sallyport.policy.model import (
@@ -43,12 +44,10 @@ from sallyport.sql.search_path import split_search_path
 
 T = TypeVar("T")
 
-PACKS = ("read-only", "no-ddl", "no-unbounded-write", "pii-default")
+PACKS = ("read-only", "no-ddl", "no-unbounded-write", "pii-default", "contain-untrusted")
 
 #: Columns that somebody looked at: `policy coverage` does not ask about them again.
 REVIEWED_TAG = "clear"
-
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def load_policy(path: Path | str) -> Policy:
@@ -71,6 +70,7 @@ def parse_policy(text: str, filename: str) -> Policy:
         raise document.error(("version",), f"version {shape.version} is not supported", "Write 'version: 1'")
     digest = hashlib.sha256(text.encode())
     parts: list[Policy] = []
+    contains: list[tuple[str, Document, raw.RawContain | None]] = []
     for i, name in enumerate(shape.packs):
         if name not in PACKS:
             raise document.error(
@@ -81,9 +81,13 @@ def parse_policy(text: str, filename: str) -> Policy:
         pack_text = _pack_text(name)
         digest.update(b"\0" + pack_text.encode())
         pack = load_yaml(pack_text, f"pack {name}")
-        parts.append(_Loader(pack, pack.convert((), raw.RawPolicy), name).policy())
+        pack_shape = pack.convert((), raw.RawPolicy)
+        contains.append((name, pack, pack_shape.contain))
+        parts.append(_Loader(pack, pack_shape, name).policy())
+    contains.append(("", document, shape.contain))
     own = _Loader(document, shape, "", [p.tags for p in parts]).policy()
     merged = _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
+    merged = with_containment(merged, contains)
     statements = shape.record.statements if shape.record is not None else LITERALS_MASKED
     return replace(merged, text=text, record_statements=statements)
 
@@ -119,6 +123,7 @@ def _merged(parts: list[Policy], version: str, filename: str, packs: tuple[str, 
         warnings=tuple(w for p in parts for w in p.warnings),
         notices=all(p.notices for p in parts),
         trusted_views=tuple(v for p in parts for v in p.trusted_views),
+        untrusted=tuple(u for p in parts for u in p.untrusted),
     )
 
 
@@ -157,6 +162,7 @@ class _Loader:
             warnings=(*self._unused_tags(), *filter_warnings(self.document, shape.masks)),
             notices=shape.notices,
             trusted_views=tuple(self._view(name, word) for name, word in shape.views.items()),
+            untrusted=self._patterns(("untrusted",), shape.untrusted, 3),
         )
 
     # -- rules
@@ -229,12 +235,7 @@ class _Loader:
             ) from None
 
     def _reviewers(self, path: YamlPath, reviewers: raw.RawReviewers | None) -> Reviewers | None:
-        if reviewers is None:
-            return None
-        self._not_empty((*path, "groups"), reviewers.groups)
-        if reviewers.quorum < 1:
-            raise self.document.error((*path, "quorum"), "at least one reviewer is needed", "Write 1 or more")
-        return Reviewers(frozenset(reviewers.groups), reviewers.quorum)
+        return reviewers_of(self.document, path, reviewers)
 
     def _windows(
         self, path: YamlPath, given: raw.RawWindow | list[raw.RawWindow] | None
@@ -411,14 +412,7 @@ class _Loader:
         )
 
     def _seconds(self, path: YamlPath, given: str | int | None) -> float | None:
-        if given is None:
-            return None
-        match = re.fullmatch(r"(\d{1,9})\s*(s|m|h|d|)", str(given))
-        if match is None or not int(match.group(1)):
-            raise self.document.error(
-                path, f"{given!r} is not a duration", "Write a number with s, m, h or d, like 15m"
-            )
-        return float(int(match.group(1)) * _UNITS[match.group(2)])
+        return seconds_of(self.document, path, given)
 
     def _not_empty(self, path: YamlPath, value: Any) -> None:
         if value is not None and not isinstance(value, str) and len(value) == 0:

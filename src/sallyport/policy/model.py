@@ -121,6 +121,7 @@ class Reviewers:
 class Rule:
     """One rule. ``actions`` is expanded; ``named`` is what the file says. ``expires``: seconds an approval
     may wait and be used. ``mode``: wait (the client waits), async (refused at once, runs when sent again after approval).
+    ``restricts_only``: a hold rule that holds what other rules allow, and gives nothing itself.
     """
 
     name: str
@@ -140,6 +141,14 @@ class Rule:
     windows: tuple[Window, ...] = ()
     line: int = 0
     pack: str = ""
+    restricts_only: bool = False
+
+    @property
+    def gives(self) -> bool:
+        """Whether it can be what permits something: an allow rule at once, a hold rule once
+        people have approved.
+        """
+        return self.effect is not Outcome.DENY and not self.restricts_only
 
 
 #: Whom a rule is for, and whether it takes something away from them.
@@ -231,6 +240,19 @@ FULL, LITERALS_MASKED, FINGERPRINTS = "full", "literals-masked", "fingerprints"
 
 
 @dataclass(frozen=True, slots=True)
+class Contain:
+    """What happens to a subject and agent that read an untrusted column. ``seconds``: for how long,
+    from the last read. ``redacts``: every mask becomes ``redact``, exceptions included.
+    ``closes_functions``: functions that policy trusts are refused. Writes and other targets are
+    rules (:mod:`sallyport.policy.containment`).
+    """
+
+    seconds: float = 8 * 3600.0
+    redacts: bool = False
+    closes_functions: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
     texts. ``text``: the file's.
@@ -239,6 +261,7 @@ class Policy:
     (``$user`` kept as it is). ``settings``: custom settings that sessions may set, in lower case, some as ``app.*``. ``notices``: a client is told by a NOTICE when a statement saw masked values.
     ``record_statements``: full | literals-masked | fingerprints, what recordings keep of texts and bind values.
     ``trusted_views``: views that are read as they are, though their bodies compute with masked columns.
+    ``untrusted``: columns that hold what strangers wrote; who reads one is contained.
     """
 
     version: str
@@ -256,6 +279,8 @@ class Policy:
     notices: bool = True
     trusted_views: tuple[Pattern, ...] = ()
     record_statements: str = LITERALS_MASKED
+    untrusted: tuple[Pattern, ...] = ()
+    contain: Contain = Contain()
 
     def hash_keys(self) -> frozenset[str]:
         """Names of the secrets that ``hash`` masks need; the configuration must have each under

@@ -85,6 +85,17 @@ class RawRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     statements: Literal["full", "literals-masked", "fingerprints"] = "literals-masked"
 
 
+class RawContain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What follows from reading an untrusted column."""
+
+    for_: str | int | None = msgspec.field(name="for", default=None)
+    writes: Literal["allow", "hold", "deny"] | None = None
+    masks: Literal["keep", "redact"] | None = None
+    functions: Literal["allow", "deny"] | None = None
+    targets: Literal["allow", "deny"] | None = None
+    reviewers: RawReviewers | None = None
+
+
 class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     tags: dict[str, list[str]] = {}
@@ -98,3 +109,5 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notices: bool = True
     record: RawRecord | None = None
     views: dict[str, str] = {}
+    untrusted: list[str] = []
+    contain: RawContain | None = None

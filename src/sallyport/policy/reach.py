@@ -71,7 +71,7 @@ class _Reaching:
         self.is_for_one = rules is not None  # whom every one of the rules is for
         candidates = bound.rules if rules is None else rules
         mine = [r for r in candidates if applies_to_target(r.rule.targets, bound.target)]
-        self.givers = [r for r in mine if r.rule.effect is not Outcome.DENY]
+        self.givers = [r for r in mine if r.rule.gives]
         self.deniers = [
             r for r in mine if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
         ]

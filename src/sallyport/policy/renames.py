@@ -141,7 +141,7 @@ def _joined(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
                     name = f"{child.qualified}.{column.name}"
                     return _unmasked(name, f"{parent.qualified}.{column.name}", old)
         for rule in _rules(whole):
-            if rule.rule.effect is not Outcome.DENY and _gives_more(rule, child, parent):
+            if rule.rule.gives and _gives_more(rule, child, parent):
                 return _changed_rule(rule, child.qualified, parent.qualified)
     return None
 
@@ -166,7 +166,25 @@ def _renamed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
     relations = dict(whole.catalog.relations) | {relation.oid: relation for relation in facts.after}
     future = replace(whole.catalog, relations=MappingProxyType(relations))
     bound = bind(whole.policy, future, whole.target, whole.catalog)
-    return _masks_lost(whole, bound, future) or _rules_moved(whole, bound, relations)
+    return (
+        _masks_lost(whole, bound, future)
+        or _rules_moved(whole, bound, relations)
+        or _no_longer_untrusted(whole, bound, relations)
+    )
+
+
+def _no_longer_untrusted(
+    before: BoundPolicy, after: BoundPolicy, relations: Mapping[int, Relation]
+) -> Refusal | None:
+    for column in _gone(before.untrusted, after.untrusted, relations):
+        old, new = before.catalog.column_name(column), after.catalog.column_name(column)
+        return refuse(
+            "SP1205",
+            f"as {new}, the column {old} would no longer be untrusted",
+            "Columns are untrusted by name: reading it under another one would contain nobody.",
+            _FIRST,
+        )
+    return None
 
 
 def _masks_lost(before: BoundPolicy, after: BoundPolicy, future: CatalogSnapshot) -> Refusal | None:
@@ -194,7 +212,7 @@ def _rules_moved(
         if old.rule.effect is not Outcome.ALLOW:  # what it restricts must stay restricted
             moved |= (old.reach_relations or frozenset()) - (new.reach_relations or frozenset())
             moved |= {c.relation for c in _gone(old.reach_columns, new.reach_columns, relations)}
-        if old.rule.effect is not Outcome.DENY:  # what it gives must not grow
+        if old.rule.gives:  # what it gives must not grow
             moved |= (new.relations or frozenset()) - (old.relations or frozenset())
             moved |= {c.relation for c in (new.columns or frozenset()) - (old.columns or frozenset())}
         for oid in sorted(moved):

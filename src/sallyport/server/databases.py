@@ -19,7 +19,7 @@ from sallyport.core.errors import Refusal, RefusedError, SallyportError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge
+from sallyport.judge import Containments, Judge
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.model import Policy
 from sallyport.server.ephemeral import EphemeralRoles
@@ -61,6 +61,7 @@ class Database:
         roles: EphemeralRoles | None = None,
     ) -> None:
         self.name = name
+        self.containments: Containments | None = None  # of every target
         self.roles = roles
         self.dialer = dialer
         self.judge: Judge | None = None
@@ -166,6 +167,7 @@ class Database:
                 snapshot,
                 self._keys,
                 max_statement_bytes=self._max_statement_bytes,
+                containments=self.containments,
             )
         for warning in self.judge.warnings:
             log.warning("policy", target=self.name, warning=warning)

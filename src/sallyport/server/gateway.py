@@ -28,6 +28,7 @@ from sallyport.core.errors import Refusal, RefusedError, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
+from sallyport.judge import Containments
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.model import Policy, Reviewers
 from sallyport.policy.versions import CHANGED
@@ -135,6 +136,9 @@ class Gateway:
         self.sessions_total = 0
         self.refused_logins: Counter[str] = Counter()  # by code
         self.intents: IntentWriter | None = None
+        self.containments = Containments()
+        for database in databases.values():
+            database.containments = self.containments
         self.lag = RecorderLag()
         self.added = Added()
         self.collecting = Collecting()

@@ -23,6 +23,7 @@ from sallyport.server.added import EVERY
 from sallyport.server.admission import Admitted
 from sallyport.server.cancelling import StatementCancel, cancel_abandoned
 from sallyport.server.gateway import CANCEL, Gateway
+from sallyport.server.keeping import keep_containments
 from sallyport.server.lane_access import LaneAccess
 from sallyport.server.liveness import Liveness
 from sallyport.server.own_catalog import own_catalog, own_temporary
@@ -135,7 +136,7 @@ class SessionHost:
             admitted.search_path,
             Limits(limits.max_message_bytes, limits.max_row_bytes),
         )
-        session.backends = self._database.backends
+        session.id, session.backends = self._recorder.row.id, self._database.backends
         # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
         told = {name: value for name, value in admitted.identity.items() if name != "sallyport.session"}
         session.settings = TrackedSettings(link.login.parameters, {**request.settings, **told})
@@ -280,9 +281,11 @@ class SessionHost:
 
     def flush(self) -> None:
         """Write what the session has for its peers, carry out commands, pace both sides."""
-        session = self._session
         if self._is_ended:
             return
+        session = self._session
+        if session.unkept:
+            keep_containments(self._gateway, session, self._link, self._not_journaled)
         if session.to_server.pending:
             self._link.write(session.to_server.take())
         if session.to_client:

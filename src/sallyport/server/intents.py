@@ -166,7 +166,17 @@ class IntentWriter:
 class WriteGate:
     """Holds what one session sends to its target. See the module docstring."""
 
-    __slots__ = ("_after", "_failed", "_held", "_link", "_on_failed", "_recording", "_size", "_writer")
+    __slots__ = (
+        "_after",
+        "_failed",
+        "_held",
+        "_holds",
+        "_link",
+        "_on_failed",
+        "_recording",
+        "_size",
+        "_writer",
+    )
 
     def __init__(
         self,
@@ -181,6 +191,7 @@ class WriteGate:
         self._size = 0
         self._after: list[Callable[[], None]] = []
         self._failed = False
+        self._holds = 0
 
     @property
     def size(self) -> int:
@@ -190,7 +201,8 @@ class WriteGate:
     def keeps(self, data: bytes | bytearray) -> bool:
         """Whether the gate took the bytes; otherwise they may be sent now."""
         intent = self._recording.intent
-        if not self._held and intent <= self._writer.written and not self._failed:
+        is_open = not self._held and not self._holds and not self._failed
+        if is_open and intent <= self._writer.written:
             return False
         if self._failed:
             return True  # dropped: what stood before it was
@@ -204,6 +216,8 @@ class WriteGate:
 
     def release(self, written: int) -> bool:
         """Send what waits for no later intent; whether that was all."""
+        if self._holds:
+            return False
         if self._size > _HIGH_WATER and self._link.on_pause is not None:
             self._link.on_pause(False)  # before sending: the transport may say otherwise
         held, sent = self._held, 0
@@ -218,6 +232,16 @@ class WriteGate:
         elif self._size > _HIGH_WATER and self._link.on_pause is not None:
             self._link.on_pause(True)
         return not self._held
+
+    def hold(self) -> None:
+        """Keep everything from now on, until :meth:`let_go` was called as often."""
+        self._holds += 1
+
+    def let_go(self) -> None:
+        """What was waited for is done; :meth:`fail` where it could not be done."""
+        self._holds -= 1
+        if not self._holds and not self._failed:
+            self.release(self._writer.written)
 
     def fail(self) -> None:
         """Drop what waits and end the session."""

@@ -167,7 +167,7 @@ def plain_parsed(query: Any, types: bytes, view: Any) -> PlainStatement | None:
 
 def _may_pass(verdict: Any) -> bool:
     """Only with the judge's permit (:mod:`sallyport.judge.permit`), what is known to read, and rows that are recorded as they are sent."""
-    return type(verdict.permit) is RunPermit and not verdict.changes and not verdict.hides_rows
+    return type(verdict.permit) is RunPermit and verdict.is_quiet
 
 
 class Pending:

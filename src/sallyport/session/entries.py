@@ -35,6 +35,15 @@ def may_change(verdict: Verdict | None, pending: PendingEffect | None) -> bool:
     return pending is None or pending.rows is None or pending.rows.changes
 
 
+def untrusted(verdict: Verdict | None, pending: PendingEffect | None) -> tuple[str, ...]:
+    """Which untrusted columns running a statement reads. ``pending``: what it runs by name."""
+    if verdict is None:
+        return ()
+    if pending is None or pending.rows is None:
+        return verdict.untrusted
+    return verdict.untrusted or pending.rows.untrusted
+
+
 class Entry:
     """One expected reply.
 

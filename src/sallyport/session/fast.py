@@ -52,7 +52,7 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
         return None
     verdict = script.statements[0]
     permit = verdict.permit
-    if not isinstance(permit, RunPermit):
+    if not isinstance(permit, RunPermit) or verdict.untrusted:
         return None
     if hides_text(view, verdict):
         text = shown_text(view, verdict, sql)
@@ -83,7 +83,7 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     if verdict is None or not verdict.plain or len(name) > 63:
         return None
     permit = verdict.permit
-    if not isinstance(permit, RunPermit):
+    if not isinstance(permit, RunPermit) or verdict.untrusted:
         return None
     if session.statements.is_ambiguous(name, pipeline.step):
         return None

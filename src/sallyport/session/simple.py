@@ -12,6 +12,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding, renewal
 from sallyport.session.clearance import clearance
+from sallyport.session.containing import contains_before
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
 from sallyport.session.series import Series
@@ -71,6 +72,8 @@ def _judge_and_forward(
     if denied is not None:
         return _refuse_all(session, sql, *denied)
     script = judge_script(session, sql)
+    if script is not None and contains_before(session, script):
+        script = judge_script(session, sql)
     if script is None:
         return Handled.LATER
     if script.parts and _is_sent_one_by_one(session, script):

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from sallyport.core.errors import ProtocolError, Refusal, refuse
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, ScriptVerdict, Verdict, View
+from sallyport.judge import Judge, ScriptVerdict, UntrustedRead, Verdict, View
 from sallyport.policy.allowance import Allowance
+from sallyport.policy.containment import COLUMN, Containment
 from sallyport.session.activity import Activity
 from sallyport.session.client_input import Blocked, ClientInput
 from sallyport.session.commands import BlockingCommand, CloseSession, Command, RefreshCatalog
 from sallyport.session.counters import Counters
-from sallyport.session.entries import Entry, PendingEffect, may_change
+from sallyport.session.entries import Entry, PendingEffect, may_change, untrusted
 from sallyport.session.held import Ruling, WatchHold
 from sallyport.session.judged import judged
 from sallyport.session.name_context import Catalog, NameContext, SearchPath
@@ -66,7 +67,8 @@ class SessionState:
 
     ``to_client``, ``to_server``, ``commands``: what the owner is to send and to do. ``number``, ``running``: of the latest
     statement, and its text. ``can_hold``: somebody can be asked to approve a held statement. ``ruling``: the answer for the held
-    statement that is read next. ``series``: the message whose statements are being sent one by one. ``backends``: what clients of this
+    statement that is read next. ``id``: of the recording.
+    ``unkept``: containments that must be stored before anything more goes to the server. ``series``: the message whose statements are being sent one by one. ``backends``: what clients of this
     gateway were told to be their backend's process id, by the server's.
     """
 
@@ -78,6 +80,7 @@ class SessionState:
         "client_state",
         "commands",
         "counters",
+        "id",
         "input",
         "judgement",
         "limits",
@@ -96,6 +99,7 @@ class SessionState:
         "to_client",
         "to_server",
         "transaction_status",
+        "unkept",
         "watch_hold",
     )
 
@@ -122,6 +126,8 @@ class SessionState:
         self.input = ClientInput()
         self.stream = ServerStream()
         self.judgement = OpenJudgement()
+        self.id = ""
+        self.unkept: list[Containment] = []
         self.backends: Mapping[int, int] = {}
         self.can_hold = False
         self.ruling: Ruling | None = None
@@ -364,7 +370,23 @@ class SessionState:
         self.recorder.statement(statement)
         if refusal is not None and self.activity is not None:
             self.activity.refused(self.number, refusal.code.id, recorded.relations, sql)
+        if refusal is None:
+            columns = untrusted(verdict, pending)
+            if columns:
+                self.contain(columns[0], COLUMN)
         return self.number
+
+    def contain(self, column: str, cause: str, statement: int = 0) -> None:
+        """The subject and its agent read, or are about to read, untrusted text. Every statement
+        from now on is judged by that, in every session. ``statement``: its number; 0: the latest's.
+        """
+        judge = self.names.judge
+        seconds, number = judge.policy.contain.seconds, statement or self.number
+        read = UntrustedRead(column, judge.target, self.id, number, seconds, cause)
+        containment = judge.containments.note_read(self.names.subject, read)
+        if containment is not None:
+            self.unkept.append(containment)
+            self.recorder.note("contained", containment.reason())
 
     def count_masked(self, columns: tuple[str, ...], rows: int) -> None:
         """Rows came back with these columns masked."""

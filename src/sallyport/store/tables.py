@@ -232,3 +232,23 @@ watch_findings = Table(
     Index("ix_watch_findings_at", "at"),
     Index("ix_watch_findings_session", "session"),
 )
+
+#: :class:`sallyport.policy.containment.Containment`.
+containments = Table(
+    "containments",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("agents", JSON, nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("column", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("session", String(64), nullable=False),
+    Column("statement", Integer, nullable=False),
+    Column("read_at", Float, nullable=False),
+    Column("until", Float, nullable=False),
+    Column("released_at", Float),
+    Column("released_by", Text, nullable=False),
+    Index("ix_containments_read_at", "read_at"),
+)

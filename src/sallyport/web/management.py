@@ -1,4 +1,4 @@
-"""Operations of the REST interface: locks, and the record of what people did."""
+"""Operations of the REST interface: locks, containments, and the record of what people did."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from starlette.concurrency import run_in_threadpool
 
 from sallyport.core.errors import RefusedError
 from sallyport.operations.actions import ActionQuery, action_data, find_actions
+from sallyport.operations.containments import (
+    ContainmentError,
+    ContainmentOperations,
+    containment_data,
+    release_details,
+)
 from sallyport.operations.locks import LockError, LockOperations, LockRequest, lock_data
 from sallyport.web.api import (
     ANY_OBJECT,
@@ -51,6 +57,12 @@ class Locked(msgspec.Struct, frozen=True):
 
     lock: dict[str, Any]
     sessions: int
+
+
+class ContainmentList(msgspec.Struct, frozen=True):
+    """Newest first."""
+
+    containments: list[dict[str, Any]]
 
 
 class ActionList(msgspec.Struct, frozen=True):
@@ -101,6 +113,34 @@ async def release_lock(call: Call) -> Any:
     return lock_data(lock)
 
 
+def _containment_operations(call: Call) -> ContainmentOperations:
+    return ContainmentOperations(call.services.gateway.containments)
+
+
+async def list_containments(call: Call) -> Any:
+    """In force, or with ``status=all`` also those that are over."""
+    ops, limit = _containment_operations(call), call.number("limit", 50, 1, 500)
+    if call.choice("status", "all") == "all":
+        containments = await run_in_threadpool(ops.recent, call.principal, limit)
+    else:
+        containments = ops.list(call.principal)[:limit]
+    return {"containments": [containment_data(containment) for containment in containments]}
+
+
+async def release_containment(call: Call) -> Any:
+    """As JSON, released."""
+    try:
+        released = await _containment_operations(call).release(call.principal, call.path("id"))
+    except ContainmentError as error:
+        if error.missing:
+            raise not_found(str(error)) from None
+        raise ProblemError(409, "Not released", str(error)) from None
+    except RefusedError as error:
+        raise ProblemError(503, "Not stored", f"It stays: {error.refusal.text}") from None
+    call.doing.add(release_details(released))
+    return containment_data(released)
+
+
 async def list_actions(call: Call) -> Any:
     try:
         after = place_of(call.text("after"))
@@ -123,10 +163,13 @@ async def list_actions(call: Call) -> Any:
     }
 
 
+_OVER = {"type": "string", "enum": ["all"]}
+_STATUS = Parameter("status", "'all': those that are over, too.", _OVER)
+
 MANAGEMENT: tuple[Operation, ...] = (
     Operation(
         "GET", "/locks", "listLocks", "locks.read", "Locks in force, newest first.", list_locks, LockList,
-        (Parameter("status", "'all': those that are over, too.", {"type": "string", "enum": ["all"]}), LIMIT),
+        (_STATUS, LIMIT),
     ),
     Operation(
         "POST", "/locks", "lock", "locks.lock", "Keep a subject or agent out from now on, and end its live sessions.", lock, Locked,
@@ -134,6 +177,17 @@ MANAGEMENT: tuple[Operation, ...] = (
     ),
     Operation(
         "POST", "/locks/{id}/release", "releaseLock", "locks.release", "Let it in again.", release_lock, ANY_OBJECT, errors=(404, 503),
+    ),
+    Operation(
+        "GET", "/containments", "listContainments", "containments.read",
+        "Who read untrusted text and is contained, newest first.",
+        list_containments, ContainmentList,
+        (_STATUS, LIMIT),
+    ),
+    Operation(
+        "POST", "/containments/{id}/release", "releaseContainment", "containments.release",
+        "Let a subject and its agent go.",
+        release_containment, ANY_OBJECT, errors=(404, 409, 503),
     ),
     Operation(
         "GET", "/actions", "listActions", "audit.actions", "What people did in the console, over REST and in Slack, newest first.",

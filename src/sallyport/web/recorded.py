@@ -27,6 +27,7 @@ QUIET: Final = frozenset(
         "policy.read",
         "targets.read",
         "locks.read",
+        "containments.read",
         "sessions.list",
         "tokens.list",
     }

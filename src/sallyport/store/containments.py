@@ -1,0 +1,53 @@
+"""Containments in the store: implements :class:`sallyport.judge.ContainmentStore`.
+
+As with locks, each call is one small transaction that is on the disk when it returns: a subject
+that was contained stays so after a crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Engine, Select, func, select
+from sqlalchemy.dialects.sqlite import insert
+
+from sallyport.policy.containment import Containment
+from sallyport.store.durable import DurableWrites
+from sallyport.store.tables import containments
+
+
+class SqlContainmentStore:
+    """Any thread may call it. Raises RefusedError (SP1801) for what cannot be written."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._writes = DurableWrites(engine, "a containment")
+
+    def keep(self, containment: Containment) -> None:
+        """As it is now. What was released stays released, and no end comes earlier, in whatever
+        order calls arrive.
+        """
+        table, values = containments.c, asdict(containment)
+        values["agents"] = list(containment.agents)
+        new = insert(containments).values(values)
+        later = {
+            "until": func.max(table.until, new.excluded.until),
+            "released_at": func.coalesce(table.released_at, new.excluded.released_at),
+            "released_by": func.max(table.released_by, new.excluded.released_by),
+        }
+        with self._writes.transaction() as connection:
+            connection.execute(new.on_conflict_do_update(index_elements=[table.id], set_=later))
+
+    def unreleased(self) -> list[Containment]:
+        query = select(containments).where(containments.c.released_at.is_(None))
+        return self._read(query.order_by(containments.c.read_at))
+
+    def recent(self, limit: int) -> list[Containment]:
+        newest = containments.c.read_at.desc(), containments.c.id.desc()
+        return self._read(select(containments).order_by(*newest).limit(limit))
+
+    def _read(self, query: Select[Any]) -> list[Containment]:
+        with self._engine.connect() as connection:
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+        return [Containment(**{**row, "agents": tuple(row["agents"])}) for row in rows]

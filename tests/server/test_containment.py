@@ -1,0 +1,128 @@
+"""Containment through the front door: approval, release by CLI and REST, a restart, expiry."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from sallyport.demo.issuer import DevIssuer
+from tests.server.conftest import wait_for
+from tests.server.test_locks import ADAM, OLGA, House, listens, running
+from tests.support.gateway import AGENT, DBA
+from tests.support.postgres import Server
+
+POLICY = """\
+version: 1
+untrusted: ["public.customers.notes"]
+packs: [contain-untrusted]
+contain: {for: 1h, reviewers: {groups: [dba]}}
+rules:
+  - {name: read, allow: [read], relations: ["public.*"]}
+  - {name: stock, allow: [update], relations: ["public.products"]}
+  - name: cards wait
+    hold: [select]
+    columns: ["public.customers.card_number"]
+    reviewers: {groups: [dba]}
+masks:
+  - {columns: ["public.customers.email"], with: email}
+"""
+READ = "SELECT notes FROM customers WHERE id = 1;"
+WRITE = "UPDATE products SET stock = stock WHERE id = 1;"
+ADDRESS = "SELECT 'it is ' || email FROM customers WHERE id = 1;"
+WAITS = r"this update waits for approval"
+
+
+@pytest.fixture
+def house(issuer: DevIssuer, postgres: Server) -> Iterator[House]:
+    with running(issuer, postgres, POLICY) as house:
+        yield house
+
+
+def _contained(house: House) -> list[dict[str, object]]:
+    answer = house.rest("GET", "/containments", OLGA)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["containments"])
+
+
+def _releases(house: House) -> list[dict[str, object]]:
+    return [
+        action
+        for action in house.actions()
+        if "containments.release" in json.dumps(action) and "done" in json.dumps(action)
+    ]
+
+
+def test_a_write_waits_until_somebody_approves_or_releases(house: House) -> None:
+    with house.psql() as psql:
+        psql.send(WRITE).wait_for("UPDATE 1")
+        psql.send(READ).wait_for(r"\(1 row\)")
+        psql.send(ADDRESS).wait_for(r"it is \[redacted\]")
+        psql.send(WRITE).wait_for(WAITS)
+        (request,) = house.rest("GET", "/approvals?status=pending", DBA).json()["approvals"]
+        body = {"approve": True, "reason": "looked at it"}
+        decision = house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body)
+        assert decision.status_code == 200, decision.text
+        psql.wait_for("UPDATE 1")
+        # what no rule allows does not wait either: containment gives nothing
+        psql.send("DELETE FROM orders WHERE id = -1;").wait_for("SP1001")
+        (containment,) = _contained(house)
+        assert containment["column"] == "public.customers.notes"
+        assert containment["statement"] == 2
+        listed = house.cli("contain", "list")
+        assert str(containment["id"]) in listed.stdout, listed.stderr
+        refused = house.cli("contain", "release", str(containment["id"]), client=ADAM)
+        assert refused.returncode == 1 and "operator" in refused.stderr
+        released = house.cli("contain", "release", str(containment["id"]))
+        assert released.returncode == 0, released.stderr
+        psql.send(WRITE).wait_for("UPDATE 1")
+        psql.send(ADDRESS).wait_for(r"it is [a-z]\*")
+    assert not _contained(house)
+    assert "released" in house.cli("contain", "list", "--all").stdout
+    wait_for(lambda: bool(_releases(house)))
+    assert ADAM not in json.dumps(_releases(house)[-1])
+    assert "public.customers.notes" in json.dumps(_releases(house)[-1])
+
+
+def test_nobody_releases_themselves(house: House) -> None:
+    with house.psql(OLGA) as psql:
+        psql.send(READ).wait_for(r"\(1 row\)")
+    (containment,) = _contained(house)
+    answer = house.rest("POST", f"/containments/{containment['id']}/release", OLGA, json={})
+    assert answer.status_code == 409 and "nobody releases themselves" in answer.text
+    assert house.rest("POST", "/containments/con_none/release", OLGA, json={}).status_code == 404
+
+
+def test_it_outlives_the_gateway_and_is_recorded(house: House) -> None:
+    with house.psql() as psql:
+        psql.send(READ).wait_for(r"\(1 row\)")
+    (before,) = _contained(house)
+    house.gateway.restart()
+    wait_for(lambda: listens(house.url))
+    assert _contained(house) == [before]
+    with house.psql() as psql:
+        psql.send(WRITE).wait_for(WAITS)
+    replayed = house.reading("sessions", "replay", str(before["session"]), "--instant")
+    assert re.search("contained", replayed.stdout), replayed.stdout + replayed.stderr
+
+
+def test_a_read_that_was_held_contains_once_it_runs(house: House) -> None:
+    text = "SELECT notes, card_number IS NULL FROM customers WHERE id = 1;"
+    with house.psql() as psql:
+        psql.send(text).wait_for("waits for approval")
+        assert not _contained(house)
+        (request,) = house.rest("GET", "/approvals?status=pending", DBA).json()["approvals"]
+        body = {"approve": True, "reason": "looked at it"}
+        house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body)
+        psql.wait_for(r"\(1 row\)")
+        assert len(_contained(house)) == 1
+
+
+def test_other_agents_are_not_concerned(house: House) -> None:
+    with house.psql() as psql, house.psql(DBA) as dba:
+        psql.send(READ).wait_for(r"\(1 row\)")
+        dba.send(WRITE).wait_for("UPDATE 1")
+        page = house.rest("GET", "/containments", AGENT)
+        assert page.status_code == 403
