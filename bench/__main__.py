@@ -23,7 +23,18 @@ from rich.table import Table
 from tests.support.gateway import Gateway
 from tests.support.places import CACHE
 
-from bench import durability, growth, judging, latency, logins, rewritten, search, watching, workloads
+from bench import (
+    durability,
+    growth,
+    injection,
+    judging,
+    latency,
+    logins,
+    rewritten,
+    search,
+    watching,
+    workloads,
+)
 from bench.contenders import QUICK_ROWS, ROWS, Contender, contenders
 
 Run = Callable[[Contender], dict[str, float]]
@@ -50,6 +61,8 @@ def main() -> int:
     if options.search:
         search.print_search(console, 100_000 if options.quick else 1_000_000)
         return 0
+    if options.injection:
+        return 0 if injection.print_injection(console) else 1
     rows = QUICK_ROWS if options.quick else ROWS
     sessions = 200 if options.quick else 1000
     with contenders(rows, lambda line: console.print(f"[dim]· {line}[/]")) as (server, gateway, ways):
@@ -90,6 +103,11 @@ def _options() -> argparse.Namespace:
         "--latency",
         action="store_true",
         help="instead: how long a session waits while others log in, or are judged",
+    )
+    parser.add_argument(
+        "--injection",
+        action="store_true",
+        help="instead: how well and how fast text that reads as instructions is found",
     )
     parser.add_argument(
         "--logins", action="store_true", help="instead: what a login costs, by the target's credential"

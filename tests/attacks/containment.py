@@ -176,6 +176,10 @@ class ContainmentBench:
     def identity(self) -> str:
         return f"agent-{next(self._numbers)}"
 
+    def superuser_dsn(self, database: str) -> str:
+        """To one of the databases, past the gateway."""
+        return _superuser_dsn(self.server, database)
+
     def connect(self, identity: str, database: str = "helpdesk") -> Client:
         return Client(self.gateway.port, database, self.gateway.token(identity))
 
@@ -192,9 +196,7 @@ def containment_bench(version: str, policy: str = POLICY) -> Iterator[Containmen
         targets = {}
         for name in _DATABASES:
             target = Server(version, server.cluster, server.ca, database=name, user=server.user)
-            dsn = server.superuser_dsn.replace(f"/{server.database}", f"/{name}")
-            dsn = dsn.replace(f"dbname={server.database}", f"dbname={name}")
-            with psycopg.connect(dsn, autocommit=True) as db:
+            with psycopg.connect(_superuser_dsn(server, name), autocommit=True) as db:
                 db.execute(SCHEMA)
                 db.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {server.user}")
                 db.execute(f"GRANT CREATE ON SCHEMA public TO {server.user}")
@@ -209,6 +211,10 @@ def containment_bench(version: str, policy: str = POLICY) -> Iterator[Containmen
                 gateway.stop()
     finally:
         server.stop()
+
+
+def _superuser_dsn(server: Server, database: str) -> str:
+    return psycopg.conninfo.make_conninfo(server.superuser_dsn, dbname=database)
 
 
 def _names() -> list[str]:

@@ -25,7 +25,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in DOCUMENTS}
 REFUSALS = TEXTS["docs/refusals.md"]
 ARCHITECTURE = TEXTS["docs/architecture.md"]
 #: Codes of notices, which are no refusals.
-NOTICES = {"SP2001"}
+NOTICES = {"SP2001", "SP2002"}
 
 
 def generator() -> ModuleType:

@@ -22,6 +22,7 @@ from sallyport.judge.verdict import (
     EXPLAINS_RAW,
     RELATIONS,
     Part,
+    ScannedColumn,
     ScriptVerdict,
     Verdict,
     failure,
@@ -64,6 +65,9 @@ _NAMES_ANOTHER = frozenset({EffectKind.DDL, EffectKind.EXPLAIN})
 _READING = frozenset({"select", "lock"})
 #: Looking a member up in its class takes as long as several calls of a function (CPython 3.11).
 _IDENTITY, _OPAQUE = Dependence.IDENTITY, Dependence.OPAQUE
+
+#: pg_type OIDs of text, varchar, char(n) and name.
+_TEXT = frozenset((25, 1043, 1042, 19))
 
 #: What the NOTICE of :meth:`Statements._notice` says besides which columns.
 MASKS_DETAIL = (
@@ -243,6 +247,7 @@ class Statements:
             literals=literals,
             hides_rows=hides_rows,
             untrusted=self._untrusted(facts),
+            scans=self._scans(facts),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             plain=refusal is None
@@ -274,6 +279,7 @@ class Statements:
             hides_rows=literals is not None and self._quotes_values(facts, literals),
             opaque=opaque,
             untrusted=self._untrusted(facts),
+            scans=self._scans(facts),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             changes_settings=_changes_settings(facts),
@@ -283,6 +289,19 @@ class Statements:
     def _untrusted(self, facts: StatementFacts) -> tuple[str, ...]:
         read = columns_read(facts, self.subject_policy.untrusted)
         return tuple([self.catalog.column_name(column) for column in read])
+
+    def _scans(self, facts: StatementFacts) -> tuple[ScannedColumn, ...]:
+        scanned = self.subject_policy.scanned
+        if not scanned:
+            return ()
+        outputs = [pair for pair in enumerate(facts.columns or ()) if pair[1].sources & scanned]
+        return tuple([self._scan(index, output) for index, output in outputs])
+
+    def _scan(self, index: int, output: OutputColumn) -> ScannedColumn:
+        source = min(output.sources & self.subject_policy.scanned)
+        column = self.catalog.column(source)
+        is_text = output.dependence is _IDENTITY and column is not None and column.type_oid in _TEXT
+        return ScannedColumn(index, self.catalog.column_name(source), is_text)
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks

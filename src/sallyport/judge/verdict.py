@@ -29,6 +29,16 @@ RELATIONS = 100
 COLUMNS = 200
 
 
+class ScannedColumn(Struct, frozen=True):
+    """An output column that is looked through for instructions. index: from 0. name:
+    ``schema.relation.column`` of where it comes from. is_text: its values are nothing but text.
+    """
+
+    index: int
+    name: str
+    is_text: bool
+
+
 class Verdict(Struct):
     """What happens to one statement. Made once, shared by every session of the view: never changed after.
 
@@ -73,6 +83,7 @@ class Verdict(Struct):
     literals: Literals | None = None  # how its values are recorded; None: as they are
     hides_rows: bool = False  # its rows quote its own text: they are not recorded
     untrusted: tuple[str, ...] = ()  # schema.relation.column of what it reads that is untrusted
+    scans: tuple[ScannedColumn, ...] = ()
     notice: bytes = b""  # a NoticeResponse: which masks an expression of the statement saw
     # RowDescription body -> compiled program; bounded by the machine
     programs: dict[bytes, Any] = {}
@@ -80,9 +91,14 @@ class Verdict(Struct):
     records: dict[str, Any] = {}
 
     @property
+    def is_watched(self) -> bool:
+        """It reads what is untrusted, or its rows are looked through."""
+        return bool(self.untrusted or self.scans)
+
+    @property
     def is_quiet(self) -> bool:
-        """It changes nothing, contains nobody, and its rows are recorded as they are sent."""
-        return not (self.changes or self.hides_rows or self.untrusted)
+        """It changes nothing, is not watched, and its rows are recorded as they are sent."""
+        return not (self.changes or self.hides_rows or self.is_watched)
 
 
 class Part(Struct, frozen=True):

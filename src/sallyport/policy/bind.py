@@ -24,8 +24,14 @@ from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 def bind(
     policy: Policy, catalog: CatalogSnapshot, target: str, before: CatalogSnapshot | None = None
 ) -> BoundPolicy:
-    """Resolve a policy's patterns against a catalog snapshot, for one target. ``before``: a snapshot that shares most relations with it."""
+    """Resolve a policy's patterns against a catalog snapshot, for one target. ``before``: one that
+    shares most relations with it.
+    """
     return _Binder(policy, catalog, target, before).bound()
+
+
+#: pg_type OIDs of numbers, truth values, times, intervals and UUIDs.
+_WITHOUT_TEXT = frozenset((16, 20, 21, 23, 26, 700, 701, 790, 1082, 1083, 1114, 1184, 1186, 1266, 1700, 2950))
 
 
 class _Binder:
@@ -61,6 +67,7 @@ class _Binder:
             column_tags=column_tags,
             warnings=tuple(dict.fromkeys(self.warnings)),
             untrusted=untrusted,
+            scanned=self._scanned(),
         )
 
     def _untrusted(self) -> frozenset[ColumnId]:
@@ -68,6 +75,20 @@ class _Binder:
         patterns = self.policy.untrusted
         self._warn(patterns, self._index.columns, "untrusted")
         return self._close(self._all_columns(patterns)) if patterns else frozenset()
+
+    def _scanned(self) -> frozenset[ColumnId]:
+        """Those of the columns to be looked through that can hold text."""
+        scan = self.policy.injection
+        if scan is None:
+            return frozenset()
+        if scan.columns != self.policy.untrusted:
+            self._warn(scan.columns, self._index.columns, "injection")
+        catalog = self.catalog
+        return frozenset(
+            id_
+            for id_ in self._close(self._all_columns(scan.columns))
+            if (column := catalog.column(id_)) and column.type_oid not in _WITHOUT_TEXT
+        )
 
     def _rule(self, rule: Rule, tags: Mapping[str, frozenset[ColumnId]]) -> BoundRule:
         relations = columns = None

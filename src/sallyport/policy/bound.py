@@ -16,7 +16,16 @@ from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
 from sallyport.policy.decide import BoundRule, Standing, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter
-from sallyport.policy.model import Addressee, Limits, Mask, Policy, Rule, addressee, applies_to_target
+from sallyport.policy.model import (
+    Addressee,
+    InjectionScan,
+    Limits,
+    Mask,
+    Policy,
+    Rule,
+    addressee,
+    applies_to_target,
+)
 from sallyport.policy.patterns import Pattern, is_system_schema
 from sallyport.policy.subject_masks import SubjectMasks
 from sallyport.policy.target_warnings import is_trusted_view
@@ -53,6 +62,9 @@ class SubjectPolicy:
     settings: frozenset[str] = frozenset()
     #: columns whose readers are contained
     untrusted: frozenset[ColumnId] = frozenset()
+    #: columns whose values are looked through for instructions, and what follows
+    scanned: frozenset[ColumnId] = frozenset()
+    injection: InjectionScan | None = None
     #: containment closes the functions that policy trusts
     closes_functions: bool = False
 
@@ -142,6 +154,7 @@ class BoundPolicy:
     column_tags: Mapping[ColumnId, tuple[str, ...]]
     warnings: tuple[str, ...] = ()
     untrusted: frozenset[ColumnId] = frozenset()
+    scanned: frozenset[ColumnId] = frozenset()
     _remembered: OrderedDict[int, _Remembered] = field(default_factory=OrderedDict)
     _selections: dict[tuple[bool, ...], _Selection] = field(default_factory=dict)
     _combined: dict[tuple[tuple[int, ...], bool], SubjectMasks] = field(default_factory=dict)
@@ -238,6 +251,8 @@ class BoundPolicy:
             notices=self.policy.notices,
             trusted_views=self.policy.trusted_views,
             untrusted=self.untrusted,
+            scanned=self.scanned,
+            injection=self.policy.injection,
             closes_functions=contained is not None and contain.closes_functions,
         )
 

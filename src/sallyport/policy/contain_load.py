@@ -4,6 +4,7 @@ it shares with rules: durations and reviewers. Raises ConfigError that names the
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -12,7 +13,8 @@ from sallyport.core.yamltext import Document, YamlPath
 from sallyport.policy import raw
 from sallyport.policy.containment import targets_rule, unused_warning, writes_rule
 from sallyport.policy.decision import Outcome
-from sallyport.policy.model import Contain, Policy, Reviewers, Rule
+from sallyport.policy.model import Contain, InjectionScan, Policy, Reviewers, Rule
+from sallyport.policy.patterns import Pattern, parse_pattern
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST = 366 * 86400.0
@@ -65,6 +67,32 @@ def with_containment(policy: Policy, parts: Iterable[OptionalPart]) -> Policy:
         rules=(*policy.rules, *rules),
         warnings=(*policy.warnings, *([warning] if warning else [])),
     )
+
+
+def injection_scan(policy: Policy, document: Document, part: raw.RawInjection) -> InjectionScan:
+    """What ``injection`` says; without ``columns`` those that are untrusted."""
+    path = ("injection",)
+    if importlib.util.find_spec("re2") is None:
+        fix = "Run: pip install 'sallyport[injection]'"
+        raise document.error(path, "the package google-re2 is not installed", fix)
+    if not part.then:
+        raise document.error((*path, "then"), _EMPTY, "Write, for example, [mark, contain]")
+    if part.bytes < 1:
+        raise document.error((*path, "bytes"), "nothing would be looked through", "Write 1 or more")
+    columns = policy.untrusted
+    if part.columns is not None:
+        columns = tuple(_column(document, i, text) for i, text in enumerate(part.columns))
+    if not columns:
+        fix = "Name some under 'columns' or 'untrusted', for example \"public.tickets.body\""
+        raise document.error(path, "there are no columns to look through", fix)
+    return InjectionScan(columns, frozenset(part.then), part.bytes)
+
+
+def _column(document: Document, number: int, text: str) -> Pattern:
+    try:
+        return parse_pattern(text, 3, "public.tickets.body")
+    except ValueError as error:
+        raise document.error(("injection", "columns", number), str(error)) from None
 
 
 def _last(said: list[Part], key: str) -> Part | None:

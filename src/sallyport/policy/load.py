@@ -22,7 +22,7 @@ from sallyport.core.yamltext import Document, YamlPath, decode_utf8, load_yaml, 
 from sallyport.policy import raw
 from sallyport.policy.actions import expand
 from sallyport.policy.conditions import compile_condition
-from sallyport.policy.contain_load import reviewers_of, seconds_of, with_containment
+from sallyport.policy.contain_load import injection_scan, reviewers_of, seconds_of, with_containment
 from sallyport.policy.decision import Outcome
 from sallyport.policy.maskspec import filter_warnings, mask_filter, mask_spec
 from sallyport.policy.model import (
@@ -88,6 +88,8 @@ def parse_policy(text: str, filename: str) -> Policy:
     own = _Loader(document, shape, "", [p.tags for p in parts]).policy()
     merged = _merged([*parts, own], digest.hexdigest()[:16], filename, tuple(shape.packs))
     merged = with_containment(merged, contains)
+    if shape.injection is not None:
+        merged = replace(merged, injection=injection_scan(merged, document, shape.injection))
     statements = shape.record.statements if shape.record is not None else LITERALS_MASKED
     return replace(merged, text=text, record_statements=statements)
 

@@ -253,6 +253,17 @@ class Contain:
 
 
 @dataclass(frozen=True, slots=True)
+class InjectionScan:
+    """Columns whose values are looked through for text that reads as instructions to a model.
+    ``then``: mark, redact, contain. ``bytes``: of each result that are looked through.
+    """
+
+    columns: tuple[Pattern, ...]
+    then: frozenset[str]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A whole policy. ``version``: first 16 hex digits of the SHA-256 of the file's text and its packs'
     texts. ``text``: the file's.
@@ -281,6 +292,7 @@ class Policy:
     record_statements: str = LITERALS_MASKED
     untrusted: tuple[Pattern, ...] = ()
     contain: Contain = Contain()
+    injection: InjectionScan | None = None
 
     def hash_keys(self) -> frozenset[str]:
         """Names of the secrets that ``hash`` masks need; the configuration must have each under

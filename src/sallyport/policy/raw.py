@@ -96,6 +96,14 @@ class RawContain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reviewers: RawReviewers | None = None
 
 
+class RawInjection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which columns are looked through for text that reads as instructions, and what then."""
+
+    then: list[Literal["mark", "redact", "contain"]]
+    columns: list[str] | None = None
+    bytes: int = 4 << 20
+
+
 class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: int
     tags: dict[str, list[str]] = {}
@@ -111,3 +119,4 @@ class RawPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: dict[str, str] = {}
     untrusted: list[str] = []
     contain: RawContain | None = None
+    injection: RawInjection | None = None

@@ -52,7 +52,7 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
         return None
     verdict = script.statements[0]
     permit = verdict.permit
-    if not isinstance(permit, RunPermit) or verdict.untrusted:
+    if not isinstance(permit, RunPermit) or verdict.is_watched:
         return None
     if hides_text(view, verdict):
         text = shown_text(view, verdict, sql)
@@ -83,7 +83,7 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     if verdict is None or not verdict.plain or len(name) > 63:
         return None
     permit = verdict.permit
-    if not isinstance(permit, RunPermit) or verdict.untrusted:
+    if not isinstance(permit, RunPermit) or verdict.is_watched:
         return None
     if session.statements.is_ambiguous(name, pipeline.step):
         return None
@@ -129,7 +129,7 @@ def response(session: SessionState, data: bytes) -> bytes | None:
         return None
     verdict = entry.verdict
     parts = answer(data)
-    if parts is None or verdict is None or verdict.hides_rows:
+    if parts is None or verdict is None or verdict.hides_rows or verdict.scans:
         return None
     start, described, description, ended, rows, completed, status, bound = parts
     if (kind is Expect.BUNDLE) != bool(bound):

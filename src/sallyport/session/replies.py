@@ -18,6 +18,7 @@ from sallyport.session import acknowledgements, failures, fast, long_rows, resul
 from sallyport.session.entries import Entry
 from sallyport.session.programs import KEEP
 from sallyport.session.recorded import shown_message
+from sallyport.session.scanning import scanned_rows
 from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
@@ -219,11 +220,11 @@ def _rows(
     if over_allowance(session, entry, count, end - start):
         return b""
     if program is KEEP:
-        return None
+        return scanned_rows(session, entry, buffer, start, end, None)
     if count == 1 and end - start > session.limits.max_server_message:
         long_rows.too_long(session)
         return b""
-    return mask_rows(buffer, start, end, program)
+    return scanned_rows(session, entry, buffer, start, end, mask_rows(buffer, start, end, program))
 
 
 def _portal_program(session: SessionState, entry: Entry) -> Any:

@@ -9,6 +9,7 @@ from sallyport.judge import Verdict
 from sallyport.session import effects
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.programs import KEEP, compile_copy_out, compile_result
+from sallyport.session.scanning import scanned_copy
 from sallyport.session.series import Series
 from sallyport.session.server_stream import Completion
 from sallyport.session.state import SessionState
@@ -249,9 +250,9 @@ def copy_data_out(session: SessionState, entry: Entry, buffer: Buffer, start: in
     if entry.copy is None:
         raise ProtocolError("COPY data that nothing was judged for")
     if entry.copy is KEEP:
-        return None
+        return scanned_copy(session, entry, bytes(buffer[start:end]), None)
     masked: bytes = entry.copy.feed(buffer, start, end)
-    return masked
+    return scanned_copy(session, entry, masked, masked)
 
 
 def copy_done_out(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> None:

@@ -98,6 +98,7 @@ class SessionState:
         "stream",
         "to_client",
         "to_server",
+        "told_of",
         "transaction_status",
         "unkept",
         "watch_hold",
@@ -128,6 +129,7 @@ class SessionState:
         self.judgement = OpenJudgement()
         self.id = ""
         self.unkept: list[Containment] = []
+        self.told_of = (0, "")
         self.backends: Mapping[int, int] = {}
         self.can_hold = False
         self.ruling: Ruling | None = None
