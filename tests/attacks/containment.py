@@ -6,6 +6,7 @@ so that each begins uncontained. ``benign``: what must not contain anybody.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -344,6 +345,7 @@ def attack_messages(bench: ContainmentBench) -> Iterator[Leak]:
     for name, data in pipelines.items():
         yield from _in_one(bench, name, data)
     yield from _known_by_name(bench)
+    yield from _copy_that_is_open(bench)
 
 
 def _in_one(bench: ContainmentBench, name: str, data: bytes) -> Iterator[Leak]:
@@ -354,6 +356,24 @@ def _in_one(bench: ContainmentBench, name: str, data: bytes) -> Iterator[Leak]:
     client.close()
     if "DELETE 0" in oracles.tags(answer) or not oracles.refusals(answer):
         yield Leak(name, oracles.summary(answer))
+
+
+def _copy_that_is_open(bench: ContainmentBench) -> Iterator[Leak]:
+    """Data is copied in by one session while another one reads."""
+    who = bench.identity()
+    writer, reader = bench.connect(who), bench.connect(who)
+    writer.send(f.query(b"COPY copies FROM STDIN") + f.copy_data(b"70\tbefore\n"))
+    time.sleep(0.5)
+    simple(reader, READS["column"])
+    writer.send(f.copy_data(b"71\tstolen\n") + f.copy_done())
+    answer = writer.drain()
+    if not contained(answer):
+        yield Leak("COPY FROM that was open", oracles.summary(answer))
+    count = simple(reader, "SELECT count(*) FROM copies WHERE id = 71")
+    if b"\x00\x00\x00\x010" not in count:
+        yield Leak("COPY FROM that was open", "its data is there")
+    writer.close()
+    reader.close()
 
 
 def _known_by_name(bench: ContainmentBench) -> Iterator[Leak]:

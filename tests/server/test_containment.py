@@ -120,6 +120,20 @@ def test_a_read_that_was_held_contains_once_it_runs(house: House) -> None:
         assert len(_contained(house)) == 1
 
 
+def test_an_approval_from_before_does_not_count(issuer: DevIssuer, postgres: Server) -> None:
+    """Asked for, and given, by the rule that held the write before the text was read."""
+    waits = "stock, hold: [update], reviewers: {groups: [dba]}"
+    held = POLICY.replace("stock, allow: [update]", waits)
+    with running(issuer, postgres, held) as house, house.psql() as psql, house.psql() as reader:
+        psql.send(WRITE).wait_for(WAITS)
+        (request,) = house.rest("GET", "/approvals?status=pending", DBA).json()["approvals"]
+        reader.send(READ).wait_for(r"\(1 row\)")
+        body = {"approve": True, "reason": "looked at it"}
+        house.rest("POST", f"/approvals/{request['id']}/decision", DBA, json=body)
+        psql.wait_for(r"SP1404|approval apr_\w+ until[\s\S]*approval apr_\w+ until")
+        assert "UPDATE 1" not in psql.stdout
+
+
 def test_other_agents_are_not_concerned(house: House) -> None:
     with house.psql() as psql, house.psql(DBA) as dba:
         psql.send(READ).wait_for(r"\(1 row\)")

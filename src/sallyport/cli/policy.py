@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,9 +86,12 @@ def register(app: typer.Typer, catalog_source: CatalogSource = live_catalog) -> 
         ],
         target: Annotated[str, typer.Option(help="A target of the configuration.")] = "",
         config: ConfigOption = Path("sallyport.yaml"),
+        contained: Annotated[
+            bool, typer.Option("--contained", help="After they have read an untrusted column.")
+        ] = False,
         as_json: AsJson = False,
     ) -> None:
-        _Explaining(config, catalog_source).show(sql, subject, target, as_json)
+        _Explaining(config, catalog_source).show(sql, subject, target, as_json, contained)
 
     @commands.command("test", help=_TEST)
     def test(
@@ -130,20 +134,25 @@ class _Explaining:
             self._judges[target] = Judge(target, policy, catalog, {}, max_statement_bytes=limit)
         return self._judges[target]
 
-    def explanations(self, sql: str, subject: Subject, target: str) -> list[Explanation]:
+    def explanations(
+        self, sql: str, subject: Subject, target: str, contained: bool = False
+    ) -> list[Explanation]:
         """One for each statement of the text, up to the first that is refused: what follows would not be reached.
 
-        By the judge, as for a simple query. RefusedError when the text cannot be read at all.
+        By the judge, as for a simple query. ``contained``: after they read an untrusted column.
+        RefusedError when the text cannot be read at all.
         """
-        from sallyport.operations.explaining import explanations
+        from sallyport.operations.explaining import containing, explanations
 
-        return explanations(self.judge(target), subject, sql)
+        judge = self.judge(target)
+        with containing(judge, subject) if contained else nullcontext():
+            return explanations(judge, subject, sql)
 
-    def show(self, sql: str, subject: str, target: str, as_json: bool) -> None:
+    def show(self, sql: str, subject: str, target: str, as_json: bool, contained: bool) -> None:
         who = parse_subject(subject)
         if not sql.strip():
             raise ConfigError("the statement is empty. Write the SQL to explain, in quotes")
-        explained = self.explanations(sql, who, target)
+        explained = self.explanations(sql, who, target, contained)
         if as_json:
             from sallyport.operations.explaining import explanation_data
 
@@ -188,7 +197,7 @@ class _Explaining:
         line = document.line(path)
         name = expected.name or f"{document.filename}:{line}: {' '.join(expected.sql.split())[:60]}"
         try:
-            explained = self.explanations(expected.sql, who, expected.target)
+            explained = self.explanations(expected.sql, who, expected.target, expected.contained)
         except RefusedError as error:
             return name, differs(expected, [], error.refusal)
         return name, differs(expected, explained, None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, Verdict, View
+from sallyport.judge import Judge, UntrustedRead, Verdict, View
+from sallyport.policy.containment import COLUMN
 from sallyport.policy.explain import Explanation, explain, returned
 
 JUDGED_LATER = refuse(
@@ -16,6 +19,21 @@ JUDGED_LATER = refuse(
     "what this statement means is known only when those before it have run",
     "It is judged then, by the catalog and the search_path that they leave, and so are those behind it.",
 )
+
+
+@contextmanager
+def containing(judge: Judge, subject: Subject) -> Iterator[None]:
+    """Inside, ``judge`` takes the subject for one that has read an untrusted column."""
+    patterns = judge.policy.untrusted
+    column = patterns[0].text if patterns else "a column"
+    seconds = judge.policy.contain.seconds
+    read = UntrustedRead(column, judge.target, "(explained)", 1, seconds, COLUMN)
+    containment = judge.containments.note_read(subject, read)
+    try:
+        yield
+    finally:
+        if containment is not None:
+            judge.containments.release(containment.id, "")
 
 
 def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:

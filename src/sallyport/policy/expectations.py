@@ -15,7 +15,7 @@ _ORDER = (Outcome.ALLOW, Outcome.HOLD, Outcome.DENY)
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``subject``: a group, a list of groups, or id, issuer, groups, agent and claims. ``masks``: result
-    column -> mask ("" for none).
+    column -> mask ("" for none). ``contained``: after the subject read an untrusted column.
     """
 
     subject: Any
@@ -26,6 +26,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: str = ""
     rule: str = ""
     masks: dict[str, str] = {}
+    contained: bool = False
 
 
 def differs(expected: Expectation, explained: list[Explanation], unreadable: Refusal | None) -> str:

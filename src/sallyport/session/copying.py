@@ -12,7 +12,7 @@ from sallyport.wire import frontend
 
 def client_data(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     entry = session.pipeline.copy_entry
-    refusal = clearance(session, None)
+    refusal = _contained(session, entry) or clearance(session, None)
     if entry is not None and isinstance(refusal, Refusal):
         # What cannot be recorded does not run: the COPY fails at the server, and its error is replaced.
         entry.refusal, entry.refused_at = refusal, entry.index
@@ -23,6 +23,19 @@ def client_data(session: SessionState, data: bytes | bytearray, start: int, end:
     if entry is not None:
         _record(session, entry, bytes(data[start:end]))
     return Handled.DONE
+
+
+def _contained(session: SessionState, entry: Entry | None) -> Refusal | None:
+    """Why the COPY may not go on: the subject was contained since it began."""
+    names = session.names
+    if names.generation != names.judge.generation:
+        session.rebind()
+    contained = names.view.subject_policy.contained
+    is_known = contained is None or session.pipeline.copies_contained
+    if is_known or entry is None or entry.verdict is None:
+        return None
+    script = names.view.judge(entry.verdict.sql)
+    return script.statements[0].refusal if script.statements else script.refusal
 
 
 def _record(session: SessionState, entry: Entry, data: bytes) -> None:

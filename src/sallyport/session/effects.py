@@ -71,6 +71,8 @@ def on_forwarded(
             session.settings.on_transaction_end()
         if effect.kind is EffectKind.COPY_IN:
             session.pipeline.copies_ahead = True
+            contained = session.names.view.subject_policy.contained
+            session.pipeline.copies_contained = contained is not None
         expected = _expect(session, verdict, effect)
         if isinstance(expected, Refusal):
             return expected

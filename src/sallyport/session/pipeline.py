@@ -13,10 +13,19 @@ class Pipeline:
 
     ``unsynced``: extended-query messages were forwarded since the last Sync. ``executed``: one of them was an Execute, so that a
     transaction is open. ``copies_ahead``: a COPY FROM STDIN was forwarded whose answer may still be to come.
-    ``copy_entry``: of the COPY that the client is sending data for.
+    ``copy_entry``: of the COPY that the client is sending data for. ``copies_contained``: that was
+    judged for a subject that is contained.
     """
 
-    __slots__ = ("copies_ahead", "copy_entry", "entries", "executed", "step", "unsynced")
+    __slots__ = (
+        "copies_ahead",
+        "copies_contained",
+        "copy_entry",
+        "entries",
+        "executed",
+        "step",
+        "unsynced",
+    )
 
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque()
@@ -24,6 +33,7 @@ class Pipeline:
         self.unsynced = False
         self.executed = False
         self.copies_ahead = False
+        self.copies_contained = False
         self.copy_entry: Entry | None = None
 
     @property
