@@ -36,6 +36,7 @@ PAGES = {
     "version": ("Vera", "/policy/versions/2"),
     "targets": ("Vera", "/targets"),
     "locks": ("Olga", "/locks"),
+    "containments": ("Olga", "/containments"),
     "actions": ("Adam", "/actions"),
     "missing": ("Vera", "/nowhere"),
     "forbidden": ("Vera", "/sessions/s_first"),

@@ -187,6 +187,7 @@ POSTS = (
     "/approvals/x/decision",
     "/grants/x/revoke",
     "/locks",
+    "/containments/x/release",
     "/locks/x/release",
     "/findings/x/acknowledge",
     "/agents/x/reset",
