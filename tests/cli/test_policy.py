@@ -417,7 +417,7 @@ def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:
     words = ["explain", "--as", "claude-postgres"]
     sql = "SELECT id FROM customers WHERE ssn = 'x'"
     output = run(*words, sql).output
-    assert output.startswith("DENY by the gateway: [SP1201] the masked column public.customers.ssn ")
+    assert output.startswith("DENY by the gateway: [SP1201] masked column public.customers.ssn ")
     assert re.search(r"policy\.yaml line \d+: pii\.national_id", output)
     (said,) = json.loads(run(*words, "--json", sql).output)
     assert (said["rule"], said["by_gateway"]) == ("", True)

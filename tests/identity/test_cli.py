@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sallyport.cli import identity
-from sallyport.core.clock import SystemClock
+from sallyport.core.clock import SystemClock, unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DevIssuer
 from tests.identity.conftest import RealProvider
@@ -85,7 +85,7 @@ def test_token_as_json(issuer: DevIssuer) -> None:
     result = sallyport("token", "--issuer", issuer.url, "--client-id", "dana-dba", "--json")
     answer = json.loads(result.stdout)
     assert answer["access_token"].count(".") == 2
-    assert time.time() + 3500 < answer["expires_at"] <= time.time() + 3600
+    assert time.time() + 3500 < unix_seconds(answer["expires_at"]) <= time.time() + 3600
 
 
 def test_token_from_a_real_provider(

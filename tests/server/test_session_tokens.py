@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from tests.server.conftest import wait_for
 from tests.server.test_locks import ADAM, OLGA, House, _listens, running
@@ -99,9 +100,9 @@ def test_it_is_bound_to_target_and_network(house: House) -> None:
 def test_it_never_lives_longer_than_what_it_came_from(house: House) -> None:
     long = house.rest("POST", "/tokens", AGENT, json={"minutes": 500_000}).json()["token"]
     # The development issuer's tokens live for an hour; the clock skew is 30 seconds.
-    assert long["expires_at"] - long["created"] <= 3600 + 31
+    assert unix_seconds(long["expires_at"]) - unix_seconds(long["created"]) <= 3600 + 31
     short = house.rest("POST", "/tokens", AGENT, json={"minutes": 1}).json()["token"]
-    assert 59 <= short["expires_at"] - short["created"] <= 61
+    assert 59 <= unix_seconds(short["expires_at"]) - unix_seconds(short["created"]) <= 61
 
 
 def test_a_session_token_buys_no_other(house: House) -> None:

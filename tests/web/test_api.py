@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode, checks
 from starlette.testclient import TestClient
 
+from sallyport.core.clock import unix_seconds
 from sallyport.demo.issuer import DevIssuer
 from sallyport.operations.access import OWN
 from sallyport.web.api import PREFIX
@@ -88,6 +89,19 @@ def test_sessions_and_events(client: TestClient, issuer: DevIssuer) -> None:
     assert kinds[-1] == "closed"
     assert kinds.count("resultrow") == 400
     assert kinds.count("asked") == 259
+
+
+def test_times_are_rfc3339(client: TestClient, issuer: DevIssuer) -> None:
+    headers, path = bearer(issuer, "auditor"), f"{PREFIX}/sessions"
+    rows = client.get(f"{path}?limit=60", headers=headers).json()["sessions"]
+    times = [unix_seconds(row["started"]) for row in rows]
+    assert times == sorted(times, reverse=True)
+    query = {"since": rows[9]["started"], "limit": 60}
+    newer = client.get(path, params=query, headers=headers).json()["sessions"]
+    assert [row["id"] for row in newer[:10]] == [row["id"] for row in rows[:10]]
+    assert all(row["started"] >= query["since"] for row in newer)
+    refused = client.get(f"{path}?since=yesterday", headers=headers)
+    assert (refused.status_code, "2026-11-29T08:00:00Z" in refused.text) == (422, True)
 
 
 def test_a_decision(client: TestClient, issuer: DevIssuer, place: World) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import typer
 
 from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_request
+from sallyport.core.clock import unix_seconds
 
 _POLL: Final = 1.0
 
@@ -157,7 +158,7 @@ def _line(one: Mapping[str, Any]) -> str:
     if len(rules) > 1 or one["quorum"] > 1:
         votes = " " + "+".join(f"{rule['approvals']}/{rule['quorum']}" for rule in rules)
     names = ", ".join(rule["rule"] for rule in rules)
-    left = max(0, int(one["expires_at"] - time.time()))
+    left = max(0, int(unix_seconds(one["expires_at"]) - time.time()))
     until = f", {left // 60}m{left % 60:02d}s left" if one["status"] == "pending" else ""
     return inert(
         f"{one['id']}  {one['status']}{votes}  {one['target']}  {touches}  by {_who(one)}  ({names}{until})"

@@ -6,7 +6,7 @@ import json
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -14,6 +14,7 @@ import typer
 from sallyport.cli.auditexport import From, To, moment_of
 from sallyport.cli.recorded import ConfigFile, DataDir, directories, errors_told, open_sessions
 from sallyport.cli.replayfiles import write_private
+from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ Examples:
 """
 #: Kept policy versions that are looked at.
 _VERSIONS = 1000
+#: Fields of the report that are times.
+_TIMES = frozenset({"since", "until", "made", "first", "last", "time"})
 
 
 def add(commands: typer.Typer) -> None:
@@ -140,5 +143,20 @@ def _configuration(file: Path) -> list[tuple[str, str]]:
 
 
 def _json(made: AuditReport) -> str:
-    """ASCII only. Times are Unix seconds."""
-    return json.dumps(msgspec.to_builtins(made), indent=1).replace("\x7f", "\\u007f")
+    """ASCII only."""
+    return json.dumps(_timed(msgspec.to_builtins(made)), indent=1).replace("\x7f", "\\u007f")
+
+
+def _timed(value: Any) -> Any:
+    """The report with RFC 3339 in place of Unix seconds."""
+    if isinstance(value, list):
+        return [_timed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    shown = {name: _timed(item) for name, item in value.items()}
+    for name in _TIMES & shown.keys():
+        if isinstance(shown[name], float):
+            shown[name] = rfc3339(shown[name])
+    if isinstance(shown.get("spans"), list):
+        shown["spans"] = [[rfc3339(at), counts] for at, counts in shown["spans"]]
+    return shown

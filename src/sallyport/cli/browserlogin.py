@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from sallyport.cli.rest import RestClient
+from sallyport.core.clock import unix_seconds
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.client import Grant
@@ -78,4 +79,4 @@ def sign_in(url: str, minutes: int, show: Callable[[str], None]) -> Grant:
             listener.handle_request()
         code = listener.code
     answer = client.post("/tokens", {"code": code, "verifier": verifier, "minutes": minutes})
-    return Grant(Secret(answer["secret"]), float(answer["token"]["expires_at"]))
+    return Grant(Secret(answer["secret"]), unix_seconds(answer["token"]["expires_at"]))

@@ -18,6 +18,7 @@ import typer
 
 from sallyport.cli import sessiontokens
 from sallyport.cli.rest import LOCAL, Url, run_request
+from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
@@ -250,7 +251,8 @@ def kept() -> Grant:
 
 def _print(grant: Grant, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"access_token": grant.token.reveal(), "expires_at": int(grant.expires_at)}))
+        until = rfc3339(grant.expires_at) if grant.expires_at else None
+        typer.echo(json.dumps({"access_token": grant.token.reveal(), "expires_at": until}))
     else:
         typer.echo(grant.token.reveal())
 

@@ -114,15 +114,13 @@ def _list(gateway: RestClient, everything: bool, as_json: bool) -> None:
 
 def _line(lock: Mapping[str, Any]) -> str:
     """One lock: who, until when, by whom, why."""
-    from sallyport.cli.sessionview import moment
-
     of = f" of {lock['issuer']}" if lock["issuer"] else ""
     if lock["released_at"] is not None:
-        state = f"released {moment(lock['released_at'])} by {lock['released_by']}"
+        state = f"released {lock['released_at']} by {lock['released_by']}"
     elif lock["expires_at"] is None:
         state = "until released"
     else:
-        state = f"{'until' if lock['in_force'] else 'expired'} {moment(lock['expires_at'])}"
+        state = f"{'until' if lock['in_force'] else 'expired'} {lock['expires_at']}"
     text = (
         f"{lock['id']}  {lock['kind']} {lock['name']}{of}  {state}  locked by {lock['by']}: {lock['reason']}"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,9 +61,12 @@ def _kept(config: Path, data: Path | None) -> SqlPolicyVersions:
 def _list(found: list[PolicyVersion], as_json: bool) -> None:
     from sallyport.audit.display import inert
     from sallyport.cli.sessionview import moment
+    from sallyport.operations.jsondata import version_data
 
     if as_json:
-        listed = [{name: value for name, value in asdict(one).items() if name != "text"} for one in found]
+        listed = [
+            {name: value for name, value in version_data(one).items() if name != "text"} for one in found
+        ]
         typer.echo(json.dumps(listed, indent=1))
         return
     for one in found:

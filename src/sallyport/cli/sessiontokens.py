@@ -89,9 +89,7 @@ def revoke(
 
 def _line(token: Mapping[str, Any]) -> str:
     """One token: whose, for what, from where, until when."""
-    from sallyport.cli.sessionview import moment
-
     target = token["target"] or "any target"
     networks = f"from {', '.join(token['networks'])}" if token["networks"] else "from anywhere"
-    until = f"until {moment(token['expires_at'])}"
+    until = f"until {token['expires_at']}"
     return inert(f"{token['id']}  {token['subject']} of {token['issuer']}  {target}  {networks}  {until}")

@@ -18,12 +18,13 @@ from rich.text import Text
 
 from sallyport.audit import replay as rp
 from sallyport.audit.display import inert
+from sallyport.audit.ports import SessionRow
+from sallyport.operations.jsondata import row_data, struct_data
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from sallyport.audit.actions import RecordedAction
-    from sallyport.audit.ports import SessionRow
     from sallyport.operations.sessions import StatementLine
 
 #: Characters of one value that a table shows.
@@ -321,8 +322,10 @@ def as_json(value: object) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode()
+    if isinstance(value, SessionRow):
+        return row_data(value)
     if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
+        return struct_data(value)
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
     return str(value)

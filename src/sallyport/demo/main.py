@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 
+from sallyport.core.clock import unix_seconds
 from sallyport.core.errors import SallyportError
 from sallyport.demo import show, tour
 from sallyport.demo.endings import ending, last_words
@@ -240,7 +241,7 @@ def _ended_session(house: House, began: float) -> tuple[str, str]:
         listed = _sallyport(house, "sessions", "list", "--json")
         try:
             newest = json.loads(listed.stdout)[0]
-            if newest["started"] >= began and newest["status"] == "ended":
+            if unix_seconds(newest["started"]) >= began - 0.001 and newest["status"] == "ended":
                 return str(newest["id"]), ""
         except (ValueError, LookupError, TypeError):
             pass  # nothing is listed yet

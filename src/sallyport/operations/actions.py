@@ -12,6 +12,7 @@ from typing import Any
 from sallyport.audit.actions import RecordedAction
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import ACTIONS, SessionRow
+from sallyport.core.clock import rfc3339
 from sallyport.operations.sessions import Sessions
 
 #: (recording, number) of the last action of a page.
@@ -93,7 +94,7 @@ def action_data(recorded: RecordedAction) -> dict[str, Any]:
     """An action as JSON values, for the command line and REST."""
     action, who = recorded.action, recorded.action.subject
     return {
-        "time": recorded.time,
+        "time": rfc3339(recorded.time),
         "recording": recorded.recording,
         "number": action.number,
         "action": action.name,

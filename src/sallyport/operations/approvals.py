@@ -19,6 +19,7 @@ from sallyport.approvals.problems import DecisionError, Problem
 from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals as Service
 from sallyport.approvals.states import Decision, Grant, Preview, Request
+from sallyport.core.clock import rfc3339, with_times
 from sallyport.operations.access import Principal
 from sallyport.operations.ports import LiveGateway
 
@@ -149,8 +150,8 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "reviewers": list(request.may_decide),
         "quorum": request.least,
         "approvals": request.approvals,
-        "created": request.created,
-        "expires_at": request.expires_at,
+        "created": rfc3339(request.created),
+        "expires_at": rfc3339(request.expires_at),
     }  # fmt: skip
     if whole:
         data |= {
@@ -175,7 +176,8 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
 def decision_data(decision: Decision) -> dict[str, Any]:
     """A decision as JSON values."""
     names = ("reviewer", "issuer", "email", "approve", "reason", "at", "channel", "address")
-    return {**{name: getattr(decision, name) for name in names}, "rules": list(decision.rules)}
+    data = with_times({name: getattr(decision, name) for name in names}, "at")
+    return {**data, "rules": list(decision.rules)}
 
 
 def preview_data(preview: Preview) -> dict[str, Any]:
@@ -213,9 +215,9 @@ def grant_data(grant: Grant) -> dict[str, Any]:
         "target": grant.target,
         "decision": decision_data(grant.decision),
         "request": grant.request,
-        "created": grant.created,
-        "expires_at": grant.expires_at,
-        "revoked_at": grant.revoked_at,
+        "created": rfc3339(grant.created),
+        "expires_at": rfc3339(grant.expires_at),
+        "revoked_at": None if grant.revoked_at is None else rfc3339(grant.revoked_at),
         "revoked_by": grant.revoked_by,
         "uses": grant.uses,
     }

@@ -14,7 +14,6 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +25,7 @@ from sallyport.audit.keyfiles import ShreddedError
 from sallyport.audit.ports import ACTIONS, LIVE, SessionQuery, SessionRow, kind_of
 from sallyport.audit.replay import ErrorFields, error_fields
 from sallyport.audit.verify import Problem
+from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 from sallyport.operations.sessions import (
     NOT_INDEXED,
@@ -303,15 +303,6 @@ class EventJoiner:
     def _event(self, kind: str, login: ev.Login, event: ev.Event) -> AuditEvent:
         position, self._position = self._position, self._position + 1
         return AuditEvent(kind, login.started + event.at - login.at, self._session, position, login, event)
-
-
-def rfc3339(seconds: float) -> str:
-    """UTC with milliseconds (RFC 3339 section 5.6); "" for what no calendar has."""
-    try:
-        at = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return ""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def event_data(event: AuditEvent) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from sallyport.core.clock import with_times
 from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
 from sallyport.identity.locks import ISSUER, KINDS, Lock, Locks, released
@@ -136,4 +137,5 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str], loc
 
 def lock_data(lock: Lock) -> dict[str, Any]:
     """A lock as JSON values, and whether it is in force."""
-    return {**asdict(lock), "in_force": lock.in_force(time.time())}
+    data = with_times(asdict(lock), "created", "expires_at", "released_at")
+    return {**data, "in_force": lock.in_force(time.time())}

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import structlog
 
+from sallyport.core.clock import with_times
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.identity.session_tokens import IssueError, SessionToken, SessionTokens
@@ -100,7 +101,7 @@ def _is_own(who: Principal, token: SessionToken) -> bool:
 def token_data(token: SessionToken) -> dict[str, Any]:
     """A session token as JSON values. Neither its text nor the hash of that."""
     subject = token.subject
-    return {
+    data = {
         "id": token.id,
         "subject": subject.id,
         "issuer": subject.issuer,
@@ -114,3 +115,4 @@ def token_data(token: SessionToken) -> dict[str, Any]:
         "revoked_at": token.revoked_at,
         "revoked_by": token.revoked_by,
     }
+    return with_times(data, "created", "expires_at", "revoked_at")

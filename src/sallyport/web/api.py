@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sallyport.audit import events as ev
+from sallyport.core.clock import unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.identity.authenticate import LockedError, LoginRefused
 from sallyport.operations.access import ForbiddenError, Principal
@@ -63,7 +64,13 @@ class Parameter:
 
 
 FAR = 2**40
-TIME = {"type": "integer", "minimum": 0, "maximum": FAR}
+TIME = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "integer", "minimum": 0, "maximum": FAR},
+    ]
+}
+POSITION = {"type": "integer", "minimum": 0, "maximum": FAR}
 TEXT = {"type": "string", "maxLength": 300}
 ANY_OBJECT = {"type": "object"}
 LIMIT = Parameter(
@@ -102,8 +109,18 @@ class Call:
         return int(text)
 
     def seconds(self, name: str) -> float | None:
-        """Unix seconds in the query, None when it is not there. Raises ProblemError."""
-        return float(self.number(name, 0, 0, FAR)) if name in self.request.query_params else None
+        """Unix seconds of a time in the query (RFC 3339, or Unix seconds); None when it is not
+        there. Raises ProblemError.
+        """
+        if name not in self.request.query_params:
+            return None
+        text = self.text(name)
+        if text.isdecimal():
+            return float(self.number(name, 0, 0, FAR))
+        try:
+            return unix_seconds(text)
+        except ValueError as error:
+            raise invalid(f"{name}: {error}") from None
 
     def choice(self, name: str, *values: str) -> str:
         """One of ``values``, "" when it is not there. Raises ProblemError."""

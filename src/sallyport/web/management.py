@@ -197,7 +197,7 @@ MANAGEMENT: tuple[Operation, ...] = (
             Parameter("name", "An action (sessions.replay), or what it is about (sessions).", TEXT),
             Parameter("object", "The id of what it was done to.", TEXT),
             Parameter("outcome", "Only these.", {"type": "string", "enum": list(OUTCOMES)}),
-            Parameter("since", "Then or later; Unix seconds.", TIME),
+            Parameter("since", "Then or later: RFC 3339, or Unix seconds.", TIME),
             Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^[a-z0-9_]{1,64}~\d{1,12}$"}),
             LIMIT,
         ),

@@ -28,6 +28,18 @@ _PROBLEM = {
 _ID = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9_.-]+$"}
 
 
+#: Answers whose types have Unix seconds where REST says RFC 3339, and the names of those.
+_TIMED = frozenset({"SessionRow", "FoundSession", "PolicyVersion"})
+_TIMES = frozenset({"started", "ended", "loaded", "changed"})
+
+
+def _as_times(properties: dict[str, Any]) -> None:
+    for name in _TIMES & properties.keys():
+        time = {"type": "string", "format": "date-time"}
+        empty = "anyOf" in properties[name]
+        properties[name] = {"anyOf": [time, {"type": "null"}]} if empty else time
+
+
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """The whole document."""
@@ -35,6 +47,8 @@ def document() -> dict[str, Any]:
     types |= {one.body for one in OPERATIONS if one.body is not None}
     ordered = sorted(types, key=lambda one: one.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
+    for name in _TIMED & components.keys():
+        _as_times(components[name]["properties"])
     named = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for one in OPERATIONS:

@@ -25,6 +25,7 @@ from sallyport.operations.approvals import (
     sample_data,
 )
 from sallyport.operations.explaining import explanation_data
+from sallyport.operations.jsondata import row_data, struct_data, version_data
 from sallyport.operations.policies import PolicyVersions, UnknownVersionError, compared
 from sallyport.operations.ports import PolicyStatus, TargetStatus
 from sallyport.operations.sessions import UnknownSessionError
@@ -34,6 +35,7 @@ from sallyport.web.api import (
     ANY_OBJECT,
     FAR,
     LIMIT,
+    POSITION,
     TEXT,
     TIME,
     Call,
@@ -115,7 +117,7 @@ async def list_sessions(call: Call) -> Any:
     found = await run_in_threadpool(call.sessions.search, wanted, SEARCH_SECONDS)
     return {
         "sessions": [
-            {**asdict(one.row), "statement": None if one.statement is None else one.statement.number}
+            {**row_data(one.row), "statement": None if one.statement is None else one.statement.number}
             for one in found.matches
         ],
         "next": None if found.after is None else place(found.after),
@@ -124,7 +126,7 @@ async def list_sessions(call: Call) -> Any:
 
 
 async def get_session(call: Call) -> Any:
-    return asdict(await run_in_threadpool(_row, call))
+    return row_data(await run_in_threadpool(_row, call))
 
 
 def _row(call: Call) -> SessionRow:
@@ -168,7 +170,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, msgspec.Struct):
-        return {name: _plain(item) for name, item in msgspec.structs.asdict(value).items()}
+        return {name: _plain(item) for name, item in struct_data(value).items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
@@ -318,7 +320,7 @@ async def list_policy_versions(call: Call) -> Any:
 
 
 def _version_data(one: PolicyVersion) -> dict[str, Any]:
-    data = asdict(one)
+    data = version_data(one)
     del data["text"]
     return data
 
@@ -332,7 +334,7 @@ async def get_policy_version(call: Call) -> Any:
     except UnknownVersionError as error:
         raise not_found(str(error)) from None
     return {
-        "version": asdict(one),
+        "version": version_data(one),
         "against": None if other is None else _version_data(other),
         "diff": unified(lines),
     }
@@ -378,8 +380,8 @@ OPERATIONS: tuple[Operation, ...] = (
             Parameter("text", "Part of a statement's SQL, whatever case and layout. Needs sessions.read.", TEXT),
             Parameter("relation", "A relation that the statement touches, with or without its schema. Needs sessions.read.", TEXT),
             Parameter("verdict", "The statement's verdict: of the same statement as text and relation.", {"type": "string", "enum": list(VERDICTS)}),
-            Parameter("since", "Started then or later; Unix seconds.", TIME),
-            Parameter("until", "Started before; Unix seconds.", TIME),
+            Parameter("since", "Started then or later: RFC 3339, or Unix seconds.", TIME),
+            Parameter("until", "Started before: RFC 3339, or Unix seconds.", TIME),
             Parameter("after", "'next' of the page before.", {"type": "string", "pattern": r"^\d{1,12}(\.\d{1,9})?~[a-z0-9_]{1,64}$"}),
             LIMIT,
         ),
@@ -389,7 +391,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET", "/sessions/{id}/events", "listSessionEvents", "sessions.replay",
         "What the agent asked and saw, step by step, one page.", session_events, EventPage,
         (
-            Parameter("start", "Position of the first step.", TIME),
+            Parameter("start", "Position of the first step.", POSITION),
             Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}),
         ),
         errors=(404,),
