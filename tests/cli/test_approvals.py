@@ -116,19 +116,19 @@ def test_show_has_the_text_with_masks_where_it_differs(rest: Rest) -> None:
 
 
 def test_list_show_approve(rest: Rest) -> None:
-    assert "Nothing waits" in run(rest, "list").output
+    assert "No approvals are waiting" in run(rest, "list").output
     request = rest.house.ask(replace(BINDING, sql="UPDATE t\nSET x = '\x1b]0;own\x07\u202e'"))
     rest.house.service.previewed(request.id, Preview(rows=3, problems=("no \x1b[2J",)))
     line = run(rest, "list").output
     assert request.id in line and "alice@example.com through claude-code" in line and "left" in line
     shown = run(rest, "show", request.id).output
-    assert "Rows it would touch: 3" in shown and "$1 = " in shown and "dba must approve" in shown
-    assert "Some of the rows, as policy shows them to you (masked: note):\n  id=7, note=NULL\n" in shown
+    assert "Rows it would change: 3" in shown and "$1 = " in shown and "dba must approve" in shown
+    assert "Some of the rows, as the policy shows them to you (masked: note):\n  id=7, note=NULL\n" in shown
     assert "\x1b" not in shown and "\u202e" not in shown and "UPDATE t\nSET" in shown
     assert "approved by dana@example.com" in run(rest, "approve", request.id, "--reason", "ok").output
     found = rest.house.service.get(request.id)
     assert found is not None and found.status is Status.APPROVED and found.decisions[0].address == "127.0.0.1"
-    assert "Nothing waits" in run(rest, "list").output
+    assert "No approvals are waiting" in run(rest, "list").output
     assert json.loads(run(rest, "list", "--all", "--json").output)["status"] == "approved"
 
 

@@ -14,7 +14,7 @@ def test_rfc3339_is_utc_with_milliseconds() -> None:
     assert unix_seconds("2023-11-15T00:13:20+02:00") == 1_700_000_000
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-29T08:00:00", "2026-13-01T00:00:00Z", "1e9"])
+@pytest.mark.parametrize("text", ["", "today", "2026-11-29T08:00:00", "2026-13-01T00:00:00Z"])
 def test_a_time_without_an_offset_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         unix_seconds(text)

@@ -306,7 +306,7 @@ def test_what_is_no_cursor_is_said(text: str) -> None:
         (["--format", "xml"], "--format takes jsonl, cef, ocsf; not 'xml'"),
         (["--kind", "row"], "--kind takes login"),
         (["--from", "yesterday"], "--from 'yesterday' is not a time"),
-        (["--since", "x", "--to", "2026-01-01"], "go without --session and --to"),
+        (["--since", "x", "--to", "2026-01-01"], "cannot be combined with --session"),
         (["--since", "x"], "not a cursor"),
         (["--session", "ses_none"], "no session 'ses_none'"),
         (["--cursor", "/no/such/place"], "cannot keep the cursor"),

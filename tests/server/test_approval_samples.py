@@ -182,6 +182,6 @@ def test_on_the_command_line(gateway: Gateway, agent: Waiter) -> None:
     command = [*gateway.command("approvals", "show", id_)[:4], "--url", url]
     environment = {**os.environ, "SALLYPORT_TOKEN": gateway.token(DBA)}
     shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True, env=environment)
-    assert "Some of the rows, as policy shows them to you (masked: secret):" in shown.stdout
+    assert "Some of the rows, as the policy shows them to you (masked: secret):" in shown.stdout
     assert "id=1, born=2000-01-02, secret=[redacted]" in shown.stdout
     assert CANARY not in shown.stdout

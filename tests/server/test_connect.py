@@ -190,4 +190,4 @@ def test_nothing_that_was_put_before_tls_is_read(
 
 def test_the_port_is_for_this_machine_only(tmp_path: Path) -> None:
     done = run(["proxy", "--target", "shop", "--listen", "0.0.0.0:0"], environment(tmp_path))
-    assert (done.returncode, "loopback only" in done.stderr) == (2, True)
+    assert (done.returncode, "use a loopback address" in done.stderr) == (2, True)

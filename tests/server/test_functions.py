@@ -117,4 +117,4 @@ def test_not_in_the_statement_that_moves_the_path(db: Session) -> None:
 def test_refusals_say_why_a_function_is_not_followed(db: Session) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="SP1103") as caught:
         db.execute("SELECT untrusted_total(1)")
-    assert "it looks names up with its owner's rights" in str(caught.value)
+    assert "it resolves names with its owner's privileges" in str(caught.value)

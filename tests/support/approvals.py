@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -13,6 +13,7 @@ from typing import Any, Self
 import httpx2
 import psycopg
 
+from sallyport.core.clock import unix_seconds
 from sallyport.core.secret import Secret
 from sallyport.demo.issuer import DEMO_CLIENTS, DemoClient, DevIssuer
 from sallyport.demo.postgres import free_port
@@ -111,6 +112,11 @@ class Desk:
 
     gateway: Gateway
     client: str = DBA
+
+    @staticmethod
+    def lifetime(request: Mapping[str, Any]) -> float:
+        """Seconds from the creation of a request, as REST shows it, to its expiry."""
+        return unix_seconds(request["expires_at"]) - unix_seconds(request["created"])
 
     def __post_init__(self) -> None:
         self._base = f"http://{self.gateway.extra['console']['listen']}/api/v1"

@@ -206,7 +206,7 @@ def test_an_inbox_that_changes_keeps_focus(open_page: Open, console: tuple[World
     page.get_by_text("id = 6002").wait_for()
     assert page.evaluate("document.activeElement.getAttribute('href')") == f"/approvals/{first.id}"
     waiting = page.locator("#inbox [role=status]").inner_text()
-    assert waiting == f"{len(world.approvals.pending())} requests wait."
+    assert waiting == f"{len(world.approvals.pending())} requests are waiting."
 
 
 def test_the_countdown_is_not_read_aloud(open_page: Open, console: tuple[World, str]) -> None:

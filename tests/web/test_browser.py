@@ -154,7 +154,7 @@ def test_a_session_is_ended(open_page: Open, console: tuple[World, str]) -> None
     world, _ = console
     page = open_page("Olga")
     page.goto("/sessions/s_first")
-    page.get_by_label("Yes: what runs is cancelled").check()
+    page.get_by_label("Cancel what runs").check()
     page.get_by_role("button", name="End session").click()
     page.wait_for_url("**/sessions/s_first")
     page.get_by_role("button", name="End session").wait_for(state="detached")

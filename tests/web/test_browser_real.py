@@ -86,7 +86,7 @@ def test_an_update_waits_and_is_approved(people: People, real: Real) -> None:
         page.locator("li.request", has_text="WHERE id = 1").get_by_role("link").click()
         page.wait_for_url(f"**/approvals/{id_}")
         assert "SET note = 'closed' WHERE id = 1" in page.get_by_label("SQL").inner_text()
-        _preview(page, "1 row would be touched")
+        _preview(page, "1 row would be changed")
         shoot(page, "real-approval", whole=True)
         assert real.note(1) == "open"
         page.get_by_label("Reason").fill("seen with the team")
@@ -214,7 +214,7 @@ def test_a_live_session_is_ended(people: People, real: Real, busy: bool) -> None
         shoot(page, f"real-session-live-{'busy' if busy else 'idle'}")
         page.get_by_role("button", name="End session").click()
         assert psql.process.poll() is None, "the box must be ticked"
-        page.get_by_label("Yes: what runs is cancelled").check()
+        page.get_by_label("Cancel what runs").check()
         page.get_by_role("button", name="End session").click()
         page.get_by_role("button", name="End session").wait_for(state="detached")
         if not busy:

@@ -110,7 +110,7 @@ def test_the_browser_signs_in_across_sites(chromium: Any, house: House) -> None:
     assert set(cookies) == {"sallyport"}
     assert (cookies["sallyport"]["sameSite"], cookies["sallyport"]["httpOnly"]) == ("Lax", True)
     page.goto("/connect")
-    page.get_by_role("button", name="Make one").click()
+    page.get_by_role("button", name="Create a session token").click()
     connection = page.locator("#connection").inner_text()
     secret = re.findall(r"spt_\w+", connection)[0]
     house.gateway._tokens.add(secret)

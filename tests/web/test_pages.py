@@ -254,9 +254,9 @@ def test_approving_ahead_and_ending_it(browser: MakeBrowser, place: World) -> No
     )
     assert answer.status_code == 303
     (grant,) = place.approvals.grants()
-    assert "Approved ahead" in dana.get("/approvals").text
+    assert "Advance approvals" in dana.get("/approvals").text
     assert dana.post(f"/grants/{grant.id}/revoke").status_code == 303
-    assert "Approved ahead" not in dana.get("/approvals").text
+    assert "Advance approvals" not in dana.get("/approvals").text
 
 
 def test_without_approvals(place: World) -> None:
@@ -290,16 +290,19 @@ def test_probes_and_metrics(client: TestClient, place: World) -> None:
 
 def test_a_policy_that_was_not_taken(client: TestClient, place: World) -> None:
     vera = Browser(client).sign_in("viewer")
-    assert "The policy file was not taken" not in vera.get("/").text
+    assert "The changed policy file was not loaded" not in vera.get("/").text
     place.gateway.policy_problem = f"policy.yaml:7:3: {EVIL}"
     try:
         for path in ("/", "/sessions", "/policy", "/targets"):
             text = vera.get(path).text
-            assert "The policy file was not taken" in text
+            assert "The changed policy file was not loaded" in text
             assert "policy.yaml:7:3" in text
             assert not any(raw in text for raw in RAW)
         ready = client.get("/readyz")
-        assert (ready.status_code, "warning: the policy file was not taken" in ready.text) == (200, True)
+        assert (ready.status_code, "warning: the policy file was not loaded" in ready.text) == (
+            200,
+            True,
+        )
         assert "policy.yaml:7:3" not in ready.text
     finally:
         place.gateway.policy_problem = ""

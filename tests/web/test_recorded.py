@@ -243,7 +243,7 @@ def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
         form.get_by_label("Minutes").fill("30")
         form.get_by_role("button", name="Lock").click()
         assert psql.process.poll() is None, "the box must be ticked"
-        form.get_by_label("Yes: all live sessions").check()
+        form.get_by_label("End all its live sessions").check()
         form.get_by_role("button", name="Lock").click()
         page.wait_for_url(f"{real.url}/locks")
         page.get_by_role("group", name="In force").get_by_text("not today").wait_for()
@@ -256,7 +256,7 @@ def test_a_session_is_locked_in_a_browser(people: People, real: Real) -> None:
     auditor.get_by_text("not today").first.wait_for()
     assert auditor.get_by_role("main").get_by_role("button").count() == 0, "auditors look"
     page.get_by_role("button", name="Release").click()
-    page.get_by_text("Nobody is locked.").wait_for()
+    page.get_by_text("No locks are in force.").wait_for()
     with real.psql() as again:
         again.send("SELECT 'back' AS it;").wait_for("back")
     auditor.goto("/actions")
@@ -281,7 +281,7 @@ def test_a_locked_reviewer_loses_the_open_window(people: People, real: Real) -> 
     olga.get_by_label("Kind").select_option("subject")
     olga.get_by_label("Name", exact=True).fill(DANA)
     olga.get_by_label("Reason").fill("on leave")
-    olga.get_by_label("Yes: live sessions end").check()
+    olga.get_by_label("End live sessions now").check()
     olga.get_by_role("button", name="Lock").click()
     olga.get_by_role("group", name="In force").get_by_text("on leave").wait_for()
     try:
@@ -292,5 +292,5 @@ def test_a_locked_reviewer_loses_the_open_window(people: People, real: Real) -> 
         assert "Reason: on leave" in dana.get_by_role("main").inner_text()
     finally:
         olga.get_by_role("button", name="Release").click()
-        olga.get_by_text("Nobody is locked.").wait_for()
+        olga.get_by_text("No locks are in force.").wait_for()
         real.states.pop(DANA, None)

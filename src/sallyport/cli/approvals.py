@@ -22,19 +22,19 @@ _POLL: Final = 1.0
 
 ApprovalId = Annotated[str, typer.Argument(help="Id of the approval, apr_...")]
 
-_HELP_LIST = """List what waits for approval, oldest first.
+_HELP_LIST = """List requests for approval, oldest first.
 
-With --watch it goes on and prints each request as it comes. Example: sallyport approvals list --watch
+With --watch, it keeps running and prints each new request. Example: sallyport approvals list --watch
 """
-_HELP_SHOW = """Show one request: who, what, and what it would do.
+_HELP_SHOW = """Show one request: the requester, the statement, and what it would change.
 
-With --watch it waits until the request is decided. Example: sallyport approvals show apr_01m7xtb2
+With --watch, it waits until the request is decided. Example: sallyport approvals show apr_01m7xtb2
 """
-_HELP_APPROVE = """Approve one statement, once.
+_HELP_APPROVE = """Approve one statement, for one execution.
 
-With --minutes, also what is like it for so long. Example: sallyport approvals approve apr_01m7xtb2 --reason "ticket 12"
+With --minutes, statements like it are approved for that time. Example: sallyport approvals approve apr_01m7xtb2 --reason "ticket 12"
 """
-_HELP_DENY = """Deny one statement; the reason is what the agent reads.
+_HELP_DENY = """Deny one statement. The agent reads the reason.
 
 Example: sallyport approvals deny apr_01m7xtb2 --reason "cancel them in the shop instead"
 """
@@ -52,9 +52,9 @@ def register(app: typer.Typer) -> None:
 
 def list_approvals(
     url: Url = LOCAL,
-    everything: Annotated[bool, typer.Option("--all", help="Decided ones as well, newest first.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many.")] = 50,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on, and print new ones as they come.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also decided requests, newest first.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number of requests.")] = 50,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep running, and print new requests.")] = False,
     as_json: AsJson = False,
 ) -> None:
     def run() -> None:
@@ -70,7 +70,7 @@ def list_approvals(
                 break
             time.sleep(_POLL)
         if not found and not as_json:
-            typer.echo("Nothing waits for approval." if not everything else "No approvals yet.")
+            typer.echo("No approvals are waiting." if not everything else "No approvals yet.")
 
     run_request(run)
 
@@ -78,7 +78,7 @@ def list_approvals(
 def show_approval(
     approval: ApprovalId,
     url: Url = LOCAL,
-    watch: Annotated[bool, typer.Option("--watch", help="Wait until it is decided.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait until the request is decided.")] = False,
     as_json: AsJson = False,
 ) -> None:
     def run() -> None:
@@ -101,13 +101,16 @@ def show_approval(
 
 def approve(
     approval: ApprovalId,
-    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason; it is recorded.")] = "",
     minutes: Annotated[
-        int, typer.Option(min=0, max=480, help="Approve what is like it for so long, too.")
+        int, typer.Option(min=0, max=480, help="Also approve statements like it for this time.")
     ] = 0,
     scope: Annotated[
         str,
-        typer.Option(help="With --minutes: 'statement' (this one with any values) or 'rule' (all it holds)."),
+        typer.Option(
+            help="With --minutes: 'statement' (this one with any values) or 'rule' (every "
+            "statement that the rule holds)."
+        ),
     ] = "statement",
     url: Url = LOCAL,
     as_json: AsJson = False,
@@ -120,7 +123,7 @@ def approve(
 
 def deny(
     approval: ApprovalId,
-    reason: Annotated[str, typer.Option(help="Why. Needed: whoever asked reads it.")],
+    reason: Annotated[str, typer.Option(help="The reason. Required: the requester reads it.")],
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -174,14 +177,18 @@ def _show(one: Mapping[str, Any]) -> None:
     for number, value in enumerate(one["binds"] or (), 1):
         echo(f"  ${number} = {inert(json.dumps(value, ensure_ascii=False))}")
     if one["in_transaction"]:
-        echo("It waits inside an open transaction, and keeps the locks that the transaction has.")
+        echo("It waits in an open transaction, which keeps its locks.")
     preview = one["preview"]
     if preview is not None:
         if preview["rows"] is not None:
-            echo(f"Rows it would touch: {preview['rows']}")
+            echo(f"Rows it would change: {preview['rows']}")
         for line in preview["actions"]:
             echo(f"  {inert(line)}")
-        for title, name in (("Lock", "locks"), ("Depends on it", "dependants"), ("Not known", "problems")):
+        for title, name in (
+            ("Lock", "locks"),
+            ("Depends on it", "dependants"),
+            ("Could not be computed", "problems"),
+        ):
             for line in preview[name]:
                 echo(f"{title}: {inert(line)}")
     for decision in one["decisions"]:
@@ -203,7 +210,9 @@ def _show_sample(sample: Mapping[str, Any]) -> None:
         return
     masked = f" (masked: {inert(', '.join(sample['masked']))})" if sample["masked"] else ""
     typer.echo(
-        f"Some of the rows, as policy shows them to you{masked}:" if sample["rows"] else "No rows now."
+        f"Some of the rows, as the policy shows them to you{masked}:"
+        if sample["rows"]
+        else "There are no rows now."
     )
     for row in sample["rows"]:
         pairs = zip(sample["columns"], row, strict=True)

@@ -69,13 +69,17 @@ def export(
     target: Annotated[str, typer.Option(help="Only on this target; actions have none.")] = "",
     session: Annotated[str, typer.Option(help="Only this session; enough of its beginning.")] = "",
     kind: Annotated[
-        list[str] | None, typer.Option(help="login, statement, end, gap, decision, action; repeatable.")
+        list[str] | None,
+        typer.Option(help="login, statement, end, gap, decision, action; repeatable."),
     ] = None,
     verdict: Annotated[str, typer.Option(help="Only statements that got this: allow, hold or deny.")] = "",
-    since: Annotated[str, typer.Option(help="Go on behind this cursor of an export before.")] = "",
+    since: Annotated[str, typer.Option(help="Continue after this cursor of an earlier export.")] = "",
     cursor_file: Annotated[
         Path | None,
-        typer.Option("--cursor", help="Keep the cursor in this file, and go on from it when it is there."),
+        typer.Option(
+            "--cursor",
+            help="Keep the cursor in this file, and continue from it if the file exists.",
+        ),
     ] = None,
 ) -> None:
     with errors_told():
@@ -116,9 +120,7 @@ def _cursor(since: str, file: Path | None, query: ExportQuery) -> ExportCursor:
     from sallyport.operations.auditlog import ExportCursor
 
     if (since or file is not None) and (query.session or query.until is not None):
-        raise SallyportError(
-            "a cursor goes on without an end: --since and --cursor go without --session and --to"
-        )
+        raise SallyportError("--since and --cursor cannot be combined with --session or --to")
     if since and file is not None:
         raise SallyportError("give --since or --cursor, not both")
     if file is not None and file.exists():

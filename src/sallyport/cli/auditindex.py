@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sallyport.operations.sessions import Fetch
     from sallyport.store.reindex import Reindexed
 
-_HELP = """Make the indexes of sessions and statements anew. Stop the gateway first.
+_HELP = """Rebuild the indexes of sessions and statements from the recordings. Stop the gateway first.
 
 A damaged database is set aside, and what can be read of it is kept. Locks are made anew from what people did.
 Approvals and policy versions are not in the recordings; the command says when they were lost.
@@ -100,7 +100,7 @@ def locked(directory: Path) -> IO[bytes]:
 def _report(result: Reindexed, lost: str) -> None:
     from sallyport.audit.display import inert
 
-    typer.echo(f"{result.kept} sessions kept, {result.rebuilt} made anew from their recordings.")
+    typer.echo(f"{result.kept} sessions kept, {result.rebuilt} rebuilt from their recordings.")
     for path in result.unreadable:
         typer.echo(f"cannot be read: {inert(str(path))}")
     for session in result.shredded:

@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 def connect(
     target: Annotated[str, typer.Argument(help="The target's name.")],
-    program: Annotated[list[str] | None, typer.Argument(help="What to run, behind --. [psql]")] = None,
+    program: Annotated[list[str] | None, typer.Argument(help="The program to run, after --. [psql]")] = None,
     gateway: Gateway = _LOCAL,
     ca: GatewayCa = "",
     user: Annotated[str, typer.Option(help="The label that is recorded.")] = "",
@@ -112,7 +112,9 @@ def proxy(
         host, port = _address(gateway)
         here = _address(listen)
         if not is_loopback(here[0]):
-            raise SallyportError(f"--listen {listen}: loopback only; whoever reaches the port is you")
+            raise SallyportError(
+                f"--listen {listen}: use a loopback address, because whoever reaches the port connects as you"
+            )
         password = None if socket is not None else kept_password(target)
         local = LocalProxy(Door(host, port, target, ca), source.fetch, password)
         asyncio.run(local.run(here, socket, lambda said: typer.echo(said, err=True)))

@@ -17,11 +17,11 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     once: Annotated[
-        bool, typer.Option("--once", help="Take the tour and end; exit 1 if a step failed.")
+        bool, typer.Option("--once", help="Run the tour and exit; exit status 1 if a step failed.")
     ] = False,
     token: Annotated[
         bool,
-        typer.Option("--token", help="Print a token for the demo that runs: the password of a login."),
+        typer.Option("--token", help="Print a token for the running demo, to use as the password."),
     ] = False,
     client: Annotated[
         str,
@@ -32,7 +32,7 @@ def demo(
             "(In 'policy explain', --as takes groups.)",
         ),
     ] = "claude-agent",
-    directory: Annotated[Path, typer.Option(help="Where its database, files and log are.")] = Path(
+    directory: Annotated[Path, typer.Option(help="The directory of its database, files and log.")] = Path(
         "var/demo"
     ),
 ) -> None:

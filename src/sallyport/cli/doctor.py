@@ -38,7 +38,8 @@ def register(app: typer.Typer) -> None:
         ),
         target: Annotated[str, typer.Option(help="Only this target. [all]")] = "",
         from_agent: Annotated[
-            bool, typer.Option("--from-agent", help="Try to go round the gateway, from here.")
+            bool,
+            typer.Option("--from-agent", help="Try to reach the databases past the gateway."),
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:

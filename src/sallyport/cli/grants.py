@@ -45,10 +45,12 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(help="The database role. [the one the target's configuration names]")
         ] = "",
         check: Annotated[
-            bool, typer.Option("--check", help="Compare instead; exit status 1 when it can do more.")
+            bool,
+            typer.Option("--check", help="Compare with the role's privileges; exit status 1 if it has more."),
         ] = False,
         keep_public: Annotated[
-            bool, typer.Option("--keep-public", help="Leave what PUBLIC has, which other roles may need.")
+            bool,
+            typer.Option("--keep-public", help="Leave what PUBLIC has, which other roles may need."),
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
     ) -> None:
@@ -106,7 +108,7 @@ def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
             typer.echo(f"note: {inert(warning)}")
         typer.echo(
             f"role {live.role} has {len(more)} privileges that the policy never needs, and lacks {len(less)} that it needs"
-            + ("; sallyport grants prints the script that mends it" if more or less else "")
+            + ("; sallyport grants prints the script that corrects this" if more or less else "")
         )
     if more:
         raise typer.Exit(1)

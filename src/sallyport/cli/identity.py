@@ -147,7 +147,12 @@ def login(
     ] = False,
     url: Url = LOCAL,
     minutes: Annotated[
-        int, typer.Option(min=0, max=525_600, help="With --saml: it lives so long; 0: as long as it may.")
+        int,
+        typer.Option(
+            min=0,
+            max=525_600,
+            help="With --saml: the lifetime of the session token; 0 for the longest.",
+        ),
     ] = 0,
 ) -> None:
     """Log in with a browser and keep the token.

@@ -44,11 +44,12 @@ def register(app: typer.Typer) -> None:
 
 def issuer(
     client: Annotated[
-        list[str], typer.Option(metavar="NAME=GROUP[,GROUP]", help="Who gets tokens, and their groups.")
+        list[str],
+        typer.Option(metavar="NAME=GROUP[,GROUP]", help="A program, and its groups."),
     ],
     person: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=GROUP[,GROUP]", help="Who may sign in, and their groups."),
+        typer.Option(metavar="NAME=GROUP[,GROUP]", help="A person, and their groups."),
     ] = None,
     listen: Annotated[str, typer.Option(help="Where to listen; port 0 takes a free one.")] = "127.0.0.1:8080",
     audience: Annotated[str, typer.Option(help="Audience of the tokens.")] = "sallyport",

@@ -38,12 +38,17 @@ def lock(
     agent: Annotated[str, typer.Option(help="The token's azp or client_id.")] = "",
     token: Annotated[str, typer.Option(help="The token's jti, or the id of a session token.")] = "",
     issuer: Annotated[str, typer.Option(help="Only of this issuer's tokens; alone: all of them. [any]")] = "",
-    reason: Annotated[str, typer.Option(help="Why. Needed: whoever is locked reads it.")] = "",
+    reason: Annotated[
+        str, typer.Option(help="The reason. Required: the locked person or agent reads it.")
+    ] = "",
     minutes: Annotated[
-        int, typer.Option(min=0, max=5_256_000, help="For so long; 0 is until it is released.")
+        int,
+        typer.Option(
+            min=0, max=5_256_000, help="The duration; 0 for a lock that stays until it is released."
+        ),
     ] = 0,
-    release: Annotated[bool, typer.Option("--release", help="Let it in again.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="List those that are over as well.")] = False,
+    release: Annotated[bool, typer.Option("--release", help="Release the lock.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="List released and expired locks, too.")] = False,
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -88,7 +93,7 @@ def _lock(gateway: RestClient, body: Mapping[str, Any], as_json: bool) -> None:
 
 def _release(gateway: RestClient, kind: str, name: str, issuer: str, as_json: bool) -> None:
     if not name:
-        raise SallyportError("say whom to let in again: --subject, --agent, --token or --issuer")
+        raise SallyportError("say whose lock to release: --subject, --agent, --token or --issuer")
     locks = [
         lock
         for lock in gateway.get("/locks", limit="500")["locks"]
@@ -109,7 +114,7 @@ def _list(gateway: RestClient, everything: bool, as_json: bool) -> None:
     for lock in locks:
         typer.echo(json.dumps(lock) if as_json else _line(lock))
     if not locks and not as_json:
-        typer.echo("Nobody is locked." if not everything else "Nobody was ever locked.")
+        typer.echo("No locks are in force." if not everything else "No locks.")
 
 
 def _line(lock: Mapping[str, Any]) -> str:

@@ -59,7 +59,8 @@ def build() -> typer.Typer:
 
     app = typer.Typer(
         name="sallyport",
-        help="A guarded door between AI agents and PostgreSQL. Start with: sallyport demo",
+        help="A PostgreSQL gateway for AI agents: identity, policy, masking, approvals and "
+        "recordings. Start with: sallyport demo",
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,

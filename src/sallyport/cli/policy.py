@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-_EXPLAIN = """Say what would happen to this SQL for that subject, and why, rule by rule. Nothing is run.
+_EXPLAIN = """Show what the policy decides about this SQL for a subject, and why, rule by rule. Nothing is executed.
 
 Example:
 

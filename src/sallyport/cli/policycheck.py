@@ -56,7 +56,9 @@ def add(commands: typer.Typer, source: CatalogSource) -> None:
             ),
         ] = None,
         offline: Annotated[bool, typer.Option("--offline", help="Do not connect to any target.")] = False,
-        strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors: exit status 1.")] = False,
+        strict: Annotated[
+            bool, typer.Option("--strict", help="Treat warnings as errors: exit status 1.")
+        ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
         policy, findings = _check(file, config, None if offline else source)

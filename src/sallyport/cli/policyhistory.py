@@ -32,7 +32,7 @@ def add(commands: typer.Typer) -> None:
 
     @commands.command("history", help=_HELP)
     def history(
-        version: Annotated[str, typer.Argument(help="What this version changed.")] = "",
+        version: Annotated[str, typer.Argument(help="Show what this version changed.")] = "",
         against: Annotated[str, typer.Option(help="Compare with this version; 0 is the newest.")] = "",
         config: Annotated[Path, typer.Option("--config", "-c", help="The gateway's configuration.")] = Path(
             "sallyport.yaml"
@@ -75,7 +75,7 @@ def _list(found: list[PolicyVersion], as_json: bool) -> None:
             f"{one.id:>5}  {one.version}  {moment(one.loaded)}  {inert(one.source)}: {inert(one.filename)}{owner}"
         )
     if not found:
-        typer.echo("No policy was kept yet.")
+        typer.echo("No policy versions.")
 
 
 def _show(kept: SqlPolicyVersions, version: str, against: str, as_json: bool) -> None:

@@ -29,7 +29,8 @@ def register(app: typer.Typer) -> None:
             bool,
             typer.Option(
                 "--accept-lost-state",
-                help="Let people log in although locks, approvals and policy versions were lost. Recorded.",
+                help="Allow logins although locks, approvals and policy versions were lost. This "
+                "is recorded.",
             ),
         ] = False,
     ) -> None:

@@ -41,7 +41,7 @@ _VERDICTS = ("allow", "hold", "deny")
 _OUTCOMES = ("done", "refused", "failed")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
-SessionId = Annotated[str, typer.Argument(help="Session id, or enough of its beginning to be the only one.")]
+SessionId = Annotated[str, typer.Argument(help="Session id, or the beginning of one.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,9 +52,7 @@ def register(app: typer.Typer) -> None:
     sessions.command("show", help=_HELP_SHOW)(show_session)
     sessions.command("replay", help=_HELP_REPLAY)(replay_session)
     app.add_typer(sessions, name="sessions")
-    audit = typer.Typer(
-        no_args_is_help=True, help="Prove that recordings are what the gateway wrote; see what people did."
-    )
+    audit = typer.Typer(no_args_is_help=True, help="Verify recordings, and list management actions.")
     audit.command("verify", help=_HELP_VERIFY)(verify)
     auditindex.add(audit)
     auditexport.add(audit)
@@ -120,12 +118,14 @@ def list_sessions(
     subject: Annotated[str, typer.Option(help="Only this subject's.")] = "",
     target: Annotated[str, typer.Option(help="Only to this target.")] = "",
     text: Annotated[
-        str, typer.Option(help="With a statement that contains this, whatever case and layout.")
+        str,
+        typer.Option(help="With a statement that contains this text, ignoring case and white space."),
     ] = "",
     relation: Annotated[
-        str, typer.Option(help="With a statement that touches this relation; the schema may be left out.")
+        str,
+        typer.Option(help="With a statement that touches this relation; the schema may be left out."),
     ] = "",
-    verdict: Annotated[str, typer.Option(help="With a statement that got this: allow, hold or deny.")] = "",
+    verdict: Annotated[str, typer.Option(help="With a statement of this verdict: allow, hold or deny.")] = "",
     kind: Annotated[
         str,
         typer.Option(
@@ -199,11 +199,9 @@ def replay_session(
     config: ConfigFile = None,
     data: DataDir = None,
     as_json: AsJson = False,
-    speed: Annotated[float, typer.Option(min=0.001, help="Times the recorded pace.")] = 1.0,
-    instant: Annotated[bool, typer.Option("--instant", help="Do not wait at all.")] = False,
-    max_pause: Annotated[
-        float, typer.Option(min=0.0, help="Longest wait in seconds, whatever the pace.")
-    ] = 5.0,
+    speed: Annotated[float, typer.Option(min=0.001, help="A factor for the recorded pace.")] = 1.0,
+    instant: Annotated[bool, typer.Option("--instant", help="Do not wait.")] = False,
+    max_pause: Annotated[float, typer.Option(min=0.0, help="The longest wait, in seconds.")] = 5.0,
     rows: Annotated[int, typer.Option(min=0, help="Rows shown of each result.")] = 50,
     as_psql: Annotated[bool, typer.Option("--as-psql", help="As psql would have shown it.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page to this file.")] = None,

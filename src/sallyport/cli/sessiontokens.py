@@ -16,7 +16,7 @@ from sallyport.cli.rest import LOCAL, AsJson, RestClient, Url, inert, run_reques
 
 _EXCHANGE = """Exchange your identity token for a session token, and print that.
 
-It is short enough for any password field, and never lives longer than the token it came from.
+It fits into any password field, and expires no later than the identity token.
 
 Example: PGPASSWORD=$(sallyport token exchange --target shop --minutes 30) psql -h gateway -p 6432 shop
 """
@@ -38,14 +38,12 @@ def register(app: typer.Typer) -> None:
 
 
 def exchange(
-    target: Annotated[str, typer.Option(help="It opens only this target. [any]")] = "",
+    target: Annotated[str, typer.Option(help="The only target that it opens. [any]")] = "",
     network: Annotated[
         list[str] | None,
-        typer.Option(help="It is accepted from this address or network only; may be repeated."),
+        typer.Option(help="The only address or network that may use it; repeatable."),
     ] = None,
-    minutes: Annotated[
-        int, typer.Option(min=0, max=525_600, help="It lives so long; 0: as long as it may.")
-    ] = 0,
+    minutes: Annotated[int, typer.Option(min=0, max=525_600, help="The lifetime; 0 for the longest.")] = 0,
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +56,9 @@ def exchange(
 
 
 def show(
-    everybody: Annotated[bool, typer.Option("--all", help="Those of everybody; needs a role.")] = False,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="The session tokens of all subjects; needs a role.")
+    ] = False,
     url: Url = LOCAL,
     as_json: AsJson = False,
 ) -> None:
@@ -68,7 +68,7 @@ def show(
         for token in tokens:
             typer.echo(json.dumps(token) if as_json else _line(token))
         if not tokens and not as_json:
-            typer.echo("No session token is valid.")
+            typer.echo("You have no valid session tokens.")
 
     run_request(run)
 

@@ -107,7 +107,7 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str], loc
             f"Name the {request.kind}: as sessions show it, at most {MAX_NAME} characters, none invisible."
         )
     if not reason:
-        raise LockError("Say why: whoever is locked reads the reason.")
+        raise LockError("Give a reason: the locked person or agent reads it.")
     if not 0 <= request.minutes <= MAX_MINUTES:
         raise LockError(f"Minutes: from 1 to {MAX_MINUTES}, or 0 for a lock that stays until it is released.")
     issuer = request.issuer.strip()
@@ -131,7 +131,7 @@ def _checked(who: Principal, request: LockRequest, issuers: Collection[str], loc
         address=who.address,
     )
     if locks.covers(lock, subject):
-        raise LockError("That is you: nobody locks themselves out. Ask another operator.")
+        raise LockError("You cannot lock yourself. Ask another operator.")
     return lock
 
 

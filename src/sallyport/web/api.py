@@ -74,7 +74,9 @@ POSITION = {"type": "integer", "minimum": 0, "maximum": FAR}
 TEXT = {"type": "string", "maxLength": 300}
 ANY_OBJECT = {"type": "object"}
 LIMIT = Parameter(
-    "limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+    "limit",
+    "The maximum number of results.",
+    {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
 )
 
 
@@ -183,7 +185,7 @@ def unauthorized(error: LoginRefused, title: str) -> ProblemError:
     """What whoever is refused gets: 401, or 429 when their address has failed too often."""
     if error.refusal.code.id == "SP1607":
         wait = {"Retry-After": "60"}
-        return ProblemError(429, "Too many bad tokens", "Wait a minute, then send a good one.", wait)
+        return ProblemError(429, "Too many invalid tokens", "Wait a minute, then send a valid token.", wait)
     detail = f"{error.refusal.text}. {error.refusal.hint}"
     return ProblemError(401, title, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 

@@ -171,7 +171,7 @@ async def readyz(request: Request) -> Response:
     if problem:
         return PlainTextResponse(f"{problem}\n", 503)
     # Asked without a token, so what the file says is not quoted.
-    warning = f"warning: the policy file was not taken; version {policy.version} stays in force\n"
+    warning = f"warning: the policy file was not loaded; version {policy.version} stays in force\n"
     texts = "".join(f"warning: {text}\n" for text in gateway.warnings())
     return PlainTextResponse("ok\n" + (warning if policy.problem else "") + texts)
 
@@ -217,15 +217,15 @@ def _error(
 
 
 _TITLES = {
-    403: "Not permitted", 404: "Not here", 405: "Not that way", 409: "Too late", 413: "Too large", 415: "Not a form",
-    422: "Not usable", 429: "Too often",
+    403: "Not permitted", 404: "Not found", 405: "Method not allowed", 409: "Conflict", 413: "Too large", 415: "Not a form",
+    422: "Not valid", 429: "Too many requests",
 }  # fmt: skip
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    title = _TITLES.get(error.status_code, "That did not work")
+    title = _TITLES.get(error.status_code, "Error")
     text = (
         error.detail if error.status_code != 404 or error.detail != "Not Found" else "There is no such page."
     )
@@ -242,4 +242,4 @@ async def _too_large(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     log.error("request failed", path=request.url.path, error=type(error).__name__, exc_info=error)
-    return _error(request, 500, "That failed", "The console failed. Its log says more.")
+    return _error(request, 500, "Internal error", "The console failed. See the gateway's log.")

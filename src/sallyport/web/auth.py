@@ -78,10 +78,10 @@ async def callback(request: Request) -> Response:
     pending = take_pending(request)
     try:
         if pending is None or pending.provider:
-            raise SignInError("This sign-in took too long, or was begun in another browser. Try again.")
+            raise SignInError("This sign-in took too long, or began in another browser. Try again.")
         answer = request.query_params.multi_items()
         if len({name for name, _ in answer}) != len(answer):
-            raise SignInError("The identity provider's answer says something twice.")
+            raise SignInError("The identity provider's answer has a parameter twice.")
         subject = await console.client.finish(pending, dict(answer))
     except SignInError as error:
         onward = pending.onward if pending is not None else "/"

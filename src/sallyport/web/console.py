@@ -122,9 +122,7 @@ class Visit:
         """One text field of the form. Raises FormError."""
         value = self.form.get(name, "")
         if not isinstance(value, str) or len(value) > most:
-            raise FormError(
-                f"The field {name} is not usable: a text of at most {most} characters is expected."
-            )
+            raise FormError(f"The field {name} must be a text of at most {most} characters.")
         return value.strip()
 
 
@@ -172,7 +170,7 @@ def action(permission: str, handler: Handler, *, name: str = "") -> Endpoint:
         console = console_of(request)
         signin = console.sign_in_of(request)
         if signin is None:
-            raise HTTPException(403, "You are not signed in any more. Sign in and send it again.")
+            raise HTTPException(403, "Your sign-in has ended. Sign in, and send the form again.")
         visit = Visit(console, request, signin, name or permission)
         with recorded(console.services.actions, visit.doing):
             visit.form = await checked_form(request, signin)
@@ -192,7 +190,7 @@ async def checked_form(request: Request, signin: SignIn) -> FormData:
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
     if site not in ("same-origin", "none") or (origin is not None and origin.partition("//")[2] != host):
-        raise HTTPException(403, "This form was sent from somewhere else.")
+        raise HTTPException(403, "This form was sent from another site.")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise HTTPException(415, "A form is expected.")
@@ -201,7 +199,7 @@ async def checked_form(request: Request, signin: SignIn) -> FormData:
     if not isinstance(token, str) or not signin.csrf_matches(token):
         raise HTTPException(
             403,
-            "The form is too old or was not made for you. Go back, load the page again and send it again.",
+            "The form has expired, or is for another sign-in. Go back, reload the page and send it again.",
         )
     return form
 

@@ -176,7 +176,7 @@ MANAGEMENT: tuple[Operation, ...] = (
         body=LockBody, errors=(503,),
     ),
     Operation(
-        "POST", "/locks/{id}/release", "releaseLock", "locks.release", "Let it in again.", release_lock, ANY_OBJECT, errors=(404, 503),
+        "POST", "/locks/{id}/release", "releaseLock", "locks.release", "Release the lock.", release_lock, ANY_OBJECT, errors=(404, 503),
     ),
     Operation(
         "GET", "/containments", "listContainments", "containments.read",

@@ -69,13 +69,18 @@ def scrollable(text: str, label: str) -> Markup:
     return Markup(f' tabindex="0" role="group" aria-label="{escape(inert(label))}"')
 
 
+def outcome(verdict: str) -> str:
+    """What became of a statement with a policy's verdict: allowed, held or refused."""
+    return {"allow": "allowed", "hold": "held", "deny": "refused"}.get(verdict, verdict)
+
+
 def badge(word: str) -> Markup:
     """A status or verdict with its colour."""
     known = {
         "allow": "good", "approved": "good", "used": "good", "live": "good", "ready": "good",
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
         "masked": "good", "clear and looks personal": "wait",
-        "done": "good", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
+        "done": "good", "allowed": "good", "held": "wait", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
         "high": "bad", "medium": "wait", "new": "wait",
     }  # fmt: skip
     return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')
@@ -98,6 +103,7 @@ def environment() -> jinja2.Environment:
         cut=cut,
         cut_lines=cut_lines,
         badge=badge,
+        outcome=outcome,
         scrollable=scrollable,
     )
     return made

@@ -392,7 +392,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What the agent asked and saw, step by step, one page.", session_events, EventPage,
         (
             Parameter("start", "Position of the first step.", POSITION),
-            Parameter("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}),
+            Parameter("limit", "The maximum number of steps.", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 200}),
         ),
         errors=(404,),
     ),

@@ -104,7 +104,7 @@ class _Interaction:
             log.warning("a Slack user without a person", user=plain(user, 40), team=plain(team, 40))
             raise ForbiddenError(
                 f"Sallyport does not know the Slack user {plain(user, 40)}. "
-                "Whoever runs it can add them to approvals.slack.people."
+                "The gateway's operator can add them to approvals.slack.people."
             )
         lock = self.console.services.locks.of(subject)
         if lock is not None:
@@ -115,7 +115,7 @@ class _Interaction:
         """ "" or why not, for the person."""
         actions = self.console.services.actions
         if actions.failed:
-            return "Decisions cannot be recorded now, so this one is not taken."
+            return "Decisions cannot be recorded now, so this one does not count."
         who, outcome = None, ev.REFUSED
         try:
             who = self._principal()
@@ -159,7 +159,7 @@ class _Interaction:
             problem = str(error)
         found = self.approvals.get(request_id)
         if not problem and (found is None or found.status.final):
-            problem = "There is nothing to decide any more."
+            problem = "This request has already been decided or has ended."
         if not problem:
             trigger = _text(self.payload, "trigger_id")
             if not await asyncio.to_thread(self.slack.ask_reason, trigger, request_id):

@@ -1,3 +1,3 @@
--- LISTEN, under a rule that allows it on relations, of which it concerns none.
--- hint: a rule without relations, columns and tags would give it
+-- LISTEN, under a rule that allows it on relations, which it never has.
+-- hint: Ask for a rule without relations, columns and tags
 listen ch;

@@ -63,5 +63,5 @@ def place_of(text: str) -> Place | None:
         or not number.isdecimal()
         or len(number) > 12
     ):
-        raise FormError("The address of this page is not usable. Search again.")
+        raise FormError("The address of this page is not valid. Search again.")
     return recording, int(number)

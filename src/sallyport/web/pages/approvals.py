@@ -180,7 +180,7 @@ def _decide(visit: Visit, ops: ApprovalOperations, id_: str) -> None:
             raise FormError("Minutes: a whole number from 1 to 1440.")
         ops.grant(visit.principal, id_, float(minutes), scope=scope, reason=reason)
     else:
-        raise FormError("Choose how long the approval is good for.")
+        raise FormError("Choose what the approval is for.")
 
 
 async def revoke(visit: Visit) -> Response:

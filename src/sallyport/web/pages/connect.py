@@ -38,7 +38,7 @@ async def issue(visit: Visit) -> Response:
     try:
         minutes = visit.field("minutes", 20)
         if minutes and not (minutes.isascii() and minutes.isdecimal() and len(minutes) <= 6):
-            raise FormError("Minutes: a whole number, or nothing for as long as it may live.")
+            raise FormError("Minutes: a whole number, or nothing for the longest lifetime.")
         request = TokenRequest(visit.field("target", 200), (), int(minutes or "0"))
         secret, token = await operations(visit).issue(visit.principal, request)
     except (FormError, TokenError) as error:

@@ -41,7 +41,7 @@ async def _page(visit: Visit, problem: str = "", status: int = 200) -> Response:
 
 
 async def lock(visit: Visit) -> Response:
-    """Lock somebody; the form asked for confirmation."""
+    """Lock a subject, agent, token or issuer; the form asked for confirmation."""
     try:
         request = _request(visit)
         made, ended = await operations(visit).lock(visit.principal, request)

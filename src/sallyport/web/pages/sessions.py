@@ -68,7 +68,7 @@ def _query(asked: dict[str, str]) -> SessionQuery:
     """Raises FormError."""
     status, verdict = asked.get("status", ""), _VERDICTS.get(asked.get("verdict", ""))
     if status not in ("", "live", "ended", "interrupted") or verdict is None:
-        raise FormError("Status is live, ended or interrupted; verdict is allowed, held or refused.")
+        raise FormError("Status is live, ended or interrupted; outcome is allowed, held or refused.")
     if any(len(asked.get(name, "")) > 300 for name in _FIELDS):
         raise FormError("A search field has at most 300 characters.")
     return SessionQuery(
@@ -112,7 +112,7 @@ def after_of(text: str) -> tuple[float, str] | None:
     except ValueError:
         at = math.nan
     if not math.isfinite(at) or not id_ or len(id_) > 100:
-        raise FormError("The address of this page is not usable. Search again.")
+        raise FormError("The address of this page is not valid. Search again.")
     return at, id_
 
 
@@ -164,7 +164,7 @@ async def kill(visit: Visit) -> Response:
     who = visit.principal.subject
     log.warning("session killed", session=id_, by=who.id, issuer=who.issuer, address=visit.principal.address)
     if not visit.services.gateway.kill(id_, kill_reason(who.email or who.id)):
-        raise HTTPException(409, "This session is not connected any more.")
+        raise HTTPException(409, "This session is no longer connected.")
     return RedirectResponse(f"/sessions/{id_}", 303)
 
 
