@@ -17,6 +17,7 @@ from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
+    AFTER_UNKNOWN_CODE,
     Part,
     ScannedColumn,
     ScriptVerdict,
@@ -28,6 +29,7 @@ from sallyport.judge.view import View, fault
 __all__ = [
     "AFTER_DDL",
     "AFTER_SEARCH_PATH",
+    "AFTER_UNKNOWN_CODE",
     "ContainmentStore",
     "Containments",
     "Judge",

@@ -37,10 +37,10 @@ def runs_named(facts: StatementFacts) -> bool:
 def _changes(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
     if canonical(facts.kind) not in _UNCHANGING or facts.functions or facts.followed or facts.unknowns:
         return True
-    return any(access.action != "select" or _runs_code(access.relation, catalog) for access in facts.accesses)
+    return any(access.action != "select" or runs_code(access.relation, catalog) for access in facts.accesses)
 
 
-def _runs_code(oid: int, catalog: CatalogSnapshot) -> bool:
+def runs_code(oid: int, catalog: CatalogSnapshot) -> bool:
     """Whether reading the relation may run functions that users made (row security, rules, foreign tables)."""
     relation = catalog.relations.get(oid)
     if relation is None or relation.kind not in _PLAIN_KINDS or relation.has_rules:

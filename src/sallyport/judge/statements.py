@@ -15,11 +15,14 @@ from sallyport.judge.masked_relations import MaskedRelations
 from sallyport.judge.parameters import ComparedParameter, check_declared_types, compared_parameters
 from sallyport.judge.permit import ParsePermit, RunPermit
 from sallyport.judge.rewriting import Replacement, Rewriter, rewritten_text
+from sallyport.judge.unknown_code import makes_temporary, runs_late_bodies, runs_unknown_code
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
+    AFTER_UNKNOWN_CODE,
     COLUMNS,
     EXPLAINS_RAW,
+    LATE_NAMES,
     RELATIONS,
     Part,
     ScannedColumn,
@@ -109,13 +112,17 @@ class Statements:
         verdicts: list[Verdict] = []
         text = sql.decode()
         refused = -1
-        path_moved = ddl_before = False
+        path_moved = ddl_before = unknown_before = False
         for index, one in enumerate(facts):
             verdict = self.statement(sql, text, one, is_template=is_template)
             if verdict.refusal is None and path_moved and verdict.resolves_names:
                 verdict = self._refused(verdict, AFTER_SEARCH_PATH)
-            if verdict.refusal is None and ddl_before and verdict.resolves_names and not verdict.is_ddl:
+            after_ddl = ddl_before and not (verdict.is_ddl and not verdict.runs_unknown_code)
+            if verdict.refusal is None and after_ddl and verdict.resolves_names:
                 verdict = self._refused(verdict, AFTER_DDL)
+            if verdict.refusal is None and unknown_before and verdict.resolves_names:
+                verdict = self._refused(verdict, AFTER_UNKNOWN_CODE)
+            unknown_before = unknown_before or verdict.runs_unknown_code
             path_moved = path_moved or verdict.changes_search_path
             ddl_before = ddl_before or verdict.is_ddl
             verdicts.append(verdict)
@@ -123,6 +130,7 @@ class Statements:
                 refused = index
                 break
         moves_at, ends_at = _moves_at(verdicts, refused, len(facts)), _ends_at(facts)
+        needs_block = any(verdict.needs_block for verdict in verdicts)
         rewritten = None
         if any(verdict.cuts for verdict in verdicts):
             sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
@@ -141,7 +149,8 @@ class Statements:
             count=len(facts),
             rewritten=rewritten,
             permit=script_permit(sql, verdicts, refused, len(facts)),
-            parts=tuple(map(_part, facts)) if moves_at >= 0 or ends_at >= 0 else (),
+            parts=tuple(map(_part, facts)) if moves_at >= 0 or ends_at >= 0 or needs_block else (),
+            needs_block=needs_block,
             moves_at=moves_at,
             ends_at=ends_at,
         )
@@ -218,6 +227,9 @@ class Statements:
         opaque = self._opaque(facts, relations)
         literals = self._literals(sql, facts, opaque, relations, is_template)
         hides_rows = literals is not None and self._quotes_values(facts, literals)
+        unknown_code = runs_unknown_code(facts, self.catalog)
+        if unknown_code and runs_late_bodies(facts) and (refusal is None or held):
+            refusal, held = LATE_NAMES, False
         return Verdict(
             facts=facts,
             sql=sql[facts.start : facts.end],
@@ -235,6 +247,8 @@ class Statements:
             inner=inner,
             scrub=self._scrub(facts, plan, opaque, relations),
             opaque=opaque,
+            runs_unknown_code=unknown_code,
+            needs_block=unknown_code and makes_temporary(facts),
             decision=decision,
             permit=RunPermit(sql) if refusal is None else ParsePermit(sql) if held else None,
             effects=facts.effects,
@@ -280,6 +294,7 @@ class Statements:
             opaque=opaque,
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),
+            runs_unknown_code=runs_unknown_code(facts, self.catalog),
             changes=may_change(facts, self.catalog),
             runs_named=runs_named(facts),
             changes_settings=_changes_settings(facts),
@@ -456,11 +471,15 @@ def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:
     """
     if refused < 0:
         return -1
-    moves = (i for i, one in enumerate(verdicts) if one.is_ddl or one.changes_search_path)
+    moves = (i for i, one in enumerate(verdicts) if _moves(one))
     found = next(moves, -1)
     if found == refused and not (verdicts[found].held and found + 1 < count):
         return -1
     return found
+
+
+def _moves(verdict: Verdict) -> bool:
+    return verdict.is_ddl or verdict.changes_search_path or verdict.runs_unknown_code
 
 
 def _ends_at(facts: tuple[StatementFacts, ...]) -> int:

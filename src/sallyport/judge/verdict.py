@@ -43,6 +43,8 @@ class Verdict(Struct):
     """What happens to one statement. Made once, shared by every session of the view: never changed after.
 
     plan: masks of the rows it returns (None: it returns none, and rows that come all the same are withheld).
+    runs_unknown_code: it may run code that was not read, whatever masks there are, and so leave
+    anything in the temporary schema.
     inner: of PREPARE and DECLARE, the verdict whose plan EXECUTE and FETCH follow.
     permit: to run it; where it is held, only to prepare it. None: it does not go to the server.
     scrub: its errors and notices may quote masked values. opaque: it runs code that was not read (trusted functions,
@@ -58,6 +60,7 @@ class Verdict(Struct):
     inner: Verdict | None = None
     scrub: bool = False
     opaque: bool = False
+    runs_unknown_code: bool = False
     decision: Decision | None = None
     permit: ParsePermit | None = None
     # derived once for the hot path
@@ -67,6 +70,8 @@ class Verdict(Struct):
     unreported_settings: bool = False  # such that PostgreSQL does not report the new value
     is_ddl: bool = False
     resolves_names: bool = True
+    #: it makes something temporary and runs unknown code: told apart before its transaction ends
+    needs_block: bool = False
     held: bool = False  # a rule holds it, and nothing else stands against it
     changes: bool = True  # it may change something: its intent is journaled before it is sent
     runs_named: bool = False  # it runs what the session knows by name, which may change something
@@ -98,7 +103,15 @@ class Verdict(Struct):
     @property
     def is_quiet(self) -> bool:
         """It changes nothing, is not watched, and its rows are recorded as they are sent."""
-        return not (self.changes or self.hides_rows or self.is_watched)
+        return not (
+            self.changes or self.hides_rows or self.is_watched or self.runs_unknown_code
+        )
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether the session must follow what running it does."""
+        moves = self.changes_search_path or self.changes_settings
+        return bool(self.effects) or moves or self.runs_unknown_code
 
 
 class Part(Struct, frozen=True):
@@ -137,6 +150,7 @@ class ScriptVerdict(Struct):
     parts: tuple[Part, ...] = ()
     moves_at: int = -1
     ends_at: int = -1
+    needs_block: bool = False  # of one of its statements
     traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
 
     def sent(self, sql: bytes) -> bytes:
@@ -195,6 +209,18 @@ EXECUTES_WITH_BUFFERS = refuse(
     "EXPLAIN ANALYZE EXECUTE would reveal the size of masked values",
     "It counts the pages that are read, because BUFFERS is on by default.",
     "Write EXPLAIN (ANALYZE, BUFFERS OFF) EXECUTE.",
+)
+AFTER_UNKNOWN_CODE = refuse(
+    "SP1102",
+    "code whose effects are not known ran earlier in the same message",
+    "A function or trigger may have made temporary relations, which come before all others.",
+    "Send this statement when the answer to the one before it is there.",
+)
+LATE_NAMES = refuse(
+    "SP1103",
+    "a function that looks names up as it runs stands beside code whose effects are not known",
+    "A function or trigger of it may make temporary relations, which come before all others.",
+    "Call the functions in statements of their own.",
 )
 AFTER_DDL = refuse(
     "SP1102",

@@ -338,15 +338,16 @@ class SessionHost:
         refreshed = False
         before = database.catalog
         if command.own and not self._is_ended and before is not None:
-            catalog = await own_catalog(self._link, before, session.names.temporary is not None)
-            if catalog is not None:
+            read = await own_catalog(self._link, before, session.names.temporary.is_read)
+            if read is not None:
+                catalog = session.names.temporary.added_to(*read)
                 session.use_transaction_catalog(await compute_beside(session.names.judge.beside, catalog))
                 refreshed = True
                 self._gateway.collecting.replaced()
         elif not command.relation or await database.may_have(command.relation):
             await database.refresh(force=command.force)
             refreshed = database.readable
-            if refreshed and session.names.temporary is not None and not command.relation:
+            if refreshed and session.names.temporary.is_read and not command.relation:
                 refreshed = await self._read_temporary()
         session.resume(refreshed=refreshed)
         self.flush()
@@ -357,10 +358,9 @@ class SessionHost:
         if self._is_ended or not session.may_read_temporary:
             return False
         temporary = await own_temporary(self._link, inside=session.transaction_status == b"T")
-        if temporary is None:
-            return False
-        session.use_temporary(temporary)
-        return True
+        if temporary is not None:
+            session.use_temporary(temporary)
+        return temporary is not None
 
     async def _judge(self, command: JudgeElsewhere) -> None:
         loop, session = asyncio.get_running_loop(), self._session

@@ -17,7 +17,7 @@ from sallyport.core.errors import ProtocolError, SallyportError
 from sallyport.server.query import QueryError, row_values
 from sallyport.server.upstream import UpstreamLink
 from sallyport.sql.catalog import CatalogSnapshot, TemporaryObjects
-from sallyport.targets.catalog_loader import LoadedCatalog, Query, load_inside, load_temporary
+from sallyport.targets.catalog_loader import LoadedCatalog, Query, load_session, load_temporary
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import split
 
@@ -35,15 +35,18 @@ _OURS = (b"search_path\0", b"DateStyle\0", b"IntervalStyle\0", b"extra_float_dig
 
 async def own_catalog(
     link: UpstreamLink, before: LoadedCatalog, temporary: bool = False
-) -> CatalogSnapshot | None:
-    """The catalog, read as what changed since ``before``, or None when it could not be read; the connection is the session's again in any
-    case. ``temporary``: with the session's temporary objects.
+) -> tuple[CatalogSnapshot, TemporaryObjects | None] | None:
+    """The catalog, read as what changed since ``before``, or None when it could not be read; the
+    connection is the session's again in any case. ``temporary``: and all that the session has in
+    its temporary schema.
     """
-    return await _asked(link, lambda query: load_inside(query, before, temporary))
+    return await _asked(link, lambda query: load_session(query, before, temporary))
 
 
 async def own_temporary(link: UpstreamLink, inside: bool) -> TemporaryObjects | None:
-    """The session's temporary objects, or None; ``inside``: of a transaction that is open."""
+    """All that the session has in its temporary schema, or None; ``inside``: of an open
+    transaction.
+    """
     return await _asked(link, lambda query: load_temporary(query, inside))
 
 

@@ -73,8 +73,10 @@ def ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: 
     if session.client_state is ClientState.COPY_IN:
         session.client_state, session.pipeline.copy_entry = ClientState.READY, None
     if session.transaction_status == b"I":
-        if session.names.ddl_open and not session.pipeline.entries:
-            session.on_transaction_ended()
+        if not session.pipeline.entries:
+            session.names.temporary.on_transaction_ended()
+            if session.names.ddl_open:
+                session.on_transaction_ended()
         session.portals.keep(_outlives_transaction)
     message = None
     series = session.series
@@ -144,12 +146,12 @@ def ask_complete(session: SessionState, entry: Entry, buffer: Buffer, start: int
     entry.index += 1
     if entry.index == _CLOSED_BY_ASK:
         session.pipeline.entries.popleft()
-        session.on_asked(entry.value)
+        session.on_asked(entry.question, entry.value)
     return b""
 
 
 def probe_ready(session: SessionState, entry: Entry, buffer: Buffer, start: int, end: int) -> bytes:
     session.transaction_status = backend.parse_ready(bytes(buffer[start + 5 : end]))
     session.pipeline.entries.popleft()
-    session.on_probed(entry.value)
+    session.on_probed(entry.question, entry.value)
     return b""

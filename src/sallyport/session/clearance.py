@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from sallyport.core.errors import Refusal, refuse
-from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, Verdict
+from sallyport.judge import AFTER_DDL, AFTER_SEARCH_PATH, AFTER_UNKNOWN_CODE, Verdict
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.name_context import Catalog, SearchPath
 from sallyport.session.state import SessionState
 from sallyport.session.states import Clearance
 from sallyport.session.withhold import spent
+from sallyport.sql.facts import EffectKind
 
 RECORDING_FAILED = refuse(
     "SP1801",
@@ -36,25 +37,43 @@ MUST_BE_ALONE = refuse(
 )
 
 
-def clearance(session: SessionState, verdict: Verdict | None, may_wait: bool = True) -> Refusal | Clearance:
+#: What is planned when it is bound; of all others the names are looked up when they run.
+_PLANNED = frozenset({"select", "insert", "update", "delete", "merge"})
+_ENDS = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
+
+
+def looks_up_names(verdict: Verdict | None) -> bool:
+    """Whether a statement that was bound looks names up when it runs."""
+    if verdict is None or not verdict.resolves_names:
+        return False
+    return verdict.facts.kind not in _PLANNED or verdict.facts.late_names
+
+
+def clearance(
+    session: SessionState, verdict: Verdict | None, may_wait: bool = True, is_planned: bool = False
+) -> Refusal | Clearance:
     """Whether an allowed statement may go now. WAIT: its message is read again later, for which the session is blocked.
 
-    ``verdict``: None for what carries no statement. Without ``may_wait`` the answer is never WAIT. Only worth calling when
+    ``verdict``: None for what carries no statement. Without ``may_wait`` the answer is never WAIT.
+    ``is_planned``: its names were looked up before. Only worth calling when
     :attr:`SessionState.needs_clearance`.
     """
     if session.recorder.failed:
         return RECORDING_FAILED
     if session.recorder.journal_failed and verdict is not None and (verdict.changes or verdict.runs_named):
         return RECORDING_FAILED
-    if verdict is None or not verdict.resolves_names:
+    if verdict is None:
         return Clearance.GO
+    if not verdict.resolves_names:
+        return _end_clearance(session, verdict, may_wait)
     if session.recorder.handover_late:
         return HANDOVER_LATE
     if session.allowance is not None:
         limit = session.allowance.spent()
         if limit:
             return spent(limit)
-    if session.names.is_certain:
+    is_due = session.names.temporary.is_due and not is_planned
+    if session.names.is_certain and not is_due:
         return Clearance.GO
     pipeline = session.pipeline
     if pipeline.is_waiting:
@@ -65,7 +84,31 @@ def clearance(session: SessionState, verdict: Verdict | None, may_wait: bool = T
     is_aborted = session.transaction_status == b"E" and not pipeline.unsynced
     if session.names.path is SearchPath.UNKNOWN and (pipeline.entries or not is_aborted):
         return AFTER_SEARCH_PATH
+    if is_due and not is_aborted:
+        return _temporary_clearance(session, may_wait)
     return _catalog_clearance(session, may_wait)
+
+
+def _end_clearance(session: SessionState, verdict: Verdict, may_wait: bool) -> Clearance:
+    """Before a transaction ends, it must be known what its own statements have made."""
+    if not may_wait or not session.names.temporary.must_precede_end:
+        return Clearance.GO
+    ends = any(effect.kind in _ENDS for effect in verdict.effects)
+    return Clearance.WAIT if ends and session.settle_temporary() else Clearance.GO
+
+
+def _temporary_clearance(session: SessionState, may_wait: bool) -> Refusal | Clearance:
+    """Code whose effects are not known may have left something that names mean now."""
+    names, pipeline = session.names, session.pipeline
+    if names.take_unreadable():
+        return CATALOG_UNKNOWN
+    if not may_wait or pipeline.entries or pipeline.unsynced:
+        return AFTER_UNKNOWN_CODE
+    if names.question is not None:
+        return Clearance.WAIT if session.settle_temporary() else AFTER_UNKNOWN_CODE
+    own = names.ddl_open and session.transaction_status == b"T"
+    session.block(RefreshCatalog(own=own, force=True))
+    return Clearance.WAIT
 
 
 def _catalog_clearance(session: SessionState, may_wait: bool) -> Refusal | Clearance:

@@ -19,6 +19,7 @@ from sallyport.sql.facts import Effect, EffectKind
 NAME_BYTES = 63
 
 _RUNS_STATEMENT = frozenset({EffectKind.EXECUTE, EffectKind.EXPLAIN})
+_RUNS_NAMED = _RUNS_STATEMENT | {EffectKind.FETCH}
 _ENDS_TRANSACTION = frozenset({EffectKind.COMMIT, EffectKind.ROLLBACK, EffectKind.ROLLBACK_TO})
 
 MOVED_MEANWHILE = refuse(
@@ -78,8 +79,11 @@ def on_forwarded(
             return expected
         if expected is not None:
             pending[index] = expected
-            if expected.rows is not None and expected.rows.changes_settings:
-                session.settings.on_forwarded(expected.rows)
+            rows = expected.rows
+            if rows is not None and rows.changes_settings:
+                session.settings.on_forwarded(rows)
+            if effect.kind in _RUNS_NAMED and (rows is None or rows.runs_unknown_code):
+                session.names.temporary.on_unknown_code()
     return None
 
 

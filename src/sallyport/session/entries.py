@@ -11,7 +11,7 @@ from typing import Any
 from sallyport.core.errors import Refusal
 from sallyport.judge import ScriptVerdict, Verdict
 from sallyport.session.statements import Portal, Prepared
-from sallyport.session.states import Expect, Own
+from sallyport.session.states import Expect, Own, Question
 from sallyport.sql.facts import EffectKind
 from sallyport.sql.rewrite.cuts import Rewritten
 
@@ -54,6 +54,7 @@ class Entry:
     index. program: how rows pass (None: they may not, KEEP: as they are). rows, size: of the result so far.
     sql: of a simple query, the text as the client sent it.
     shift: characters of the client's text before the statement, where that was sent by itself. own: of what the gateway sent.
+    question: of what the gateway asks.
     copied: the server asked for this statement's COPY data. withheld: the SQLSTATE that took the place of the result.
     variant: of a bundle, a hash of its bind values.
     """
@@ -72,6 +73,7 @@ class Entry:
         "portal",
         "prepared",
         "program",
+        "question",
         "refusal",
         "refused_at",
         "rows",
@@ -123,6 +125,7 @@ class Entry:
         self.pending: dict[int, PendingEffect] | None = None
         self.value: str | None = None
         self.own: Own | None = None
+        self.question = Question.SEARCH_PATH
         self.sql = b""
         self.shift = 0
         self.variant = 0

@@ -9,7 +9,7 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.core.subject import Subject
 from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, internal_refusal
 from sallyport.session import effects, holding, renewal
-from sallyport.session.clearance import clearance
+from sallyport.session.clearance import clearance, looks_up_names
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.judging import judge_script
 from sallyport.session.setting_parameters import check_settings_bound
@@ -43,7 +43,7 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     if script is None:
         return Handled.LATER
     verdict = script.statements[0] if script.statements else None
-    if verdict is not None and verdict.resolves_names and session.settle_path():
+    if verdict is not None and verdict.resolves_names and session.settle_names():
         return Handled.LATER
     if verdict is not None and effects.is_ambiguous(session, verdict) and session.waits_for_answers():
         return Handled.LATER
@@ -118,7 +118,7 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     statement = effects.key(message.statement)
     prepared = session.statements.lookup(statement)
     named = prepared.verdict if prepared is not None else None
-    if named is not None and named.resolves_names and session.settle_path():
+    if named is not None and named.resolves_names and session.settle_names():
         return Handled.LATER
     current = _current_for_bind(session, statement, prepared, message.statement)
     if current is Clearance.WAIT:
@@ -139,6 +139,8 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
     session.portals.assume(name, portal, session.pipeline.step)
     session.pipeline.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
     session.to_server.prepare(cleared, data[start:end])
+    if verdict is not None and verdict.runs_unknown_code:
+        session.names.temporary.on_unknown_code()  # planning runs immutable functions
     return Handled.DONE
 
 
@@ -264,8 +266,11 @@ def _clear_execute(
     """Whether a portal may run now. ``pending``: gets what its answer must confirm."""
     verdict = portal.verdict
     if session.needs_clearance:
+        is_planned = not looks_up_names(verdict)
+        if not is_planned and session.settle_names():
+            return Clearance.WAIT
         # The portal may live in this very pipeline: waiting for that to drain would wait for ever.
-        cleared = clearance(session, verdict, may_wait=False)
+        cleared = clearance(session, verdict, may_wait=False, is_planned=is_planned)
         if cleared is not Clearance.GO:
             return cleared
     prepared = portal.prepared
@@ -279,7 +284,7 @@ def _clear_execute(
         return internal_refusal()
     if verdict is None:
         return permit
-    if verdict.effects or verdict.changes_search_path or verdict.changes_settings:
+    if verdict.is_followed:
         refusal = effects.on_forwarded(session, verdict, pending, 0)
         if refusal is not None:
             return refusal
@@ -395,6 +400,8 @@ def flush(session: SessionState, data: bytes | bytearray, start: int, end: int) 
 def sync(session: SessionState, data: bytes | bytearray, start: int, end: int) -> Handled:
     frontend.parse_sync(bytes(data[start + 5 : end]))
     _bound_queue(session)
+    if session.must_list_before_sync and session.settle_temporary():
+        return Handled.LATER
     session.pipeline.entries.append(Entry(Expect.SYNC))
     session.to_server.control(data[start:end])
     session.on_pipeline_end_forwarded()

@@ -51,6 +51,8 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
     except UnicodeDecodeError:
         return None
     verdict = script.statements[0]
+    if verdict.runs_unknown_code:
+        return None  # the general way follows what it may leave behind
     permit = verdict.permit
     if not isinstance(permit, RunPermit) or verdict.is_watched:
         return None
@@ -80,7 +82,7 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     if prepared is None or prepared.inner or prepared.view is not view or pipeline.unsynced:
         return None
     verdict = prepared.verdict
-    if verdict is None or not verdict.plain or len(name) > 63:
+    if verdict is None or not verdict.plain or verdict.runs_unknown_code or len(name) > 63:
         return None
     permit = verdict.permit
     if not isinstance(permit, RunPermit) or verdict.is_watched:
@@ -138,7 +140,7 @@ def response(session: SessionState, data: bytes) -> bytes | None:
         return None
     if session.allowance is not None or session.stream.withholding or names.ddl_open:
         return None
-    if names.path is _UNKNOWN_PATH or names.refresh_due:
+    if names.path is _UNKNOWN_PATH or names.refresh_due or names.temporary.is_due:
         return None  # ReadyForQuery will ask the owner for something
     program: Any = None
     if description == _DESCRIBED:

@@ -10,7 +10,9 @@ from enum import Enum
 
 from sallyport.core.subject import Subject
 from sallyport.judge import Judge, Verdict, View
-from sallyport.sql.catalog import TEMPORARY, TemporaryObjects
+from sallyport.session.states import Question
+from sallyport.session.temporary_schema import Listing, TemporarySchema
+from sallyport.sql.catalog import TemporaryObjects
 from sallyport.sql.facts import EffectKind
 
 
@@ -34,9 +36,10 @@ class NameContext:
     """``search_path``: as it was known last. ``ddl_open``: DDL ran and its transaction is not known to be over.
     ``refresh_due``: a transaction with DDL in it has ended; the catalog of all sessions is to be read again.
 
-    ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the open transaction sees, after
-    DDL in it. ``temporary``: the session's temporary objects; None: it never made any. ``temporary_judge``: over the catalog with them,
-    where there are some. ``view``: of the judge that is in force, made at ``generation`` of ``judge``.
+    ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the
+    open transaction sees, after DDL in it. ``temporary``: what the session has in its temporary
+    schema. ``temporary_judge``: over the catalog with it, where there is something. ``view``: of
+    the judge that is in force, made at ``generation`` of ``judge``.
     """
 
     __slots__ = (
@@ -63,14 +66,17 @@ class NameContext:
         self.ddl_open = False
         self.refresh_due = False
         self.transaction_judge: Judge | None = None
-        self.temporary: TemporaryObjects | None = None
+        # an event trigger may run at login
+        self.temporary = TemporarySchema(is_due=judge.catalog.event_triggers)
         self.temporary_judge: Judge | None = None
         self.generation = judge.generation
         self.view: View = judge.view(subject, search_path)
 
     @property
     def is_certain(self) -> bool:
-        """Whether names mean what :attr:`view` says, whatever is still on its way."""
+        """Whether names mean what :attr:`view` says, whatever is still on its way; but for what the
+        temporary schema may hold.
+        """
         return self.path is not SearchPath.UNKNOWN and not self.ddl_open and self.catalog is Catalog.CURRENT
 
     @property
@@ -93,8 +99,8 @@ class NameContext:
         if self.transaction_judge is not None and self.generation != self.judge.generation:
             self.transaction_judge = self.judge.beside(self.transaction_judge.catalog)
             self.mark_stale()  # what moved for everybody may have moved in this transaction's eyes
-        if self.temporary is not None and self.generation != self.judge.generation:
-            self.use_temporary(self.temporary)
+        if self.temporary.objects is not None and self.generation != self.judge.generation:
+            self.use_temporary()
         self.generation = self.judge.generation
         judge = self.transaction_judge or self.temporary_judge or self.judge
         self.view = judge.view(self.subject, self.search_path)
@@ -126,18 +132,48 @@ class NameContext:
         is_current = judge.policy.version == self.judge.policy.version
         self.transaction_judge = judge if is_current else self.judge.beside(judge.catalog)
 
-    def use_temporary(self, temporary: TemporaryObjects) -> None:
-        """These are the session's temporary objects, beside the catalog that everybody sees."""
-        self.temporary = temporary
+    def use_temporary(self) -> None:
+        """Judge by the session's temporary objects too, beside the catalog that everybody sees."""
+        objects = self.temporary.objects or TemporaryObjects()
         if self.temporary_judge is not None:
             self.temporary_judge.retire()
-        catalog = self.judge.catalog.with_temporary(temporary)
-        self.temporary_judge = self.judge.beside(catalog) if temporary.relations else None
+        catalog = self.judge.catalog.with_temporary(objects)
+        self.temporary_judge = None if objects.is_empty else self.judge.beside(catalog)
+
+    @property
+    def question(self) -> Question | None:
+        """What the server is to be asked before anything is judged that looks names up, as far as a
+        question suffices.
+        """
+        if self.path is SearchPath.UNKNOWN:
+            return Question.SEARCH_PATH
+        is_read_anyway = self.catalog is not Catalog.CURRENT or self.refresh_due
+        return Question.TEMPORARY if self.temporary.must_be_listed and not is_read_anyway else None
+
+    def on_temporary_listed(self, listing: str) -> bool:
+        """The server listed what the temporary schema holds. True: the view must be taken again.
+        Raises ProtocolError.
+        """
+        outcome = self.temporary.on_listed(listing)
+        if outcome is Listing.CHANGED:
+            self.mark_stale()
+        if outcome is not Listing.NAMES or self.temporary.objects is None:
+            return False
+        if self.transaction_judge is not None:
+            names = self.temporary.objects.unknown_names
+            catalog = self.transaction_judge.catalog.with_unknown_names(names)
+            self.use_transaction_judge(self.judge.beside(catalog))
+        self.use_temporary()
+        return True
+
+    def on_temporary_unread(self) -> None:
+        """The server could not list it: what names mean is not known."""
+        self.catalog = Catalog.UNREADABLE
 
     def on_transaction_ended(self) -> bool:
         """ReadyForQuery outside any transaction, and nothing is outstanding. True: the view must be taken again."""
         self.ddl_open, self.refresh_due = False, True
-        if self.temporary is not None:
+        if self.temporary.is_read:
             self.mark_stale()
         if self.transaction_judge is None:
             return False
@@ -152,11 +188,10 @@ class NameContext:
         """A statement goes to the server."""
         if verdict.changes_search_path:
             self.path = SearchPath.UNKNOWN
-        if verdict.is_ddl or (self.temporary is not None and _discards(verdict)):
+        if verdict.is_ddl or (self.temporary.objects is not None and _discards(verdict)):
             self.ddl_open = True
             self.mark_stale()
-        if self.temporary is None and verdict.is_ddl and _makes_temporary(verdict):
-            self.temporary = TemporaryObjects()
+        self.temporary.on_forwarded(verdict)
 
     def on_end_forwarded(self) -> None:
         """A statement that ends the transaction, or a part of it, goes to the server."""
@@ -164,6 +199,7 @@ class NameContext:
             self.mark_stale()
         if self.path is SearchPath.REVERTIBLE:
             self.path = SearchPath.UNKNOWN
+        self.temporary.on_end_forwarded()
 
     def on_path_reported(self, path: tuple[str, ...] | None) -> None:
         """ParameterStatus of search_path; None: it is not a list of names."""
@@ -177,10 +213,6 @@ class NameContext:
             return False
         self.search_path = path
         return True
-
-
-def _makes_temporary(verdict: Verdict) -> bool:
-    return any(naming.schema == TEMPORARY for naming in verdict.facts.namings)
 
 
 def _discards(verdict: Verdict) -> bool:

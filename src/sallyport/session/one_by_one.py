@@ -39,10 +39,7 @@ def advance(session: SessionState) -> None:
 
 def _step(session: SessionState, series: Series) -> Handled:
     if series.failed or series.is_over:
-        if series.failed:
-            session.recorder.note("rolled back", f"what the message up to statement {series.number} did")
-        _send(session, series, Own.ROLLBACK if series.failed else Own.COMMIT)
-        return Handled.DONE
+        return _end(session, series)
     part = series.parts[series.index]
     if session.transaction_status == b"I" and part.kind not in _CONTROL:
         _send(session, series, Own.BEGIN)
@@ -55,6 +52,17 @@ def _step(session: SessionState, series: Series) -> Handled:
         _send(session, series, Own.COMMIT if commits else Own.ROLLBACK)
         return Handled.DONE
     return _send_part(session, series, part)
+
+
+def _end(session: SessionState, series: Series) -> Handled:
+    """End our block."""
+    if series.failed:
+        what = f"what the message up to statement {series.number} did"
+        session.recorder.note("rolled back", what)
+    elif session.names.temporary.must_precede_end and session.settle_temporary():
+        return Handled.LATER
+    _send(session, series, Own.ROLLBACK if series.failed else Own.COMMIT)
+    return Handled.DONE
 
 
 def _may_go(session: SessionState, series: Series, part: Part) -> bool:

@@ -1,7 +1,7 @@
 """The only way from a session to its target. What carries a statement takes the judge's permit for it.
 
 Messages that carry none have their own methods: those that name nothing but what was permitted before, the placeholders of refused
-messages, which fail at the server, and the gateway's own question for search_path and its own BEGIN, COMMIT and ROLLBACK.
+messages, which fail at the server, and the gateway's own questions, BEGIN, COMMIT and ROLLBACK.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Final
 
 from sallyport.core.errors import SallyportError
 from sallyport.judge import ParsePermit, RunPermit
-from sallyport.session.states import Own
+from sallyport.session.states import Own, Question
+from sallyport.sql.temporary_listing import LISTING
 from sallyport.wire import frontend
 
 #: Replaces a refused statement. It always fails while it is analysed (there is no such column), has no effect before that, and
@@ -20,9 +21,16 @@ FAILING_SQL = b'SELECT "refused by sallyport"'
 #: Names that no client can create through the gateway: a Bind or Execute that must fail goes to them.
 NOWHERE = b"sallyport refused this"
 
-_PROBE_SQL = b"SELECT pg_catalog.current_setting('search_path')"
-#: SHOW takes no snapshot, behind which SET TRANSACTION would fail. The name is one that no client can use by chance, and not for long.
-_ASKED, _ASKED_SQL = b"sallyport asks for search_path", b"SHOW search_path"
+_LISTING = LISTING.encode()
+_PROBED: Final = {
+    Question.SEARCH_PATH: b"SELECT pg_catalog.current_setting('search_path')",
+    Question.TEMPORARY: _LISTING,
+}
+#: SHOW takes no snapshot, behind which SET TRANSACTION would fail. What the temporary schema holds
+#: is asked for behind a statement that took one.
+_ASKED_SQL: Final = {Question.SEARCH_PATH: b"SHOW search_path", Question.TEMPORARY: _LISTING}
+#: A name that no client can use by chance, and not for long.
+_ASKED: Final = b"sallyport asks for search_path"
 #: Describe, Close, Flush, Sync, CopyData, CopyDone, CopyFail, Terminate.
 _CONTROL: Final = frozenset(b"DCHSdcfX")
 
@@ -106,18 +114,20 @@ class ServerWriter:
         """Open or end a block around statements that are sent one by one."""
         self.pending += frontend.query(what.value)
 
-    def probe(self) -> None:
-        """Ask for search_path."""
-        self.pending += frontend.query(_PROBE_SQL)
+    def probe(self, question: Question) -> None:
+        """Ask between the client's messages."""
+        self.pending += frontend.query(_PROBED[question])
 
     def flush(self) -> None:
         """Have the server answer what it was sent in a pipeline."""
         self.pending += frontend.flush()
 
-    def ask(self) -> None:
-        """Ask for search_path in a pipeline, whose unnamed statement and portal stay, and which stays before its first query."""
+    def ask(self, question: Question) -> None:
+        """Ask in a pipeline, whose unnamed statement and portal stay; for search_path, which stays
+        before its first query.
+        """
         self.pending += (
-            frontend.parse(_ASKED, _ASKED_SQL)
+            frontend.parse(_ASKED, _ASKED_SQL[question])
             + frontend.bind(_ASKED, _ASKED)
             + frontend.execute(_ASKED)
             + frontend.close(b"P", _ASKED)

@@ -84,6 +84,8 @@ def _judge_and_forward(
     permit = script.permit
     if script.plain and isinstance(permit, RunPermit) and not session.needs_clearance:
         verdict = script.statements[0]
+        if verdict.runs_unknown_code:
+            session.names.on_forwarded(verdict)
         number = session.record_statement(sql, verdict, None, "simple")
         entry = Entry(Expect.QUERY, number, verdict, script, None, monotonic())
         entry.sql = sql
@@ -100,6 +102,8 @@ def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
     """
     if session.pipeline.unsynced:
         return False
+    if script.needs_block and script.refused < 0 and session.transaction_status == b"I":
+        return session.series is None
     if script.ends_at >= 0 and session.names.is_revertible and not 0 <= script.refused <= script.ends_at:
         return True
     if script.moves_at < 0:

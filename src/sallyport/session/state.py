@@ -32,7 +32,7 @@ from sallyport.session.series import Series
 from sallyport.session.server_stream import ServerStream
 from sallyport.session.server_writer import ServerWriter
 from sallyport.session.statements import NamespaceTracker, Portal, Prepared
-from sallyport.session.states import ClientState, Expect
+from sallyport.session.states import ClientState, Expect, Question
 from sallyport.session.tracked_settings import TrackedSettings
 from sallyport.sql.catalog import TemporaryObjects
 from sallyport.sql.search_path import split_search_path
@@ -196,6 +196,7 @@ class SessionState:
             or names.path is _UNKNOWN_PATH
             or names.ddl_open
             or names.catalog is not _CURRENT_CATALOG
+            or names.temporary.is_due
         )
 
     @property
@@ -259,10 +260,29 @@ class SessionState:
         pipeline, status = self.pipeline, self.transaction_status
         return not pipeline.entries and (status == b"T" or (status == b"I" and not pipeline.unsynced))
 
-    def use_temporary(self, temporary: TemporaryObjects) -> None:
-        """From now on statements are judged with these temporary objects of the session."""
-        self.names.use_temporary(temporary)
+    def use_temporary(self, objects: TemporaryObjects) -> None:
+        """From now on statements are judged with what the session's temporary schema holds, which
+        was read. Raises ProtocolError.
+        """
+        self.names.temporary.on_read(objects)
+        self.names.use_temporary()
         self.rebind()
+
+    def settle_temporary(self) -> bool:
+        """Wait until the session's temporary schema was listed. False: this is no place to ask."""
+        pipeline = self.pipeline
+        if pipeline.entries:
+            if pipeline.unsynced:
+                self.to_server.flush()
+            self.drain()
+        elif pipeline.unsynced:
+            self._ask(Question.TEMPORARY)
+            self.drain()
+        elif self.transaction_status == b"E":
+            return False
+        else:
+            self._probe(Question.TEMPORARY)
+        return True
 
     def on_transaction_ended(self) -> None:
         """ReadyForQuery outside any transaction, and nothing is outstanding."""
@@ -294,38 +314,69 @@ class SessionState:
         self.settings.on_settled()
         self.pipeline.on_settled()
         names, blocked = self.names, self.input.blocked
-        if (
-            names.path is SearchPath.UNKNOWN
-            and self.transaction_status != b"E"
-            and blocked is not Blocked.PROBE
-        ):
-            self.input.blocked = Blocked.PROBE
-            self.pipeline.entries.append(Entry(Expect.PROBE))
-            self.to_server.probe()
+        question = names.question if self.transaction_status != b"E" else None
+        if question is not None and blocked is not Blocked.PROBE:
+            self._probe(question)
         elif names.refresh_due and blocked is Blocked.NO:
             names.refresh_due = False
             self.block(RefreshCatalog(force=True))  # for the other sessions too
 
-    def settle_path(self) -> bool:
-        """Wait, inside a pipeline, until it is known which search_path it has set: the answers so far, then the server's word for it. False:
-        it is known, or this is no place to ask. Of a pipeline that failed the client's messages are skipped, as the server skips them.
+    def _probe(self, question: Question) -> None:
+        entry = Entry(Expect.PROBE)
+        entry.question = question
+        self.input.blocked = Blocked.PROBE
+        self.pipeline.entries.append(entry)
+        self.to_server.probe(question)
+
+    def _ask(self, question: Question) -> None:
+        entry = Entry(Expect.ASK)
+        entry.question = question
+        self.pipeline.entries.append(entry)
+        self.to_server.ask(question)
+
+    @property
+    def must_list_before_sync(self) -> bool:
+        """Whether the Sync of a pipeline ends a transaction in which the session's own temporary
+        objects are still to be told from those of code whose effects are not known.
         """
-        if self.names.path is not SearchPath.UNKNOWN or not self.pipeline.unsynced:
+        is_end = self.transaction_status == b"I" and self.client_state is ClientState.READY
+        return is_end and self.names.temporary.must_precede_end
+
+    def settle_names(self) -> bool:
+        """Wait, inside a pipeline, until it is known which search_path it has set, and what code
+        whose effects are not known has left in the temporary schema: the answers so far, then the
+        server's word for it. False: it is known, or this is no place to ask. Of a pipeline that
+        failed the client's messages are skipped, as the server skips them.
+        """
+        names, pipeline = self.names, self.pipeline
+        if not pipeline.unsynced:
             return False
-        if self.pipeline.entries:
+        if names.path is not SearchPath.UNKNOWN:
+            return names.temporary.must_be_listed and self.settle_temporary()
+        if pipeline.entries:
             self.to_server.flush()
         else:
-            self.pipeline.entries.append(Entry(Expect.ASK))
-            self.to_server.ask()
+            self._ask(Question.SEARCH_PATH)
         self.drain()
         return True
 
-    def on_asked(self, value: str | None) -> None:
-        """The server told its search_path in a pipeline, whose end may change it back. Raises ProtocolError."""
+    def on_asked(self, question: Question, value: str | None) -> None:
+        """The server answered in a pipeline, whose end may change things back. Raises
+        ProtocolError.
+        """
+        if question is Question.TEMPORARY:
+            self._on_listed(value)
+            return
         path = split_search_path(value) if value is not None else None
         if path is None:
             raise ProtocolError("the server's search_path is not a list of names")
         if self.names.on_probed(path, in_transaction=True):
+            self.rebind()
+
+    def _on_listed(self, listing: str | None) -> None:
+        if listing is None:
+            raise ProtocolError("the server did not list its temporary objects")
+        if self.names.on_temporary_listed(listing):
             self.rebind()
 
     def on_pipeline_end_forwarded(self) -> None:
@@ -333,9 +384,15 @@ class SessionState:
         if self.transaction_status == b"I":
             self.names.on_end_forwarded()
 
-    def on_probed(self, value: str | None) -> None:
-        """The server told its search_path (None: it could not). Raises ProtocolError."""
+    def on_probed(self, question: Question, value: str | None) -> None:
+        """The server answered (None: it could not). Raises ProtocolError."""
         self.input.unblock()
+        if question is Question.TEMPORARY:
+            if value is None:
+                self.names.on_temporary_unread()
+            else:
+                self._on_listed(value)
+            return
         if value is None:
             return
         path = split_search_path(value)

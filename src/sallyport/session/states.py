@@ -28,6 +28,13 @@ class Own(Enum):
     ROLLBACK = "ROLLBACK"
 
 
+class Question(Enum):
+    """What the gateway asks the server over the session's own connection: what names mean in it."""
+
+    SEARCH_PATH = 0
+    TEMPORARY = 1  #: what its temporary schema holds
+
+
 class Handled(Enum):
     """What became of a message of the client."""
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
-from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Function, Relation
+from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, ColumnId, Function, Relation
 from sallyport.sql.close_names import closest
 from sallyport.sql.conversions import converts
 from sallyport.sql.facts import (
@@ -46,6 +46,7 @@ from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
 from sallyport.sql.resolve import SYSTEM, Names
 from sallyport.sql.scope import Item, Scope
+from sallyport.sql.temporary_names import before_unfollowed, of_two, of_unknown_maker
 from sallyport.sql.types import BOOL
 
 
@@ -448,13 +449,7 @@ class Analysis:
     def looks_up_names(self, what: str, position: int = -1) -> None:
         """Code that nobody follows runs: it must find under every name what it would find in other sessions."""
         if self.catalog.shadowed:
-            name = min(self.catalog.shadowed)
-            self.unknown(
-                "SP1102",
-                f"cannot determine what {what} reads while temporary {name} hides a relation",
-                f"Drop the temporary relation first: DROP TABLE pg_temp.{name}.",
-                position,
-            )
+            self.unknown(*before_unfollowed(what, min(self.catalog.shadowed)), position)
 
     def note_call(self, use: FunctionUse) -> None:
         """A call inside a nested statement, whose Unknown comes with that statement."""
@@ -473,14 +468,13 @@ class Analysis:
 
     def relation(self, schema: str, name: str) -> Relation | None:
         """A relation by name: as given, or through the search_path."""
+        if name in self.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
+            self.unknown(*of_unknown_maker(name))
+            return None
         if schema:
             return self.catalog.relation_by_name.get((schema, name))
         if name in self.catalog.shadowed:
-            self.unknown(
-                "SP1102",
-                f'"{name}" is the name of a temporary relation and of another one',
-                f"Write the schema: pg_temp.{name}, or that of the other relation.",
-            )
+            self.unknown(*of_two(name))
         for candidate in self.catalog.lookup_path(self.names.path):
             found = self.catalog.relation_by_name.get((candidate, name))
             if found is not None:

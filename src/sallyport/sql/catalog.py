@@ -7,7 +7,7 @@ that RowDescription's table OID and attribute number can be compared with what w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -169,12 +169,39 @@ _RETIRED = object()
 
 @dataclass(frozen=True, slots=True)
 class TemporaryObjects:
-    """What one session has in its temporary schema, under the schema name ``TEMPORARY``. ``digest``: of all of it."""
+    """What one session has in its temporary schema, under the schema name ``TEMPORARY``.
+
+    ``digest``: of all of it. ``unknown_names``: of relations, indexes and types in that schema that
+    may have been made by code whose effects are not known. ``listing``: the answer to
+    :data:`sallyport.sql.temporary_listing.LISTING`.
+    """
 
     relations: tuple[Relation, ...] = ()
     types: tuple[Type, ...] = ()
     indexes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     digest: str = ""
+    unknown_names: frozenset[str] = frozenset()
+    listing: str = "[]"
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.relations or self.unknown_names)
+
+    def only(self, oids: Container[int], unknown_names: frozenset[str]) -> TemporaryObjects:
+        """The relations with these OIDs, and their row types; ``unknown_names``: of all others."""
+        relations = tuple([relation for relation in self.relations if relation.oid in oids])
+        rows = {type_.oid for type_ in self.types if type_.relation in oids}
+        types = tuple([t for t in self.types if t.oid in rows or t.element in rows])
+        indexes = {key: oid for key, oid in self.indexes.items() if oid in oids}
+        digest = hashlib.sha256(f"{self.digest} {sorted(unknown_names)}".encode()).hexdigest()
+        return replace(
+            self,
+            relations=relations,
+            types=types,
+            indexes=indexes,
+            digest=digest,
+            unknown_names=unknown_names,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +244,9 @@ class CatalogSnapshot:
     temporary: frozenset[int] = frozenset()
     #: names of temporary relations and indexes that others have as well: what looks names up as it runs would find the wrong ones
     shadowed: frozenset[str] = frozenset()
+    #: :attr:`TemporaryObjects.unknown_names`: looked up first, so nobody knows what such a name
+    #: means
+    unknown_names: frozenset[str] = frozenset()
     #: what was made of this snapshot to look things up; gone with it
     lookups: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -322,11 +352,11 @@ class CatalogSnapshot:
 
     def with_temporary(self, temporary: TemporaryObjects) -> CatalogSnapshot:
         """This snapshot as the session sees it whose temporary objects these are."""
-        if not temporary.relations:
+        if temporary.is_empty:
             return self
         oids = frozenset([relation.oid for relation in temporary.relations])
         names = {relation.name for relation in temporary.relations}.union(
-            name for _, name in temporary.indexes
+            (name for _, name in temporary.indexes), temporary.unknown_names
         )
         merged = self.with_relations(
             {**self.relations, **{relation.oid: relation for relation in temporary.relations}}, oids
@@ -340,8 +370,16 @@ class CatalogSnapshot:
             temporary=oids,
             delta=None,
             shadowed=frozenset(names.intersection(name for _, name in self.relation_by_name)),
+            unknown_names=temporary.unknown_names,
             retired=self.retired,
         )
+
+    def with_unknown_names(self, names: frozenset[str]) -> CatalogSnapshot:
+        """This snapshot of one session, with other :attr:`unknown_names`."""
+        shared = names.intersection(name for _, name in self.relation_by_name)
+        epoch = hashlib.sha256(f"{self.epoch} {sorted(names)}".encode()).hexdigest()[:32]
+        shadowed = self.shadowed | shared
+        return replace(self, epoch=epoch, delta=None, shadowed=shadowed, unknown_names=names)
 
     def lookup_path(self, path: tuple[str, ...]) -> tuple[str, ...]:
         """Where relations and types are looked up under this path: temporary ones come first, before pg_catalog

@@ -23,6 +23,7 @@ from sallyport.sql.parse import Node
 from sallyport.sql.relation_items import expand, relation_item
 from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Scope, raw_item
+from sallyport.sql.temporary_names import of_unknown_maker
 
 on = STATEMENTS.on
 
@@ -131,6 +132,8 @@ def new_temporary(a: Analysis, name: str, at: int = -1) -> None:
     """
     if any(schema.startswith(TEMPORARY) for schema in a.catalog.default_search_path):
         a.unsupported("temporary tables need a search_path without pg_temp", "", at)
+    if name in a.catalog.unknown_names:
+        a.unknown(*of_unknown_maker(name), at)
     taken = a.names.hidden_by_temporary
     if name in taken or f"_{name}" in taken:
         a.unsupported(
@@ -206,6 +209,9 @@ def hidden(a: Analysis, relation: Relation) -> None:
 
 def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
     """The relation that an index is on, or the relation of that name: ALTER INDEX renames tables as well."""
+    if name in a.catalog.unknown_names and (not schema or schema.startswith(TEMPORARY)):
+        a.unknown(*of_unknown_maker(name))
+        return None
     for candidate in (schema,) if schema else a.catalog.lookup_path(a.names.path):
         oid = a.catalog.indexes.get((candidate, name))
         found = a.catalog.relations.get(oid) if oid is not None else None

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from sallyport.sql.analysis import Analysis
-from sallyport.sql.lineage import UNKNOWN_TYPE, Value
+from sallyport.sql.lineage import OPAQUE, UNKNOWN_TYPE, Value
 from sallyport.sql.resolve import SYSTEM
 from sallyport.sql.scope import Scope
+from sallyport.sql.temporary_names import of_unknown_maker
 from sallyport.sql.types import RECORD
 
 _CAST_ARGUMENTS = (
@@ -112,6 +113,9 @@ def missing_cast(a: Analysis, source: int, target: int, at: int) -> Value:
 def missing_type(a: Analysis, names: tuple[str, ...], at: int) -> Value:
     if len(names) == 2 and names[0] not in a.catalog.schemas:
         return a.missing("SP1111", f'schema "{names[0]}" does not exist', "", at)
+    if names[-1] in a.catalog.unknown_names:
+        a.unknown(*of_unknown_maker(names[-1]), at)
+        return OPAQUE
     hint = a.close(names[-1], (name for schema, name in a.catalog.type_by_name if schema not in SYSTEM))
     return a.missing("SP1110", f'type "{".".join(names)}" does not exist', hint, at)
 

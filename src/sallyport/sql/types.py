@@ -6,7 +6,7 @@ this where that is wanted?" and says yes when in doubt, so that no overload is d
 
 from __future__ import annotations
 
-from sallyport.sql.catalog import Cast, CatalogSnapshot, Type
+from sallyport.sql.catalog import TEMPORARY, Cast, CatalogSnapshot, Type
 from sallyport.sql.lineage import UNKNOWN_TYPE
 
 BOOL, BYTEA, CHAR, NAME, INT8, INT2, INT4, TEXT, OID = 16, 17, 18, 19, 20, 21, 23, 25, 26
@@ -80,6 +80,9 @@ class Types:
 
     def named(self, names: tuple[str, ...]) -> Type | None:
         """A type by (schema,) name, without array bounds."""
+        is_temporary = len(names) == 1 or names[0].startswith(TEMPORARY)
+        if names and is_temporary and names[-1] in self._catalog.unknown_names:
+            return None
         if len(names) == 2:
             return self._catalog.type_by_name.get((names[0], names[1]))
         if len(names) == 1:

@@ -29,6 +29,7 @@ from sallyport.sql.catalog import (
     Type,
 )
 from sallyport.sql.custom_settings import read_by
+from sallyport.sql.temporary_listing import LISTING
 from sallyport.targets import catalog_queries as queries
 from sallyport.targets.catalog_changes import (
     NOTHING,
@@ -107,14 +108,19 @@ async def refreshed_catalog(query: Query, before: LoadedCatalog) -> LoadedCatalo
         return await reading.since(before, path_of(search_path))
 
 
-async def load_inside(query: Query, before: LoadedCatalog, temporary: bool = False) -> CatalogSnapshot:
-    """Read the catalog as an open transaction sees it, over its own connection; the transaction stays as it was. ``temporary``: with
-    what its session has in its temporary schema.
-    """
+async def load_inside(query: Query, before: LoadedCatalog) -> CatalogSnapshot:
+    """Read the catalog as an open transaction sees it, over its own connection; it stays as it was."""
+    return (await load_session(query, before, False))[0]
+
+
+async def load_session(
+    query: Query, before: LoadedCatalog, temporary: bool
+) -> tuple[CatalogSnapshot, TemporaryObjects | None]:
+    """As :func:`load_inside`. ``temporary``: and what the session has in its temporary schema."""
     back = "; ".join(queries.OUTSIDE)
     async with _Reading(query, queries.INSIDE, back, back, sees_one_snapshot=False) as reading:
         snapshot = (await reading.since(before, before.snapshot.default_search_path)).snapshot
-        return snapshot.with_temporary(await reading.temporary()) if temporary else snapshot
+        return snapshot, await reading.temporary() if temporary else None
 
 
 async def load_temporary(query: Query, inside: bool) -> TemporaryObjects:
@@ -202,6 +208,7 @@ class _Reading:
         names = (*_OF_RELATIONS, "types")
         loaded = {name: await self._query(queries.of_temporary(name)) for name in names}
         loaded["hidden"] = await self._query(queries.HIDDEN_FUNCTIONS) if loaded["relations"] else []
+        loaded["listing"] = await self._query(LISTING)
         return _temporary_of(loaded)
 
     async def _server(self) -> Row:
@@ -308,6 +315,7 @@ def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:
         tuple([replace(type_of(row, {}, {}), schema=TEMPORARY) for row in loaded["types"]]),
         {(TEMPORARY, text(row[1])): int_of(row[2]) for row in loaded["indexes"]},
         hashlib.sha256(_json({name: rows for name, rows in loaded.items() if name != "hidden"})).hexdigest(),
+        listing=text(loaded["listing"][0][0]),
     )
 
 

@@ -1,0 +1,80 @@
+"""Which statements may run code that was not read: trusted functions, triggers, rules, policies.
+
+Such code may make temporary relations, which hide others of the same name from everything that
+comes behind it in the session. A statement runs none only when everything that is known of it says
+so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from sallyport.judge.changes import runs_code
+from sallyport.policy.needs import chain
+from sallyport.sql.catalog import TEMPORARY, CatalogSnapshot, Relation
+from sallyport.sql.facts import EffectKind, StatementFacts
+
+#: pg_constraint.confdeltype and confupdtype of actions that write to the relation with the foreign
+#: key.
+_CASCADING: Final = frozenset("cnd")
+_KEY: Final = "unknown code"
+
+
+def runs_unknown_code(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
+    """Whether the statement, or one that it wraps, may run code that was not read. What EXECUTE and
+    FETCH run is not looked at.
+    """
+    return any(_runs(level, catalog) for level in chain(facts))
+
+
+def makes_temporary(facts: StatementFacts) -> bool:
+    """Whether it makes, or renames, something in the temporary schema."""
+    return any(naming.schema == TEMPORARY for level in chain(facts) for naming in level.namings)
+
+
+def runs_late_bodies(facts: StatementFacts) -> bool:
+    """Whether it runs the body of a function that looks its names up meanwhile."""
+    return any(level.late_names and level.followed for level in chain(facts))
+
+
+def _runs(facts: StatementFacts, catalog: CatalogSnapshot) -> bool:
+    if facts.functions or facts.unknowns:
+        return True
+    changes_schema = any(effect.kind is EffectKind.DDL for effect in facts.effects)
+    if changes_schema and catalog.event_triggers:
+        return True
+    if any(runs_code(access.relation, catalog) for access in facts.accesses):
+        return True
+    writes = () if changes_schema else (a.relation for a in facts.accesses if a.action != "select")
+    return any(_writing_runs(relation, catalog) for relation in writes)
+
+
+def _writing_runs(oid: int, catalog: CatalogSnapshot) -> bool:
+    """Whether a write may set off triggers or rules: of the relation, of its partitions and
+    children, or of what refers to those.
+    """
+    runs: bool | None = catalog.lookups.get((_KEY, oid))
+    if runs is None:
+        written = _written(oid, catalog)
+        runs = any(r is None or r.has_triggers or r.has_rules for r in written)
+        catalog.keep((_KEY, oid), runs)
+    return runs
+
+
+def _written(oid: int, catalog: CatalogSnapshot) -> Iterator[Relation | None]:
+    """Relations that a write to this one may write to; None for one that is not in the snapshot."""
+    seen, rest = {oid}, [oid]
+    while rest:
+        relation = catalog.relations.get(rest.pop())
+        yield relation
+        if relation is None:
+            continue
+        cascading = [
+            source
+            for source, key in catalog.references.get(relation.oid, ())
+            if key.on_delete in _CASCADING or key.on_update in _CASCADING
+        ]
+        new = {*relation.children, *relation.parents, *cascading} - seen
+        seen |= new
+        rest += new

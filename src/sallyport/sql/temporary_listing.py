@@ -1,0 +1,61 @@
+"""One query that lists what a session's temporary schema holds, and in which state.
+
+It may run while a search_path of the session's is in force, so every name in it is qualified,
+operators too. Where the session has no temporary schema, no table is read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from sallyport.core.errors import ProtocolError
+
+_OWN = "pg_catalog.pg_my_temp_schema()"
+_HERE = f"OPERATOR(pg_catalog.=) {_OWN} AND {_OWN} OPERATOR(pg_catalog.<>) 0"
+#: The transaction that last wrote the relation's row, and the same of each of its columns' rows.
+_STATE = """pg_catalog.concat_ws(' ', c.relkind, c.xmin, (SELECT pg_catalog.string_agg(
+    pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.xmin), ',' ORDER BY a.attnum)
+  FROM pg_catalog.pg_attribute a
+  WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attnum OPERATOR(pg_catalog.>) 0))"""
+
+#: One row with one value: see :func:`listed`.
+LISTING = f"""SELECT coalesce((SELECT pg_catalog.json_agg(
+  pg_catalog.json_build_array(x.relation::pg_catalog.int8, x.name, x.is_relation, x.state)
+  ORDER BY x.is_type, x.oid) FROM (
+SELECT c.oid, false AS is_type, coalesce(i.indrelid, c.oid) AS relation, c.relname AS name,
+  i.indrelid IS NULL AS is_relation, {_STATE} AS state
+FROM pg_catalog.pg_class c
+LEFT JOIN pg_catalog.pg_index i ON i.indexrelid OPERATOR(pg_catalog.=) c.oid
+WHERE c.relnamespace {_HERE}
+UNION ALL SELECT t.oid, true, CASE WHEN t.typrelid OPERATOR(pg_catalog.<>) 0 THEN t.typrelid
+  ELSE coalesce(e.typrelid, 0) END, t.typname, false, ''
+FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e ON e.oid OPERATOR(pg_catalog.=) t.typelem
+  AND e.typnamespace OPERATOR(pg_catalog.=) t.typnamespace
+WHERE t.typnamespace {_HERE}) x)::pg_catalog.text, '[]')"""
+
+
+class Listed(NamedTuple):
+    """A relation, or an index or a type.
+
+    relation: OID of the relation that it is, is on, or is the row type of; 0 for another type.
+    state: of a relation, another text whenever its definition was changed.
+    """
+
+    relation: int
+    name: str
+    is_relation: bool
+    state: str
+
+
+_ROWS = msgspec.json.Decoder(list[tuple[int, str, bool, str]])
+
+
+def listed(text: str) -> list[Listed]:
+    """The answer to :data:`LISTING`. Raises ProtocolError where it is none."""
+    try:
+        return [Listed(*row) for row in _ROWS.decode(text)]
+    except msgspec.MsgspecError as error:
+        what = "the server's listing of temporary objects cannot be read"
+        raise ProtocolError(f"{what}: {error}") from None
