@@ -174,6 +174,19 @@ ROWS = [
     f"SELECT s || lower(mail) FROM v.people, (SELECT '{C}' AS s) w",
     f"PREPARE p (text) AS SELECT concat(ssn, $1) FROM v.people; EXECUTE p('{C}')",
     f"BEGIN; DECLARE c CURSOR FOR SELECT concat(ssn, '{C}') FROM v.people; FETCH ALL c; COMMIT",
+    f"SELECT '{C}' FROM v.people",
+    f"SELECT '{C}', town FROM v.people WHERE ssn <> '{C}'",
+    f"SELECT town, upper('{C}') AS s FROM v.people",
+    f"SELECT coalesce(nullif(town, town), '{C}') FROM v.people WHERE mail <> '{C}'",
+    f"SELECT town || '{C}' FROM v.people WHERE lower(ssn) <> '{C}'",
+    f"SELECT CASE WHEN id > 0 THEN '{C}' END FROM v.people WHERE ssn <> '{C}'",
+    f"SELECT DISTINCT (SELECT '{C}' WHERE p.ssn <> '{C}') FROM v.people p",
+    f"SELECT v.shout('{C}') FROM v.people WHERE ssn <> '{C}'",
+    f"WITH w AS (SELECT '{C}' AS s) SELECT s FROM w, v.people WHERE ssn <> s",
+    f"SELECT '{C}' UNION ALL SELECT town FROM v.people WHERE ssn <> '{C}'",
+    f"VALUES ('{C}', (SELECT max(ssn) FROM v.people))",
+    f"UPDATE v.people SET ssn = '{C}' WHERE id = 1 RETURNING '{C}'",
+    f"PREPARE r (text) AS SELECT $1, town FROM v.people WHERE ssn <> $1; EXECUTE r('{C}')",
 ]
 
 
@@ -186,6 +199,31 @@ def test_rows_that_repeat_a_hidden_literal_are_not_recorded(gateway: Gateway, sq
             rows += cursor.fetchall() if cursor.description else []
     assert C in str(rows)
     check_no_file_has_it(gateway, run(gateway, (sql.encode(),)), C)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+@pytest.mark.parametrize("binary", [False, True])
+def test_rows_that_repeat_a_hidden_parameter_are_not_recorded(
+    gateway: Gateway, prepare: bool, binary: bool
+) -> None:
+    sql = (
+        b"SELECT %b::text, town, id FROM v.people WHERE ssn <> %b"
+        if binary
+        else (b"SELECT %s::text, town, id FROM v.people WHERE ssn <> %s")
+    )
+    record = run(gateway, (sql, (C, C)), prepare=prepare, binary=binary)
+    check_no_file_has_it(gateway, record, C)
+    assert "Oslo" in record
+
+
+def test_other_columns_of_such_rows_are_recorded(gateway: Gateway) -> None:
+    sql = f"SELECT 'x', town, id + 4000000, town || '{C}' FROM v.people WHERE ssn <> '{C}'"
+    record = run(gateway, (sql.encode(),))
+    assert "Oslo" in record and "are recorded as NULL" in record
+    check_no_file_has_it(gateway, record, C)
+    sql = "SELECT id + 4000000, count(*) FROM v.people WHERE town = 'Oslo' GROUP BY id"
+    record = run(gateway, (sql.encode(),))
+    assert "4000001" in record
 
 
 def test_copied_rows_that_repeat_a_hidden_literal_are_not_recorded(gateway: Gateway) -> None:

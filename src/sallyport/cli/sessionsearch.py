@@ -126,7 +126,7 @@ def _table(hits: Sequence[StatementHit]) -> Table:
 
     from sallyport.audit.display import inert
     from sallyport.audit.ports import one_line
-    from sallyport.operations.auditlog import rfc3339
+    from sallyport.core.clock import rfc3339
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (

@@ -57,8 +57,10 @@ class Masking(Struct, frozen=True):
 
 
 class _Readings(Struct, frozen=True):
-    """What was read once of a judged text. ``shown``: the statement as it may be recorded, unless it is a template.
-    ``by_number``: of parameters. ``in_order``: of a template's literals, TRUE and FALSE among them.
+    """What was read once of a judged text. ``shown``: the statement as it may be recorded, unless
+    it is a template. ``by_number``: of parameters. ``in_order``: of a template's literals, TRUE and
+    FALSE among them. ``hides_outside``: of those outside the expressions of output columns
+    (``StatementFacts.quoted``), one at least.
     """
 
     shown: bytes
@@ -66,6 +68,7 @@ class _Readings(Struct, frozen=True):
     in_order: tuple[Treatment, ...]
     hides_any: bool
     hides_text: bool
+    hides_outside: bool
 
 
 class Literals(Struct):
@@ -126,6 +129,13 @@ class Literals(Struct):
         return self._read().hides_any
 
     @property
+    def hides_outside(self) -> bool:
+        """Whether one that is not recorded as it was sent stands outside the expressions of output
+        columns.
+        """
+        return self._read().hides_outside
+
+    @property
     def hides_text(self) -> bool:
         """Whether the text, of the statement or of the script that it is alone in, is not recorded as it was sent."""
         return self._read().hides_text
@@ -139,6 +149,7 @@ class Literals(Struct):
     def _of_parameters(self) -> _Readings:
         """Of a template: parameters are its literals."""
         by_position, _ = self._treatments()
+        quoted, hides_outside = self._quoted(), False
         by_number: dict[int, Treatment] = {}
         in_order: list[Treatment] = []
         for match in _IN_TEMPLATE.finditer(self.sql):
@@ -151,8 +162,9 @@ class Literals(Struct):
             elif token.lower() not in _BOOLEANS:
                 continue
             in_order.append(treatment)
+            hides_outside |= treatment is not _KEEP and match.start() not in quoted
         hides = any(one is not _KEEP for one in in_order)
-        return _Readings(b"", by_number, tuple(in_order), hides, hides)
+        return _Readings(b"", by_number, tuple(in_order), hides, hides, hides_outside)
 
     def _of_statement(self) -> _Readings:
         facts, start, end = self.facts, 0, len(self.sql)
@@ -162,7 +174,7 @@ class Literals(Struct):
         try:
             readings = self._scanned(sql, start)
         except RefusedError:
-            return _Readings(unreadable(sql).encode(), {}, (), True, True)
+            return _Readings(unreadable(sql).encode(), {}, (), True, True, True)
         return replace(readings, hides_text=True) if around.strip(_BETWEEN) else readings
 
     def _of_template(self, sql: bytes) -> str:
@@ -199,8 +211,8 @@ class Literals(Struct):
     def _scanned(self, sql: bytes, offset: int) -> _Readings:
         """Raises RefusedError (SP1101)."""
         by_position, listed = self._treatments()
+        quoted, hides_any, hides_outside = self._quoted(), False, False
         by_number: dict[int, Treatment] = {}
-        hides_any = False
         parts: list[bytes] = []
         position = 0
         # of the two tokens before: the treatment of a listed literal, "," or ""
@@ -225,6 +237,8 @@ class Literals(Struct):
                         treatment, is_listed = before[0], True
                     if treatment is not _KEEP:
                         shown, hides_any = self._literal(treatment, token), True
+                        places = {at, previous + offset} if signed else {at}
+                        hides_outside |= quoted.isdisjoint(places)
                     if is_listed:
                         this = treatment
                 elif _PARAMETER.fullmatch(token):
@@ -232,13 +246,20 @@ class Literals(Struct):
                     treatment = self._of_parameter(number, by_position.get(start + offset), by_number)
                     if by_number.setdefault(number, treatment) != treatment:
                         by_number[number] = treatment = None
-                    hides_any |= treatment is not _KEEP
+                    if treatment is not _KEEP:
+                        hides_any = True
+                        hides_outside |= start + offset not in quoted
                 if shown is not token:
                     parts += (sql[position:start], shown)
                     position = end
             before = [before[1], this]
             previous = start
-        return _Readings(b"".join(parts) + sql[position:], by_number, (), hides_any, bool(parts))
+        shown = b"".join(parts) + sql[position:]
+        return _Readings(shown, by_number, (), hides_any, bool(parts), hides_outside)
+
+    def _quoted(self) -> frozenset[int]:
+        levels = chain(self.facts) if self.facts is not None else ()
+        return frozenset[int]().union(*[level.quoted for level in levels])
 
     def _of_parameter(
         self, number: int, treatment: Treatment, by_number: Mapping[int, Treatment]

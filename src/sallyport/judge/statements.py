@@ -226,7 +226,7 @@ class Statements:
         relations = self._relations(facts)
         opaque = self._opaque(facts, relations)
         literals = self._literals(sql, facts, opaque, relations, is_template)
-        hides_rows = literals is not None and self._quotes_values(facts, literals)
+        hidden = frozenset() if literals is None else self._hidden_outputs(facts, literals)
         unknown_code = runs_unknown_code(facts, self.catalog)
         if unknown_code and runs_late_bodies(facts) and (refusal is None or held):
             refusal, held = LATE_NAMES, False
@@ -259,7 +259,8 @@ class Statements:
             resolves_names=not (kinds and kinds <= _TRANSACTION_CONTROL),
             held=held,
             literals=literals,
-            hides_rows=hides_rows,
+            hidden_outputs=hidden,
+            hides_rows=hidden is None or bool(hidden),
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),
             changes=may_change(facts, self.catalog),
@@ -279,6 +280,7 @@ class Statements:
         relations = self._relations(facts)
         opaque = self._opaque(facts, relations)
         literals = self._literals(sql, facts, opaque, relations)
+        hidden = frozenset() if literals is None else self._hidden_outputs(facts, literals)
         return Verdict(
             facts=facts,
             sql=sql,
@@ -290,7 +292,8 @@ class Statements:
             notice=self._notice(facts) if replaced else b"",
             scrub=self._scrub(facts, plan, opaque, relations),
             literals=literals,
-            hides_rows=literals is not None and self._quotes_values(facts, literals),
+            hidden_outputs=hidden,
+            hides_rows=hidden is None or bool(hidden),
             opaque=opaque,
             untrusted=self._untrusted(facts),
             scans=self._scans(facts),
@@ -423,23 +426,27 @@ class Statements:
             return Literals(self._masking, sql, facts, is_template)
         return None
 
-    def _quotes_values(self, facts: StatementFacts, literals: Literals) -> bool:
-        """Whether the statement's rows may quote values that are not recorded: its own text, those of others, or what was
-        computed with them.
+    def _hidden_outputs(self, facts: StatementFacts, literals: Literals) -> frozenset[int] | None:
+        """Numbers (from 0) of the output columns that may repeat values which are not recorded;
+        None: of all rows nothing is recorded, since they may quote the statement's own text, or
+        that of others.
         """
         if facts.tells_text or any(level.kind == "explain" for level in chain(facts)):
-            return True
+            return None
         if not self._statement_texts.isdisjoint(self._relations(facts)):
-            return True
+            return None
+        columns, quoting = facts.columns or (), facts.quoting
+        computed = {
+            number: column.sources
+            for number, column in enumerate(columns)
+            if column.dependence is not _IDENTITY and (quoting is None or number in quoting)
+        }
+        if not computed or not literals.hides_any:
+            return frozenset()
+        if literals.hides_outside:
+            return frozenset(computed)
         masks = self.subject_policy.masks
-        quoting = facts.quoting
-        computed = any(
-            column.dependence is not _IDENTITY
-            and (quoting is None or number in quoting)
-            and not column.sources.isdisjoint(masks)
-            for number, column in enumerate(facts.columns or ())
-        )
-        return computed and literals.hides_any
+        return frozenset(n for n, s in computed.items() if not s or not s.isdisjoint(masks))
 
     def _computes_with_values(self, facts: StatementFacts, relations: set[int]) -> bool:
         """With ``filter: allow``, and in a view that policy trusts, expressions see what masks hide."""

@@ -86,7 +86,10 @@ class Verdict(Struct):
     sent: bytes = b""  # the statement as it is sent
     compared_parameters: tuple[ComparedParameter, ...] = ()
     literals: Literals | None = None  # how its values are recorded; None: as they are
-    hides_rows: bool = False  # its rows quote its own text: they are not recorded
+    #: numbers (from 0) of its output columns that may repeat what is not recorded of its text, so
+    #: that they are not recorded either; None: nothing of its rows is
+    hidden_outputs: frozenset[int] | None = frozenset()
+    hides_rows: bool = False  # its rows are recorded otherwise than the client gets them
     untrusted: tuple[str, ...] = ()  # schema.relation.column of what it reads that is untrusted
     scans: tuple[ScannedColumn, ...] = ()
     notice: bytes = b""  # a NoticeResponse: which masks an expression of the statement saw

@@ -19,12 +19,12 @@ import structlog
 
 from sallyport.audit import events as ev
 from sallyport.audit.ports import ACTIONS, kind_of
+from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 from sallyport.operations.auditlog import (
     STATEMENT,
     AuditEvent,
     ExportCursor,
-    rfc3339,
 )
 from sallyport.operations.following import RecordFollower
 from sallyport.operations.sessions import Authorize, Sessions, counted_rows

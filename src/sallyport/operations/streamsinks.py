@@ -31,11 +31,12 @@ from typing import IO, Any, Final, Protocol
 
 import httpx2
 
+from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 from sallyport.core.secret import Secret
 from sallyport.core.tls import harden
 from sallyport.operations.auditcef import cef_line, severity
-from sallyport.operations.auditlog import AuditEvent, json_line, rfc3339
+from sallyport.operations.auditlog import AuditEvent, json_line
 from sallyport.operations.auditocsf import ocsf_line
 
 #: Makes the line of an event, by the name of the format.

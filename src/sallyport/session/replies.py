@@ -9,6 +9,7 @@ A handler returns None to forward the message as it is, or the bytes that take i
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -23,7 +24,7 @@ from sallyport.session.state import SessionState
 from sallyport.session.statements import same
 from sallyport.session.states import ASYNC_TABLE, REPLY_TABLE, ClientState, Expect
 from sallyport.session.withhold import over_allowance
-from sallyport.wire.frames import mask_rows, split
+from sallyport.wire.frames import RowProgram, keep, mask_rows, null, split
 
 Buffer = bytes | bytearray
 _DATA_ROW = 0x44
@@ -103,7 +104,7 @@ def _pass(session: SessionState, data: bytes) -> bytes:
     passed, rest = long_rows.take(session, data)
     if passed:
         entry = session.pipeline.oldest
-        recorded = _recorded(session, entry, _DATA_ROW, passed) if _quotes(entry, _DATA_ROW) else None
+        recorded = _recorded_rows(session, entry, None) if _quotes(entry, _DATA_ROW) else None
         _emit(session, entry.number if entry is not None else 0, passed, recorded)
     return rest
 
@@ -170,13 +171,9 @@ def _quotes(entry: Entry | None, kind: int) -> bool:
 
 
 def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: bytes) -> bytes:
-    """What is recorded of an error, a notice or rows (a part of one, of a long one)."""
+    """What is recorded of an error, a notice or rows."""
     if kind in _ROWS:
-        if entry is not None and not entry.rows_hidden:
-            entry.rows_hidden = True
-            what = f"the rows of statement {entry.number} are not recorded: they quote its text"
-            session.recorder.note("masked", what)
-        return b""
+        return _recorded_rows(session, entry, messages if kind == _DATA_ROW else None)
     view, parts = session.names.view, []
     start = 0
     while start < len(messages):  # what was replaced may have become several messages
@@ -189,6 +186,37 @@ def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: b
 def _hides_rows(entry: Entry, verdict: Verdict) -> bool:
     named = results.row_verdict(entry)
     return verdict.hides_rows or (named is not None and named.hides_rows)
+
+
+def _recorded_rows(session: SessionState, entry: Entry | None, rows: bytes | None) -> bytes:
+    """What is recorded of rows that may repeat the statement's text. ``rows``: None for a part of
+    one, and for data of COPY.
+    """
+    program = None if entry is None or rows is None else _recorded_program(entry)
+    if entry is not None and not entry.rows_hidden:
+        entry.rows_hidden = True
+        rows_of = f"the rows of statement {entry.number}"
+        what = f"{rows_of} are not recorded: they quote its text"
+        if program is not None:
+            what = f"columns of {rows_of} are recorded as NULL: they may quote its text"
+        session.recorder.note("masked", what)
+    return b"" if program is None or rows is None else mask_rows(rows, 0, len(rows), program)
+
+
+def _recorded_program(entry: Entry) -> RowProgram | None:
+    verdicts = [v for v in (entry.verdict, results.row_verdict(entry)) if v is not None]
+    numbers: set[int] = set()
+    for verdict in verdicts:
+        if verdict.hidden_outputs is None:
+            return None
+        numbers |= verdict.hidden_outputs
+    columns = verdicts[-1].facts.columns
+    return None if columns is None else _hiding(frozenset(numbers), len(columns))
+
+
+@lru_cache(256)
+def _hiding(numbers: frozenset[int], count: int) -> RowProgram:
+    return RowProgram([null() if number in numbers else keep() for number in range(count)])
 
 
 def _emit_substitute(session: SessionState, number: int) -> None:

@@ -211,6 +211,7 @@ class Analysis:
         self.comparisons: dict[int, Comparison] = {}
         self.constants: dict[int, ConstantUse] = {}
         self.quoting: frozenset[int] | None = None
+        self.quoted: frozenset[int] = frozenset()
         self.constants_lost = False  # some of them meet what was too large to be followed
         self.ungrouped: GroupingLevel | None = None  # what collects references outside aggregates now
         self.plain: PlainShape | None = None
@@ -558,6 +559,7 @@ class Analysis:
             ),
             constants=() if self.constants_lost else tuple(self.constants.values()),
             quoting=self.quoting,
+            quoted=self.quoted,
             positional=frozenset(self.positional),
             plain=self.plain,
             explain_options=tuple(self.explain_options.items()),

@@ -166,22 +166,23 @@ def _computes_alone(a: Analysis, call: Node) -> bool:
     return bool(functions) and all(function.schema == "pg_catalog" for function in functions)
 
 
-def quoting_outputs(a: Analysis, node: Node) -> frozenset[int] | None:
-    """The numbers (from 0) of the output columns of a SELECT whose expressions hold constants or subqueries themselves.
-
-    None where that is not known, since they may come from elsewhere in the text: a WITH query, a subquery in FROM, VALUES.
+def note_quoting(a: Analysis, node: Node) -> None:
+    """Note which output columns of a SELECT have expressions that hold constants or subqueries
+    themselves, and where those constants stand. Nothing is noted where constants may come from
+    elsewhere in the text: a WITH query, a subquery in FROM, VALUES, UNION.
     """
-    if node.get("op") != "SETOP_NONE" or not _QUOTED_FROM.isdisjoint(node):
-        return None
+    if not a.context.masked or node.get("op") != "SETOP_NONE" or not _QUOTED_FROM.isdisjoint(node):
+        return
     sources = list(node.get("fromClause", ()))
     while sources:
         tag, body = tag_of(sources.pop())
         if tag == "JoinExpr":
             sources += (body["larg"], body["rarg"])
         elif tag != "RangeVar":
-            return None
+            return
     values = [target["ResTarget"]["val"] for target in node.get("targetList", ())]
     quoting = frozenset(number for number, value in enumerate(values) if _holds(value, _QUOTING))
     if quoting and len(values) != len(a.columns or ()):  # a star stands for several
-        return None
-    return quoting
+        return
+    a.quoting = quoting
+    a.quoted = frozenset(at for number in quoting for at in _constants(a, values[number]) or ())

@@ -400,6 +400,8 @@ class StatementFacts(Struct, frozen=True):
     constants: tuple[ConstantUse, ...] = ()
     #: numbers (from 0) of its output columns that may repeat a literal or parameter of its text; None: it is not known of any
     quoting: frozenset[int] | None = None
+    #: byte offsets of the literals and parameters in the expressions of those columns
+    quoted: frozenset[int] = frozenset()
 
     @property
     def set_names(self) -> tuple[str | int, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sallyport.sql.analysis import QUERIES, STATEMENTS, Analysis, Context, Work
-from sallyport.sql.constant_uses import quoting_outputs
+from sallyport.sql.constant_uses import note_quoting
 from sallyport.sql.ddl import changes_schema, new_relation
 from sallyport.sql.ddl_refused import hint_of, kind_of
 from sallyport.sql.ddl_tables import storage
-from sallyport.sql.facts import Dependence, Effect, EffectKind, StatementFacts
+from sallyport.sql.facts import Effect, EffectKind, StatementFacts
 from sallyport.sql.lineage import Field
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
@@ -72,18 +72,9 @@ def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
         a.plain = plain_shape(tag, body, a.range_variables)
     if columns is not None:
         a.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
-        if tag == "SelectStmt" and _computes_with(a, a.context.masked):
-            a.quoting = quoting_outputs(a, body)
+        if tag == "SelectStmt":
+            note_quoting(a, body)
     a.kind = kind(a, _OF_QUERY.get(tag, ""))
-
-
-def _computes_with(a: Analysis, relations: frozenset[int]) -> bool:
-    """Whether an output column is computed from columns of these."""
-    identity = Dependence.IDENTITY
-    return bool(relations) and any(
-        column.dependence is not identity and any(source.relation in relations for source in column.sources)
-        for column in a.columns or ()
-    )
 
 
 def kind(a: Analysis, own: str) -> str:
