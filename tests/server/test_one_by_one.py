@@ -342,15 +342,14 @@ def test_a_refusal_rolls_back_and_leaves_a_session(world: World) -> None:
         db.execute(b"CREATE TABLE r1 (a int); INSERT INTO r1 VALUES (1); DROP TABLE r1")
 
 
-@pytest.mark.parametrize(
-    "what", ["DROP TABLE base CASCADE", "ALTER TABLE base DROP COLUMN a CASCADE", "DROP SCHEMA s CASCADE"]
-)
+@pytest.mark.parametrize("what", ["DROP TABLE base CASCADE", "DROP SCHEMA s CASCADE"])
 @pytest.mark.parametrize("who", ["dana-dba", "claude-agent"])
 def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str, who: str) -> None:
     with world.connect(who) as db:
         db.execute(
             "CREATE TABLE base (a int); CREATE VIEW above AS SELECT a FROM base; CREATE SCHEMA s; CREATE TABLE s.t ()"
         )
+        db.execute("CREATE TABLE below () INHERITS (base)")  # of which nobody follows what it needs
         for prepare in (False, True):
             with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would reach") as caught:
                 db.execute(what.encode(), prepare=prepare)
@@ -359,7 +358,8 @@ def test_cascade_drops_nothing_that_does_not_stand_there(world: World, what: str
             assert ("depends on" in (diag.message_detail or "")) == (who == "dana-dba")
             assert "Use DROP" not in (diag.message_hint or "")
         db.execute("SELECT a FROM above")
-        db.execute("DROP VIEW above; DROP TABLE base CASCADE; DROP TABLE s.t; DROP SCHEMA s CASCADE")
+        db.execute("DROP TABLE below; DROP VIEW above; DROP TABLE base CASCADE")
+        db.execute("DROP TABLE s.t; DROP SCHEMA s CASCADE")
         db.execute("CREATE TABLE base (a int)", prepare=True)
         db.execute("DROP TABLE IF EXISTS base CASCADE", prepare=True)
 

@@ -131,6 +131,11 @@ class Statements:
                 break
         moves_at, ends_at = _moves_at(verdicts, refused, len(facts)), _ends_at(facts)
         needs_block = any(verdict.needs_block for verdict in verdicts)
+        drops_first = any(
+            verdict.facts.drops_first or (verdict.facts.cascades and number)
+            for number, verdict in enumerate(verdicts)
+        )
+        is_split = moves_at >= 0 or ends_at >= 0 or needs_block or drops_first
         rewritten = None
         if any(verdict.cuts for verdict in verdicts):
             sent = verdicts if refused < 0 or verdicts[refused].held else verdicts[:refused]
@@ -149,8 +154,9 @@ class Statements:
             count=len(facts),
             rewritten=rewritten,
             permit=script_permit(sql, verdicts, refused, len(facts)),
-            parts=tuple(map(_part, facts)) if moves_at >= 0 or ends_at >= 0 or needs_block else (),
+            parts=tuple(map(_part, facts)) if is_split else (),
             needs_block=needs_block,
+            drops_first=drops_first,
             moves_at=moves_at,
             ends_at=ends_at,
         )

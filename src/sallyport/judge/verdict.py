@@ -120,7 +120,9 @@ class Verdict(Struct):
 class Part(Struct, frozen=True):
     """Where a statement of a script is (bytes), what kind it is, and whether it opens the next transaction (AND CHAIN).
 
-    ``is_plain``: it does nothing to the session, so that those behind it mean what they mean before it.
+    ``is_plain``: it does nothing to the session, so that those behind it mean what they mean before
+    it. ``is_own``: the gateway drops something before a statement with CASCADE, which ``drops``:
+    has what was dropped, where it was looked at.
     """
 
     start: int
@@ -128,6 +130,8 @@ class Part(Struct, frozen=True):
     kind: str
     chains: bool = False
     is_plain: bool = False
+    is_own: bool = False
+    drops: tuple[str, ...] | None = None
 
 
 class ScriptVerdict(Struct):
@@ -154,6 +158,7 @@ class ScriptVerdict(Struct):
     moves_at: int = -1
     ends_at: int = -1
     needs_block: bool = False  # of one of its statements
+    drops_first: bool = False  # what one of its statements reaches by CASCADE is dropped before it
     traffic: Any = None  # what plain traffic needs of it, made when it is first asked (server.plain)
 
     def sent(self, sql: bytes) -> bytes:

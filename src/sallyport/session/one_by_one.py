@@ -78,10 +78,14 @@ def _may_go(session: SessionState, series: Series, part: Part) -> bool:
 def _send_part(session: SessionState, series: Series, part: Part) -> Handled:
     count = _alike(session, series)
     message = frontend.query(_text(series, count))
+    parts = series.parts
     if simple.query(session, message, 0, len(message)) is Handled.LATER:
         return Handled.LATER
+    if series.parts is not parts:  # others are sent before it
+        return Handled.DONE
     entry = session.pipeline.entries[-1]
-    entry.shift = series.shift_to(part.start)
+    entry.shift = series.shift_to(part)
+    series.running = part
     series.number = session.number
     series.begins = part.kind == "begin" and series.is_ours
     series.index += count

@@ -159,6 +159,7 @@ def command_complete(
     completed = Completion(entry, _tag(buffer, start, end), "")
     notice = _notice(entry)
     if session.series is not None:
+        notice += session.series.cascade_notice()
         return _complete_in_series(session, session.series, completed, notice + bytes(buffer[start:end]))
     session.stream.completed = completed
     return notice + bytes(buffer[start:end]) if notice else None
@@ -174,6 +175,9 @@ def _complete_in_series(
         if series.end is not None:
             raise ProtocolError("a statement has ended twice")
         series.end, series.tail = completed, message
+        return b""
+    if series.running is not None and series.running.is_own:
+        session.stream.completed = completed
         return b""
     kept, series.kept = series.kept, b""
     if not series.failed_with:

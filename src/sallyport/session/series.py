@@ -18,13 +18,17 @@ Source: PostgreSQL, src/backend/tcop/postgres.c (exec_simple_query), src/backend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from sallyport.judge import Part
 from sallyport.session.entries import Entry
 from sallyport.session.server_stream import Completion
 from sallyport.session.states import Expect, Own
-from sallyport.wire.backend import parameter_status
+from sallyport.sql.facts import DependantDrop
+from sallyport.wire.backend import notice_response, parameter_status
 
 #: SQLSTATE of "there is already a transaction in progress".
 _ALREADY_OPEN = "25001"
@@ -32,7 +36,8 @@ _ALREADY_OPEN = "25001"
 
 @dataclass(slots=True)
 class Series:
-    """``index``: of the part that is sent next. ``characters``: of ``sql`` before it.
+    """``index``: of the part that is sent next. ``characters``: of ``sql`` before it, at byte
+    ``counted``. ``running``: the part that was sent last.
 
     ``is_ours``: the block that is open was opened by the gateway, so the server's is the implicit one. ``begins``: the part that runs
     is a BEGIN in it. ``is_outside``: our block was ended for the part that is sent next. ``failed``: nothing more of it runs.
@@ -47,6 +52,7 @@ class Series:
     parts: tuple[Part, ...]
     index: int = 0
     characters: int = 0
+    counted: int = 0
     is_ours: bool = False
     begins: bool = False
     is_outside: bool = False
@@ -54,6 +60,7 @@ class Series:
     failed_with: str = ""
     is_canceled: bool = False
     number: int = 0
+    running: Part | None = None
     kept: bytes = b""
     end: Completion | None = None
     tail: bytes = b""
@@ -70,15 +77,44 @@ class Series:
         """Whether the end of the statement that runs is kept until our block was committed."""
         return self.is_over and self.is_ours and not self.begins
 
-    def shift_to(self, start: int) -> int:
-        """Characters before byte ``start``, where the next part begins."""
-        done = self.parts[self.index - 1].start if self.index else 0
-        self.characters += len(self.sql[done:start].decode())
+    def shift_to(self, part: Part) -> int:
+        """Characters of the client's text before this part, which is the next."""
+        if not part.is_own:
+            self.characters += len(self.sql[self.counted : part.start].decode())
+            self.counted = part.start
         return self.characters
+
+    def looks_at_next(self) -> bool:
+        """Whether it was not yet looked at what the next part reaches by CASCADE."""
+        return not self.is_over and self.parts[self.index].drops is None
+
+    def drop_first(self, drops: Sequence[DependantDrop]) -> None:
+        """Before the next part send these, which have a text behind the client's."""
+        own: list[Part] = []
+        for drop in drops:
+            start = len(self.sql) + 1
+            self.sql += b"\n" + drop.sql.encode()
+            own.append(Part(start, len(self.sql), "drop", is_own=True))
+        what = tuple([drop.what for drop in drops])
+        looked_at = replace(self.parts[self.index], drops=what)
+        self.parts = (*self.parts[: self.index], *own, looked_at, *self.parts[self.index + 1 :])
 
     def drops_warning(self, sqlstate: str) -> bool:
         """Whether a warning comes only because the gateway's block is an explicit one."""
         return self.begins and sqlstate == _ALREADY_OPEN
+
+    def cascade_notice(self) -> bytes:
+        """What PostgreSQL says of what CASCADE has dropped besides (dependency.c,
+        reportDependentObjects).
+        """
+        drops = self.running.drops if self.running is not None else None
+        if not drops:
+            return b""
+        told = [f"drop cascades to {what}" for what in drops]
+        if len(told) == 1:
+            return notice_response("NOTICE", "00000", told[0])
+        many = f"drop cascades to {len(told)} other objects"
+        return notice_response("NOTICE", "00000", many, detail="\n".join(told))
 
     def on_ready(self, entry: Entry, status: bytes, message: bytes, told: dict[str, str]) -> bytes:
         """ReadyForQuery (``message``) for a part or for what the gateway sent itself: what the client gets, b"" before the end.

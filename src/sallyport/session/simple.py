@@ -81,6 +81,9 @@ def _judge_and_forward(
             return Handled.LATER
         session.series = Series(sql, script.parts)
         return Handled.DONE
+    if script.drops_first and session.series is not None and session.series.looks_at_next():
+        session.series.drop_first(script.statements[0].facts.drops_first)
+        return Handled.DONE
     permit = script.permit
     if script.plain and isinstance(permit, RunPermit) and not session.needs_clearance:
         verdict = script.statements[0]
@@ -102,14 +105,20 @@ def _is_sent_one_by_one(session: SessionState, script: ScriptVerdict) -> bool:
     """
     if session.pipeline.unsynced:
         return False
+    may_run = script.refused < 0 or _is_held(session, script)
+    if session.series is None and script.drops_first and may_run:
+        return True
     if script.needs_block and script.refused < 0 and session.transaction_status == b"I":
         return session.series is None
     if script.ends_at >= 0 and session.names.is_revertible and not 0 <= script.refused <= script.ends_at:
         return True
     if script.moves_at < 0:
         return False
-    stopped = script.statements[script.refused]
-    return script.refused > script.moves_at or (stopped.held and session.can_hold)
+    return script.refused > script.moves_at or _is_held(session, script)
+
+
+def _is_held(session: SessionState, script: ScriptVerdict) -> bool:
+    return script.statements[script.refused].held and session.can_hold
 
 
 def _query_in_full(

@@ -23,6 +23,7 @@ from sallyport.sql.facts import (
     Comparison,
     ConstantUse,
     CopyFormat,
+    DependantDrop,
     Dependence,
     Effect,
     Exposure,
@@ -204,6 +205,7 @@ class Analysis:
         self.starred: set[int] = set()
         self.tells_text = False
         self.cascades = False
+        self.drops_first: tuple[DependantDrop, ...] = ()
         self.distinguished: set[ColumnId] = set()
         self.system_columns: set[ColumnId] = set()
         self.positional: set[int] = set()
@@ -550,6 +552,7 @@ class Analysis:
             starred=frozenset(self.starred),
             tells_text=self.tells_text,
             cascades=self.cascades,
+            drops_first=self.drops_first,
             distinguished=frozenset(self.distinguished),
             schema_references=tuple(self.schema_references.values()),
             groupings=tuple(self.groupings),

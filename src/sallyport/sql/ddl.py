@@ -15,6 +15,7 @@ from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import TEMPORARY, ColumnId, Relation
 from sallyport.sql.columns import named_column
 from sallyport.sql.ddl_refused import ADMINISTRATOR
+from sallyport.sql.dependants import of_relations
 from sallyport.sql.facts import Clause, Effect, EffectKind
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.functions import classify
@@ -324,6 +325,7 @@ _OBJECTS = {
     "tsparser": "text_search_parser",
     "tstemplate": "text_search_template",
 }
+_Relations = Sequence[Relation]
 _RELATIONS = frozenset({"table", "view", "materialized_view", "sequence", "foreign_table"})
 _ON_RELATIONS = frozenset({"trigger", "rule"})
 _BY_NAME = frozenset(
@@ -342,9 +344,10 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
     thing = object_type(node.get("removeType", ""))
     changes_schema(a, f"drop_{thing}")
     a.cascades = node.get("behavior") == "DROP_CASCADE"
+    dropped: list[Relation] = []
     for item in node.get("objects", []):
         if thing in _RELATIONS:
-            _drop_relation(a, thing, names_of(item), bool(node.get("missing_ok")))
+            dropped += _drop_relation(a, thing, names_of(item), bool(node.get("missing_ok")))
         elif thing == "index":
             _drop_index(a, names_of(item))
         elif thing in _ON_RELATIONS:
@@ -361,6 +364,8 @@ def _drop(a: Analysis, node: Node, at: int) -> None:
             what = thing.replace("_", " ").upper()
             a.unknown("SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR)
             return
+    if a.cascades:
+        a.drops_first = of_relations(a, dropped)
 
 
 def names_of(item: Node) -> tuple[str, ...]:
@@ -371,10 +376,11 @@ def names_of(item: Node) -> tuple[str, ...]:
     return strings(body.get("names" if tag == "TypeName" else "objname", []))
 
 
-def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: bool) -> None:
+def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: bool) -> _Relations:
+    """The relations that are there, partitions included."""
     if not 1 <= len(names) <= 2 or not all(names):
         a.unknown("SP1102", f"improper {thing.replace('_', ' ')} name: {'.'.join(names)}")
-        return
+        return []
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
     if relation is None and not missing_ok:
@@ -382,10 +388,13 @@ def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: 
     elif relation is None:
         for place in spots(a, names):
             a.name(a.kind, *place)
-    else:
-        a.access(relation.oid, a.kind)
-        for part in family(a, relation) if relation.kind == "p" else ():  # partitions go with it
-            a.access(part.oid, a.kind)
+    if relation is None:
+        return []
+    # partitions go with it
+    parts = [relation, *(family(a, relation) if relation.kind == "p" else ())]
+    for part in parts:
+        a.access(part.oid, a.kind)
+    return parts
 
 
 def _drop_index(a: Analysis, names: tuple[str, ...]) -> None:

@@ -35,6 +35,7 @@ from sallyport.sql.ddl_tables import (
     storage,
     unprotected,
 )
+from sallyport.sql.dependants import of_column, of_constraint
 from sallyport.sql.facts import Clause, Dependence
 from sallyport.sql.from_items import RANGE_VAR, make_item
 from sallyport.sql.lineage import Field, Value
@@ -80,7 +81,7 @@ class _Change:
 
 
 #: Commands of which CASCADE is the last word.
-_DROPS = frozenset({"AT_DropColumn", "AT_DropConstraint"})
+_DROPS = {"AT_DropColumn": of_column, "AT_DropConstraint": of_constraint}
 
 
 @on("AlterTableStmt", "relation cmds objtype missing_ok")
@@ -101,6 +102,7 @@ def _alter(a: Analysis, node: Node, at: int) -> None:
         subtype = body.get("subtype", "AT_AddColumn")
         if body.get("behavior") == "DROP_CASCADE" and subtype in _DROPS and item is commands[-1]:
             a.cascades = True
+            a.drops_first = _DROPS[subtype](a, relation, body.get("name", ""))
         elif body.get("behavior") == "DROP_CASCADE":
             a.unknown(
                 "SP1102",

@@ -295,6 +295,13 @@ class ConstantUse(Struct, frozen=True):
     listed: bool = False
 
 
+class DependantDrop(Struct, frozen=True):
+    """A statement that drops what CASCADE would reach, and what that is, as PostgreSQL says it."""
+
+    sql: str
+    what: str
+
+
 class PlainShape(Struct, frozen=True):
     """A SELECT over one relation and nothing that could store or order its rows: see :mod:`sallyport.sql.plain`.
 
@@ -378,6 +385,8 @@ class StatementFacts(Struct, frozen=True):
     tells_text: bool = False
     #: it ends in CASCADE, and what that reaches is not known: it is sent as RESTRICT (sallyport.sql.rewrite.cascade)
     cascades: bool = False
+    #: what it reaches, as far as that is known, dependants first (sallyport.sql.dependants)
+    drops_first: tuple[DependantDrop, ...] = ()
     #: relations all of whose columns a ``*`` stands for
     starred: frozenset[int] = frozenset()
     groupings: tuple[Grouping, ...] = ()

@@ -1,0 +1,168 @@
+"""DROP ... CASCADE where everything that depends on it is known and may be dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import pq
+
+from sallyport.demo.issuer import DevIssuer
+from tests.server.test_record_values import files, recorded
+from tests.support.gateway import Gateway
+from tests.support.postgres import Server
+
+POLICY = """version: 1
+search_paths: ["fall, public"]
+rules:
+  - {name: changes, allow: [read, write, ddl], relations: ["fall.*"]}
+  - {name: not this view, deny: [drop_view], relations: ["fall.kept_view"]}
+  - {name: not this table, deny: [alter_table], relations: ["fall.kept_table"]}
+masks:
+  - {columns: ["fall.masked.ssn"], with: redact}
+"""
+OBJECTS = """
+create table base (a int primary key, b int unique, c int);
+create view "One" as select a from base;
+create view two as select * from "One";
+create materialized view three as select c from base;
+create table pointing (a int references base, b int constraint to_b references base (b));
+create view beside as select a from pointing
+"""
+Session = psycopg.Connection
+LEFT = """select string_agg(relname, ' ' order by relname),
+  (select count(*)::int from pg_constraint where contype = 'f'
+    and connamespace = 'fall'::regnamespace),
+  (select count(*)::int from pg_attribute
+    where attrelid = to_regclass('fall.base') and attnum > 0 and not attisdropped)
+from pg_class where relnamespace = 'fall'::regnamespace and relkind in ('r', 'v', 'm')"""
+
+
+@pytest.fixture(scope="module")
+def gateway(issuer: DevIssuer, any_postgres: Server) -> Iterator[Gateway]:
+    user = any_postgres.user
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as admin:
+        admin.execute("drop schema if exists fall cascade")
+        admin.execute(f"create schema fall; grant all on schema fall to {user}")
+        admin.execute(f"alter role {user} set search_path = fall, public")
+        running = Gateway(issuer, {"shop": any_postgres}, policy=POLICY).start()
+        try:
+            yield running
+        finally:
+            running.stop()
+            admin.execute("drop schema fall cascade")
+            admin.execute(f"alter role {user} reset search_path")
+
+
+@pytest.fixture
+def admin(any_postgres: Server) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(any_postgres.superuser_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def db(gateway: Gateway, any_postgres: Server, admin: psycopg.Connection) -> Iterator[Session]:
+    with psycopg.connect(gateway.dsn(), autocommit=True) as connection:
+        yield connection
+    admin.execute("set client_min_messages = error")
+    admin.execute("drop schema fall cascade; create schema fall")
+    admin.execute(f"grant all on schema fall to {any_postgres.user}")
+
+
+@pytest.mark.parametrize("in_block", [False, True])
+@pytest.mark.parametrize(
+    ("what", "left"),
+    [
+        ("DROP TABLE base CASCADE", ("beside pointing", 0, 0)),
+        ("SELECT 1; DROP TABLE IF EXISTS base CASCADE; SELECT 2", ("beside pointing", 0, 0)),
+        ("DROP TABLE pointing, base CASCADE", (None, 0, 0)),
+        ('DROP VIEW "One" CASCADE', ("base beside pointing three", 2, 3)),
+        ("ALTER TABLE base DROP COLUMN a CASCADE", ("base beside pointing three", 1, 2)),
+        ("ALTER TABLE base DROP COLUMN c CASCADE", ("One base beside pointing two", 2, 2)),
+        (
+            "ALTER TABLE base DROP CONSTRAINT base_pkey CASCADE",
+            ("One base beside pointing three two", 1, 3),
+        ),
+        (
+            "CREATE VIEW new AS SELECT a FROM base; DROP TABLE base CASCADE",
+            ("beside pointing", 0, 0),
+        ),
+    ],
+)
+def test_what_may_be_dropped_is(
+    db: psycopg.Connection, what: str, left: tuple[object, ...], in_block: bool
+) -> None:
+    notices: list[str] = []
+    db.add_notice_handler(lambda diag: notices.append(diag.message_primary or ""))
+    db.execute(OBJECTS)
+    if in_block:
+        db.execute("BEGIN")
+    cursor = db.execute(what.encode())
+    results = [cursor.statusmessage]
+    while cursor.nextset():
+        results.append(cursor.statusmessage)
+    assert len(results) == what.count(";") + 1
+    assert [notice for notice in notices if notice.startswith("drop cascades to ")]
+    if in_block:
+        db.execute("COMMIT")
+    assert db.execute(LEFT).fetchone() == left
+
+
+@pytest.mark.parametrize("in_block", [False, True])
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create view kept_view as select a from base",
+        "create view first as select a from base; create view kept_view as select a from first",
+        "create table kept_table (a int constraint to_a references base)",
+    ],
+)
+def test_what_is_not_allowed_drops_nothing(db: Session, made: str, in_block: bool) -> None:
+    db.execute("create table base (a int primary key); create view two as select a from base")
+    db.execute(made.encode())
+    before = db.execute(LEFT).fetchone()
+    if in_block:
+        db.execute("BEGIN")
+    with pytest.raises(psycopg.Error, match="SP1002"):
+        db.execute(b"DROP TABLE base CASCADE")
+    if in_block:
+        assert db.info.transaction_status == pq.TransactionStatus.INERROR
+        db.execute("ROLLBACK")
+    assert db.execute(LEFT).fetchone() == before
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create table below () inherits (base)",
+        "create function follows() returns bigint begin atomic select count(*) from base; end",
+        "create table typed (b base)",
+    ],
+)
+def test_what_is_not_known_drops_nothing(
+    gateway: Gateway, db: psycopg.Connection, admin: psycopg.Connection, made: str
+) -> None:
+    db.execute("create table base (a int primary key); create view two as select a from base")
+    admin.execute("set search_path = fall")
+    admin.execute(made.encode())
+    before = db.execute(LEFT).fetchone()
+    with pytest.raises(psycopg.Error, match=r"SP1102.*CASCADE would reach"):
+        db.execute(b"DROP TABLE base CASCADE")
+    assert db.execute(LEFT).fetchone() == before
+
+
+def test_every_drop_is_recorded(gateway: Gateway) -> None:
+    before = files(gateway)
+    with psycopg.connect(gateway.dsn(), autocommit=True) as session:
+        session.execute("create table base (a int); create view above as select a from base")
+        session.execute(b"DROP TABLE base CASCADE")
+    record = recorded(gateway, before)
+    assert 'DROP VIEW "fall"."above" RESTRICT' in record and "DROP TABLE base CASCADE" in record
+
+
+def test_in_a_pipeline_it_is_refused(db: psycopg.Connection) -> None:
+    db.execute("create table base (a int); create view over as select a from base")
+    with pytest.raises(psycopg.Error, match="CASCADE would reach"):
+        db.execute(b"DROP TABLE base CASCADE", prepare=True)
+    assert db.execute("select * from over").fetchall() == []
