@@ -94,12 +94,11 @@ def test_sequences_are_set_to_what_a_table_holds(
             f"grant all on counted to {postgres.user}; grant all on counted_id_seq to {postgres.user}"
         )
         try:
-            assert db.execute("select count(*) from counted").fetchone() == (1,)
+            # a table that is not known here yet has the catalog read again
+            assert db.execute("select nextval('counted_id_seq')").fetchone() == (1,)
             assert db.execute(f"{reset} counted").fetchone() == (40,)
             assert db.execute("select nextval('counted_id_seq')").fetchone() == (41,)
             with psycopg.connect(masked.dsn(), autocommit=True) as agent:
-                # a name that is not known here yet has the catalog read again
-                assert agent.execute("select count(*) from counted").fetchone() == (1,)
                 with pytest.raises(psycopg.Error, match="SP1202"):
                     agent.execute(f"{reset} customers")
                 assert agent.execute(f"{reset} counted").fetchone() == (40,)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sallyport.sql.analysis import Analysis
+from sallyport.sql.catalog import Relation
 from sallyport.sql.identifiers import quoted
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
 from sallyport.sql.types import BOOL, REGCLASS, TEXT, VARCHAR
@@ -59,7 +60,7 @@ def named_sequence(a: Analysis, value: Value) -> int | None:
     names = _identifiers(value.literal)
     if names is None or len(names) > 2:
         return None
-    relation = a.relation(names[0] if len(names) == 2 else "", names[-1])
+    relation = _relation(a, names)
     if relation is None or relation.kind != "S":
         return None
     if len(names) == 1 and value.type in (TEXT, VARCHAR):
@@ -78,9 +79,11 @@ def serial_sequence(a: Analysis, values: Sequence[Value]) -> str | None:
     names = _identifiers(texts[0])
     if names is None or len(names) > 2:
         return None
-    relation = a.relation(names[0] if len(names) == 2 else "", names[-1])
-    column = next((c for c in relation.columns if c.name == texts[1]), None) if relation is not None else None
-    if relation is None or column is None:
+    relation = _relation(a, names)
+    if relation is None:
+        return None
+    column = next((c for c in relation.columns if c.name == texts[1]), None)
+    if column is None:
         return None
     owner = (relation.oid, column.attnum)
     owned = [r for r in a.catalog.relations.values() if r.kind == "S" and r.owner == owner]
@@ -88,6 +91,17 @@ def serial_sequence(a: Analysis, values: Sequence[Value]) -> str | None:
         return None
     a.late_names = True
     return quoted(owned[0].schema, owned[0].name)
+
+
+def _relation(a: Analysis, names: Sequence[str]) -> Relation | None:
+    """By one or two names. One that is not there is an error of PostgreSQL's; it may be newer than
+    the snapshot.
+    """
+    schema = names[0] if len(names) == 2 else ""
+    relation = a.relation(schema, names[-1])
+    if relation is None:
+        a.missing_relation(schema, names[-1], -1)
+    return relation
 
 
 def _identifiers(text: str) -> list[str] | None:
