@@ -133,6 +133,13 @@ def test_leased_roles(make: Any, own_postgres: Server, vault: VaultDouble) -> No
         root = {"X-Vault-Token": ROOT}
         vault.answer("PUT", "sys/leases/revoke", root, {"lease_id": lease})
         assert place.user() not in {user, ""}, "an operator revoked it: the next login has another"
+    vault.max_ttl = vault.ttl  # from now on none is renewed
+    leases = set(vault.leases)
+    wait_for(lambda: leases.isdisjoint(vault.leases), 20)
+    with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as db:
+        gone = "SELECT 1 FROM pg_stat_activity WHERE usesysid NOT IN (SELECT oid FROM pg_roles)"
+        wait_for(lambda: db.execute(gone).fetchone() is None, 10)  # its own connections moved on
+    assert not place.ready()
     place.gateway._end()
     assert not vault.leases, "the gateway gave back what it had"
     with psycopg.connect(own_postgres.superuser_dsn) as db:

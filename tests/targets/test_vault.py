@@ -218,6 +218,7 @@ def test_a_lease_is_shared_renewed_and_revoked(
         await passes(source, client, 540)  # near its max_ttl
         late = await source.read()
         assert late.user != first.user
+        assert late.serves() and not first.serves()
         assert len(vault.leases) == 2, "sessions go by the first one"
         for credential in (first, second):
             assert credential.release is not None

@@ -48,6 +48,7 @@ class QueryClient:
         self._most = 0  # bytes of rows; 0: no bound, and rows are decoded
         self._error: QueryError | None = None
         self._answer: asyncio.Future[None] | None = None
+        self._is_idle = True  # no transaction is open
 
     async def query(self, sql: str, seconds: float = 0.0) -> list[list[str | None]]:
         """Rows as text. ``seconds``: how long it may take; 0: as long as any. Raises QueryError, RefusedError (SP1604) when the target cannot be
@@ -67,7 +68,11 @@ class QueryClient:
             return self._description, bytes(self._raw)
 
     async def _ask(self, sql: str, most: int, seconds: float = 0.0) -> None:
+        # A role that is leased is dropped at the lease's end, and its connections stay.
+        if self._link is not None and self._is_idle and not self._link.serves():
+            self._drop()
         if self._link is None:
+            self._is_idle = True
             self._link = await self._dialer.open(self._settings)
             self._link.attach(self._data, self._lost)
             if self._link is None:
@@ -107,8 +112,10 @@ class QueryClient:
             elif kind == 0x45:
                 fields = backend.parse_error_fields(bytes(self._input[start + 5 : end]))
                 self._error = self._error or QueryError(fields.get("M", "error"), fields.get("C", ""))
-            elif kind == 0x5A and self._answer is not None and not self._answer.done():
-                self._answer.set_result(None)
+            elif kind == 0x5A:
+                self._is_idle = self._input[start + 5] == 0x49  # I: protocol, ReadyForQuery
+                if self._answer is not None and not self._answer.done():
+                    self._answer.set_result(None)
         del self._input[:rest]
 
     def _lost(self) -> None:

@@ -17,7 +17,7 @@ from sallyport.server.intents import WriteGate
 from sallyport.server.peers import KeepAlive
 from sallyport.server.tls import HandshakeError, TlsLayer
 from sallyport.session.upstream_login import NoTlsError, UpstreamError, UpstreamLogin
-from sallyport.targets.secret_source import CredentialError
+from sallyport.targets.secret_source import Credential, CredentialError
 from sallyport.targets.targets import Target
 from sallyport.wire import frontend, scram
 
@@ -54,8 +54,8 @@ class Login(NamedTuple):
     password: Secret
 
 
-#: A login, and what to call when it, or the session that it began, is over.
-_Prepared = tuple[UpstreamLogin, Callable[[], None] | None]
+#: A login, and the credential that it is made with, unless it has its own.
+_Prepared = tuple[UpstreamLogin, Credential | None]
 
 
 class UnansweredCancelError(SallyportError):
@@ -81,6 +81,7 @@ class UpstreamLink(asyncio.Protocol):
         "on_pause",
         "released",
         "role",
+        "serves",
         "transport",
     )
 
@@ -97,6 +98,7 @@ class UpstreamLink(asyncio.Protocol):
         self.on_pause: Callable[[bool], None] | None = None
         self.released: Callable[[], None] | None = None  # told once it has ended, whoever listened
         self.role = ""  # that was made for it
+        self.serves: Callable[[], bool] = lambda: True  # whether its credential lasts
         self.transport: Any = None
         self.gate: WriteGate | None = None
         self.early = bytearray()  # what came behind the login before anybody listened
@@ -344,11 +346,10 @@ class Dialer:
         """With what to log in, and what to call when that is over. Raises CredentialError."""
         target = self.target
         user, password = own or (target.user, Secret(""))
-        release: Callable[[], None] | None = None
+        credential: Credential | None = None
         if own is None and target.password is not None:
             credential = await target.password.read()
             user, password = credential.user or user, credential.secret
-            release = credential.release
         login = UpstreamLogin(
             user=user,
             database=target.database,
@@ -360,7 +361,7 @@ class Dialer:
             minor=minor,
             key_cache=self._keys,
         )
-        return login, release
+        return login, credential
 
     def _may_be_rotated(self, error: UpstreamError) -> bool:
         """Whether a secret that is read now could be another than the one that was refused."""
@@ -369,11 +370,14 @@ class Dialer:
 
     async def _connect(self, prepared: _Prepared) -> UpstreamLink:
         loop, target = asyncio.get_running_loop(), self.target
-        login, release = prepared
+        login, credential = prepared
+        release = credential.release if credential is not None else None
 
         def link() -> UpstreamLink:
             made = UpstreamLink(login, self._context, target.host, self.keep_alive)
             made.released = release
+            if credential is not None:
+                made.serves = credential.serves
             return made
 
         try:

@@ -12,6 +12,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -82,7 +83,10 @@ class LeasedRole:
                     if lease is None or now >= lease.ends:
                         raise
                     _log.warning("a lease near its end is used", role=self._role, reason=str(error))
-            return Credential(lease.secret, lease.user, lease.used())
+            return Credential(lease.secret, lease.user, lease.used(), partial(self._serves, lease))
+
+    def _serves(self, lease: _Lease) -> bool:
+        return lease is self._current and lease.serves(self._clock.monotonic())
 
     def forget(self) -> bool:
         """See :class:`~sallyport.targets.secret_source.SecretSource`: somebody revoked it there."""
