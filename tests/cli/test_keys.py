@@ -116,7 +116,12 @@ def test_nothing_of_the_statements_is_left(kept: Kept) -> None:
         assert not file.is_file() or b"CANARY-4713" not in file.read_bytes(), file
     assert kept.run("sessions", "list", "--text", "CANARY").strip() == "No sessions."
     assert kept.run("audit", "export").count("CANARY") == 0
-    kept.run("audit", "report", "--from", "2020-01-01", "--json")
+    page = kept.data / "report.html"
+    words = ("audit", "report", "--from", "2020-01-01", "--json", "--html", str(page))
+    made = json.loads(kept.run(*words))
+    integrity = made["integrity"]
+    assert (integrity["shredded"], integrity["failed"], made["unread"]) == (3, 0, [])
+    assert "3 of them shredded" in page.read_text()
 
 
 def test_shredding_a_subject(kept: Kept) -> None:

@@ -124,6 +124,7 @@ def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> Non
 def _configuration(file: Path) -> list[tuple[str, str]]:
     """What an auditor asks of it, without secrets."""
     from sallyport.config import load_config
+    from sallyport.operations.recordingkeys import key_settings
 
     settings = load_config(file)
     issuers = [f"{one.issuer} (audience {one.audience})" for one in settings.identity.oidc]
@@ -139,6 +140,9 @@ def _configuration(file: Path) -> list[tuple[str, str]]:
         roles = "; ".join(f"{role}: {', '.join(groups)}" for role, groups in by_role.items() if groups)
         lines.append(("Console roles", roles))
     lines.append(("Durability of recordings", str(settings.recording.durability)))
+    keys = key_settings(settings)
+    encryption = f"AES-256-GCM, key from {keys.reference}" if keys.enabled else "off for new ones"
+    lines.append(("Encryption of recordings", encryption))
     return lines
 
 

@@ -37,7 +37,7 @@ CONTROLS: Final = (
     Control("PCI DSS 4.0.1", "10.5.1", "twelve months of history are kept", NOT_COVERED, "Retention is the operator's; this report says only what it read."),
     Control("GDPR", "Art. 25", "data protection by design and by default", PARTLY, "Masks by default for agents; purposes are not known."),
     Control("GDPR", "Art. 30", "records of processing activities", NOT_COVERED, "Who read what is here; purposes, recipients and retention are not."),
-    Control("GDPR", "Art. 32", "security of processing", PARTLY, "Access control and masking; recordings are not encrypted by the gateway."),
+    Control("GDPR", "Art. 32", "security of processing", PARTLY, "Access control, masking, encrypted recordings; the index and the data itself are not encrypted here."),
     Control("EU AI Act", "Art. 12", "events of high-risk AI systems are logged", PARTLY, "What agents did to databases; not their models, prompts or outputs."),
     Control("EU AI Act", "Art. 14", "human oversight", PARTLY, "Decisions about held statements, and kills; only for database actions."),
     Control("EU AI Act", "Art. 26(6)", "deployers keep logs for six months", NOT_COVERED, "Retention is the operator's."),

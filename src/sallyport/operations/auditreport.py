@@ -92,12 +92,15 @@ class ActionLine:
 
 @dataclass(slots=True)
 class Integrity:
-    """What ``audit verify`` said of every recording, now. ``problems``: (recording, what)."""
+    """What ``audit verify`` said of every recording, now. ``shredded``: whose key was deleted, so
+    that only its chain could be checked. ``problems``: (recording, what).
+    """
 
     recordings: int = 0
     blocks: int = 0
     events: int = 0
     failed: int = 0
+    shredded: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -270,5 +273,6 @@ def integrity_of(results: Iterable[Verification], is_recording: Callable[[str], 
         found.blocks += result.blocks
         found.events += result.events
         found.failed += not result.ok
+        found.shredded += result.shredded
         found.problems += [(result.session, str(problem)) for problem in result.problems][:MOST]
     return found
