@@ -23,8 +23,9 @@ from sallyport.audit.keyfiles import KeyFile, key_path, read_key_file
 from sallyport.audit.keys import KeyRing, LocalKey
 from sallyport.audit.ports import SessionRow
 from sallyport.audit.reader import RecordingReader
+from sallyport.audit.recorder import Recorder
 from sallyport.operations.sessions import Sessions
-from tests.audit.helpers import chunk_of
+from tests.audit.helpers import ListIndex, begin, chunk_of
 from tests.audit.test_any_bytes import Rows
 from tests.audit.test_encryption import KEK, RING, record
 
@@ -229,6 +230,20 @@ def test_keys_changed_exchanged_and_deleted(recorded: Recorded) -> None:
             list(v.read_events(path, keys=RING))
         if key_path(path).is_file():
             key_path(path).write_bytes(content)
+
+
+def test_a_recording_in_clear_in_its_place(tmp_path: Path, recorded: Recorded) -> None:
+    """Whoever has no key can write one that is not encrypted, with a chain that fits."""
+    path, row = recorded
+    index = ListIndex()
+    recorder = Recorder(tmp_path / "forger", index)
+    begin(recorder, row.id).end("done")
+    recorder.start()
+    recorder.close()
+    (forged,) = (tmp_path / "forger").rglob("*.sprec")
+    shutil.copy(forged, path)
+    assert v.REPLACED in kinds(recorded, indexed=False)
+    assert v.REPLACED in kinds(recorded, NO_KEY)
 
 
 def test_old_versions_in_the_header(recorded: Recorded) -> None:

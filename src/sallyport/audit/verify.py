@@ -27,7 +27,7 @@ import msgspec
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.blocks import Block, genesis
-from sallyport.audit.keyfiles import KeyState
+from sallyport.audit.keyfiles import KeyState, key_path
 from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, LIVE, SessionRow
 from sallyport.audit.reader import RecordingReader
@@ -125,7 +125,11 @@ class _State:
     def see_key(self) -> None:
         """What the key of an encrypted recording is good for."""
         key = self.reader.key
-        if key is None or key.state is KeyState.OPEN:
+        if key is None:
+            if key_path(self.reader.path).exists():
+                self.report(REPLACED, "it is not encrypted, and the key of an encrypted one is there")
+            return
+        if key.state is KeyState.OPEN:
             return
         if key.state is KeyState.SHREDDED:
             self.result.shredded = True
