@@ -306,7 +306,8 @@ class Sessions:
             yield log.result
         recordings = self._recordings()  # after the log: what it has was on disk before
         for id_ in sorted({*rows, *recordings}):
-            yield self._verify(id_, rows.get(id_), recordings.get(id_), log)
+            row, recording = rows.get(id_), recordings.get(id_)
+            yield self._verify(id_, row, recording, log, no_index=bool(problem))
         if log is not None:
             yield from log.missing({*rows, *recordings}, self._directory)
         if (journal := verify_journal(self._directory, self._keys)) is not None:
@@ -339,14 +340,18 @@ class Sessions:
         row: SessionRow | None,
         recording: Path | None,
         log: LogState | None,
+        *,
+        no_index: bool = False,
     ) -> Verification:
-        """``recording``: the file that bears the session's name, if there is one."""
+        """``recording``: the file that bears the session's name, if there is one. ``no_index``: the
+        index is there and cannot be read.
+        """
         result = self._verify_recording(session_id, row, recording)
         if log is not None and not os.path.lexists(result.path):
             log.check_missing(result)
         elif log is not None:
-            indexed = row is not None and row.status != NOT_INDEXED
-            log.check(result, row if indexed else None, indexed=self._index is not None)
+            indexed_row = row if row is not None and row.status != NOT_INDEXED else None
+            log.check(result, indexed_row, indexed=self._index is not None and not no_index)
         return result
 
     def _verify_recording(
