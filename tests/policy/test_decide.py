@@ -115,6 +115,7 @@ def test_deny_names_rule_and_message() -> None:
     assert (refusal.code.id, refusal.sqlstate) == ("SP1002", "42501")
     assert refusal.message == "select on hr.payroll is denied: Ask HR."
     assert refusal.detail == 'Rule "payroll is nobody\'s business" denies select on hr.payroll.'
+    assert refusal.hint == "", "what rules allow is no way round a denial"
 
 
 def test_hold_names_reviewers() -> None:

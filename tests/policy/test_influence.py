@@ -98,6 +98,14 @@ def test_the_refusal_names_column_clause_place_and_way_out() -> None:
     )
 
 
+def test_a_column_of_a_view_gets_a_hint_about_the_view() -> None:
+    """The statement does not name it, so it cannot leave it out."""
+    sql = "DELETE FROM customers_of_the_year WHERE id = 1"
+    refusal = check_influence(influence(Clause.WHERE), masks(Filter.MASKED), CATALOG, sql)
+    assert refusal is not None
+    assert refusal.hint.startswith("Write to the table itself")
+
+
 @pytest.mark.parametrize(
     ("filter_", "code"), [(Filter.DENY, "SP1201"), (Filter.EQUALITY, None), (Filter.ALLOW, None)]
 )

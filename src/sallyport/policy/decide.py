@@ -205,7 +205,7 @@ class _Deciding:
             "SP1005" if contained else "SP1002",
             f"{what} is denied" + (f": {rule.message}" if rule.message else ""),
             f'Rule "{rule.name}" denies {what}{_because(self._condition(bound))}.{contained}',
-            RELEASE_HINT if contained else what_is_possible(self.standing),
+            RELEASE_HINT if contained else "",
         )
         return Decision(_DENY, rule.name, refusal)
 

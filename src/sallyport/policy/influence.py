@@ -24,6 +24,7 @@ from sallyport.sql.facts import Clause, Flow, Influence, StatementFacts, Unknown
 
 _LISTED = 5
 _NAMES = "The gateway resolves names as its own database role sees them."
+_IN_A_VIEW = "Write to the table itself: the condition is in the definition of a view."
 _ALL_OF_IT = "The gateway runs a statement only if it can tell all that the statement does."
 _REFUSED_ROWS = frozenset({Clause.UNIQUE, Clause.FOREIGN_KEY, Clause.CHECK, Clause.INDEX_SIZE})
 
@@ -121,6 +122,9 @@ def _influence_refusal(
     name, at = catalog.column_name(influence.column), character_position(sql, influence.position)
     why = f"{name} is masked ({mask.origin})" if mask.origin else f"{name} is masked"
     detail, hint = _influence_words(influence.clause, _last(name), mask)
+    text = sql.decode("utf-8", "ignore") if isinstance(sql, bytes) else sql
+    if influence.clause is Clause.WHERE and text and _last(name).lower() not in text.lower():
+        hint = _IN_A_VIEW
     return refuse(
         "SP1201",
         f"masked column {name} would influence the result in {influence.clause.value}",
