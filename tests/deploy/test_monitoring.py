@@ -36,7 +36,11 @@ _ENDINGS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
 @pytest.fixture(scope="module")
 def exposition(issuer: DevIssuer, postgres: Server) -> Iterator[str]:
     """/metrics of a gateway that has let somebody in, refused a statement and refused a login."""
-    gateway = Gateway(issuer, {"shop": postgres}, extra={"console": {"listen": f"127.0.0.1:{free_port()}"}})
+    extra = {
+        "console": {"listen": f"127.0.0.1:{free_port()}"},
+        "audit": {"stream": [{"name": "copy", "to": "file", "path": "audit.jsonl"}]},
+    }
+    gateway = Gateway(issuer, {"shop": postgres}, extra=extra)
     gateway.start()
     try:
         with psycopg.connect(gateway.dsn(), autocommit=True) as db:

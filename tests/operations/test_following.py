@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sallyport.audit.archive import RecordingError
+from sallyport.audit.ports import SessionRow
 from sallyport.operations.auditlog import ExportCursor
+from sallyport.operations.sessions import Sessions
 from tests.audit.helpers import begin, judged
 from tests.operations.record import Record
 
@@ -71,6 +74,25 @@ def test_a_damaged_recording_is_told_once(record: Record, tmp_path: Path) -> Non
     assert record.ids() == ["s_2:0", "s_2:1", "s_2:2"]
     assert record.ids() == []
     assert len(record.problems) == 1 and "does not continue" in record.problems[0]
+
+
+def test_an_archive_that_is_away_for_a_while_loses_nothing(record: Record) -> None:
+    session = begin(record.recorder, "s_1")
+    session.end("disconnected")
+    record.settle()
+    is_away = [True]
+
+    def fetch(row: SessionRow, local: Path) -> Path:
+        if is_away[0]:
+            raise RecordingError("the archive did not give it")
+        return local
+
+    record.sessions = Sessions(record.recorder.directory, record.index, fetch=fetch)
+    record.follower = record.follow(ExportCursor())
+    assert record.ids() == record.ids(time.time() + 300) == []
+    assert record.problems == ["the archive did not give it"]
+    is_away[0] = False
+    assert record.ids() == ["s_1:0", "s_1:1"]
 
 
 def test_a_session_that_reaches_the_index_late_is_not_lost(record: Record) -> None:

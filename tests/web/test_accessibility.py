@@ -28,6 +28,8 @@ PAGES = {
     "sessions": ("Adam", "/sessions"),
     "search": ("Adam", "/sessions?text=from+customers&verdict=allowed"),
     "nothing-found": ("Adam", "/sessions?text=nowhere"),
+    "statements": ("Adam", "/statements?q=from+customers"),
+    "statements-wrong": ("Adam", "/statements?q=colour:red"),
     "session": ("Olga", "/sessions/s_first"),
     "session-end": ("Adam", "/sessions/s_first?from=200"),
     "long": ("Adam", "/sessions/s_long"),

@@ -11,6 +11,7 @@ What it reads is the index and the recordings. Nothing is asked of the sessions 
 from __future__ import annotations
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,6 +28,9 @@ _SETTLING: Final = 60.0
 #: Rows of the index that are read at once.
 _PAGE: Final = 1000
 
+#: Passes in which a recording that is there cannot be opened, before it is given up.
+_ATTEMPTS: Final = 60
+
 #: Told a session and what is wrong with its recording, once each.
 OnProblem = Callable[[str, str], None]
 
@@ -40,6 +44,7 @@ class RecordFollower:
         self.cursor = cursor
         self._sessions, self._on_problem = sessions, on_problem
         self._open: dict[str, _Recording] = {}
+        self._told: set[str] = set()
         #: recordings that are over and may still be listed: (started, id), oldest first
         self._over: deque[tuple[float, str]] = deque()
 
@@ -83,9 +88,9 @@ class RecordFollower:
         if recording is None:
             try:
                 recording = self._open[row.id] = _Recording(self._sessions.tail(row), row.id)
-            except RecordingError as error:
-                self._on_problem(row.id, str(error))
-                self._finish(row)
+            except RecordingError as error:  # the archive does not answer, say: it is tried again
+                self.cursor.read.setdefault(row.id, 0)
+                self._tell(row.id, str(error))
                 return
         taken = self.cursor.read.setdefault(row.id, 0)
         for event in recording.events(row):
@@ -93,7 +98,7 @@ class RecordFollower:
                 self.cursor.read[row.id] = event.position + 1
                 yield event
         if recording.problem:
-            self._on_problem(row.id, recording.problem)
+            self._tell(row.id, recording.problem)
         if recording.is_over:
             self._finish(row)
 
@@ -101,6 +106,11 @@ class RecordFollower:
         self._open.pop(row.id, None)
         self.cursor.read.setdefault(row.id, 0)
         self._over.append((row.started, row.id))
+
+    def _tell(self, session: str, problem: str) -> None:
+        if session not in self._told:
+            self._told.add(session)
+            self._on_problem(session, problem)
 
     def _forget(self, id_: str) -> None:
         self._open.pop(id_, None)
@@ -126,6 +136,7 @@ class _Recording:
         self.is_over = False
         self.problem = ""
         self._tail, self._joiner = tail, EventJoiner(session)
+        self._failures = 0
         self._seen: tuple[int, str] | None = None
 
     def events(self, row: SessionRow) -> Iterator[AuditEvent]:
@@ -138,6 +149,9 @@ class _Recording:
         except RecordingError as error:
             if row.status == LIVE and not row.bytes:
                 return  # its first block is not written yet
+            self._failures += 1
+            if os.path.lexists(self._tail.path) and self._failures < _ATTEMPTS:
+                return  # too many open files, say
             self.problem = str(error)
         self.problem = self.problem or self._tail.problem
         self._seen = row.bytes, row.status
