@@ -22,7 +22,7 @@ from tests.attacks.client import Client
 from tests.support.gateway import Gateway
 from tests.support.postgres import Server, start_server
 
-IDENTITIES = 200
+IDENTITIES = 240
 _DATABASES = ("helpdesk", "ledger")
 
 POLICY = """\
@@ -61,9 +61,14 @@ CREATE TABLE copies (id int, t text);
 CREATE TABLE mail (id int, text text);
 CREATE VIEW v_tickets AS SELECT id, body FROM tickets;
 CREATE VIEW v_lengths AS SELECT id, length(body) AS n FROM v_tickets;
+CREATE TABLE old_tickets () INHERITS (tickets);
+INSERT INTO old_tickets VALUES (9, 1, 't', 'inherited');
+CREATE MATERIALIZED VIEW m_tickets AS SELECT body FROM tickets;
 CREATE VIEW v_titles AS SELECT id, title FROM tickets;
 CREATE FUNCTION body_of(i int) RETURNS text LANGUAGE sql STABLE AS
   $$ SELECT t.body FROM public.tickets t WHERE t.id = i $$;
+CREATE FUNCTION bodies_of(i int) RETURNS TABLE (a text) LANGUAGE sql STABLE AS
+  $$ SELECT public.body_of(i) $$;
 CREATE FUNCTION title_of(i int) RETURNS text LANGUAGE sql STABLE AS
   $$ SELECT t.title FROM public.tickets t WHERE t.id = i $$;
 CREATE FUNCTION send_mail(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$;
@@ -109,6 +114,19 @@ READS: Mapping[str, str] = {
     "merge": "MERGE INTO copies USING tickets t ON t.id = copies.id WHEN NOT MATCHED THEN"
     " INSERT VALUES (t.id, t.body)",
     "locking": "SELECT body FROM tickets WHERE id = 1 FOR UPDATE",
+    "nested function": "SELECT * FROM bodies_of(1)",
+    "ROWS FROM": "SELECT * FROM ROWS FROM (body_of(1), body_of(2))",
+    "child": "SELECT body FROM old_tickets",
+    "materialized view": "SELECT * FROM m_tickets",
+    "refresh": "REFRESH MATERIALIZED VIEW m_tickets",
+    "select into": "SELECT body INTO TEMP made_by_select FROM tickets",
+    "on conflict": "INSERT INTO tickets VALUES (1, 1, 'a', 'b') ON CONFLICT (id) DO UPDATE"
+    " SET title = tickets.title || left(tickets.body, 0) RETURNING id",
+    "values": "VALUES ((SELECT body FROM tickets LIMIT 1))",
+    "array": "SELECT ARRAY(SELECT body FROM tickets)",
+    "rows compared": "SELECT 1 FROM tickets t WHERE t = t",
+    "grouping sets": "SELECT body FROM tickets GROUP BY GROUPING SETS ((body), ())",
+    "limit": "SELECT id FROM people LIMIT (SELECT length(body) FROM tickets LIMIT 1)",
     "temporary table": "CREATE TEMP TABLE mine AS SELECT body FROM tickets",
 }
 
@@ -200,6 +218,7 @@ def containment_bench(version: str, policy: str = POLICY) -> Iterator[Containmen
             with psycopg.connect(_superuser_dsn(server, name), autocommit=True) as db:
                 db.execute(SCHEMA)
                 db.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {server.user}")
+                db.execute(f"ALTER MATERIALIZED VIEW m_tickets OWNER TO {server.user}")
                 db.execute(f"GRANT CREATE ON SCHEMA public TO {server.user}")
                 db.execute(f"GRANT CREATE, TEMPORARY ON DATABASE {name} TO {server.user}")
             targets[name] = target
