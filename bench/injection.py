@@ -72,14 +72,14 @@ def evaluate(scanner: InjectionScanner, held_out: bool, language: str = "") -> F
 
 
 def clean_rate(scanner: InjectionScanner, megabytes: int = 64) -> float:
-    """Megabytes of clean text that are looked through in a second, in buffers of 64 kB."""
+    """Megabytes of clean text looked through in a second of CPU time, in buffers of 64 kB."""
     buffer = (_CLEAN * (65536 // len(_CLEAN) + 1)).encode()[:65536]
     rounds = megabytes * (1 << 20) // len(buffer)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(rounds):
         if scanner.may_hold(buffer):
             raise ValueError("the clean text is not clean")
-    return rounds * len(buffer) / 1e6 / (time.perf_counter() - started)
+    return rounds * len(buffer) / 1e6 / (time.process_time() - started)
 
 
 def print_injection(console: Console) -> bool:
