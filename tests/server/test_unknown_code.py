@@ -222,3 +222,38 @@ def test_many_of_a_pipeline_are_told_apart(db: psycopg.Connection) -> None:
         )
         assert cursor.execute("select count(*) from work.kept where id > 50").fetchone() == (10,)
         cursor.execute("delete from work.kept where id > 50")
+
+
+def test_planning_runs_immutable_functions(door: Gateway) -> None:
+    with Raw(door, 20.0) as client:
+        client.login()
+        bound = frontend.parse(b"", b"select work.f_cover_stable()") + frontend.bind(b"", b"")
+        client.send(bound, frontend.sync()).until("Z")
+        received = b"".join(_one_by_one(client, [READ]))
+        assert CANARY not in received and b"SP1102" in received
+
+
+def test_copied_rows_fire_triggers(db: psycopg.Connection) -> None:
+    with db.cursor().copy("copy work.fired from stdin") as copy:
+        copy.write("5\n")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.execute(READ)
+
+
+@pytest.mark.parametrize("prepare", [False, True])
+def test_an_event_trigger_may_have_run_at_login(
+    issuer: DevIssuer, own_postgres: Server, prepare: bool
+) -> None:
+    with psycopg.connect(own_postgres.superuser_dsn, autocommit=True) as admin:
+        admin.execute(
+            "create function watches() returns event_trigger language plpgsql as 'begin end';"
+            "create event trigger watching on ddl_command_end execute function watches()"
+        )
+    policy = "version: 1\nrules:\n  - {name: reads, allow: [read], relations: ['public.*']}\n"
+    running = Gateway(issuer, {"shop": own_postgres}, policy=policy).start()
+    try:
+        with psycopg.connect(running.dsn(), autocommit=True) as connection:
+            count = connection.execute("select count(*) > 0 from products", prepare=prepare)
+            assert count.fetchone() == (True,)
+    finally:
+        running.stop()

@@ -14,7 +14,7 @@ create function work.f_leave() returns int language plpgsql as
 create function work.f_cover() returns int language plpgsql as
   'begin create temp table notes as select id, ssn as label from work.people; return 1; end';
 create function work.f_cover_stable() returns int language plpgsql immutable as
-  'begin create temp table notes as select id, ssn as label from work.people; return 1; end';
+  'begin perform work.f_cover(); return 1; end';
 create function work.f_again() returns int language plpgsql as
   'begin drop table if exists pg_temp.mine; create temp table mine as select ssn as a from work.people; return 1; end';
 create function work.f_rename() returns int language plpgsql as
