@@ -112,8 +112,8 @@ def shred(
 ) -> None:
     """See ``--help``."""
     with errors_told():
+        from sallyport.audit.display import inert
         from sallyport.core.subject import Subject
-        from sallyport.operations.shredding import check_shreddable
         from sallyport.operations.shredding import shred as shred_recordings
         from sallyport.store.database import FILE, open_database
         from sallyport.store.sessions import SqlSessionIndex
@@ -137,7 +137,7 @@ def shred(
         index = SqlSessionIndex(engine, writer)
         try:
             rows = _chosen(index, recordings, session, subject)
-            fresh = [row for row in rows if check_shreddable(recordings, row)]
+            rows, fresh, refused = _sorted_out(rows, recordings, strict=bool(session))
             if fresh and not yes:
                 _ask(fresh)
             writer.start()
@@ -157,11 +157,15 @@ def shred(
         )
         if result.again:
             typer.echo(f"{len(result.again)} were shredded before.")
+        for text in refused:
+            typer.echo(inert(text), err=True)
         if result.kept:
             typer.echo(
                 f"The journal keeps {', '.join(result.kept)}, which may hold statements of these "
                 "sessions. Delete it once 'audit verify' has been looked at."
             )
+        if refused:
+            raise typer.Exit(1)
 
 
 def _user() -> str:
@@ -197,6 +201,31 @@ def _chosen(
             f"no session of the subject {subject!r}; 'sallyport sessions list' shows subjects"
         )
     return rows
+
+
+def _sorted_out(
+    rows: list[SessionRow], recordings: Path, *, strict: bool
+) -> tuple[list[SessionRow], list[SessionRow], list[str]]:
+    """Those that can be shredded, those of them that were not yet, and why the rest cannot. Raises
+    SallyportError instead of the last when ``strict``.
+    """
+    from sallyport.operations.shredding import check_shreddable
+
+    shreddable: list[SessionRow] = []
+    fresh: list[SessionRow] = []
+    refused: list[str] = []
+    for row in rows:
+        try:
+            is_fresh = check_shreddable(recordings, row)
+        except SallyportError as error:
+            if strict:
+                raise
+            refused.append(str(error))
+            continue
+        shreddable.append(row)
+        if is_fresh:
+            fresh.append(row)
+    return shreddable, fresh, refused
 
 
 def _ask(rows: list[SessionRow]) -> None:

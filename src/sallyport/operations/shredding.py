@@ -20,7 +20,15 @@ from sallyport.audit.actions import SHRED, ActionLog
 from sallyport.audit.archive import RecordingError, recording_path
 from sallyport.audit.journal import DIRECTORY
 from sallyport.audit.journal_reader import KEPT_SUFFIX
-from sallyport.audit.keyfiles import KeyState, Shredding, changing_keys, describe, shred_key
+from sallyport.audit.keyfiles import (
+    KeyState,
+    Shredding,
+    changing_keys,
+    describe,
+    key_path,
+    read_key_file,
+    shred_key,
+)
 from sallyport.audit.keys import KeyRing
 from sallyport.audit.ports import ACTIONS, LIVE, SessionIndex, SessionRow
 from sallyport.audit.reader import RecordingReader
@@ -121,6 +129,7 @@ def shred(
                     raise
                 result.sessions.append(row.id)
             else:
+                shredding = read_key_file(key_path(path)).shredded or shredding
                 result.again.append(row.id)
             result.statements += index.forget(row.id, describe(shredding))
             if search is not None:
