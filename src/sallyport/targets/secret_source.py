@@ -36,8 +36,8 @@ class ManagerUnavailableError(CredentialError):
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A secret. ``user``: the database role that it is of, "" where the configuration says who.
-    ``release``: to be called once when the login, or the session that it began, is over. ``serves``:
-    whether a new login would still get it; what can, should log in anew once it would not.
+    ``release``: to be called once when the login, or the session that it began, is over.
+    ``serves``: whether a new login would still get it; what can, should log in anew when not.
     """
 
     secret: Secret
