@@ -7,7 +7,10 @@ from typing import Final, NoReturn
 
 #: What opens this gateway: a JWT (header, payload, signature; RFC 7515 section 7.1), or a session
 #: token, which begins like this.
-_SIGNED: Final = re.compile(r"(eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{2,}\.)[A-Za-z0-9_-]{16,}")
+#: Linear: it begins where such characters begin, and gives none back.
+_SIGNED: Final = re.compile(
+    r"(?<![A-Za-z0-9_-])(eyJ[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]{2,}+\.)[A-Za-z0-9_-]{16,}+"
+)
 _SESSION_TOKEN: Final = re.compile(r"spt_[A-Za-z0-9]{32}")
 _REMOVED: Final = "[not recorded]"
 
