@@ -23,7 +23,9 @@ from sallyport.audit.tlog.pending import PendingFile
 from sallyport.audit.tlog.reading import LogReader
 from sallyport.audit.tlog.tiles import pack_entries, tile_path, unpack_entries
 from sallyport.audit.tlog.verification import verify_log
-from sallyport.operations.sessions import Anchor
+from sallyport.operations.sessions import Anchor, Sessions
+from sallyport.store.database import open_readonly
+from sallyport.store.sessions import SqlSessionIndex
 from tests.audit.helpers import Forger
 from tests.audit.tlog.records import head, make_log, problems, record, running, verdicts
 
@@ -375,3 +377,24 @@ def test_a_log_that_was_away(tmp_path: Path) -> None:
     with running(tmp_path) as recorder:
         record(recorder, "ses_1")
     assert not problems(verdicts(tmp_path))
+
+
+def test_one_session_alone(data: Path) -> None:
+    engine = open_readonly(data)
+    sessions = Sessions(data / "recordings", SqlSessionIndex(engine))
+    assert [(r.session, r.ok) for r in sessions.verify("ses_1")] == [("ses_1", True)]
+    path = data / "recordings" / "log" / "checkpoint"
+    path.write_text(path.read_text().replace("\n5\n", "\n4\n"))
+    results = {result.session: result for result in sessions.verify("ses_1")}
+    assert not results["log"].ok, "its log is not sound, and that is told"
+    engine.dispose()
+
+
+def test_a_row_that_says_live_hides_nothing(data: Path, tmp_path: Path) -> None:
+    last_hash = rewritten(data, "ses_1", tmp_path / "forged")
+    execute(
+        data,
+        f"UPDATE sessions SET last_hash = '{last_hash}', status = 'live' WHERE id = 'ses_1'",
+    )
+    texts = [text for text in problems(verdicts(data)) if text.startswith("ses_1")]
+    assert any("rewritten: the block in the log" in text for text in texts), texts
