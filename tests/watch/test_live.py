@@ -68,8 +68,14 @@ def acknowledge(gateway: Gateway, finding: str, reason: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("simple", [True, False])
-def test_bulk_reading_is_explained(make_gateway: Callable[..., Gateway], simple: bool) -> None:
+@pytest.mark.parametrize(("simple", "lane"), [(True, "on"), (False, "on"), (False, "off")])
+def test_bulk_reading_is_explained(
+    make_gateway: Callable[..., Gateway],
+    monkeypatch: pytest.MonkeyPatch,
+    simple: bool,
+    lane: str,
+) -> None:
+    monkeypatch.setenv("SALLYPORT_LANE", lane)
     gateway = watched(make_gateway)
     options = {"cursor_factory": psycopg.ClientCursor} if simple else {}
     with psycopg.connect(gateway.dsn(), autocommit=True, **options) as db:

@@ -59,11 +59,11 @@ class WatchAccess:
 
     def hold(self, hold: WatchHold) -> None:
         """Its next statements wait for a person; what runs goes on."""
-        if self._lane is not None:
-            self._lane.leave()
         if self._session.client_state is ClientState.CLOSED or self._session.watch_hold is not None:
             return
-        self._session.watch_hold = hold
+        self._session.watch_hold = hold  # first: what the lane gives back is held already
+        if self._lane is not None:
+            self._lane.leave()
         self._session.recorder.note("watch", f"held because of finding {hold.finding}")
         text = f"statements of this session wait for approval: finding {hold.finding}"
         self.tell(text, hold.evidence)

@@ -353,8 +353,10 @@ def _sighting(
     detector: str, about: str, severity: Severity, text: str, episode: Episode, peak: str = ""
 ) -> Sighting:
     uses = (*episode.uses.values(), *episode.refusals.values())
-    first = min((use.first for use in uses), default=0)
+    running = episode.running_number if episode.running else 0
+    first = min((use.first for use in uses), default=running)
     last = max((use.last for use in uses), default=0)
+    last = max(last, running)
     return Sighting(detector, about, severity, text, first, last, peak)
 
 

@@ -47,8 +47,8 @@ class Use:
 @dataclass(slots=True)
 class Episode:
     """Unix seconds. rows_of: by relation. refusals: by code and fingerprint. running: rows of
-    results that are still passing, by relation, and whether of a statement that is new; they are
-    counted again when they have passed.
+    results that are still passing, by relation, and whether of a statement that is new, and its
+    number; they are counted again when they have passed.
     new_...: what the baseline did not have when it came: actions on relations, labels of
     statements, and columns that look like credentials.
     """
@@ -66,6 +66,7 @@ class Episode:
     networks: set[str] = field(default_factory=set)
     running: dict[str, int] = field(default_factory=dict)
     is_running_new: bool = False
+    running_number: int = 0
     new_relations: list[str] = field(default_factory=list)
     new_fingerprints: list[str] = field(default_factory=list)
     new_credentials: list[str] = field(default_factory=list)

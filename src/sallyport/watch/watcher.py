@@ -304,6 +304,7 @@ def _take(agent: Agent, batch: Batch) -> None:
     if batch.running is not None:
         shape = batch.running.shape
         episode.running = dict.fromkeys(shape.relations[:8], batch.running.rows)
+        episode.running_number = batch.running.first
         episode.is_running_new = shape.fingerprint not in agent.baseline.fingerprints
 
 
