@@ -97,6 +97,7 @@ def open_watching(
         gateway.hosted,
         {**DEFAULT_ACTIONS, **{str(name): done for name, done in settings.actions.items()}},
         baselines.keys,
+        gateway.tasks.attempt,
     )
 
     def notify(finding: Finding) -> None:

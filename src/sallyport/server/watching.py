@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from time import perf_counter, time
 from typing import Final
 
@@ -43,7 +44,8 @@ class Watching:
     """Implements :class:`~sallyport.watch.ports.FindingSink`.
 
     actions: what follows, by detector or severity; a detector's own win. sinks: who else is told of
-    each finding. agents: those with a baseline, the latest one first; reads the store. notify:
+    each finding. agents: those with a baseline, latest first; reads the store. attempt: does
+    something whose failure is logged and counted, and keeps nothing else from being done. notify:
     tells people outside. lock: locks a finding's subject.
     """
 
@@ -54,6 +56,7 @@ class Watching:
         sessions: Callable[[], Sequence[HostedSession]],
         actions: Mapping[str, Sequence[str]],
         agents: Callable[[], Sequence[AgentKey]],
+        attempt: Callable[[Callable[[], object], str], None],
     ) -> None:
         self.watcher = watcher
         self.findings = findings
@@ -62,7 +65,7 @@ class Watching:
         self.notify: Callable[[Finding], None] = lambda finding: None
         self.lock: Callable[[Finding], None] = lambda finding: None
         self.counts: Counter[tuple[str, str]] = Counter()  # by detector and severity, since start
-        self._sessions = sessions
+        self._sessions, self._attempt = sessions, attempt
         self._actions = actions
         self._ticked = 0.0
 
@@ -73,7 +76,7 @@ class Watching:
         now = time()
         began = perf_counter()
         for hosted in self._sessions():
-            self._look_at(hosted, now)
+            self._attempt(partial(self._look_at, hosted, now), "unusual behaviour")
             if perf_counter() - began > SLICE:
                 await asyncio.sleep(0)
                 began = perf_counter()
