@@ -125,6 +125,17 @@ class _Smtp(socketserver.StreamRequestHandler):
                 return
 
 
+def test_a_letter_about_a_finding_cannot_be_steered() -> None:
+    settings = MailSettings("127.0.0.1", 25, "sallyport@example.com", ("dba@example.com",))
+    text = "[high] bot\r\nBcc: a@b\x1b read 9 rows"
+    body = {"event": "finding", "id": "fnd_1", "text": text, "url": "https://gw/findings/fnd_1"}
+    mail = letter(body, settings, "dlv_1")
+    assert mail["Subject"].startswith("Finding: [high] bot")
+    assert mail["Bcc"] is None
+    assert "\x1b" not in mail.get_content()
+    assert "https://gw/findings/fnd_1" in mail.get_content()
+
+
 def test_mail_arrives(make_house: Callable[..., House]) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
         server.mails = []  # type: ignore[attr-defined]
