@@ -21,6 +21,7 @@ from sallyport.audit import events as ev
 from sallyport.audit.ports import ACTIONS, kind_of
 from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
+from sallyport.core.interpreter import computing_beside
 from sallyport.operations.auditlog import (
     STATEMENT,
     AuditEvent,
@@ -304,7 +305,8 @@ class StatementIndexer:
         added = 0
         while not self._stop.is_set():
             try:
-                added += self.fill()
+                with computing_beside():
+                    added += self.fill()
                 if added >= _BATCH:
                     self._index.trim()
                     added = 0

@@ -24,6 +24,7 @@ from typing import Final
 import structlog
 
 from sallyport.core.errors import SallyportError
+from sallyport.core.interpreter import computing_beside
 from sallyport.operations.auditlog import AuditEvent, ExportCursor
 from sallyport.operations.following import RecordFollower
 from sallyport.operations.sessions import Sessions
@@ -113,7 +114,8 @@ class Stream:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._attempt()
+            with computing_beside():
+                self._attempt()
             self._stop.wait(_PAUSE)
         self._attempt()  # what came until the recorder was closed
         self._sink.close()

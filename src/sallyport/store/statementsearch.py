@@ -24,6 +24,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -268,8 +270,7 @@ class StatementSearch:
         for key, statement in _keyed(connection, statements):
             sql = statement.sql[:LONGEST]
             words.append((key, sql, _terms(statement)))
-            who = texts.key(_packed(statement, _WHO))
-            what = texts.key(_packed(statement, _WHAT))
+            who, what = texts.key(_who_of(statement)), texts.key(_what_of(statement))
             rows.append(
                 (
                     key, statement.session, statement.number, sql, len(statement.sql) > LONGEST,
@@ -374,27 +375,28 @@ _COLUMNS: Final = (
 )
 
 
+_who_of, _what_of = attrgetter(*_WHO), attrgetter(*_WHAT)
+
+
 class _Texts:
     """What many statements share is stored once."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._keys: dict[str, int] = {}
+        self._keys: dict[tuple[Any, ...], int] = {}
 
-    def key(self, text: str) -> int:
-        key = self._keys.get(text)
+    def key(self, values: tuple[Any, ...]) -> int:
+        """Of a row that holds them as JSON."""
+        key = self._keys.get(values)
         if key is None:
+            text = json.dumps(values, separators=(",", ":"))
             digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
             self._connection.execute(
                 "INSERT OR IGNORE INTO texts (digest, text) VALUES (?, ?)", (digest, text)
             )
             rows = self._connection.execute("SELECT key FROM texts WHERE digest = ?", (digest,))
-            key = self._keys[text] = int(rows.fetchone()[0])
+            key = self._keys[values] = int(rows.fetchone()[0])
         return key
-
-
-def _packed(statement: IndexedStatement, names: Sequence[str]) -> str:
-    return json.dumps([getattr(statement, name) for name in names], separators=(",", ":"))
 
 
 def _hit(row: Sequence[Any]) -> StatementHit:
@@ -462,6 +464,7 @@ def _place(statement: IndexedStatement) -> tuple[float, str, int]:
     return statement.at, statement.session, statement.number
 
 
+@lru_cache(maxsize=65_536)
 def _term(kind: str, value: str) -> str:
     """One word of FTS5's tokenizer (unicode61): letters and digits only."""
     return hashlib.blake2b(
