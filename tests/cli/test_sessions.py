@@ -94,7 +94,7 @@ def test_show(app: typer.Typer, data: Path) -> None:
     lines = run(app, "sessions", "show", "s_alpha", "--data", data).splitlines()
     (first,) = [line for line in lines if "agents read" in line]
     assert "select id from t -- \\e]0;owned\\x07\\u{202e}gpj" in first
-    assert first.split()[:3][-1] == "allow"
+    assert first.split()[:3][-1] == "allowed"
     assert "12.5" in first
     (said,) = [line for line in lines if "[SP2001]" in line]
     assert "public.t.\\e[2Jemail" in said
@@ -126,7 +126,7 @@ def test_replay(app: typer.Typer, data: Path) -> None:
     assert text.count("evil\\e[2Jcell\\n") == 10
     assert "... and 50 more rows" in text
     assert "SELECT 60" in text
-    assert 'deny SP1002 by "no ddl"' in text
+    assert 'refused SP1002 by "no ddl"' in text
     assert "ERROR 42501: [SP1002] drop is refused\n  DETAIL: by rule no ddl\n  HINT: ask a DBA" in text
     assert "session over: terminated" in text
 

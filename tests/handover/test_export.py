@@ -91,7 +91,7 @@ def test_json_lines_hold_everything(handed: Handed) -> None:
     assert HOSTILE.replace("'", "''") in said["sql"], "the text is as it was, escaped as JSON escapes"
     (dropped,) = [line for line in lines if line.get("sql") == "DROP TABLE orders"]
     assert (dropped["code"], dropped["sqlstate"]) == ("SP1002", "42501")
-    assert dropped["message"].startswith("[SP1002]") and dropped["hint"]
+    assert dropped["message"].startswith("[SP1002]") and dropped["detail"]
 
 
 def test_decisions_and_actions(handed: Handed) -> None:

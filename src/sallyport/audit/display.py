@@ -17,11 +17,19 @@ import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+#: What became of a statement, by the verdict of the policy.
+_OUTCOMES = {"allow": "allowed", "hold": "held", "deny": "refused"}
+
 #: Cc control, Cf format (bidi, zero-width, tags), Cs surrogate, Co private, Cn unassigned, Zl/Zp separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0", "\x1b": "\\e"}
 _EPOCH = dt.datetime(2000, 1, 1)
 _MICROSECONDS_A_DAY = 86_400_000_000
+
+
+def outcome_of(verdict: str) -> str:
+    """What became of a statement with this verdict: allowed, held or refused."""
+    return _OUTCOMES.get(verdict, verdict)
 
 
 def inert(text: str, *, newlines: bool = False) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sallyport.audit import replay as rp
-from sallyport.audit.display import inert
+from sallyport.audit.display import inert, outcome_of
 from sallyport.audit.ports import SessionRow
 from sallyport.operations.jsondata import row_data, struct_data
 
@@ -121,7 +121,7 @@ def statement_table(lines: Iterable[StatementLine], *, full: bool) -> Iterator[T
         for label, text in (("", line.message), ("DETAIL: ", line.detail), ("HINT: ", line.hint)):
             if text:
                 shown.append(f"\n{label}{inert(text)}", style="dim")
-        verdict = Text(line.outcome, style=_STYLES.get(line.outcome, ""))
+        verdict = Text(outcome_of(line.outcome), style=_STYLES.get(line.outcome, ""))
         because = " ".join(filter(None, (line.code, line.rule)))
         took = "" if line.seconds is None else f"{line.seconds * 1000:.1f}"
         table.add_row(
@@ -149,7 +149,7 @@ def _statement_head() -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("at s", justify="right")
-    table.add_column("verdict")
+    table.add_column("outcome")
     table.add_column("why", overflow="fold")
     table.add_column("rows", justify="right")
     table.add_column("ms", justify="right")
@@ -264,7 +264,10 @@ class ReplayView:
             self._line(f"  ${place} = {_bind(value, binary)}", "dim")
         if statement.outcome != "allow":
             because = " ".join(filter(None, (statement.code, statement.rule and f'by "{statement.rule}"')))
-            self._line(f"  {statement.outcome} {because}", _STYLES.get(statement.outcome, "red"))
+            self._line(
+                f"  {outcome_of(statement.outcome)} {because}",
+                _STYLES.get(statement.outcome, "red"),
+            )
 
     def _said(self, step: rp.Said) -> None:
         bad = step.severity in ("ERROR", "FATAL", "PANIC")

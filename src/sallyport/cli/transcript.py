@@ -12,7 +12,7 @@ from typing import Final
 from rich.cells import cell_len
 
 from sallyport.audit import replay as rp
-from sallyport.audit.display import inert
+from sallyport.audit.display import inert, outcome_of
 
 #: Types whose values psql aligns to the right: numbers (src/include/catalog/pg_type.dat).
 _NUMBERS: Final = frozenset((20, 21, 23, 26, 700, 701, 790, 1700))
@@ -89,7 +89,7 @@ class PsqlTranscript:
             text += f"-- ${place} = {'NULL' if value is None else inert(value)}\n"
         if statement.outcome != "allow":
             because = " ".join(filter(None, (statement.code, statement.rule)))
-            text += f"-- {inert(statement.outcome)}: {inert(because)}\n"
+            text += f"-- {outcome_of(inert(statement.outcome))}: {inert(because)}\n"
         if statement.masked:
             text += f"-- masked: {inert(', '.join(statement.masked))}\n"
         return text

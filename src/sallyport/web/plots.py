@@ -13,11 +13,9 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup, escape
 
-from sallyport.audit.display import inert
+from sallyport.audit.display import inert, outcome_of
 from sallyport.web.activity import VERDICTS, Minute, percentile
 
-#: What people call the verdicts.
-WORDS = {"allow": "allowed", "hold": "held", "deny": "refused"}
 _HEIGHT = 100
 #: The least that the axis of seconds reaches from and to.
 _FASTEST, _SLOWEST = 0.00001, 0.001
@@ -58,10 +56,10 @@ def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Mar
             y -= height
             body.append(
                 f'<rect class="v-{verdict}" x="{place + 0.1:.1f}" y="{y:.2f}" width="0.8" height="{height:.2f}">'
-                f"<title>{escape(name)} UTC: {count} {WORDS[verdict]}</title></rect>"
+                f"<title>{escape(name)} UTC: {count} {outcome_of(verdict)}</title></rect>"
             )
     sums = {v: sum(counts.get(v, 0) for _, counts in columns) for v in VERDICTS}
-    said = f"{title}: " + ", ".join(f"{count} {WORDS[verdict]}" for verdict, count in sums.items())
+    said = f"{title}: " + ", ".join(f"{n} {outcome_of(v)}" for v, n in sums.items())
     if most:
         busiest, _ = max(columns, key=lambda column: sum(column[1].values()))
         said += f"; most at {busiest} UTC, {most}"

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from sallyport.audit.display import inert
+from sallyport.audit.display import inert, outcome_of
 from sallyport.web.sqltext import highlight
 
 
@@ -69,11 +69,6 @@ def scrollable(text: str, label: str) -> Markup:
     return Markup(f' tabindex="0" role="group" aria-label="{escape(inert(label))}"')
 
 
-def outcome(verdict: str) -> str:
-    """What became of a statement with a policy's verdict: allowed, held or refused."""
-    return {"allow": "allowed", "hold": "held", "deny": "refused"}.get(verdict, verdict)
-
-
 def badge(word: str) -> Markup:
     """A status or verdict with its colour."""
     known = {
@@ -103,7 +98,7 @@ def environment() -> jinja2.Environment:
         cut=cut,
         cut_lines=cut_lines,
         badge=badge,
-        outcome=outcome,
+        outcome=outcome_of,
         scrollable=scrollable,
     )
     return made
