@@ -23,7 +23,9 @@ def test_as_psql(handed: Handed) -> None:
         r"\n----\+-+\+-+\n  1 \| \w\*\*\*@\S+ +\| \*+\d{4}\n  2 \| .*\n-- 1 more rows .*\n\(3 rows\)\n", shown
     )
     assert "\nUPDATE 1\n" in shown
-    assert "shop=> DROP TABLE orders;\n-- refused: SP1002 no-ddl: no schema changes\nERROR:  [SP1002]" in shown
+    assert (
+        "shop=> DROP TABLE orders;\n-- refused: SP1002 no-ddl: no schema changes\nERROR:  [SP1002]" in shown
+    )
     assert "ERROR:  division by zero\n" in shown
     assert "\\e]0;owned\\x07" in shown and "\nshop-> CEF:0|forged|line' AS said" in shown
 
