@@ -410,7 +410,7 @@ def test_explain_of_a_refusal(run: Run) -> None:
     output = run("explain", "--as", "claude-postgres", "--target", "shop", "DELETE FROM orders").output
     assert output.startswith("DENY by rule 'no-unbounded-write: UPDATE and DELETE need WHERE'\n  [SP1002] ")
     assert "  DETAIL: Rule " in output
-    assert "  HINT: On shop you may: read on public.*" in output
+    assert "HINT" not in output, "what rules allow is no way round a denial"
 
 
 def test_explain_of_what_the_gateway_itself_refuses(run: Run) -> None:

@@ -76,7 +76,7 @@ def check_change(change: SettingChange, policy: SubjectPolicy, position: int = 0
     verdict = classify_setting(name, value)
     if verdict.kind == "allowed" or (verdict.kind == "search_path" and value is None):
         return None
-    hint = _HINTS.get(name, "")
+    hint = _HINTS.get(name, "Leave the setting as it is.")
     return _refuse(change.name, f"{change.name} {verdict.reason}.", hint, position)
 
 
