@@ -91,7 +91,7 @@ def _refused(*codes: str) -> Callable[[Reply, Reply], str]:
         if reply.code not in codes or reply.sqlstate != "42501":
             got = f"{reply.code or 'no code'} / {reply.sqlstate or 'no SQLSTATE'}"
             return f"it was refused with {got}, not with {' or '.join(codes)} / 42501"
-        return "" if reply.detail and reply.hint else "the refusal has no DETAIL or no HINT"
+        return "" if reply.detail else "the refusal has no DETAIL"
 
     return check
 
