@@ -34,6 +34,7 @@ import msgspec
 
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
+from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.tlog.notes import Note, NoteError, SigningKey, VerifyKey, decode_base64
 from sallyport.audit.tlog.tiles import read_regular
@@ -135,9 +136,12 @@ def commitment(opening: bytes, sql: str, binds: Sequence[bytes | None]) -> bytes
     return hmac.digest(opening, b"".join(parts), hashlib.sha256)
 
 
-def find_statement(path: Path, session: str, number: int) -> RecordedStatement:
-    """Reads a recording up to the statement and checks its chain so far. Raises RecordingError."""
-    with RecordingReader(path) as reader:
+def find_statement(path: Path, session: str, number: int, keys: KeyRing = NO_KEYS) -> RecordedStatement:
+    """Reads a recording up to the statement and checks its chain so far. ``keys``: decrypt it.
+    Raises RecordingError.
+    """
+    with RecordingReader(path, keys) as reader:
+        reader.require_content()
         previous = reader.genesis
         if not reader.belongs_to(session):
             raise RecordingError(f"{path} is not the recording of {session}")
@@ -147,6 +151,8 @@ def find_statement(path: Path, session: str, number: int) -> RecordedStatement:
                 raise RecordingError(
                     f"{path}: block {place} was changed; see 'sallyport audit verify'",
                 )
+            if block.raw is None:
+                raise RecordingError(f"{path}: block {place} was not encrypted with its key")
             previous = block.hash
             for event in _events(path, block.split()):
                 if isinstance(event, ev.Login):

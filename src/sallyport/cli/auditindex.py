@@ -58,9 +58,7 @@ def add(commands: typer.Typer) -> None:
         typer.echo(f"{statements} statements can be searched.")
 
 
-def _index_statements(
-    directory: Path, recordings: Path, keys: KeyRing, fetch: Fetch | None
-) -> int:
+def _index_statements(directory: Path, recordings: Path, keys: KeyRing, fetch: Fetch | None) -> int:
     """Make the index of statements anew; how many it holds. Raises SallyportError."""
     from sallyport.operations.sessions import Sessions
     from sallyport.operations.statementsearch import StatementIndexer

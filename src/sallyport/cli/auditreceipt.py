@@ -12,10 +12,11 @@ import msgspec
 import typer
 
 from sallyport.cli.auditproof import AsJson, Key, read_text, verify_key
-from sallyport.cli.recorded import ConfigFile, DataDir, directories, open_sessions
+from sallyport.cli.recorded import ConfigFile, DataDir, directories, open_sessions, recording_keys
 from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
+    from sallyport.audit.keys import KeyRing
     from sallyport.audit.receipts import Receipt
 
 _HELP_RECEIPT = """Write a signed receipt for a statement: verdict, rule, policy version, position.
@@ -60,7 +61,9 @@ def receipt(
     row = open_sessions(config, data).find(session)
     try:
         key = read_key(directory / FILE)
-        recorded = find_statement(recording_path(recordings, row.id, row.file), row.id, number)
+        recorded = find_statement(
+            recording_path(recordings, row.id, row.file), row.id, number, recording_keys(config, data)
+        )
         secret = open_secret(directory)
         note = str(receipt_of(recorded, row.id, secret).sign(key))
         if output is None:
@@ -80,10 +83,13 @@ def check_receipt(
     recording: Annotated[
         Path | None, typer.Option(help="The session's recording (.sprec), which has both.")
     ] = None,
+    config: ConfigFile = None,
+    data: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """``sallyport audit check-receipt``."""
     from sallyport.audit.display import inert
+    from sallyport.audit.keys import NO_KEYS
     from sallyport.audit.receipts import Receipt
 
     if bool(opening) != (statement is not None or recording is not None):
@@ -93,7 +99,8 @@ def check_receipt(
         signed = Receipt.check(text, public)
         problem = ""
         if opening:
-            problem = _compare(signed, opening, statement, recording)
+            keys = NO_KEYS if recording is None else recording_keys(config, data)
+            problem = _compare(signed, opening, statement, recording, keys)
     except SallyportError as error:
         typer.echo(f"FAILED  {inert(str(error))}")
         raise typer.Exit(1) from None
@@ -110,14 +117,14 @@ def check_receipt(
         raise typer.Exit(1)
 
 
-def _compare(signed: Receipt, opening: str, sql: str | None, recording: Path | None) -> str:
+def _compare(signed: Receipt, opening: str, sql: str | None, recording: Path | None, keys: KeyRing) -> str:
     """Why the receipt is not about this statement; "" when it is. Raises SallyportError."""
     from sallyport.audit.receipts import find_statement
     from sallyport.audit.tlog.notes import decode_base64
 
     value = decode_base64(opening, "the opening")
     if recording is not None:
-        recorded = find_statement(recording, signed.session, signed.number)
+        recorded = find_statement(recording, signed.session, signed.number, keys)
         if recorded.head != signed.head:
             return "the recording has the statement in another block than the receipt says"
         if not signed.opens(value, recorded.statement.sql, recorded.statement.binds or ()):

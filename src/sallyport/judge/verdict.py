@@ -106,9 +106,7 @@ class Verdict(Struct):
     @property
     def is_quiet(self) -> bool:
         """It changes nothing, is not watched, and its rows are recorded as they are sent."""
-        return not (
-            self.changes or self.hides_rows or self.is_watched or self.runs_unknown_code
-        )
+        return not (self.changes or self.hides_rows or self.is_watched or self.runs_unknown_code)
 
     @property
     def is_followed(self) -> bool:

@@ -232,9 +232,7 @@ class Sessions:
 
     def as_caller(self, authorize: Authorize) -> Sessions:
         """The same recordings for somebody else."""
-        return Sessions(
-            self._directory, self._index, authorize, self._index_problem, self._keys, self._fetch
-        )
+        return Sessions(self._directory, self._index, authorize, self._index_problem, self._keys, self._fetch)
 
     def find(self, prefix: str) -> SessionRow:
         """The session with this id, or the only one whose id begins so. Raises UnknownSessionError."""
