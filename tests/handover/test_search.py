@@ -1,4 +1,4 @@
-"""Searching what a gateway recorded: on the command line and over REST."""
+"""Searching what a gateway recorded."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 from typer.testing import CliRunner
 
 from sallyport.cli.main import build
-from tests.handover.house import AUDITOR, HOSTILE, SECRET_EMAIL, SECRET_SSN, Handed
-from tests.support.approvals import Desk, until
+from tests.handover.house import HOSTILE, SECRET_EMAIL, SECRET_SSN, Handed
+from tests.support.approvals import until
 
 
 def found(handed: Handed, *words: object) -> list[dict[str, Any]]:
@@ -70,20 +69,6 @@ def test_the_table_is_inert_and_errors_say_what_to_do(handed: Handed) -> None:
     assert "script" in shown and "\x1b" not in shown and "\u202e" not in shown
     refused = handed.run("sessions", "search", "colour:red", code=2).output
     assert "there is no filter 'colour'" in refused and "fingerprint" in refused
-
-
-def status(desk: Desk, query: str) -> int:
-    answer = httpx2.get(f"{desk._base}/statements{query}", headers=desk._headers, timeout=10)
-    return answer.status_code
-
-
-def test_rest_finds_the_same_for_who_may_read(handed: Handed) -> None:
-    auditor, nobody = Desk(handed.gateway, AUDITOR), Desk(handed.gateway, "vera-viewer")
-    page = auditor.get("/statements?q=verdict:deny+drop&limit=1")
-    assert page["statements"] == found(handed, "verdict:deny", "drop", "--limit", 1)
-    assert page["complete_until"] > 0 and page["dropped"] == 0
-    assert status(auditor, "?q=colour:red") == 422 and status(auditor, "?colour=red") == 422
-    assert status(nobody, "") == 403
 
 
 def test_an_index_that_was_lost_is_made_again(handed: Handed, tmp_path: Path) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from html import unescape
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from starlette.testclient import TestClient
 
-from tests.web.helpers import Browser
+from sallyport.demo.issuer import DevIssuer
+from sallyport.web.api import PREFIX
+from tests.web.helpers import Browser, bearer
 from tests.web.world import EVIL, RAW
 
 MakeBrowser = Callable[[str], Browser]
@@ -69,3 +73,24 @@ def test_a_search_that_is_wrong_says_so(browser: MakeBrowser, query: str) -> Non
 
 def test_only_who_may_read_statements(browser: MakeBrowser) -> None:
     assert browser("viewer").get("/statements?q=drop").status_code == 403
+
+
+def test_rest(client: TestClient, issuer: DevIssuer) -> None:
+    headers = bearer(issuer, "auditor")
+
+    def page(query: str) -> dict[str, Any]:
+        answer = client.get(f"{PREFIX}/statements?{query}", headers=headers)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    first = page("q=drop+table")
+    assert [(hit["session"], hit["number"]) for hit in first["statements"]] == [("s_first", 2)]
+    assert first["statements"][0]["code"] == "SP1002" and first["next"] is None
+    assert first["complete_until"] > 0 and first["dropped"] == 0
+    two = page("q=verdict:deny&limit=6")
+    rest = page(f"q=verdict:deny&limit=6&after={two['next']}")
+    assert len(two["statements"]) == 6 and len(rest["statements"]) == 5
+    for query in ("q=colour:red", "colour=red", "after=x", "limit=0"):
+        assert client.get(f"{PREFIX}/statements?{query}", headers=headers).status_code == 422
+    viewer = bearer(issuer, "viewer")
+    assert client.get(f"{PREFIX}/statements", headers=viewer).status_code == 403
