@@ -123,7 +123,9 @@ def test_under_another_setting_it_is_void(
         assert dana.show(id_)["settings"]["DateStyle"] == "ISO, MDY"
         dana.approve(id_)
         db.execute(f"SET {name} = '{value}'")  # type: ignore[call-overload]
-        with pytest.raises(psycopg.errors.InsufficientPrivilege, match=rf"\[SP1404\].*settings \({name}\)"):
+        with pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match=rf"\[SP1404\].*settings changed \({name}\)"
+        ):
             db.execute(text)
         assert dana.status(id_) == "voided"
     assert count(database, "later", "id = 100") == 1
@@ -201,7 +203,9 @@ def test_settings_of_the_login_count(gateway: Gateway, dana: Desk) -> None:
         id_ = sent(db, text)
         assert dana.show(id_)["settings"]["extra_float_digits"] == "0"
         dana.approve(id_)
-    void = pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"settings \(extra_float_digits\)")
+    void = pytest.raises(
+        psycopg.errors.InsufficientPrivilege, match=r"settings changed \(extra_float_digits\)"
+    )
     with psycopg.connect(gateway.dsn(), autocommit=True) as db, void:
         db.execute(text)
 
