@@ -44,7 +44,8 @@ def audit(check: Check, audit: Audit) -> Audit:
             raise check.error((*path, "name"), problem, "Write another name")
         names.add(target.name)
         streams.append(_stream(check, path, target))
-    return Audit(tuple(streams))
+    replaced: Audit = msgspec.structs.replace(audit, stream=tuple(streams))
+    return replaced
 
 
 def _stream(check: Check, path: YamlPath, target: StreamTarget) -> StreamTarget:
