@@ -19,7 +19,7 @@ def test_nothing_is_needed(tmp_path: Path) -> None:
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
-    (block,) = re.findall(r"```yaml\n(audit:\n.*?)```", page, re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(audit:\n  witnesses:\n.*?)```", page, re.DOTALL)
     file, syslog, cosigner, webhook = load(tmp_path, EXAMPLE + block).audit.witnesses
     assert file.file == "/mnt/worm/sallyport.checkpoints"
     assert syslog.syslog == "tls://siem.example.com:6514"

@@ -27,7 +27,7 @@ def test_nothing_is_needed(tmp_path: Path) -> None:
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
-    (block,) = re.findall(r"```yaml\n(audit:\n.*?)```", page, re.DOTALL)
+    (block,) = re.findall(r"```yaml\n(audit:\n  stream:\n.*?)```", page, re.DOTALL)
     (tmp_path / "siem-ca.pem").write_text("")
     streams = load(tmp_path, EXAMPLE + block).audit.stream
     assert [target.to for target in streams] == ["syslog", "splunk", "elastic", "file"]
