@@ -14,7 +14,7 @@ import psycopg
 from tests.support.postgres import Server
 
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, ScriptVerdict, View
+from sallyport.judge import Judge, ScriptVerdict, SubjectJudge
 from sallyport.policy.load import load_policy
 from sallyport.targets.catalog_loader import load_catalog
 
@@ -119,7 +119,9 @@ LARGE = {
 def figures(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
     """By what a table calls them. RuntimeError when what should be allowed is refused, or the reverse."""
     judge = asyncio.run(_judge(server, policy_file))
-    view = judge.view(Subject(id="bench", issuer="bench", groups=frozenset({"claude-postgres"})), ("public",))
+    view = judge.subject_judge(
+        Subject(id="bench", issuer="bench", groups=frozenset({"claude-postgres"})), ("public",)
+    )
     found: dict[str, float] = {}
     for lines, query in (("ten", _TEN), ("ten masked", _TEN.replace("c.city", "c.email")), ("sixty", _SIXTY)):
         for name, seconds in _query(view, query, rounds).items():
@@ -130,7 +132,7 @@ def figures(server: Server, policy_file: Path, rounds: int) -> dict[str, float]:
     return found
 
 
-def _query(view: View, query: str, rounds: int) -> dict[str, float]:
+def _query(view: SubjectJudge, query: str, rounds: int) -> dict[str, float]:
     """Median seconds. The column's name makes a text new, the LIMIT only its literals."""
     samples: dict[str, list[float]] = {"at first sight": [], "with other literals": [], "cached": []}
     for number in range(rounds):
@@ -143,7 +145,7 @@ def _query(view: View, query: str, rounds: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in samples.items()}
 
 
-def _best(view: View, text: str, allowed: bool) -> float:
+def _best(view: SubjectJudge, text: str, allowed: bool) -> float:
     """The best of three, so that a busy machine shows less."""
     seconds = []
     for number in range(3):
@@ -156,7 +158,7 @@ def _best(view: View, text: str, allowed: bool) -> float:
     return min(seconds)
 
 
-def _timed(view: View, text: bytes) -> tuple[float, ScriptVerdict]:
+def _timed(view: SubjectJudge, text: bytes) -> tuple[float, ScriptVerdict]:
     started = time.perf_counter()
     verdict = view.judge(text)
     return time.perf_counter() - started, verdict

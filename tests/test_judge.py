@@ -13,7 +13,7 @@ import pytest
 
 from sallyport.core.errors import Refusal
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, ScriptVerdict, View
+from sallyport.judge import Judge, ScriptVerdict, SubjectJudge
 from sallyport.policy.load import parse_policy
 from sallyport.sql import script
 from sallyport.sql.analysis import Work
@@ -34,13 +34,13 @@ search_paths: ["public", "fx, public"]
 """
 
 
-def make_view(catalog: CatalogSnapshot) -> View:
+def make_view(catalog: CatalogSnapshot) -> SubjectJudge:
     judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, {}, max_statement_bytes=1 << 20)
-    return judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
+    return judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
 
 
 @pytest.fixture
-def view(catalog: CatalogSnapshot) -> View:
+def view(catalog: CatalogSnapshot) -> SubjectJudge:
     return make_view(catalog)
 
 
@@ -110,7 +110,7 @@ SCRIPTS = {
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_statements_that_repeat_are_judged_as_each_would_be(
-    name: str, view: View, monkeypatch: pytest.MonkeyPatch
+    name: str, view: SubjectJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sql = SCRIPTS[name].encode()
     found = view.judge(sql)
@@ -136,7 +136,7 @@ BY_NUMBER = (
 
 
 @pytest.mark.parametrize("sql", BY_NUMBER)
-def test_a_number_that_means_a_column_is_no_parameter(sql: str, view: View) -> None:
+def test_a_number_that_means_a_column_is_no_parameter(sql: str, view: SubjectJudge) -> None:
     assert view.judge(sql.encode()).refused < 0
     assert list(view.templates.values()) == [None]
 
@@ -144,11 +144,13 @@ def test_a_number_that_means_a_column_is_no_parameter(sql: str, view: View) -> N
 @pytest.mark.parametrize(
     "sql", ["select id from users order by id + 2", "select array_agg(id order by 1) from users"]
 )
-def test_a_number_that_means_no_column_is_a_parameter(sql: str, view: View) -> None:
+def test_a_number_that_means_no_column_is_a_parameter(sql: str, view: SubjectJudge) -> None:
     assert view.judge(sql.encode()) in view.templates.values()
 
 
-def test_random_scripts_are_judged_as_each_would_be(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_scripts_are_judged_as_each_would_be(
+    view: SubjectJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = random.Random(3)
     statements = [
         lambda n: f"insert into moods (c, n) values ('{n}', 'n{n}')",
@@ -180,7 +182,7 @@ def test_random_scripts_are_judged_as_each_would_be(view: View, monkeypatch: pyt
     assert shared == [told(other.judge(text)) for text in texts]
 
 
-def test_a_seed_file_is_read_once(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seed_file_is_read_once(view: SubjectJudge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten thousand statements take as many steps as the few that differ."""
     steps: list[int] = []
     spend = Work.spend
@@ -246,7 +248,7 @@ WIDE = {
 
 
 @pytest.fixture
-def wide(catalog: CatalogSnapshot) -> View:
+def wide(catalog: CatalogSnapshot) -> SubjectJudge:
     users = catalog.relation_by_name["fx", "users"]
     columns = tuple(replace(users.columns[1], attnum=n + 1, name=f"c{n}") for n in range(1500))
     table = replace(users, oid=999_999, name="wide", columns=columns, row_type=0, constraints=())
@@ -255,7 +257,7 @@ def wide(catalog: CatalogSnapshot) -> View:
     return make_view(replace(catalog, relations=relations, relation_by_name=by_name, epoch="wide"))
 
 
-def calls_of(view: View, sql: str) -> tuple[ScriptVerdict, int]:
+def calls_of(view: SubjectJudge, sql: str) -> tuple[ScriptVerdict, int]:
     """How many Python functions are called to judge it: work that is the same on every machine."""
     count = 0
 
@@ -273,7 +275,7 @@ def calls_of(view: View, sql: str) -> tuple[ScriptVerdict, int]:
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_no_text_costs_more_than_its_length_and_a_little(name: str, view: View) -> None:
+def test_no_text_costs_more_than_its_length_and_a_little(name: str, view: SubjectJudge) -> None:
     found, calls = calls_of(view, BOMBS[name])
     assert calls < 2_000_000
     if name in ("recursion in recursion", "stars of stars"):
@@ -283,20 +285,20 @@ def test_no_text_costs_more_than_its_length_and_a_little(name: str, view: View) 
 
 
 @pytest.mark.parametrize("name", WIDE)
-def test_wide_tables_cost_what_they_are(name: str, wide: View) -> None:
+def test_wide_tables_cost_what_they_are(name: str, wide: SubjectJudge) -> None:
     assert refusal(wide.judge(b"select c1 from wide")) is None
     _, calls = calls_of(wide, WIDE[name])
     assert calls < 2_000_000
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_what_takes_long_is_not_judged_at_once(name: str, view: View) -> None:
+def test_what_takes_long_is_not_judged_at_once(name: str, view: SubjectJudge) -> None:
     assert view.judge_soon(BOMBS[name].encode()) is None
     assert not view.cache
     assert not any(v is not None for v in view.templates.values())
 
 
-def test_what_is_short_is_judged_at_once(view: View) -> None:
+def test_what_is_short_is_judged_at_once(view: SubjectJudge) -> None:
     sql = b"select id, name from users where id = 1 and name in (select label from items where id = 3)"
     found = view.judge_soon(sql)
     assert found is not None
@@ -308,7 +310,7 @@ def test_what_is_short_is_judged_at_once(view: View) -> None:
     assert view.judge(long) is view.judge_soon(long)
 
 
-def test_a_hurried_judge_gives_no_other_verdict(view: View, catalog: CatalogSnapshot) -> None:
+def test_a_hurried_judge_gives_no_other_verdict(view: SubjectJudge, catalog: CatalogSnapshot) -> None:
     other = make_view(catalog)
     for sql in (
         b"select ssn from users where ssn = '1'",
@@ -321,7 +323,7 @@ def test_a_hurried_judge_gives_no_other_verdict(view: View, catalog: CatalogSnap
         assert told(msgspec.structs.replace(soon, sql=b"")) == told(msgspec.structs.replace(late, sql=b""))
 
 
-def test_explain_execute_is_bounded_as_well(view: View) -> None:
+def test_explain_execute_is_bounded_as_well(view: SubjectJudge) -> None:
     """It is judged while the session waits: whatever was prepared, a little and then no more."""
     found = view.explained(b"explain execute p", b"select id from users where name = $1", frozenset(), False)
     assert not isinstance(found, Refusal)
@@ -347,10 +349,10 @@ def test_a_catalog_that_was_replaced_is_gone(catalog: CatalogSnapshot) -> None:
     try:
         for number in range(5):
             judge.update(catalog=replace(judge.catalog, epoch=f"replaced {number}"))
-            view = judge.view(subject, ("fx", "public"))
+            view = judge.subject_judge(subject, ("fx", "public"))
             assert view.judge(b"SELECT upper(name) FROM users").refused < 0
             own = judge.beside(replace(judge.catalog, epoch=f"replaced in {number}"))
-            assert own.view(subject, ("fx", "public")).judge(b"SELECT name FROM users").refused < 0
+            assert own.subject_judge(subject, ("fx", "public")).judge(b"SELECT name FROM users").refused < 0
             assert view.judge(b"SELECT nosuch(name) FROM users").refused == 0
             own.retire()
         del view, own
@@ -370,7 +372,7 @@ def test_time_may_pass_while_a_policy_is_bound(catalog: CatalogSnapshot) -> None
         "shop", parse_policy(timed, "p"), first, {}, max_statement_bytes=1 << 20, now=lambda: now[0]
     )
     subject = Subject("agent", "https://idp.test", frozenset())
-    judge.view(subject, ("public",))
+    judge.subject_judge(subject, ("public",))
     prepared = judge.prepared(policy=parse_policy(timed + "\n", "p"), catalog=replace(catalog, epoch="new"))
     now[0] += 5.0
     judge.tick()
@@ -391,7 +393,7 @@ def test_a_transaction_without_a_change_keeps_the_catalog_in_use(catalog: Catalo
     assert judge.catalog.lookups["a key"] is kept
 
 
-def test_two_threads_may_make_room_in_the_cache_at_once(view: View) -> None:
+def test_two_threads_may_make_room_in_the_cache_at_once(view: SubjectJudge) -> None:
     class Emptied(dict[bytes, ScriptVerdict]):
         """As another thread leaves it between the look at its keys and their removal."""
 
@@ -409,7 +411,7 @@ def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: Catalog
     """The tree has the first of them only: the types that a client may declare, and what a recording shows, are the same for each."""
     policy = parse_policy(POLICY.replace('"fx.orders"', '"fx.prices", "fx.orders"'), "policy.yaml")
     judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
-    view = judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
+    view = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "public"))
     rows = ", ".join(f"(${number})" for number in range(1, 41))
     inserted = view.judge(f"INSERT INTO prices (price) VALUES {rows}".encode()).statements[0]
     assert inserted.refusal is None
@@ -434,7 +436,7 @@ def test_what_is_known_of_a_parameter_holds_for_all_of_its_list(catalog: Catalog
 
 
 @pytest.mark.parametrize("cast", ["", "::int"])
-def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(view: View, cast: str) -> None:
+def test_a_list_of_parameters_costs_what_a_list_of_constants_costs(view: SubjectJudge, cast: str) -> None:
     counts = []
     for item in ("{}", "${}"):
         items = ", ".join(f"{item.format(number)}{cast}" for number in range(1, 30_001))

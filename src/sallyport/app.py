@@ -30,7 +30,7 @@ from sallyport.audit.actions import ActionLog
 from sallyport.audit.tlog.cosigning import Cosigner
 from sallyport.channels import Channels, open_channels, reviewer_places
 from sallyport.config import Config
-from sallyport.config.model import Target as TargetSettings
+from sallyport.config.model import TargetSettings as TargetSettings
 from sallyport.config.secrets import secret_places
 from sallyport.core.address import Networks
 from sallyport.core.clock import SystemClock
@@ -206,8 +206,8 @@ async def load_target_catalog_async(config: Config, target: str) -> CatalogSnaps
     text is for operators.
     """
     if target not in config.targets:
-        known = ", ".join(sorted(config.targets)) or "none"
-        raise ConfigError(f"there is no target {target!r} in the configuration; there is: {known}")
+        names = ", ".join(sorted(config.targets)) or "none"
+        raise ConfigError(f"there is no target {target!r} in the configuration; there is: {names}")
     logins = TargetLogins(config)
     client = QueryClient(logins.dialer(target), 60.0)
     try:
@@ -488,10 +488,10 @@ async def _start_console(
     address, console = config.console_address, config.console
     if address is None or console is None:
         return None
-    wanted = [
+    issuers = [
         issuer_settings(i) for i in config.identity.oidc if not console.issuer or i.issuer == console.issuer
     ]
-    if not wanted and not config.identity.saml:
+    if not issuers and not config.identity.saml:
         raise ConfigError(f"console.issuer {console.issuer!r} is not one of identity.oidc")
     secret = None
     if console.client_secret is not None:
@@ -500,7 +500,7 @@ async def _start_console(
     services = Services(
         settings=ConsoleSettings(
             public_url=_public_url(config),
-            issuer=wanted[0] if wanted else None,
+            issuer=issuers[0] if issuers else None,
             client_id=console.client_id,
             client_secret=secret,
             scopes=console.scopes,

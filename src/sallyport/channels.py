@@ -32,8 +32,8 @@ class Channels:
 
     def close(self) -> None:
         """Blocks for some seconds at most, while the last messages go out."""
-        for one in self.notifiers:
-            one.close()
+        for notifier in self.notifiers:
+            notifier.close()
 
 
 async def open_channels(settings: ApprovalSettings, console: str, resolve: Resolve) -> Channels:
@@ -49,8 +49,8 @@ async def open_channels(settings: ApprovalSettings, console: str, resolve: Resol
             opened.append(await _mail(settings, console, resolve))
         slack = await _slack(settings, console, resolve)
     except SallyportError as error:
-        for one in opened:
-            one.close()
+        for notifier in opened:
+            notifier.close()
         raise error if isinstance(error, ConfigError) else ConfigError(f"approvals: {error}") from error
     limits, links = settings.limits, settings.identities
     return Channels(
@@ -83,8 +83,8 @@ async def _slack(settings: ApprovalSettings, console: str, resolve: Resolve) -> 
     if slack is None:
         return None
     people = {
-        user: SlackPerson(one.subject, one.issuer, one.email, frozenset(one.groups))
-        for user, one in slack.people.items()
+        user: SlackPerson(entry.subject, entry.issuer, entry.email, frozenset(entry.groups))
+        for user, entry in slack.people.items()
     }
     wired = SlackSettings(
         signing_secret=await resolve(slack.signing_secret, "approvals.slack.signing_secret"),
@@ -102,12 +102,12 @@ def reviewer_places(settings: ApprovalSettings) -> list[tuple[str, str, int]]:
     urls = [("webhook", hook.url) for hook in settings.webhooks]
     if settings.slack is not None:
         urls.append(("Slack", settings.slack.api))
-    found = []
+    places = []
     for what, url in urls:
         parts = urlsplit(url)
-        found.append((what, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)))
+        places.append((what, parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)))
     if (mail := settings.mail) is not None:
-        found.append(
+        places.append(
             ("mail", mail.host, mail.port or {"starttls": 587, "implicit": 465, "none": 25}[mail.tls])
         )
-    return found
+    return places

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from sallyport.approvals.people import Identities
-from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.problems import ApprovalProblem, DecisionError
 from sallyport.approvals.states import FloodLimits, Preview, Request, Status
 from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
@@ -20,7 +20,9 @@ from tests.approvals.helpers import AGENT, BINDING, DANA, EVE, ISSUER, MALLORY, 
 Make = Callable[..., House]
 
 
-def problem(house: House, request: Request, who: Subject, approve: bool = True, reason: str = "") -> Problem:
+def problem(
+    house: House, request: Request, who: Subject, approve: bool = True, reason: str = ""
+) -> ApprovalProblem:
     with pytest.raises(DecisionError) as refused:
         house.service.decide(request.id, who, approve, reason, "test")
     assert refused.value.refusal.code.id == "SP1405"
@@ -29,15 +31,15 @@ def problem(house: House, request: Request, who: Subject, approve: bool = True, 
 
 def test_reviewers_are_those_of_the_rule(house: House) -> None:
     request = house.ask()
-    assert problem(house, request, MALLORY) is Problem.NOT_REVIEWER, "administrators included"
-    assert problem(house, request, replace(DANA, groups=frozenset())) is Problem.NOT_REVIEWER
-    assert problem(house, request, replace(DANA, groups=frozenset({"DBA"}))) is Problem.NOT_REVIEWER
+    assert problem(house, request, MALLORY) is ApprovalProblem.NOT_REVIEWER, "administrators included"
+    assert problem(house, request, replace(DANA, groups=frozenset())) is ApprovalProblem.NOT_REVIEWER
+    assert problem(house, request, replace(DANA, groups=frozenset({"DBA"}))) is ApprovalProblem.NOT_REVIEWER
     assert house.approve(request).status is Status.APPROVED
 
 
 def test_an_expired_sign_in_decides_nothing(house: House) -> None:
     late = replace(DANA, expires_at=house.clock.now())
-    assert problem(house, house.ask(), late) is Problem.NOT_REVIEWER
+    assert problem(house, house.ask(), late) is ApprovalProblem.NOT_REVIEWER
 
 
 SELF = {
@@ -56,13 +58,13 @@ SELF = {
 @pytest.mark.parametrize("way", SELF)
 def test_nobody_decides_about_their_own(house: House, way: str) -> None:
     request = house.ask()
-    assert problem(house, request, SELF[way], approve=way != "denying", reason="x") is Problem.SELF
+    assert problem(house, request, SELF[way], approve=way != "denying", reason="x") is ApprovalProblem.SELF
     assert house.service.pending() == [request]
 
 
 def test_a_group_of_the_requesters_does_not_help(house: House) -> None:
     subject = replace(AGENT, groups=frozenset({"agents", "dba"}))
-    assert problem(house, house.ask(subject=subject), subject) is Problem.SELF
+    assert problem(house, house.ask(subject=subject), subject) is ApprovalProblem.SELF
 
 
 @pytest.mark.parametrize(
@@ -81,14 +83,14 @@ def test_linked_by_claims(
 ) -> None:
     house = make_house(identities=Identities(claims))
     request = house.ask(subject=replace(AGENT, claims=agent))
-    assert problem(house, request, replace(DANA, claims=reviewer)) is Problem.SELF
+    assert problem(house, request, replace(DANA, claims=reviewer)) is ApprovalProblem.SELF
     assert house.approve(request, EVE).status is Status.APPROVED
 
 
 @pytest.mark.parametrize("name", [f"{ISSUER}|claude", "claude", "Alice@example.com"])
 def test_linked_by_aliases(make_house: Make, name: str) -> None:
     house = make_house(identities=Identities(aliases={name: "Alice", "dana@example.com": "alice"}))
-    assert problem(house, house.ask(), DANA) is Problem.SELF
+    assert problem(house, house.ask(), DANA) is ApprovalProblem.SELF
 
 
 def test_links_found_out_later_count(make_house: Make) -> None:
@@ -96,15 +98,15 @@ def test_links_found_out_later_count(make_house: Make) -> None:
     request = house.ask(mode="async")
     house.options["identities"] = Identities(aliases={"claude": "a", "dana": "a"})
     house = house.restart()
-    assert problem(house, request, DANA) is Problem.SELF
+    assert problem(house, request, DANA) is ApprovalProblem.SELF
     house.close()
 
 
 def test_a_denial_needs_a_reason(house: House) -> None:
     request = house.ask()
     for empty in ("", "  \n", "\u200b\u202e"):
-        assert problem(house, request, DANA, False, empty) is Problem.NO_REASON
-    assert problem(house, request, DANA, True, "x" * 2001) is Problem.INVALID
+        assert problem(house, request, DANA, False, empty) is ApprovalProblem.NO_REASON
+    assert problem(house, request, DANA, True, "x" * 2001) is ApprovalProblem.INVALID
     denied = house.deny(request, " because ")
     assert denied.status is Status.DENIED and denied.denial is not None and denied.denial.reason == "because"
 
@@ -112,10 +114,10 @@ def test_a_denial_needs_a_reason(house: House) -> None:
 def test_a_quorum_is_of_different_people(house: House) -> None:
     request = house.ask(quorum=2)
     assert house.approve(request).status is Status.PENDING
-    assert problem(house, request, DANA) is Problem.TWICE
-    assert problem(house, request, DANA, False, "changed my mind") is Problem.TWICE
+    assert problem(house, request, DANA) is ApprovalProblem.TWICE
+    assert problem(house, request, DANA, False, "changed my mind") is ApprovalProblem.TWICE
     same = Subject("d2", "https://other.example.com", frozenset({"dba"}), email="Dana+2@example.com")
-    assert problem(house, request, same) is Problem.TWICE
+    assert problem(house, request, same) is ApprovalProblem.TWICE
     assert house.service.use(request.id, BINDING) is not None, "half a quorum is none"
     assert house.approve(request, EVE).status is Status.APPROVED
     assert house.service.use(request.id, BINDING) is None
@@ -124,7 +126,7 @@ def test_a_quorum_is_of_different_people(house: House) -> None:
 def test_a_quorum_survives_restarts(house: House) -> None:
     request = house.approve(house.ask(quorum=2, mode="async"))
     house = house.restart()
-    assert problem(house, request, DANA) is Problem.TWICE
+    assert problem(house, request, DANA) is ApprovalProblem.TWICE
     assert house.approve(request, EVE).status is Status.APPROVED
     house.close()
 
@@ -133,18 +135,18 @@ def test_one_denial_denies(house: House) -> None:
     request = house.approve(house.ask(quorum=3))
     assert house.deny(request, "no", EVE).status is Status.DENIED
     third = replace(DANA, id="third", email="third@example.com")
-    assert problem(house, request, third) is Problem.CLOSED
+    assert problem(house, request, third) is ApprovalProblem.CLOSED
 
 
 def test_too_late(house: House) -> None:
     request = house.ask(expires_seconds=60)
     house.clock.advance(60)
-    assert problem(house, request, DANA) is Problem.EXPIRED
-    assert problem(house, replace(request, id="apr_none"), DANA) is Problem.UNKNOWN
+    assert problem(house, request, DANA) is ApprovalProblem.EXPIRED
+    assert problem(house, replace(request, id="apr_none"), DANA) is ApprovalProblem.UNKNOWN
     withdrawn = house.service.withdraw(house.ask().id, "gone")
-    assert problem(house, withdrawn, DANA) is Problem.CLOSED
+    assert problem(house, withdrawn, DANA) is ApprovalProblem.CLOSED
     used = house.approve(house.ask())
-    assert problem(house, used, EVE) is Problem.CLOSED
+    assert problem(house, used, EVE) is ApprovalProblem.CLOSED
 
 
 def test_why_not_changes_nothing(house: House) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sallyport.approvals.fingerprint import fingerprint
-from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.problems import ApprovalProblem, DecisionError
 from sallyport.approvals.states import Binding, Grant, Status
 from sallyport.core.errors import RefusedError
 from tests.approvals.helpers import AGENT, BINDING, DANA, EVE, MALLORY, House, changed
@@ -156,8 +156,8 @@ def test_policy_and_catalog_end_grants(house: House) -> None:
 def test_who_may_grant(house: House) -> None:
     request = house.ask()
     for who, expected in (
-        (MALLORY, Problem.NOT_REVIEWER),
-        (replace(AGENT, groups=frozenset({"dba"})), Problem.SELF),
+        (MALLORY, ApprovalProblem.NOT_REVIEWER),
+        (replace(AGENT, groups=frozenset({"dba"})), ApprovalProblem.SELF),
     ):
         with pytest.raises(DecisionError) as refused:
             house.service.grant(request.id, 30, who)
@@ -168,15 +168,15 @@ def test_who_may_grant(house: House) -> None:
 @pytest.mark.parametrize(
     ("minutes", "scope", "quorum", "expected"),
     [
-        (0, "rule", 1, Problem.INVALID),
-        (481, "rule", 1, Problem.INVALID),
-        (float("nan"), "rule", 1, Problem.INVALID),
-        (30, "everything", 1, Problem.INVALID),
-        (30, "rule", 2, Problem.QUORUM),
+        (0, "rule", 1, ApprovalProblem.INVALID),
+        (481, "rule", 1, ApprovalProblem.INVALID),
+        (float("nan"), "rule", 1, ApprovalProblem.INVALID),
+        (30, "everything", 1, ApprovalProblem.INVALID),
+        (30, "rule", 2, ApprovalProblem.QUORUM),
     ],
 )
 def test_grants_that_are_not_given(
-    house: House, minutes: float, scope: str, quorum: int, expected: Problem
+    house: House, minutes: float, scope: str, quorum: int, expected: ApprovalProblem
 ) -> None:
     with pytest.raises(DecisionError) as refused:
         house.service.grant(house.ask(quorum=quorum).id, minutes, DANA, scope=scope)
@@ -187,7 +187,7 @@ def test_grants_that_are_not_given(
 def test_no_grant_from_what_was_denied(house: House) -> None:
     with pytest.raises(DecisionError) as refused:
         house.service.grant(house.deny(house.ask()).id, 30, DANA)
-    assert refused.value.problem is Problem.CLOSED
+    assert refused.value.problem is ApprovalProblem.CLOSED
 
 
 def test_fingerprints() -> None:

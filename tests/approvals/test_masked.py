@@ -64,7 +64,9 @@ def judged(catalog: CatalogSnapshot, sql: str) -> tuple[Verdict, str]:
     """The verdict, and the text that is sent."""
     keys = {"tokens": KEY}
     judge = Judge("shop", parse_policy(POLICY, "policy.yaml"), catalog, keys, max_statement_bytes=1 << 20)
-    script = judge.view(Subject("agent", "https://idp.test", frozenset()), ("public",)).judge(sql.encode())
+    script = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("public",)).judge(
+        sql.encode()
+    )
     verdict = script.statements[0]
     assert verdict.refusal is None, verdict.refusal
     sent = script.sent(sql.encode()).decode()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.problems import ApprovalProblem, DecisionError
 from sallyport.approvals.states import Demand, Request, Status
 from sallyport.core.errors import RefusedError
 from sallyport.core.subject import Subject
@@ -56,7 +56,7 @@ def test_who_belongs_to_both_counts_for_both(house: House) -> None:
 def test_each_rule_has_its_own_quorum(house: House) -> None:
     request = ask(house, replace(SECURITY, quorum=2))
     house.approve(request, BOTH)
-    assert refused(house, request, BOTH).problem is Problem.TWICE
+    assert refused(house, request, BOTH).problem is ApprovalProblem.TWICE
     assert house.approve(request, DANA).status is Status.PENDING
     assert house.approve(request, SAM).status is Status.APPROVED
 
@@ -69,7 +69,7 @@ def test_anybodys_no_is_a_no(house: House) -> None:
 
 def test_members_of_neither_decide_nothing(house: House) -> None:
     error = refused(house, ask(house), MALLORY)
-    assert error.problem is Problem.NOT_REVIEWER and "dba, security" in error.refusal.hint
+    assert error.problem is ApprovalProblem.NOT_REVIEWER and "dba, security" in error.refusal.hint
 
 
 def test_groups_count_as_they_were_when_somebody_decided(house: House) -> None:
@@ -77,7 +77,7 @@ def test_groups_count_as_they_were_when_somebody_decided(house: House) -> None:
     request = ask(house)
     house.approve(request, DANA)
     joined = replace(DANA, groups=frozenset({"dba", "security"}))
-    assert refused(house, request, joined).problem is Problem.TWICE
+    assert refused(house, request, joined).problem is ApprovalProblem.TWICE
     assert house.service.get(request.id).status is Status.PENDING  # type: ignore[union-attr]
 
 

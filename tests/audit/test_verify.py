@@ -75,7 +75,7 @@ def test_changed_events(recording: tuple[Path, SessionRow], change: Callable[[Ev
     forger.replace_events(1, changed)
     forger.write()
     assert problems(recording[0]) == [(v.EDIT, 1)]
-    told: list[v.Problem] = []
+    told: list[v.VerificationProblem] = []
     assert len(list(v.read_events(recording[0], on_problem=told.append))) == 1, "nothing of it is shown"
     assert [problem.kind for problem in told] == [v.EDIT]
 
@@ -117,7 +117,7 @@ def test_a_torn_tail_leaves_the_rest_readable(recording: tuple[Path, SessionRow]
         path.write_bytes(data[:cut])
         assert problems(path) == [(v.TRUNCATED, 3)]
         assert (v.TRUNCATED, 3) in problems(path, row)
-        told: list[v.Problem] = []
+        told: list[v.VerificationProblem] = []
         assert len(list(v.read_events(path, on_problem=told.append))) == 23
         assert [problem.kind for problem in told] == [v.TRUNCATED]
 

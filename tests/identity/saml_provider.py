@@ -24,7 +24,7 @@ from lxml import etree
 from sallyport.core.clock import ManualClock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.saml.provider import SamlProvider
 from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.settings import SamlSettings
@@ -120,7 +120,7 @@ class ServiceProvider:
         self.settings = replace(settings, **options)
         self.provider = SamlProvider(self.settings, clock, self.used)
 
-    def outcome(self, response: str, request_id: str = "_request") -> Subject | Problem:
+    def outcome(self, response: str, request_id: str = "_request") -> Subject | IdentityProblem:
         return asyncio.run(self.provider.verify_response(response, request_id))
 
     def subject(self, response: str, request_id: str = "_request") -> Subject:
@@ -131,7 +131,7 @@ class ServiceProvider:
     def refusal(self, response: str, request_id: str = "_request") -> str:
         """Why it is refused, for the log."""
         outcome = self.outcome(response, request_id)
-        assert isinstance(outcome, Problem), outcome
+        assert isinstance(outcome, IdentityProblem), outcome
         assert "ada@" not in outcome.message
         return outcome.reason
 

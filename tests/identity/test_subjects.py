@@ -8,7 +8,7 @@ import pytest
 
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import ClaimMapping, claim_at
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.subjects import groups_of, required_problem, subject_of
 
@@ -60,7 +60,7 @@ def test_groups(claims: dict[str, Any], path: str, groups: set[str]) -> None:
 )
 def test_groups_of_other_shapes_refuse(value: object) -> None:
     problem = groups_of({"groups": value}, ["groups"])
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, IdentityProblem)
     assert "groups" in problem.message
 
 
@@ -70,7 +70,7 @@ def test_groups_kept_elsewhere_refuse() -> None:
         "_claim_sources": {"src1": {"endpoint": "https://graph.example"}},
     }
     problem = groups_of(claims, ["groups"])
-    assert isinstance(problem, Problem)
+    assert isinstance(problem, IdentityProblem)
     assert "too many" in problem.message
     assert groups_of(claims, ["roles"]) == frozenset()
 
@@ -94,7 +94,7 @@ def problem(claims: dict[str, Any], **settings: Any) -> str:
     made = subject_of(
         {"sub": "ada", "exp": 1000, **claims}, IssuerSettings("https://i.example", "a", **settings), ""
     )
-    assert isinstance(made, Problem), made
+    assert isinstance(made, IdentityProblem), made
     return made.message
 
 

@@ -93,7 +93,7 @@ def judge(catalog: CatalogSnapshot) -> Judge:
 
 
 def verdict(judge: Judge, sql: str) -> Verdict:
-    view = judge.view(Subject("agent", "https://idp.test", frozenset()), ("fx", "pg_catalog"))
+    view = judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("fx", "pg_catalog"))
     return view.judge(sql.encode()).statements[0]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sallyport.judge import View
+from sallyport.judge import SubjectJudge
 from sallyport.judge.verdict import COLUMNS
 from tests import test_judge
 
 catalog, facts_dsn, view = test_judge.catalog, test_judge.facts_dsn, test_judge.view  # fixtures
 
 
-def columns(view: View, sql: str) -> set[str]:
+def columns(view: SubjectJudge, sql: str) -> set[str]:
     (verdict,) = view.judge(sql.encode()).statements
     return {name.removeprefix("fx.") for name in verdict.columns}
 
@@ -34,9 +34,9 @@ def columns(view: View, sql: str) -> set[str]:
         ),
     ],
 )
-def test_columns_that_are_used(view: View, sql: str, expected: set[str]) -> None:
+def test_columns_that_are_used(view: SubjectJudge, sql: str, expected: set[str]) -> None:
     assert columns(view, sql) == expected
 
 
-def test_there_are_no_more_than_are_kept(view: View) -> None:
+def test_there_are_no_more_than_are_kept(view: SubjectJudge) -> None:
     assert 5 < len(columns(view, "SELECT * FROM users")) <= COLUMNS

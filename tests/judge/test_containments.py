@@ -152,7 +152,7 @@ def test_the_judge_decides_by_it(catalog: CatalogSnapshot) -> None:
     judge, subject = _judge(catalog, clock), token("claude")
 
     def code(sql: str) -> str:
-        refusal = judge.view(subject, ("public",)).judge(sql.encode()).statements[0].refusal
+        refusal = judge.subject_judge(subject, ("public",)).judge(sql.encode()).statements[0].refusal
         return "" if refusal is None else refusal.code.id
 
     delete, copy = "DELETE FROM orders WHERE id = 1", "COPY products TO STDOUT"
@@ -163,7 +163,7 @@ def test_the_judge_decides_by_it(catalog: CatalogSnapshot) -> None:
     assert judge.generation > before
     assert [code(sql) for sql in statements] == ["SP1005", "SP1005", "SP1005"]
     assert code("SELECT id FROM orders") == ""
-    view = judge.view(subject, ("public",))
+    view = judge.subject_judge(subject, ("public",))
     assert {mask.spec.kind for mask in view.subject_policy.masks.values()} == {"redact"}
     refusal = view.judge(b"TRUNCATE orders").statements[0].refusal
     assert refusal is not None
@@ -173,13 +173,13 @@ def test_the_judge_decides_by_it(catalog: CatalogSnapshot) -> None:
     clock.now += HOUR + STEP
     judge.tick()
     assert [code(sql) for sql in statements] == ["", "", ""]
-    assert not judge.view(subject, ("public",)).subject_policy.masks
+    assert not judge.subject_judge(subject, ("public",)).subject_policy.masks
 
 
 def test_another_target_is_closed_but_ends_what_is_open(catalog: CatalogSnapshot) -> None:
     judge, subject = _judge(catalog, Clock(), "ledger"), token("claude")
     judge.containments.note_read(subject, READ)
-    view = judge.view(subject, ("public",))
+    view = judge.subject_judge(subject, ("public",))
     refusal = view.judge(b"SELECT id FROM orders").statements[0].refusal
     assert refusal is not None and refusal.code.id == "SP1005"
     assert view.judge(b"COMMIT").statements[0].refusal is None
@@ -189,15 +189,15 @@ def test_subjects_share_a_view_until_one_is_contained(catalog: CatalogSnapshot) 
     """A condition on containment alone does not make verdicts a person's own."""
     judge = _judge(catalog, Clock())
     sue, tom = token("claude"), token("claude", id_="tom")
-    assert judge.view(sue, ("public",)) is judge.view(tom, ("public",))
+    assert judge.subject_judge(sue, ("public",)) is judge.subject_judge(tom, ("public",))
     judge.containments.note_read(sue, READ)
-    assert judge.view(sue, ("public",)) is not judge.view(tom, ("public",))
-    script = judge.view(tom, ("public",)).judge(b"DELETE FROM orders WHERE id = 1")
+    assert judge.subject_judge(sue, ("public",)) is not judge.subject_judge(tom, ("public",))
+    script = judge.subject_judge(tom, ("public",)).judge(b"DELETE FROM orders WHERE id = 1")
     assert script.statements[0].outcome is Outcome.ALLOW
 
 
 def test_an_untrusted_column_keeps_its_name(catalog: CatalogSnapshot) -> None:
-    view = _judge(catalog, Clock()).view(token("claude"), ("public",))
+    view = _judge(catalog, Clock()).subject_judge(token("claude"), ("public",))
     refusal = view.judge(b"ALTER TABLE customers RENAME notes TO remarks").statements[0].refusal
     assert refusal is not None and refusal.code.id == "SP1205"
     assert view.judge(b"ALTER TABLE customers RENAME city TO town").statements[0].refusal is None

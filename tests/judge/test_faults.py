@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, View
+from sallyport.judge import Judge, SubjectJudge
 from sallyport.policy.load import parse_policy
 from sallyport.server.host import SessionHost
 from sallyport.session.commands import JudgeElsewhere
@@ -20,7 +20,7 @@ from sallyport.sql.parse import too_deep
 
 
 @pytest.fixture
-def view() -> View:
+def view() -> SubjectJudge:
     catalog = CatalogSnapshot.make(
         server_version=180000,
         epoch="e",
@@ -34,7 +34,7 @@ def view() -> View:
     )
     policy = parse_policy("version: 1\n", "policy.yaml")
     judge = Judge("shop", policy, catalog, {}, max_statement_bytes=1 << 20)
-    return judge.view(Subject("agent", "https://idp.test", frozenset()), ("public",))
+    return judge.subject_judge(Subject("agent", "https://idp.test", frozenset()), ("public",))
 
 
 @pytest.mark.parametrize(
@@ -42,29 +42,31 @@ def view() -> View:
     [(ValueError("a fault"), "SP1804"), (RecursionError(), "SP1105"), (MemoryError(), "SP1804")],
 )
 def test_faults_of_judging_are_refusals(
-    monkeypatch: pytest.MonkeyPatch, view: View, error: Exception, code: str
+    monkeypatch: pytest.MonkeyPatch, view: SubjectJudge, error: Exception, code: str
 ) -> None:
     def fails(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(View, "_judge_template", fails)
-    monkeypatch.setattr(View, "_judge_script", fails)
+    monkeypatch.setattr(SubjectJudge, "_judge_template", fails)
+    monkeypatch.setattr(SubjectJudge, "_judge_script", fails)
     for judge in (view.judge, view.judge_soon, view.judge_elsewhere):
         verdict = judge(b"select 1")
         assert verdict is not None and verdict.refusal is not None
         assert verdict.refusal.code.id == code
 
 
-def test_a_text_that_is_too_much_work_is_a_refusal(monkeypatch: pytest.MonkeyPatch, view: View) -> None:
+def test_a_text_that_is_too_much_work_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, view: SubjectJudge
+) -> None:
     def fails(*_: object) -> None:
         raise TooMuchWork(too_deep().refusal)
 
-    monkeypatch.setattr(View, "_judge_script", fails)
+    monkeypatch.setattr(SubjectJudge, "_judge_script", fails)
     assert view.judge_soon(b"select /* not plain */ 1") is None
     assert view.judge(b"select /* not plain */ 1").refused == 0
 
 
-def test_a_judging_thread_that_fails_leaves_a_refusal(view: View) -> None:
+def test_a_judging_thread_that_fails_leaves_a_refusal(view: SubjectJudge) -> None:
     """The session resumes with SP1804 in place of a verdict; see Session.judge_script."""
     stopped = ThreadPoolExecutor(1)
     stopped.shutdown()

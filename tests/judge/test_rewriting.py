@@ -518,7 +518,7 @@ def with_relations(catalog: CatalogSnapshot, **changed: dict[str, Any]) -> Catal
 def sent_over(catalog: CatalogSnapshot, sql: str, policy: str = POLICY) -> str:
     """What is sent over this catalog, or the code of the refusal."""
     judge = Judge("x", parse_policy(policy, "p"), catalog, {}, max_statement_bytes=1 << 20)
-    script = judge.view(AGENT, PATH).judge(sql.encode())
+    script = judge.subject_judge(AGENT, PATH).judge(sql.encode())
     refusals = [script.refusal, *(verdict.refusal for verdict in script.statements)]
     refusal = next((one for one in refusals if one is not None), None)
     return refusal.code.id if refusal is not None else script.sent(sql.encode()).decode()
@@ -822,7 +822,7 @@ def test_a_template_gives_what_the_exact_text_gives(
     rewriting_database: RewritingDatabase, shape: str, values: list[tuple[str, str, str]], policy: str
 ) -> None:
     """The text that is sent, the positions that errors mean, and the plan for the rows."""
-    view = rewriting_database.view(policy)
+    view = rewriting_database.subject_judge(policy)
     for literals in values:
         sql = shape.format(*literals).encode()
         script = view.judge(sql)
@@ -849,7 +849,7 @@ def test_a_template_gives_what_the_exact_text_gives(
 
 def test_templates_are_shared(rewriting_database: RewritingDatabase) -> None:
     """Else the test above would say nothing."""
-    view = RewritingDatabase(rewriting_database.connection, rewriting_database.catalog).view()
+    view = RewritingDatabase(rewriting_database.connection, rewriting_database.catalog).subject_judge()
     for shape in SHAPES:
         first, second = (view.judge(shape.format(*(f"'{v}{n}'" for n in range(3))).encode()) for v in "ab")
         assert first is second

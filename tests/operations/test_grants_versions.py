@@ -8,7 +8,7 @@ from importlib import resources
 import psycopg
 
 from sallyport.operations.grant_script import script
-from sallyport.operations.grants import excess, missing, wanted
+from sallyport.operations.grants import excess, missing, required_privileges
 from sallyport.policy.bind import bind
 from sallyport.policy.load import parse_policy
 from sallyport.targets import privileges as live
@@ -28,7 +28,7 @@ def test_the_script_leaves_exactly_what_is_wanted(any_postgres: Server) -> None:
     with simple_query(any_postgres.agent_dsn) as query:
         before = asyncio.run(read())
     assert before.role == "sallyport_agent"
-    want = wanted(bound, before)
+    want = required_privileges(bound, before)
     assert missing(want, before) == []
     assert any(d.privilege == "TRUNCATE" for d in excess(want, before))
     text = script(want, before, target="shop", policy="policy.yaml")

@@ -11,7 +11,7 @@ import pytest
 from sallyport.audit.ports import SessionQuery, SessionRow
 from sallyport.audit.recorder import Recorder
 from sallyport.operations.access import REVIEWER, VIEWER, ForbiddenError, Principal
-from sallyport.operations.searching import Found
+from sallyport.operations.searching import SearchPage
 from sallyport.operations.sessions import Sessions
 from sallyport.store.database import open_database
 from sallyport.store.sessions import SqlSessionIndex
@@ -54,10 +54,10 @@ Place = tuple[Path, SqlSessionIndex, Sessions]
 
 def pages(
     sessions: Sessions, wanted: SessionQuery, seconds: float | None = None
-) -> tuple[list[str], list[Found]]:
+) -> tuple[list[str], list[SearchPage]]:
     """Ids found on all pages."""
     ids: list[str] = []
-    seen: list[Found] = []
+    seen: list[SearchPage] = []
     while True:
         found = sessions.search(wanted, seconds)
         seen.append(found)
@@ -184,5 +184,5 @@ def test_who_may_not_read_statements_may_not_look_for_them(place: Place) -> None
         sessions.as_caller(Principal(AGENT, frozenset({VIEWER})).authorize).search(
             SessionQuery(verdict="hold")
         )
-        == Found()
+        == SearchPage()
     )

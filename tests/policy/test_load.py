@@ -12,7 +12,7 @@ from sallyport.policy.actions import ACTIONS, GROUPS, canonical, expand, is_ddl
 from sallyport.policy.decision import Filter, MaskSpec, Outcome
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.load import PACKS, load_policy, parse_policy
-from sallyport.policy.model import Limits
+from sallyport.policy.model import SubjectLimits
 
 #: The example of the documentation, word for word.
 EXAMPLE = """version: 1
@@ -343,8 +343,10 @@ def test_a_packs_tags_can_be_used_and_widened() -> None:
 
 
 def test_limits_the_strictest_value_of_each_wins() -> None:
-    one = Limits(rows=10, statement_timeout=30.0)
-    assert one.stricter(Limits(rows=20, bytes=5)) == Limits(rows=10, bytes=5, statement_timeout=30.0)
+    one = SubjectLimits(rows=10, statement_timeout=30.0)
+    assert one.stricter(SubjectLimits(rows=20, bytes=5)) == SubjectLimits(
+        rows=10, bytes=5, statement_timeout=30.0
+    )
 
 
 def test_actions_are_spelled_both_ways_and_groups_expand() -> None:

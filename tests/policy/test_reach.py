@@ -8,7 +8,7 @@ import pytest
 
 from sallyport.policy.bind import bind
 from sallyport.policy.load import parse_policy
-from sallyport.policy.reach import Permit, reach_of
+from sallyport.policy.reach import GrantedAction, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Column, Relation
 
 TABLE = Relation(16500, "public", "t", "r", (Column("a", 1, 23), Column("b", 2, 25), Column("c", 3, 25)))
@@ -18,7 +18,7 @@ COUNTING = Relation(
 )
 
 
-def reach(rules: str, target: str = "shop", invoker: bool = False) -> dict[str, dict[str, Permit]]:
+def reach(rules: str, target: str = "shop", invoker: bool = False) -> dict[str, dict[str, GrantedAction]]:
     views = [replace(view, security_invoker=invoker) for view in (VIEW, COUNTING)]
     catalog = CatalogSnapshot.make(
         server_version=180000,
@@ -73,7 +73,9 @@ def test_what_denies_take_away(rules: str, expected: dict[str, object]) -> None:
 def test_columns_of_several_rules_add_up() -> None:
     rules = "  - {name: one, allow: [select, delete], columns: ['public.t.a']}\n  - {name: two, hold: [select], columns: ['*.t.c']}\n"
     found = reach(rules)["t"]
-    assert found == {"select": Permit(frozenset({1, 3}), ('rule "one"', 'rule "two" (after approval)'))}
+    assert found == {
+        "select": GrantedAction(frozenset({1, 3}), ('rule "one"', 'rule "two" (after approval)'))
+    }
 
 
 def test_rules_of_other_targets_give_nothing() -> None:

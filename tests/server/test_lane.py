@@ -32,8 +32,8 @@ from sallyport.audit.events import (
 )
 from sallyport.audit.recorder import Recorder
 from sallyport.audit.recording import SessionRecording
-from sallyport.server.added import Added
 from sallyport.server.lane import COMPILED, Lane, LaneSession
+from sallyport.server.latency import LatencyHistograms
 from sallyport.server.plain import PlainTraffic
 from sallyport.wire import backend, frontend
 from sallyport.wire.frames import data_row
@@ -78,7 +78,7 @@ class LaneConversation(Conversation):
 
     def __init__(self, stage: Stage, small: bool = False) -> None:
         super().__init__(stage, recording=_recording())
-        self.lane = Lane(Added())
+        self.lane = Lane(LatencyHistograms())
         self.ends: dict[bool, socket.socket] = {}
         self.inner: dict[bool, socket.socket] = {}
         for is_client in (True, False):

@@ -18,7 +18,7 @@ from sallyport.core.subject import Subject
 from sallyport.judge import Judge
 from sallyport.policy.load import parse_policy
 from sallyport.session.commands import CloseSession, Command
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import Session, SessionLimits
 from sallyport.session.ports import JudgedStatement
 from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import CatalogSnapshot
@@ -187,7 +187,7 @@ class Stage:
     def sent(self, sql: str) -> str:
         """What goes to the server for ``sql``, which is not ``sql`` itself: the masks are in it. ValueError when it goes as it came."""
         text = sql.encode()
-        sent = self.judge.view(AGENT, ("public",)).judge(text).sent(text)
+        sent = self.judge.subject_judge(AGENT, ("public",)).judge(text).sent(text)
         if sent == text:
             raise ValueError(f"{sql!r} goes as it came")
         return sent.decode()
@@ -279,7 +279,7 @@ def does(action: Callable[[Run], Any]) -> Callable[[Run], None]:
 def play(
     make: Callable[[], Stage] | Stage,
     *steps: Step | Callable[[Run], None],
-    limits: Limits | None = None,
+    limits: SessionLimits | None = None,
     cuts: Sequence[str] = tuple(CUTS),
     path: tuple[str, ...] = ("public",),
 ) -> Run:
@@ -287,7 +287,7 @@ def play(
     for name in cuts:
         stage = make if isinstance(make, Stage) else make()
         recording = Recording()
-        run = Run(Session(AGENT, stage.judge, recording, path, limits or Limits()), stage, recording)
+        run = Run(Session(AGENT, stage.judge, recording, path, limits or SessionLimits()), stage, recording)
         closing = False
         for number, step in enumerate(steps, 1):
             where = f"step {number}, {name}"

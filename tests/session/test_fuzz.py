@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import CloseSession, JudgeElsewhere, RefreshCatalog
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import Session, SessionLimits
 from sallyport.wire import frontend
 from tests.session.decode import messages, show
 from tests.session.model import COMMANDS, COPY_IN, COPY_OUT, COPY_QUERY, FAILING, QUERIES, ModelServer
@@ -86,9 +86,9 @@ FUZZ = settings(deadline=None, suppress_health_check=list(HealthCheck), print_bl
 class Conversation:
     """Client, machine and model server, with bytes under way between them."""
 
-    def __init__(self, stage: Stage, limits: Limits | None = None, recording: Any = None) -> None:
+    def __init__(self, stage: Stage, limits: SessionLimits | None = None, recording: Any = None) -> None:
         self.recording = recording or Recording()
-        self.session = Session(AGENT, stage.judge, self.recording, ("public",), limits or Limits())
+        self.session = Session(AGENT, stage.judge, self.recording, ("public",), limits or SessionLimits())
         self.server = ModelServer(stage)
         self.to_client = b""
         self.from_client = b""
@@ -242,7 +242,7 @@ def test_damaged_conversations(
 @settings(FUZZ, max_examples=200)
 @given(data=st.binary(min_size=1, max_size=120))
 def test_any_bytes(stage: Stage, data: bytes) -> None:
-    session = Session(AGENT, stage.judge, Recording(), ("public",), Limits())
+    session = Session(AGENT, stage.judge, Recording(), ("public",), SessionLimits())
     from_client(session, data)
     if any(isinstance(c, CloseSession) for c in session.commands) and session.to_client:
         assert b"C08P01\0" in session.to_client

@@ -648,7 +648,7 @@ def test_the_short_way_never_takes_a_held_statement(new_stage: Callable[[], Stag
         cuts=("whole",),
     )
     for text in (DELETE, DELETE.replace("5", "7")):
-        stage.judge.view(AGENT, run.session.names.search_path).judge(text.encode())
+        stage.judge.subject_judge(AGENT, run.session.names.search_path).judge(text.encode())
         assert run.session.try_fast_request(query(text)) is None
     assert run.session.try_fast_request(bundle) is None
 
@@ -667,7 +667,7 @@ def test_a_long_text_is_judged_elsewhere_and_then_waits(new_stage: Callable[[], 
         command = run.asked[-1]
         assert isinstance(command, JudgeElsewhere)
         run.asked.clear()
-        command.view.judge(command.sql)
+        command.subject_judge.judge(command.sql)
         run.session.resume()
 
     play(new_stage, HOLDS, client >> query(text), server << NOTHING, judged, WAITS, APPROVED, server << query(text),
@@ -718,7 +718,7 @@ def canceled_while_judged(run: Run) -> None:
     assert isinstance(command, JudgeElsewhere)
     run.asked.clear()
     assert cancel_waiting(run.session)
-    command.view.judge(command.sql)
+    command.subject_judge.judge(command.sql)
     run.session.resume()
 
 

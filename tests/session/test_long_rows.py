@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sallyport.session.commands import CancelUpstream
-from sallyport.session.machine import Limits
+from sallyport.session.machine import SessionLimits
 from sallyport.wire import backend
 from sallyport.wire.frontend import bind, close, describe, execute, parse, query, sync
 from tests.session.playbook import (
@@ -24,7 +24,7 @@ from tests.session.playbook import (
     server,
 )
 
-LIMITS = Limits(max_server_message=200)
+LIMITS = SessionLimits(max_server_message=200)
 NAMES = "SELECT id, name FROM products"
 MASKED = "SELECT id, email FROM customers"
 LONG = "x" * 5000

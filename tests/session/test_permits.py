@@ -12,7 +12,7 @@ import pytest
 import sallyport
 from sallyport.core.errors import refuse
 from sallyport.judge import ParsePermit, RunPermit, permit_approved
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import Session, SessionLimits
 from sallyport.session.server_writer import ServerWriter, UnjudgedError, permitted
 from sallyport.wire import frontend
 from tests.session.decode import messages
@@ -37,7 +37,7 @@ def test_nobody_but_the_judge_makes_a_permit(kind: type[ParsePermit]) -> None:
 
 
 def test_what_the_judge_permits(stage: Stage) -> None:
-    view = Stage(stage.catalog, HOLD).judge.view(AGENT, ("public",))
+    view = Stage(stage.catalog, HOLD).judge.subject_judge(AGENT, ("public",))
     allowed, held, denied = (
         view.judge(text)
         for text in (b"SELECT 1", b"DELETE FROM orders WHERE id = 1", b"UPDATE orders SET status = 'x'")
@@ -55,7 +55,7 @@ def test_what_the_judge_permits(stage: Stage) -> None:
 
 
 def test_the_writer_takes_nothing_without_a_permit(stage: Stage) -> None:
-    view = Stage(stage.catalog, HOLD).judge.view(AGENT, ("public",))
+    view = Stage(stage.catalog, HOLD).judge.subject_judge(AGENT, ("public",))
     may_run = view.judge(b"SELECT 1").permit
     may_wait: Any = view.judge(b"DELETE FROM orders WHERE id = 1").permit
     assert isinstance(may_run, RunPermit)
@@ -87,8 +87,8 @@ def test_the_writer_takes_nothing_without_a_permit(stage: Stage) -> None:
 def test_a_verdict_that_lost_its_permit_lets_nothing_run(stage: Stage) -> None:
     """Whatever else a verdict says: without the judge's permit the statement is refused."""
     own = Stage(stage.catalog)
-    session = Session(AGENT, own.judge, Recording(), ("public",), Limits())
-    script = session.names.view.judge(b"SELECT id FROM products")
+    session = Session(AGENT, own.judge, Recording(), ("public",), SessionLimits())
+    script = session.names.subject_judge.judge(b"SELECT id FROM products")
     script.permit = script.statements[0].permit = None
     query = frontend.query("SELECT id FROM products")
     assert session.try_fast_request(query) is None

@@ -9,7 +9,7 @@ from typing import Any
 from sallyport.session.client_input import Blocked
 from sallyport.session.commands import RefreshCatalog
 from sallyport.session.holding import cancel_waiting
-from sallyport.session.machine import Limits, Session
+from sallyport.session.machine import Session, SessionLimits
 from sallyport.session.server_writer import FAILING_SQL
 from sallyport.sql.catalog import Column
 from sallyport.wire import backend, frontend
@@ -934,7 +934,7 @@ def test_an_answer_that_asks_for_something_takes_the_general_way(stage: Stage) -
     """The owner carries out no commands after the short way: a session whose transaction with DDL and a change of search_path has
     ended would stay blocked until its client said something.
     """
-    session = Session(AGENT, stage.judge, Recording(), ("public",), Limits())
+    session = Session(AGENT, stage.judge, Recording(), ("public",), SessionLimits())
     answer = stage.describe("products.id") + done("SELECT 0") + IDLE
     session.receive_from_client(query("SELECT id FROM products"))
     session.receive_from_server(answer)

@@ -36,7 +36,7 @@ def _names(facts: StatementFacts, catalog: CatalogSnapshot) -> list[str]:
     """What the statement does to names."""
     lines = [
         f"  {one.action} by name {one.schema}.{one.name}".removesuffix(".").removesuffix(".")
-        for one in facts.namings
+        for one in facts.named_objects
     ]
     if facts.also:
         lines.append(f"  also {' '.join(sorted(facts.also))}")

@@ -16,7 +16,7 @@ from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.extract import HANDLERS
 from sallyport.sql.lineage import UNKNOWN_TYPE
 from sallyport.sql.parse import parse
-from sallyport.sql.resolve import names
+from sallyport.sql.resolve import name_resolver
 from sallyport.sql.scope import Scope
 from sallyport.sql.types import TEXT
 
@@ -81,7 +81,7 @@ def _inferred(catalog: CatalogSnapshot, sql: str) -> int | None:
     """0: not told. None: the gateway would refuse the statement whatever type it has."""
     assert HANDLERS  # registered by their import
     statement = parse(sql.encode())[0].node
-    analysis = Analysis(names(catalog, ("public",)), Context(search_path=("public",)), Work())
+    analysis = Analysis(name_resolver(catalog, ("public",)), Context(search_path=("public",)), Work())
     columns = analysis.query(statement, Scope())
     if analysis.facts(0, len(sql)).unknowns:
         return None

@@ -29,10 +29,10 @@ class Count:
 
 def count_of(sql: str) -> Count:
     """Counts the rows which this INSERT, UPDATE, DELETE, MERGE or TRUNCATE would touch at this moment."""
-    found = _statement(sql)
-    if isinstance(found, str):
-        return Count(why=found)
-    body, kind, node = found
+    statement = _statement(sql)
+    if isinstance(statement, str):
+        return Count(why=statement)
+    body, kind, node = statement
     match kind:
         case "TruncateStmt":
             return _truncate(node)
@@ -49,10 +49,10 @@ def count_of(sql: str) -> Count:
 
 def sample_of(sql: str, rows: int) -> Count:
     """Some of the rows that this UPDATE, DELETE or MERGE would change or delete, with all their columns."""
-    found = _statement(sql)
-    if isinstance(found, str):
-        return Count(why=found)
-    body, kind, node = found
+    statement = _statement(sql)
+    if isinstance(statement, str):
+        return Count(why=statement)
+    body, kind, node = statement
     text: str | None = None
     if kind in ("UpdateStmt", "DeleteStmt"):
         if (parts := cutting.modified(body, kind, node)) is not None:

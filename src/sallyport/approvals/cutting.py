@@ -67,15 +67,15 @@ def modified(body: str, kind: str, node: dict[str, Any]) -> Modified | None:
     verb, key, opener = _ITEMS[kind]
     relation, name = relation_of(node.get("relation", {}))
     items = node.get(key, [])
-    wanted = {"with": shape(node.get("withClause"), False), "where": shape(node.get("whereClause"), False)}
-    wanted["from"] = shape(items, False)
+    expected = {"with": shape(node.get("withClause"), False), "where": shape(node.get("whereClause"), False)}
+    expected["from"] = shape(items, False)
     cuts = itertools.product(
-        _with(body, verb) if wanted["with"] else [""],
-        _clauses(body, opener if items else "", "where" if wanted["where"] else ""),
+        _with(body, verb) if expected["with"] else [""],
+        _clauses(body, opener if items else "", "where" if expected["where"] else ""),
     )
     for with_, (from_, where) in itertools.islice(cuts, _TRIES):
         tail = (f", {from_}" if items else "") + (f"\nWHERE {where}" if where else "")
-        if relation and _matches(f"{with_}SELECT 1\nFROM {relation}{tail}\n", wanted):
+        if relation and _matches(f"{with_}SELECT 1\nFROM {relation}{tail}\n", expected):
             return Modified(with_, relation, name, tail, bool(items))
     return None
 
@@ -83,7 +83,7 @@ def modified(body: str, kind: str, node: dict[str, Any]) -> Modified | None:
 def merge(body: str, node: dict[str, Any]) -> Merge | None:
     """A MERGE statement."""
     relation, name = relation_of(node.get("relation", {}))
-    wanted = {
+    expected = {
         "with": shape(node.get("withClause"), False),
         "source": shape(node.get("sourceRelation"), False),
         "on": shape(node.get("joinCondition"), False),
@@ -92,37 +92,41 @@ def merge(body: str, node: dict[str, Any]) -> Merge | None:
     whens = list(re.finditer(r"\bwhen\b", body, re.I))
     cuts = (
         (with_, body[using.end() : on.start()], body[on.end() : when.start()], when.start())
-        for with_ in (_with(body, "merge") if wanted["with"] else [""])
+        for with_ in (_with(body, "merge") if expected["with"] else [""])
         for using, on, when in itertools.product(usings, ons, whens)
         if using.end() <= on.start() and on.end() <= when.start()
     )
     for with_, source, on, end in itertools.islice(cuts, _TRIES):
-        if relation and _are(with_, source, on, wanted):
-            found = _whens(body[end:], node.get("mergeWhenClauses", ()))
-            return None if found is None else Merge(with_, relation, name, source, on, found)
+        if relation and _are(with_, source, on, expected):
+            when_clauses = _whens(body[end:], node.get("mergeWhenClauses", ()))
+            return None if when_clauses is None else Merge(with_, relation, name, source, on, when_clauses)
     return None
 
 
 def query(body: str, node: dict[str, Any]) -> tuple[str, str] | None:
     """The WITH and the query of an INSERT."""
-    wanted = {"with": shape(node.get("withClause"), False), "query": shape(node.get("selectStmt"), False)}
+    expected = {"with": shape(node.get("withClause"), False), "query": shape(node.get("selectStmt"), False)}
     starts = [m.start() for m in re.finditer(r"\b(?:select|with|values|table)\b|\(", body, re.I)]
     ends = [*(m.start() for m in re.finditer(r"\bon\s+conflict\b|\breturning\b", body, re.I)), len(body)]
     cuts = (
         (with_, start, end)
-        for with_ in (_with(body, "insert") if wanted["with"] else [""])
+        for with_ in (_with(body, "insert") if expected["with"] else [""])
         for start, end in itertools.product((start for start in starts if start > len(with_)), ends)
     )
     for with_, start, end in itertools.islice(cuts, 4 * _TRIES):
         text = body[start:end]
-        if start < end and shape(_parsed(text), False) == wanted["query"] and _opens(with_, wanted["with"]):
+        if (
+            start < end
+            and shape(_parsed(text), False) == expected["query"]
+            and _opens(with_, expected["with"])
+        ):
             return with_, text
     return None
 
 
 def _whens(text: str, clauses: Any) -> tuple[When, ...] | None:
     """The WHENs of MERGE with the texts of their conditions, found from left to right."""
-    found, at = [], 0
+    whens, at = [], 0
     for item in clauses:
         clause = item.get("MergeWhenClause", {})
         condition = ""
@@ -133,16 +137,16 @@ def _whens(text: str, clauses: Any) -> tuple[When, ...] | None:
             condition, at = cut
         kind = str(clause.get("matchKind", "")).removeprefix("MERGE_WHEN_")
         action = str(clause.get("commandType", "")).removeprefix("CMD_").lower()
-        found.append(When(kind, action, condition))
-    return tuple(found)
+        whens.append(When(kind, action, condition))
+    return tuple(whens)
 
 
-def _condition(text: str, at: int, wanted: Any) -> tuple[str, int] | None:
+def _condition(text: str, at: int, expected: Any) -> tuple[str, int] | None:
     """The text between some AND and some THEN that is this condition, and where it ends."""
     ands = [m.end() for m in re.finditer(r"\band\b", text, re.I) if m.start() >= at]
     thens = [m.start() for m in re.finditer(r"\bthen\b", text, re.I) if m.start() >= at]
     for start, end in itertools.islice(((a, t) for a in ands for t in thens if a <= t), _TRIES):
-        if shape(_select(f"SELECT 1 WHERE ({text[start:end]}\n)").get("whereClause"), False) == wanted:
+        if shape(_select(f"SELECT 1 WHERE ({text[start:end]}\n)").get("whereClause"), False) == expected:
             return text[start:end], end
     return None
 
@@ -159,34 +163,36 @@ def _parsed(sql: str) -> dict[str, Any] | None:
 def _select(sql: str) -> dict[str, Any]:
     """A SELECT of one value that has nothing but FROM, WHERE and WITH; {} for anything else."""
     select = (_parsed(sql) or {}).get("SelectStmt")
-    known = {"targetList", "fromClause", "whereClause", "withClause", "limitOption", "op"}
-    plain = isinstance(select, dict) and select.keys() <= known and len(select.get("targetList", ())) == 1
+    expected_keys = {"targetList", "fromClause", "whereClause", "withClause", "limitOption", "op"}
+    plain = (
+        isinstance(select, dict) and select.keys() <= expected_keys and len(select.get("targetList", ())) == 1
+    )
     return select if plain and isinstance(select, dict) else {}
 
 
-def _matches(sql: str, wanted: dict[str, Any]) -> bool:
+def _matches(sql: str, expected: dict[str, Any]) -> bool:
     """Whether the SELECT has exactly the statement's WITH, items after its relation, and WHERE."""
     select = _select(sql)
     return bool(select) and (
-        shape(select.get("withClause"), False) == wanted["with"]
-        and shape(select.get("whereClause"), False) == wanted["where"]
-        and shape(select.get("fromClause", [None])[1:], False) == (wanted["from"] or [])
+        shape(select.get("withClause"), False) == expected["with"]
+        and shape(select.get("whereClause"), False) == expected["where"]
+        and shape(select.get("fromClause", [None])[1:], False) == (expected["from"] or [])
     )
 
 
-def _are(with_: str, source: str, on: str, wanted: dict[str, Any]) -> bool:
+def _are(with_: str, source: str, on: str, expected: dict[str, Any]) -> bool:
     """Each piece by itself, for they are put together in another order: half a parenthesis in each would fit in this one."""
     from_, where = _select(f"SELECT 1 FROM {source}\n"), _select(f"SELECT 1 WHERE ({on}\n)")
     return (
-        _opens(with_, wanted["with"])
+        _opens(with_, expected["with"])
         and from_.keys().isdisjoint({"whereClause", "withClause"})
-        and shape(from_.get("fromClause"), False) == [wanted["source"]]
-        and shape(where.get("whereClause"), False) == wanted["on"]
+        and shape(from_.get("fromClause"), False) == [expected["source"]]
+        and shape(where.get("whereClause"), False) == expected["on"]
     )
 
 
-def _opens(with_: str, wanted: Any) -> bool:
-    return not with_ or shape(_select(f"{with_}SELECT 1").get("withClause"), False) == wanted
+def _opens(with_: str, expected: Any) -> bool:
+    return not with_ or shape(_select(f"{with_}SELECT 1").get("withClause"), False) == expected
 
 
 def _with(body: str, verb: str) -> Iterator[str]:

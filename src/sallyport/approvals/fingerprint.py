@@ -30,7 +30,7 @@ _KINDS: Final = ("ival", "fval", "sval", "bsval")
 def fingerprint(sql: str, types: Sequence[int] = ()) -> str:
     """Hex digits. ``types``: as in Binding. Raises RefusedError (SP1101, SP1105) when the text cannot be read, or is so long that others would wait for it."""
     statements = parse(sql.encode(), _LONGEST)
-    shapes = [shape(one.node, not _FREE.isdisjoint(one.node)) for one in statements]
+    shapes = [shape(statement.node, not _FREE.isdisjoint(statement.node)) for statement in statements]
     return hashlib.sha256(
         b"sallyport fingerprint 2\0" + msgspec.json.encode([shapes, list(types)], order="sorted")
     ).hexdigest()
@@ -39,7 +39,7 @@ def fingerprint(sql: str, types: Sequence[int] = ()) -> str:
 def shape(node: Any, free: bool) -> Any:
     """The tree without positions; ``free``: without the values of constants. Its depth is what the parser bounds."""
     if isinstance(node, list):
-        return [shape(one, free) for one in node]
+        return [shape(item, free) for item in node]
     if not isinstance(node, dict):
         return node
     constant = node.get("A_Const")

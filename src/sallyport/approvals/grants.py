@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final, Literal, cast
 
 from sallyport.approvals.fingerprint import fingerprint
-from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.problems import ApprovalProblem, DecisionError
 from sallyport.approvals.states import Binding, Decision, Demand, Grant, Request, Status
 from sallyport.core.errors import RefusedError
 from sallyport.core.ids import new_id
@@ -22,13 +22,13 @@ _USE_SECONDS: Final = 60.0
 def check(request: Request, minutes: float, scope: str) -> None:
     """Raises DecisionError when no grant can be made from this request."""
     if scope not in SCOPES:
-        raise DecisionError(Problem.INVALID, f"scope must be one of {', '.join(SCOPES)}")
+        raise DecisionError(ApprovalProblem.INVALID, f"scope must be one of {', '.join(SCOPES)}")
     if not 0 < minutes <= MAX_MINUTES:
-        raise DecisionError(Problem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes")
+        raise DecisionError(ApprovalProblem.INVALID, f"a grant can last at most {MAX_MINUTES} minutes")
     for demand in request.demands:
         if demand.quorum > 1:
             raise DecisionError(
-                Problem.QUORUM,
+                ApprovalProblem.QUORUM,
                 f'rule "{demand.rule}" needs {demand.quorum} reviewers for each statement, and a '
                 "grant has one",
                 "Approve this statement only.",
@@ -40,7 +40,7 @@ def check_alone(request: Request, decision: Decision) -> None:
     for demand in request.demands:
         if demand.rule not in decision.rules:
             raise DecisionError(
-                Problem.QUORUM,
+                ApprovalProblem.QUORUM,
                 f'rule "{demand.rule}" holds it too and needs {demand}, and a grant has one reviewer',
                 "Approve this statement only.",
             )
@@ -68,7 +68,7 @@ def make(request: Request, decision: Decision, minutes: float, scope: str) -> Gr
         request=request.id,
         created=decision.at,
         expires_at=decision.at + minutes * 60,
-        rules=tuple(one.rule for one in request.demands),
+        rules=tuple(demand.rule for demand in request.demands),
         settings=binding.settings,
     )
 

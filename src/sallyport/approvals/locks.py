@@ -77,8 +77,13 @@ def locks_of(sql: str) -> list[str]:
         statements = parse(sql.encode(), MAX_LENGTH)
     except RefusedError:
         return [EXCLUSIVE]
-    found = [lock for one in statements for kind, node in one.node.items() for lock in _locks(kind, node)]
-    return list(dict.fromkeys(found))
+    lines = [
+        lock
+        for statement in statements
+        for kind, node in statement.node.items()
+        for lock in _locks(kind, node)
+    ]
+    return list(dict.fromkeys(lines))
 
 
 def columns_of(sql: str) -> list[str]:
@@ -120,24 +125,25 @@ def _alter_table(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _alter(command: dict[str, Any]) -> Iterator[str]:
-    subtype, given = str(command.get("subtype", "")), command.get("def", {})
-    constraint = given.get("Constraint", {}) if isinstance(given, dict) else {}
+    subtype, definition = str(command.get("subtype", "")), command.get("def", {})
+    constraint = definition.get("Constraint", {}) if isinstance(definition, dict) else {}
     match subtype:
         case "AT_AddConstraint" if constraint.get("contype") == "CONSTR_FOREIGN":
             yield f"{_SHARE_ROW}; the same on the table it refers to"
-        case "AT_AddColumn" if any(_foreign(given.get("ColumnDef", {}))):
+        case "AT_AddColumn" if any(_foreign(definition.get("ColumnDef", {}))):
             yield EXCLUSIVE
             yield "SHARE ROW EXCLUSIVE on the table it refers to"
         case "AT_DropConstraint":
             yield f"{EXCLUSIVE}; for a foreign key also on the table it refers to"
         case "AT_SetRelOptions" | "AT_ResetRelOptions":
             names = [
-                one.get("DefElem", {}).get("defname", "") for one in given.get("List", {}).get("items", ())
+                option.get("DefElem", {}).get("defname", "")
+                for option in definition.get("List", {}).get("items", ())
             ]
             weak = all(name in _WEAK_OPTIONS or name.startswith("autovacuum_") for name in names)
             yield _UPDATE if weak else EXCLUSIVE
         case "AT_DetachPartition":
-            concurrent = given.get("PartitionCmd", {}).get("concurrent")
+            concurrent = definition.get("PartitionCmd", {}).get("concurrent")
             yield f"{_UPDATE}; ACCESS EXCLUSIVE on the partition in the end" if concurrent else EXCLUSIVE
         case _:
             yield _ALTER.get(subtype, EXCLUSIVE)
@@ -157,9 +163,9 @@ def _create_table(node: dict[str, Any]) -> Iterator[str]:
         yield "SHARE UPDATE EXCLUSIVE on its parents"
     elements = node.get("tableElts", ())
     if any(
-        one.get("Constraint", {}).get("contype") == "CONSTR_FOREIGN"
-        or any(_foreign(one.get("ColumnDef", {})))
-        for one in elements
+        element.get("Constraint", {}).get("contype") == "CONSTR_FOREIGN"
+        or any(_foreign(element.get("ColumnDef", {})))
+        for element in elements
     ):
         yield "SHARE ROW EXCLUSIVE on the tables it refers to"
 
@@ -186,12 +192,12 @@ def _rename(node: dict[str, Any]) -> Iterator[str]:
 
 
 def _reindex(node: dict[str, Any]) -> Iterator[str]:
-    options = {one.get("DefElem", {}).get("defname") for one in node.get("params", ())}
+    options = {parameter.get("DefElem", {}).get("defname") for parameter in node.get("params", ())}
     yield _UPDATE if "concurrently" in options else f"{_SHARE}; ACCESS EXCLUSIVE on the indexes"
 
 
 def _vacuum(node: dict[str, Any]) -> Iterator[str]:
-    full = any(one.get("DefElem", {}).get("defname") == "full" for one in node.get("options", ()))
+    full = any(option.get("DefElem", {}).get("defname") == "full" for option in node.get("options", ()))
     yield EXCLUSIVE if full else _UPDATE
 
 

@@ -55,7 +55,7 @@ def message(event: str, request: Request, console: str) -> dict[str, Any]:
         "kind": request.kind,
         "target": request.binding.target,
         "rule": request.rule,
-        "rules": [one.rule for one in request.demands],
+        "rules": [demand.rule for demand in request.demands],
         "wants": request.wants,
         "subject": who.id,
         "email": who.email,

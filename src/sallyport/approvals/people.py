@@ -56,9 +56,9 @@ class Identities:
         return names
 
 
-def same_person(one: Iterable[str], other: Iterable[str]) -> bool:
+def same_person(first: Iterable[str], second: Iterable[str]) -> bool:
     """Whether two subjects' links meet."""
-    return not set(one).isdisjoint(other)
+    return not set(first).isdisjoint(second)
 
 
 def _fold(text: str) -> str:

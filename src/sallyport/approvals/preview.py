@@ -71,14 +71,14 @@ def preamble(
         "standard_conforming_strings": "on",
         "search_path": path,
     }
-    given = {
+    session_settings = {
         name: "'" + value.replace("'", "''") + "'"
         for name, value in session
         if changes_meaning(name) and not name.startswith("default_transaction")
     }
     # Masks of dates are written in ISO, whatever the server's default is.
     pins = MASKED_STARTUP if masked else {}
-    all_ = {"DateStyle": "ISO", "row_security": "on", **given, **pins, **settings}
+    all_ = {"DateStyle": "ISO", "row_security": "on", **session_settings, **pins, **settings}
     return "".join(f"SET LOCAL {_written(name)} = {value};\n" for name, value in all_.items())
 
 
@@ -189,10 +189,10 @@ async def bind(
     )
     if named is None:
         return False
-    given = f" ({', '.join(row[0] or '' for row in named)})" if named else ""
+    declared_types = f" ({', '.join(row[0] or '' for row in named)})" if named else ""
     asked = await question.ask(
         "the plan",
-        f"PREPARE {_NAME}{given} AS {question.sql}\n",
+        f"PREPARE {_NAME}{declared_types} AS {question.sql}\n",
         "SELECT t.type::pg_catalog.oid, t.type::pg_catalog.text FROM pg_catalog.pg_prepared_statements s,"
         " pg_catalog.unnest(s.parameter_types) WITH ORDINALITY AS t(type, number)"
         f" WHERE s.name = '{_NAME}' ORDER BY t.number",
@@ -235,12 +235,12 @@ async def _count(question: Question, preview: Preview) -> Preview:
         return replace(preview, rows=count.known)
     if not count.actions:
         return replace(preview, rows=int(rows[0][0] or 0) if rows and rows[0] else None)
-    found: Counter[str] = Counter()
+    by_action: Counter[str] = Counter()
     for index, number in rows:
-        found[count.actions[int(index or 0)]] += int(number or 0)
-    del found["nothing"]
-    lines = tuple(f"{action} {number}" for action, number in sorted(found.items()))
-    return replace(preview, rows=found.total(), actions=lines)
+        by_action[count.actions[int(index or 0)]] += int(number or 0)
+    del by_action["nothing"]
+    lines = tuple(f"{action} {number}" for action, number in sorted(by_action.items()))
+    return replace(preview, rows=by_action.total(), actions=lines)
 
 
 async def _schema_change(question: Question, facts: StatementFacts, preview: Preview) -> Preview:
@@ -266,11 +266,11 @@ async def _schema_change(question: Question, facts: StatementFacts, preview: Pre
 async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
     columns = ", ".join("'" + name.replace("'", "''") + "'" for name in columns_of(question.sql))
     only = COLUMNS.format(oids=oids, names=columns) if columns else ""
-    found = await question.ask(
+    dependants = await question.ask(
         "what depends on it", DEPENDANTS.format(oids=oids, only=only, most=_LISTED + 1)
     )
     named = await question.ask("which functions name it", MENTIONS.format(oids=oids, most=_LISTED + 1))
-    listed = [plain(row[0] or "", 300) for row in (*(found or ()), *(named or ()))]
+    listed = [plain(row[0] or "", 300) for row in (*(dependants or ()), *(named or ()))]
     if len(listed) > _LISTED:
         listed[_LISTED:] = ["and more"]
     return tuple(listed)
@@ -278,8 +278,8 @@ async def _dependants(question: Question, oids: str) -> tuple[str, ...]:
 
 def _check(statements: Sequence[str]) -> None:
     """Each is one statement for PostgreSQL's own grammar, or nothing is sent. Raises RefusedError."""
-    for one in statements:
-        if len(parse(one.encode(), MAX_LENGTH)) != 1:
+    for statement in statements:
+        if len(parse(statement.encode(), MAX_LENGTH)) != 1:
             raise SallyportError("it is not one statement")
 
 

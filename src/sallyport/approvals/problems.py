@@ -8,7 +8,7 @@ from sallyport.approvals.states import Request, Status, plain
 from sallyport.core.errors import Refusal, RefusedError, refuse
 
 
-class Problem(Enum):
+class ApprovalProblem(Enum):
     """Kinds of refused decisions, for entrances that answer with a status of their own (HTTP: 404, 409, 403, 422)."""
 
     UNKNOWN = "unknown"
@@ -25,14 +25,14 @@ class Problem(Enum):
 class DecisionError(RefusedError):
     """A decision (or grant) that is not taken. The text is fit for the person who tried; SP1405."""
 
-    def __init__(self, problem: Problem, message: str, hint: str = "") -> None:
+    def __init__(self, problem: ApprovalProblem, message: str, hint: str = "") -> None:
         super().__init__(refuse("SP1405", message, hint=hint))
         self.problem = problem
 
 
 def closed(request: Request) -> DecisionError:
     """It is not pending any more."""
-    problem = Problem.EXPIRED if request.status is Status.EXPIRED else Problem.CLOSED
+    problem = ApprovalProblem.EXPIRED if request.status is Status.EXPIRED else ApprovalProblem.CLOSED
     why = f": {plain(request.void_reason)}" if request.void_reason else ""
     return DecisionError(
         problem,

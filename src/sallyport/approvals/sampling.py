@@ -17,7 +17,7 @@ from sallyport.approvals.counting import sample_of
 from sallyport.approvals.preview import Query, Question, bind, explain
 from sallyport.approvals.states import Request, Status, plain
 from sallyport.core.errors import SallyportError
-from sallyport.judge import Verdict, View
+from sallyport.judge import SubjectJudge, Verdict
 from sallyport.policy.actions import canonical
 from sallyport.policy.decision import Filter
 from sallyport.session.programs import KEEP, compile_result
@@ -43,54 +43,56 @@ class Sample:
     problem: str = ""
 
 
-async def sample(query: Query, fetch: Fetch, view: View, request: Request) -> Sample:
-    """``view``: the judge as the reviewer meets it, with the request's search_path."""
+async def sample(query: Query, fetch: Fetch, subject_judge: SubjectJudge, request: Request) -> Sample:
+    """``subject_judge``: the judge as the reviewer meets it, with the request's search_path."""
     binding = request.binding
     if canonical(request.kind) not in _SAMPLED:
         return Sample(problem="it changes no rows that are there already")
     if request.status is not Status.PENDING:
         return Sample(problem="it is not pending any more")
     # a long text is parsed and judged: not while everybody waits
-    found = await asyncio.to_thread(sample_of, binding.executed_sql, min(ROWS, view.bounds.rows or ROWS))
-    if not found.sql:
-        return Sample(problem=found.why)
-    script = await asyncio.to_thread(view.judge, found.sql.encode())
+    sampled = await asyncio.to_thread(
+        sample_of, binding.executed_sql, min(ROWS, subject_judge.bounds.rows or ROWS)
+    )
+    if not sampled.sql:
+        return Sample(problem=sampled.why)
+    script = await asyncio.to_thread(subject_judge.judge, sampled.sql.encode())
     verdict = script.statements[0] if len(script.statements) == 1 else None
     refusal = verdict.refusal if verdict is not None else script.refusal
     if verdict is None or not verdict.plain or refusal is not None:
         why = f": {plain(refusal.message)}" if refusal is not None else ""
         return Sample(problem=f"the policy does not allow you to see these rows{why}")
-    if columns := _choosing_masked(view, verdict):
+    if columns := _choosing_masked(subject_judge, verdict):
         return Sample(problem=f"which rows they are depends on what is masked for you: {', '.join(columns)}")
     masked = binding.masks_applied or script.rewritten is not None
     question = Question(query, binding.executed_sql, binding.search_path, binding.settings, masked=masked)
     try:
         if not await bind(question, binding.binds, binding.bind_formats, binding.types):
             return Sample(problem="; ".join(question.problems))
-        sent = script.sent(found.sql.encode()).decode()
+        sent = script.sent(sampled.sql.encode()).decode()
         description, data = await fetch(question.message(*question.with_values(sent)))
-        return _masked(view, verdict, description, data)
+        return _masked(subject_judge, verdict, description, data)
     except (SallyportError, OSError) as error:
         return Sample(problem=explain(error, ran=True))
     finally:
         await question.let_go()
 
 
-def _choosing_masked(view: View, verdict: Verdict) -> list[str]:
+def _choosing_masked(subject_judge: SubjectJudge, verdict: Verdict) -> list[str]:
     """Columns that the sample's conditions read, and of which the reviewer sees the mask: schema.relation.column."""
-    masks = view.subject_policy.masks
+    masks = subject_judge.subject_policy.masks
     read = {column for column, _ in verdict.facts.mentioned} | verdict.facts.mentioned_in_views
     hidden = (column for column in read if column in masks and masks[column].filter is not Filter.ALLOW)
-    return sorted(view.catalog.column_name(column) for column in hidden)
+    return sorted(subject_judge.catalog.column_name(column) for column in hidden)
 
 
-def _masked(view: View, verdict: Verdict, description: bytes, data: bytes) -> Sample:
-    program = compile_result(view, verdict, description)
+def _masked(subject_judge: SubjectJudge, verdict: Verdict, description: bytes, data: bytes) -> Sample:
+    program = compile_result(subject_judge, verdict, description)
     if program is None or verdict.plan is None:
         return Sample(problem="the rows are not the ones that were judged")
     shown = data if program is KEEP else mask_rows(data, 0, len(data), program)
     names = tuple(field.name for field in backend.parse_row_description(description))
-    masks = view.subject_policy.masks
+    masks = subject_judge.subject_policy.masks
     columns = zip(names, verdict.facts.columns or (), strict=True)
     masked = tuple(name for name, column in columns if not column.sources.isdisjoint(masks))
     return Sample(names, tuple(_rows(shown)), masked)

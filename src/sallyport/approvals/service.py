@@ -22,10 +22,10 @@ from dataclasses import replace
 from typing import Final
 
 from sallyport.approvals import grants as granting
-from sallyport.approvals.flood import Flood
 from sallyport.approvals.people import Identities, same_person
 from sallyport.approvals.ports import ApprovalStore, Notifier
-from sallyport.approvals.problems import DecisionError, Problem, closed, refusal_of
+from sallyport.approvals.problems import ApprovalProblem, DecisionError, closed, refusal_of
+from sallyport.approvals.request_limiter import RequestLimiter
 from sallyport.approvals.states import (
     TRANSITIONS,
     Binding,
@@ -64,7 +64,7 @@ class Approvals:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._flood = Flood(limits or FloodLimits())
+        self._flood = RequestLimiter(limits or FloodLimits())
         self._notifiers = tuple(notifiers)
         self._identities = identities or Identities()
         self._lock = threading.RLock()
@@ -102,7 +102,7 @@ class Approvals:
         if mode == "async":
             binding = replace(binding, session="")
         demands = (Demand(rule, tuple(sorted(reviewers)), quorum), *further)
-        binding = replace(binding, rules=tuple(one.rule for one in demands))
+        binding = replace(binding, rules=tuple(demand.rule for demand in demands))
         self._check_asked(binding, subject, demands, expires_seconds)
         with self._lock:
             self.expire_due()
@@ -215,12 +215,14 @@ class Approvals:
         if request.status is not Status.PENDING:
             raise closed(request)
         if any(same_person(d.links, links) for d in request.decisions):
-            raise DecisionError(Problem.TWICE, "you have already decided about this request")
+            raise DecisionError(ApprovalProblem.TWICE, "you have already decided about this request")
         reason = reason.strip()
         if not approve and not any(c.isprintable() and not c.isspace() for c in reason):
-            raise DecisionError(Problem.NO_REASON, "a denial needs a reason", "The requester will read it.")
+            raise DecisionError(
+                ApprovalProblem.NO_REASON, "a denial needs a reason", "The requester will read it."
+            )
         if len(reason) > MAX_REASON:
-            raise DecisionError(Problem.INVALID, f"the reason is longer than {MAX_REASON} characters")
+            raise DecisionError(ApprovalProblem.INVALID, f"the reason is longer than {MAX_REASON} characters")
         now = self._clock.now()
         return Decision(who.id, who.issuer, who.email, approve, reason, now, channel, address, links, rules)
 
@@ -239,11 +241,11 @@ class Approvals:
         Raises DecisionError when they are a reviewer of none of the rules, or asked for it themselves.
         """
         if not who.id or (who.expires_at and who.expires_at <= self._clock.now()):
-            raise DecisionError(Problem.NOT_REVIEWER, "your sign-in has expired", "Sign in again.")
-        rules = tuple(one.rule for one in request.demands if who.groups & set(one.reviewers))
+            raise DecisionError(ApprovalProblem.NOT_REVIEWER, "your sign-in has expired", "Sign in again.")
+        rules = tuple(demand.rule for demand in request.demands if who.groups & set(demand.reviewers))
         if not rules:
             raise DecisionError(
-                Problem.NOT_REVIEWER,
+                ApprovalProblem.NOT_REVIEWER,
                 f"you may not decide about {request.id}",
                 f"Members of {', '.join(request.may_decide)} can decide.",
             )
@@ -252,7 +254,7 @@ class Approvals:
         asked = {*request.subject.links, *self._identities.links(_subject(request.subject))}
         if same_person(asked, links):
             raise DecisionError(
-                Problem.SELF,
+                ApprovalProblem.SELF,
                 "you cannot decide about a statement of your own",
                 "Ask another reviewer.",
             )
@@ -310,7 +312,7 @@ class Approvals:
             now = self._clock.now()
             grant = self._grants.get(grant_id)
             if grant is None or not grant.live(now):
-                raise DecisionError(Problem.UNKNOWN, "there is no such grant in force")
+                raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such grant in force")
             by = (who.email or who.id) if who is not None else "the gateway"
             ended = replace(grant, revoked_at=now, revoked_by=f"{by}: {reason}" if reason else by)
             self._store.change_grant(ended)
@@ -438,7 +440,7 @@ class Approvals:
         self.expire_due()
         request = self._open.get(id_) or self._store.get(id_)
         if request is None:
-            raise DecisionError(Problem.UNKNOWN, "there is no such approval", "Check the id.")
+            raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id.")
         return request
 
     def _write(
@@ -457,7 +459,9 @@ class Approvals:
                 self._open.pop(request.id, None)
             else:
                 self._open[request.id] = stored
-            raise DecisionError(Problem.CLOSED, f"{request.id} was changed by somebody else at the same time")
+            raise DecisionError(
+                ApprovalProblem.CLOSED, f"{request.id} was changed by somebody else at the same time"
+            )
 
     def _changed(self, event: str, request: Request) -> None:
         if request.status.final:
@@ -494,9 +498,9 @@ class Approvals:
     ) -> None:
         if (binding.subject, binding.issuer) != (subject.id, subject.issuer):
             raise ValueError("the binding is of another subject")
-        if any(not one.reviewers or one.quorum < 1 for one in demands) or not seconds > 0:
+        if any(not demand.reviewers or demand.quorum < 1 for demand in demands) or not seconds > 0:
             raise ValueError("nobody could approve this: reviewers, quorum and expiry are needed")
-        if len({one.rule for one in demands}) != len(demands):
+        if len({demand.rule for demand in demands}) != len(demands):
             raise ValueError("a rule is there twice")
         self._flood.check_size(binding)
 

@@ -237,18 +237,18 @@ class Signatures:
             return "the timestamp is more than five minutes away"
         if int(timestamp) < self._since:
             return "it was signed before this gateway started, which cannot know whether it was received then"
-        wanted = slack_signature(self._secret, timestamp, body)
-        if not hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "replace")):
+        expected = slack_signature(self._secret, timestamp, body)
+        if not hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace")):
             return "the signature is wrong"
         with self._lock:
-            for old in [one for one, at in self._seen.items() if at < now]:
+            for old in [seen for seen, at in self._seen.items() if at < now]:
                 del self._seen[old]
-            if wanted in self._seen:
+            if expected in self._seen:
                 return "it was received before"
             if len(self._seen) >= _MAX_SEEN:
                 return "too many requests in five minutes"
             # A timestamp may be five minutes ahead, so it is kept until it is five minutes old.
-            self._seen[wanted] = int(timestamp) + MAX_AGE
+            self._seen[expected] = int(timestamp) + MAX_AGE
         return ""
 
 

@@ -106,11 +106,11 @@ def _fields(request: Request) -> dict[str, Any]:
         "Who": request.subject.id,
         "Agent": request.subject.agent or "not named",
         "Target": request.binding.target,
-        "Rule": ", ".join(one.rule for one in request.demands),
+        "Rule": ", ".join(demand.rule for demand in request.demands),
         "Touches": ", ".join(request.touches) or "no relation",
         "Approvals": "; ".join(
-            f"{request.approved_for(one)} of {one.quorum}, by {', '.join(one.reviewers)}"
-            for one in request.demands
+            f"{request.approved_for(demand)} of {demand.quorum}, by {', '.join(demand.reviewers)}"
+            for demand in request.demands
         ),
         "Until": until,
     }

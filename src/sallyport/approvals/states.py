@@ -131,19 +131,19 @@ class Binding:
         fields = tuple(getattr(self, name) for name in _WORDS)
         return hashlib.sha256(b"sallyport binding 3\0" + msgspec.msgpack.encode(fields)).hexdigest()
 
-    def moved(self, other: Binding) -> list[str]:
-        """What differs in ``other``, in words; [] when the two are identical."""
+    def moved(self, current: Binding) -> list[str]:
+        """What differs in ``current``, in words; [] when the two are identical."""
         out = []
         for name, words in _WORDS.items():
-            before, after = getattr(self, name), getattr(other, name)
+            before, after = getattr(self, name), getattr(current, name)
             if before != after:
                 out.append(f"{words} changed{_change(name, before, after)}")
         return out
 
-    def same_statement(self, other: Binding) -> bool:
+    def same_statement(self, binding: Binding) -> bool:
         """The same text and values, of the same subject, for the same target: what people mean by 'the same again'."""
         names = ("sql", "binds", "bind_formats", "types", "target", "subject", "issuer")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
+        return all(getattr(self, name) == getattr(binding, name) for name in names)
 
 
 def _change(name: str, before: Any, after: Any) -> str:
@@ -151,7 +151,7 @@ def _change(name: str, before: Any, after: Any) -> str:
     if name in _SHOWN:
         return f" from {before} to {after}"
     if name == "settings":
-        return f" ({', '.join(sorted({one for one, _ in set(before) ^ set(after)}))})"
+        return f" ({', '.join(sorted({key for key, _ in set(before) ^ set(after)}))})"
     return ""
 
 
@@ -256,17 +256,17 @@ class Request:
     @property
     def may_decide(self) -> tuple[str, ...]:
         """Groups whose members may decide, for any of the rules."""
-        return tuple(sorted({group for one in self.demands for group in one.reviewers}))
+        return tuple(sorted({group for demand in self.demands for group in demand.reviewers}))
 
     @property
     def wants(self) -> str:
         """Who must approve, in words."""
-        return " and ".join(str(one) for one in self.demands)
+        return " and ".join(str(demand) for demand in self.demands)
 
     @property
     def held_by(self) -> str:
         """The rules, in words."""
-        names = ", ".join(f'"{one.rule}"' for one in self.demands)
+        names = ", ".join(f'"{demand.rule}"' for demand in self.demands)
         return f"rule {names}" if not self.further else f"rules {names}"
 
     @property
@@ -277,7 +277,7 @@ class Request:
     @property
     def least(self) -> int:
         """How many people must approve at least."""
-        return max(one.quorum for one in self.demands)
+        return max(demand.quorum for demand in self.demands)
 
     def approved_for(self, demand: Demand) -> int:
         """How many people have approved so far whose word counts for this rule."""
@@ -286,7 +286,7 @@ class Request:
     @property
     def complete(self) -> bool:
         """Whether every rule has what it asks for."""
-        return all(self.approved_for(one) >= one.quorum for one in self.demands)
+        return all(self.approved_for(demand) >= demand.quorum for demand in self.demands)
 
     @property
     def denial(self) -> Decision | None:

@@ -41,7 +41,7 @@ from sallyport.audit.keys import NO_KEYS, KeyRing
 from sallyport.audit.ports import ENDED, LIVE, SessionRow, StatementText
 from sallyport.audit.reader import RecordingReader
 from sallyport.audit.recovery import Recovered, rebuild, recover
-from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, verify
+from sallyport.audit.verify import DELETION, UNREADABLE, Verification, VerificationProblem, verify
 
 _LEVEL: Final = -1
 #: Statement numbers that one message names.
@@ -107,14 +107,14 @@ def verify_journal(directory: Path, keys: KeyRing = NO_KEYS) -> Verification | N
     result = Verification(DIRECTORY, place)
     if not is_in_use(directory):
         contents = read_journal(directory, keys)
-        result.problems += [Problem(UNREADABLE, text) for text in contents.problems]
+        result.problems += [VerificationProblem(UNREADABLE, text) for text in contents.problems]
         if contents.not_listed:
             result.notes.append(f"was not checked: {contents.not_listed}")
         _report_missing(directory, contents, result, keys)
     kept = sorted(place.glob(f"*{KEPT_SUFFIX}"))
     if kept:
         text = f"holds statements that could not be put into their recordings: {kept[0].name}"
-        result.problems.append(Problem(DELETION, text + (" and more" if kept[1:] else "")))
+        result.problems.append(VerificationProblem(DELETION, text + (" and more" if kept[1:] else "")))
     return result if result.problems or result.notes else None
 
 
@@ -131,12 +131,12 @@ def _report_missing(
             result.notes.append(f"session {id_} was not compared with it: {error}")
             continue
         except _UnplacedError as error:
-            result.problems.append(Problem(UNREADABLE, f"session {id_}: {error}"))
+            result.problems.append(VerificationProblem(UNREADABLE, f"session {id_}: {error}"))
             continue
         if missing.statements:
             numbers = _numbers({statement.number for statement in missing.statements})
             text = f"the recording of {id_} lacks statements {numbers}; the next start adds them"
-            result.problems.append(Problem(DELETION, text))
+            result.problems.append(VerificationProblem(DELETION, text))
 
 
 def _complete(

@@ -128,15 +128,18 @@ class SessionQuery:
             and folded(one_line(self.text)) in folded(statement.sql)
             and (
                 not name
-                or any(one == name or one.endswith(f".{name}") for one in map(folded, statement.relations))
+                or any(
+                    qualified == name or qualified.endswith(f".{name}")
+                    for qualified in map(folded, statement.relations)
+                )
             )
         )
 
     def matches(self, row: SessionRow) -> bool:
         """Whether the row is one of them (``limit`` and statements aside)."""
-        wanted = self.subject.lower()
+        needle = self.subject.lower()
         return (
-            any(wanted in text.lower() for text in (row.subject, row.label, row.agent))
+            any(needle in text.lower() for text in (row.subject, row.label, row.agent))
             and self.target in ("", row.target)
             and self.status in ("", row.status)
             and self.kind in ("", row.kind)
@@ -164,7 +167,7 @@ class SessionIndex(Protocol):
         """As :meth:`save`, of many."""
         ...
 
-    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+    def statements(self, session_id: str, statements: Sequence[StatementText]) -> bool:
         """Keep these to find the session by. As :meth:`save`; False: they were not taken."""
         ...
 
@@ -178,5 +181,5 @@ class NoIndex:
     def save_all(self, rows: Sequence[SessionRow]) -> None:
         return None
 
-    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+    def statements(self, session_id: str, statements: Sequence[StatementText]) -> bool:
         return False

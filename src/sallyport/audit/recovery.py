@@ -175,14 +175,17 @@ def _read_on(reader: RecordingReader, recovered: Recovered, *, counted: bool) ->
         return
     login, resumed = _login(reader), False
     if row.last_hash:
-        known = _block_of(reader, _hash_of(row))
-        if known is None:
+        last_block = _block_of(reader, _hash_of(row))
+        if last_block is None:
             recovered.problem = "the block that the index remembers as newest is not in the file"
             return
-        if counted and _add(summary, known):
+        if counted and _add(summary, last_block):
             summary.take_statements()
             summary.counts, summary.bytes = Counts(row.statements, row.refused, row.rows), row.bytes
-            chain, start = Chain(known.hash, known.sequence, known.first_event), known.offset
+            chain, start = (
+                Chain(last_block.hash, last_block.sequence, last_block.first_event),
+                last_block.offset,
+            )
             resumed = True
     _follow(reader.blocks_from(start), chain, summary, recovered, skip=resumed)
     if reader.damaged is not None:

@@ -39,14 +39,14 @@ def last_events(
             return 0.0, iter(())
         began = next(_events(_block(reader, starts[0]))).at
         held: list[list[ev.Event]] = []
-        found = weight = 0
+        count = weight = 0
         for offset in reversed(starts):
             block = _block(reader, offset)
             events = list(_events(block))
             held.append(events)
-            found += sum(isinstance(event, ev.Statement) for event in events)
+            count += sum(isinstance(event, ev.Statement) for event in events)
             weight += len(block.raw or b"")
-            if found >= statements or weight >= most:
+            if count >= statements or weight >= most:
                 break
     return began, (event for events in reversed(held) for event in events)
 

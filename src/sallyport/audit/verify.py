@@ -49,7 +49,7 @@ _LIMIT: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class VerificationProblem:
     """``kind``: one of the constants above. ``block``: where, or None when that cannot be told."""
 
     kind: str
@@ -73,7 +73,7 @@ class Verification:
     blocks: int = 0
     events: int = 0
     ended: bool = False
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[VerificationProblem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     shredded: bool = False
 
@@ -118,9 +118,9 @@ class _State:
 
     def report(self, kind: str, text: str, block: int | None = None) -> None:
         if len(self.result.problems) < _LIMIT:
-            self.result.problems.append(Problem(kind, text, block))
+            self.result.problems.append(VerificationProblem(kind, text, block))
         elif len(self.result.problems) == _LIMIT:
-            self.result.problems.append(Problem(kind, "and more; only the first are listed"))
+            self.result.problems.append(VerificationProblem(kind, "and more; only the first are listed"))
 
     def see_key(self) -> None:
         """What the key of an encrypted recording is good for."""
@@ -291,17 +291,17 @@ def _says(name: str, indexed: object, recorded: object) -> str:
     return f"{name}: the index says {indexed!r}, the recording {recorded!r}"
 
 
-def _diagnose(block: Block, number: int) -> Problem:
+def _diagnose(block: Block, number: int) -> VerificationProblem:
     """A block's content does not match its hash."""
     if block.raw is None:
-        return Problem(EDIT, "its content cannot be decompressed", number)
-    return Problem(EDIT, "its content or its header was changed", number)
+        return VerificationProblem(EDIT, "its content cannot be decompressed", number)
+    return VerificationProblem(EDIT, "its content or its header was changed", number)
 
 
 def read_events(
     path: Path,
     session_id: str | None = None,
-    on_problem: Callable[[Problem], None] | None = None,
+    on_problem: Callable[[VerificationProblem], None] | None = None,
     keys: KeyRing = NO_KEYS,
 ) -> Iterator[ev.Event]:
     """The events of a recording, in order, one block in memory at a time.
@@ -323,23 +323,29 @@ def read_events(
                 tell(_diagnose(block, number))
                 return
             if block.sequence != number or block.previous != previous:
-                tell(Problem(EDIT, "does not continue the block before it", number))
+                tell(VerificationProblem(EDIT, "does not continue the block before it", number))
                 return
             previous = block.hash
             if block.raw is None:
                 reader.require_content()
-                tell(Problem(WRONG_KEY, "was not encrypted with the key of this recording", number))
+                tell(
+                    VerificationProblem(WRONG_KEY, "was not encrypted with the key of this recording", number)
+                )
                 return
             try:
                 for raw in block.split():
                     yield from ev.spelled_out(ev.decode_event(raw))
             except msgspec.DecodeError:
                 tell(
-                    Problem(UNREADABLE, "holds an event that this version of Sallyport does not know", number)
+                    VerificationProblem(
+                        UNREADABLE, "holds an event that this version of Sallyport does not know", number
+                    )
                 )
                 return
             count = number + 1
         if reader.damaged is not None:
-            tell(Problem(EDIT, f"no block begins at byte {reader.damaged}", count))
+            tell(VerificationProblem(EDIT, f"no block begins at byte {reader.damaged}", count))
         if reader.torn is not None:
-            tell(Problem(TRUNCATED, f"the file stops inside a block at byte {reader.torn}", count))
+            tell(
+                VerificationProblem(TRUNCATED, f"the file stops inside a block at byte {reader.torn}", count)
+            )

@@ -62,14 +62,18 @@ def list_approvals(
         query = {"limit": str(limit)} | ({} if everything else {"status": "pending"})
         shown: set[str] = set()
         while True:
-            found = [one for one in gateway.get("/approvals", **query)["approvals"] if one["id"] not in shown]
-            shown.update(one["id"] for one in found)
-            for one in found:
-                typer.echo(json.dumps(one) if as_json else _line(one))
+            requests = [
+                request
+                for request in gateway.get("/approvals", **query)["approvals"]
+                if request["id"] not in shown
+            ]
+            shown.update(request["id"] for request in requests)
+            for request in requests:
+                typer.echo(json.dumps(request) if as_json else _line(request))
             if not watch:
                 break
             time.sleep(_POLL)
-        if not found and not as_json:
+        if not requests and not as_json:
             typer.echo("No approvals are waiting." if not everything else "No approvals yet.")
 
     run_request(run)
@@ -83,18 +87,18 @@ def show_approval(
 ) -> None:
     def run() -> None:
         gateway = RestClient(url)
-        one = _one(gateway, approval)
+        request = _one(gateway, approval)
         if not as_json:
-            _show(one)
-            if one["status"] == "pending":
+            _show(request)
+            if request["status"] == "pending":
                 _show_sample(gateway.get(f"/approvals/{quote(approval, safe='')}/sample"))
-        while watch and one["status"] == "pending":
+        while watch and request["status"] == "pending":
             time.sleep(_POLL)
-            one = _one(gateway, approval)
+            request = _one(gateway, approval)
         if as_json:
-            typer.echo(json.dumps(one))
+            typer.echo(json.dumps(request))
         elif watch:
-            _outcome(one)
+            _outcome(request)
 
     run_request(run)
 
@@ -132,11 +136,11 @@ def deny(
 
 def _decide(approval: str, url: str, body: Mapping[str, Any], as_json: bool) -> None:
     def run() -> None:
-        one = RestClient(url).post(f"/approvals/{quote(approval, safe='')}/decision", body)
+        request = RestClient(url).post(f"/approvals/{quote(approval, safe='')}/decision", body)
         if as_json:
-            typer.echo(json.dumps(one))
+            typer.echo(json.dumps(request))
         else:
-            _outcome(one)
+            _outcome(request)
 
     run_request(run)
 
@@ -148,37 +152,37 @@ def _one(gateway: RestClient, approval: str) -> Any:
 # -- showing: everything below is hostile text --------------------------------------------------------------------
 
 
-def _who(one: Mapping[str, Any]) -> str:
-    subject = one["subject"]
+def _who(request: Mapping[str, Any]) -> str:
+    subject = request["subject"]
     agent = f" through {subject['agent']}" if subject["agent"] else ""
     return inert(f"{subject['email'] or subject['id']}{agent}")
 
 
-def _line(one: Mapping[str, Any]) -> str:
-    touches = ", ".join(one["touches"]) or one["kind"]
-    rules = one["rules"]
+def _line(request: Mapping[str, Any]) -> str:
+    touches = ", ".join(request["touches"]) or request["kind"]
+    rules = request["rules"]
     votes = ""
-    if len(rules) > 1 or one["quorum"] > 1:
+    if len(rules) > 1 or request["quorum"] > 1:
         votes = " " + "+".join(f"{rule['approvals']}/{rule['quorum']}" for rule in rules)
     names = ", ".join(rule["rule"] for rule in rules)
-    left = max(0, int(unix_seconds(one["expires_at"]) - time.time()))
-    until = f", {left // 60}m{left % 60:02d}s left" if one["status"] == "pending" else ""
+    left = max(0, int(unix_seconds(request["expires_at"]) - time.time()))
+    until = f", {left // 60}m{left % 60:02d}s left" if request["status"] == "pending" else ""
     return inert(
-        f"{one['id']}  {one['status']}{votes}  {one['target']}  {touches}  by {_who(one)}  ({names}{until})"
+        f"{request['id']}  {request['status']}{votes}  {request['target']}  {touches}  by {_who(request)}  ({names}{until})"
     )
 
 
-def _show(one: Mapping[str, Any]) -> None:
+def _show(request: Mapping[str, Any]) -> None:
     echo = typer.echo
-    echo(_line(one))
-    echo(f"\n{inert(one['sql'], newlines=True)}\n")
-    if one["sent"] not in ("", one["sql"]):
-        echo(f"Sent to the database (masks applied):\n\n{inert(one['sent'], newlines=True)}\n")
-    for number, value in enumerate(one["binds"] or (), 1):
+    echo(_line(request))
+    echo(f"\n{inert(request['sql'], newlines=True)}\n")
+    if request["sent"] not in ("", request["sql"]):
+        echo(f"Sent to the database (masks applied):\n\n{inert(request['sent'], newlines=True)}\n")
+    for number, value in enumerate(request["binds"] or (), 1):
         echo(f"  ${number} = {inert(json.dumps(value, ensure_ascii=False))}")
-    if one["in_transaction"]:
+    if request["in_transaction"]:
         echo("It waits in an open transaction, which keeps its locks.")
-    preview = one["preview"]
+    preview = request["preview"]
     if preview is not None:
         if preview["rows"] is not None:
             echo(f"Rows it would change: {preview['rows']}")
@@ -191,16 +195,16 @@ def _show(one: Mapping[str, Any]) -> None:
         ):
             for line in preview[name]:
                 echo(f"{title}: {inert(line)}")
-    for decision in one["decisions"]:
+    for decision in request["decisions"]:
         word = "approved" if decision["approve"] else "denied"
         who = decision["email"] or decision["reviewer"]
         echo(inert(f"{word} by {who} over {decision['channel']}: {decision['reason'] or 'no reason given'}"))
-    if one["status"] == "pending":
-        for rule in one["rules"]:
-            wanted = f"{rule['quorum']} of {', '.join(rule['reviewers'])}"
-            echo(inert(f'{wanted} must approve it for "{rule["rule"]}"; {rule["approvals"]} did'))
-        echo(f"  sallyport approvals approve {inert(one['id'])}")
-        echo(f"  sallyport approvals deny {inert(one['id'])} --reason '...'")
+    if request["status"] == "pending":
+        for rule in request["rules"]:
+            approvers = f"{rule['quorum']} of {', '.join(rule['reviewers'])}"
+            echo(inert(f'{approvers} must approve it for "{rule["rule"]}"; {rule["approvals"]} did'))
+        echo(f"  sallyport approvals approve {inert(request['id'])}")
+        echo(f"  sallyport approvals deny {inert(request['id'])} --reason '...'")
 
 
 def _show_sample(sample: Mapping[str, Any]) -> None:
@@ -219,12 +223,12 @@ def _show_sample(sample: Mapping[str, Any]) -> None:
         typer.echo("  " + inert(", ".join(f"{name}={'NULL' if v is None else v}" for name, v in pairs)))
 
 
-def _outcome(one: Mapping[str, Any]) -> None:
-    if one["status"] == "pending":
-        votes = " and ".join(f"{rule['approvals']} of {rule['quorum']}" for rule in one["rules"])
-        typer.echo(f"{inert(one['id'])}: {votes} have approved")
+def _outcome(request: Mapping[str, Any]) -> None:
+    if request["status"] == "pending":
+        votes = " and ".join(f"{rule['approvals']} of {rule['quorum']}" for rule in request["rules"])
+        typer.echo(f"{inert(request['id'])}: {votes} have approved")
         return
-    last = one["decisions"][-1] if one["decisions"] else None
+    last = request["decisions"][-1] if request["decisions"] else None
     by = f" by {last['email'] or last['reviewer']}" if last else ""
-    why = one["void_reason"] or (last["reason"] if last else "")
-    typer.echo(inert(f"{one['id']}: {one['status']}{by}" + (f": {why}" if why else "")))
+    why = request["void_reason"] or (last["reason"] if last else "")
+    typer.echo(inert(f"{request['id']}: {request['status']}{by}" + (f": {why}" if why else "")))

@@ -102,9 +102,9 @@ def export(
             raise typer.Exit(1)
 
 
-def _check(option: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise SallyportError(f"{option} takes {', '.join(filter(None, known))}; not {value!r}")
+def _check(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise SallyportError(f"{option} takes {', '.join(filter(None, choices))}; not {value!r}")
 
 
 def _kinds(kinds: list[str]) -> tuple[str, ...]:

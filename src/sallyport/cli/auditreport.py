@@ -107,10 +107,10 @@ def _add_store(made: AuditReport, config: Path | None, data: Path | None) -> Non
     except StoreError as error:
         made.unread.append(("the store", f"{error}: approvals and policies are missing from this report"))
     else:
-        found = recorded_approvals(engine, made.since, made.until, MOST + 1)
+        decisions = recorded_approvals(engine, made.since, made.until, MOST + 1)
         made.approvals, made.left_out["approvals"] = (
-            found[:MOST],
-            len(found) - MOST if len(found) > MOST else 0,
+            decisions[:MOST],
+            len(decisions) - MOST if len(decisions) > MOST else 0,
         )
         newest_first = SqlPolicyVersions(engine).recent(_VERSIONS)
         policy, made.policies = policy_changes(reversed(newest_first), made.since, made.until)
@@ -127,7 +127,7 @@ def _configuration(file: Path) -> list[tuple[str, str]]:
     from sallyport.operations.recordingkeys import key_settings
 
     settings = load_config(file)
-    issuers = [f"{one.issuer} (audience {one.audience})" for one in settings.identity.oidc]
+    issuers = [f"{entry.issuer} (audience {entry.audience})" for entry in settings.identity.oidc]
     lines = [
         ("Issuers", "; ".join(issuers)),
         ("Listener", f"{settings.listen}, TLS {'on' if settings.tls else 'off'}"),

@@ -71,8 +71,8 @@ def connect(
     except SallyportError as error:
         _fail(str(error))
     words = program or ["psql"]
-    found = shutil.which(words[0])
-    if found is None:
+    executable = shutil.which(words[0])
+    if executable is None:
         _fail(f"{words[0]} is not installed, or not in PATH")
     env = {**os.environ, "PGHOST": host, "PGPORT": str(port), "PGDATABASE": target}
     env["PGPASSWORD"] = token.reveal()
@@ -84,7 +84,7 @@ def connect(
         env["PGSSLROOTCERT"] = ca
     elif env["PGSSLMODE"] == "verify-full":
         env.setdefault("PGSSLROOTCERT", "system")  # libpq 16 and newer
-    os.execve(found, words, env)  # noqa: S606 - the program that the user named
+    os.execve(executable, words, env)  # noqa: S606 - the program that the user named
 
 
 def proxy(

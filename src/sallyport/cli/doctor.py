@@ -60,16 +60,16 @@ def _doctor(config_path: Path, target: str, from_agent: bool, as_json: bool) -> 
         raise ConfigError(
             f"there is no target {target!r}. Use --target with one of {', '.join(config.targets)}"
         )
-    found = examine(config, target, from_agent=from_agent)
+    findings = examine(config, target, from_agent=from_agent)
     versions = {"sallyport": sallyport.__version__, "python": platform.python_version()}
     if as_json:
-        typer.echo(json.dumps({"versions": versions, "findings": [asdict(f) for f in found]}, indent=2))
+        typer.echo(json.dumps({"versions": versions, "findings": [asdict(f) for f in findings]}, indent=2))
     else:
         typer.echo(
             f"ok       configuration {config_path}: read (sallyport {versions['sallyport']}, Python {versions['python']})"
         )
-        for one in found:
-            todo = f". {one.do[0].upper()}{one.do[1:]}" if one.do else ""
-            typer.echo(inert(f"{_MARKS[one.state]}  {one.about}: {one.said}{todo}"))
-    if any(one.state == "problem" for one in found):
+        for finding in findings:
+            todo = f". {finding.do[0].upper()}{finding.do[1:]}" if finding.do else ""
+            typer.echo(inert(f"{_MARKS[finding.state]}  {finding.about}: {finding.said}{todo}"))
+    if any(finding.state == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -17,7 +17,7 @@ import typer
 from sallyport.audit.display import inert
 
 if TYPE_CHECKING:
-    from sallyport.operations.grants import Difference, Wanted
+    from sallyport.operations.grants import Difference, RequiredPrivileges
     from sallyport.targets.privileges import Privileges
 
 _GRANTS = """Print the SQL that makes the target's database role as narrow as the policy. Nothing is run.
@@ -63,7 +63,7 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
     from sallyport.config import load_config
     from sallyport.core.errors import ConfigError
     from sallyport.operations.grant_script import script
-    from sallyport.operations.grants import wanted
+    from sallyport.operations.grants import required_privileges
     from sallyport.policy.bind import bind
     from sallyport.policy.load import load_policy
 
@@ -80,7 +80,7 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
     bound = bind(policy, catalog, target)
     for warning in bound.warnings:
         typer.echo(f"warning: {inert(warning)}", err=True)
-    want = wanted(bound, live)
+    want = required_privileges(bound, live)
     if check:
         _check(want, live, as_json)
     else:
@@ -88,7 +88,7 @@ def _grants(config_path: Path, target: str, role: str, check: bool, keep_public:
         typer.echo(script(want, live, target=target, policy=which, keep_public=keep_public), nl=False)
 
 
-def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
+def _check(want: RequiredPrivileges, live: Privileges, as_json: bool) -> None:
     from sallyport.operations.grants import excess, missing, warnings_of
 
     more, less = excess(want, live), missing(want, live)
@@ -101,8 +101,8 @@ def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
         }
         typer.echo(json.dumps(said, indent=2))
     else:
-        for label, found in (("too much", more), ("missing", less)):
-            for line in _grouped(found):
+        for label, differences in (("too much", more), ("missing", less)):
+            for line in _grouped(differences):
                 typer.echo(f"{label}: {line}")
         for warning in warnings_of(want, live):
             typer.echo(f"note: {inert(warning)}")
@@ -114,10 +114,10 @@ def _check(want: Wanted, live: Privileges, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _grouped(found: list[Difference]) -> Iterator[str]:
+def _grouped(differences: list[Difference]) -> Iterator[str]:
     """One line per object: ``DELETE, UPDATE on public.orders``."""
     groups: dict[tuple[str, str], list[str]] = {}
-    for one in found:
-        groups.setdefault((one.on, one.why), []).append(one.privilege)
+    for difference in differences:
+        groups.setdefault((difference.on, difference.why), []).append(difference.privilege)
     for (on, why), privileges in sorted(groups.items()):
         yield inert(f"{', '.join(privileges)} on {on}" + (f": {why}" if why else ""))

@@ -94,23 +94,23 @@ def _clients(programs: list[str], persons: list[str], secret: Secret) -> dict[st
     from sallyport.core.secret import Secret
     from sallyport.demo.issuer import DemoClient
 
-    found: dict[str, DemoClient] = {}
+    clients: dict[str, DemoClient] = {}
     for text in (*programs, *persons):
         name, equals, groups = text.partition("=")
         listed = tuple(group for group in groups.split(",") if group)
         if not equals or not name.isprintable() or not name or " " in name or not listed:
             raise ConfigError(f"--client or --person {text!r}: write NAME=GROUP[,GROUP], like claude=agents")
-        if name in found:
+        if name in clients:
             raise ConfigError(
                 f"--client or --person {name!r} is given twice. Name all its groups at once: {name}=a,b"
             )
         # without a secret nobody gets a token for a person but by the page
-        found[name] = (
+        clients[name] = (
             DemoClient(name, Secret(""), listed, f"{name}@example.com", name=name)
             if text in persons
             else DemoClient(name, secret, listed)
         )
-    return found
+    return clients
 
 
 def _said(running: DevIssuer, name: str, secret: Secret | None) -> str:
@@ -120,7 +120,7 @@ def _said(running: DevIssuer, name: str, secret: Secret | None) -> str:
         f'  oidc: [{{issuer: "{running.url}", audience: {running.audience}}}]',
         *_console(running),
         "",
-        *(f"# {one}: groups {', '.join(who.groups)}" for one, who in running.clients.items()),
+        *(f"# {client}: groups {', '.join(who.groups)}" for client, who in running.clients.items()),
         "# In another terminal, with the gateway running:",
         *([f"export {_SECRET_VARIABLE}={shlex.quote(secret.reveal())}"] if secret else []),
         f"export SALLYPORT_ISSUER={running.url} SALLYPORT_CLIENT_ID={shlex.quote(name)}",

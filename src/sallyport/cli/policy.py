@@ -213,25 +213,29 @@ def parse_subject(text: str) -> Subject:
         raise ConfigError(f"--as: not valid JSON: {error}") from None
 
 
-def subject_from(given: Any) -> Subject:
+def subject_from(description: Any) -> Subject:
     """A Subject from a list of groups, or a mapping with id, issuer, groups, agent, claims."""
     from sallyport.core.subject import Subject
 
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, list):
-        given = {"groups": given}
-    if not isinstance(given, dict):
+    if isinstance(description, str):
+        description = [description]
+    if isinstance(description, list):
+        description = {"groups": description}
+    if not isinstance(description, dict):
         raise ConfigError(
             "a subject is a list of groups or an object with id, issuer, groups, agent, actors and claims"
         )
-    unknown = sorted(given.keys() - {"id", "issuer", "groups", "agent", "actors", "claims"})
+    unknown = sorted(description.keys() - {"id", "issuer", "groups", "agent", "actors", "claims"})
     if unknown:
         raise ConfigError(
             f"a subject has no {unknown[0]!r}; it has id, issuer, groups, agent, actors and claims"
         )
-    groups, claims, actors = given.get("groups", []), given.get("claims", {}), given.get("actors", [])
-    texts = [given.get(key, "") for key in ("id", "issuer", "agent")]
+    groups, claims, actors = (
+        description.get("groups", []),
+        description.get("claims", {}),
+        description.get("actors", []),
+    )
+    texts = [description.get(key, "") for key in ("id", "issuer", "agent")]
     if (
         not isinstance(groups, list)
         or not isinstance(claims, dict)

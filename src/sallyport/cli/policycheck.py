@@ -139,8 +139,8 @@ def _counted(policy: Policy, *, from_packs: bool) -> str:
     return f"{_count(rules, 'rule')}, {_count(masks, 'mask')}"
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _not_a_configuration(file: Path) -> None:

@@ -58,23 +58,24 @@ def _kept(config: Path, data: Path | None) -> SqlPolicyVersions:
     return SqlPolicyVersions(open_readonly(data or load_config(config).data_directory))
 
 
-def _list(found: list[PolicyVersion], as_json: bool) -> None:
+def _list(versions: list[PolicyVersion], as_json: bool) -> None:
     from sallyport.audit.display import inert
     from sallyport.cli.sessionview import moment
     from sallyport.operations.jsondata import version_data
 
     if as_json:
         listed = [
-            {name: value for name, value in version_data(one).items() if name != "text"} for one in found
+            {name: value for name, value in version_data(entry).items() if name != "text"}
+            for entry in versions
         ]
         typer.echo(json.dumps(listed, indent=1))
         return
-    for one in found:
-        owner = f", owned by {inert(one.owner)}" if one.owner else ""
+    for entry in versions:
+        owner = f", owned by {inert(entry.owner)}" if entry.owner else ""
         typer.echo(
-            f"{one.id:>5}  {one.version}  {moment(one.loaded)}  {inert(one.source)}: {inert(one.filename)}{owner}"
+            f"{entry.id:>5}  {entry.version}  {moment(entry.loaded)}  {inert(entry.source)}: {inert(entry.filename)}{owner}"
         )
-    if not found:
+    if not versions:
         typer.echo("No policy versions.")
 
 
@@ -83,23 +84,30 @@ def _show(kept: SqlPolicyVersions, version: str, against: str, as_json: bool) ->
     from sallyport.operations.policies import compared
     from sallyport.policy.versions import unified
 
-    one, other, lines = compared(kept, _find(kept, version), _find(kept, against) if against else None)
+    shown, compared_with, lines = compared(
+        kept, _find(kept, version), _find(kept, against) if against else None
+    )
     if as_json:
         typer.echo(
-            json.dumps({"version": one.id, "against": other and other.id, "diff": unified(lines)}, indent=1)
+            json.dumps(
+                {"version": shown.id, "against": compared_with and compared_with.id, "diff": unified(lines)},
+                indent=1,
+            )
         )
         return
-    typer.echo(f"--- {f'{other.id} {other.version}' if other is not None else 'nothing before it'}")
-    typer.echo(f"+++ {one.id} {one.version}")
+    typer.echo(
+        f"--- {f'{compared_with.id} {compared_with.version}' if compared_with is not None else 'nothing before it'}"
+    )
+    typer.echo(f"+++ {shown.id} {shown.version}")
     typer.echo(inert(unified(lines), newlines=True), nl=False)
 
 
 def _find(kept: SqlPolicyVersions, text: str) -> int:
     """The number of a version. Raises SallyportError."""
-    known = kept.recent(1000)
-    if text == "0" and known:
-        return known[0].id
-    for one in known:
-        if text == str(one.id) or (len(text) >= 4 and one.version.startswith(text)):
-            return one.id
+    versions = kept.recent(1000)
+    if text == "0" and versions:
+        return versions[0].id
+    for candidate in versions:
+        if text == str(candidate.id) or (len(text) >= 4 and candidate.version.startswith(text)):
+            return candidate.id
     raise SallyportError(f"no version {text!r} of the policy was kept; 'sallyport policy history' lists them")

@@ -14,7 +14,7 @@ from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.audit.keys import KeyRing
-    from sallyport.audit.verify import Problem
+    from sallyport.audit.verify import VerificationProblem
     from sallyport.operations.recordingkeys import KeySettings
     from sallyport.operations.sessions import Fetch, Sessions
 
@@ -131,9 +131,9 @@ def directories(config: Path | None, data: Path | None) -> tuple[Path, Path]:
 
 
 @contextmanager
-def errors_told() -> Iterator[list[Problem]]:
+def errors_told() -> Iterator[list[VerificationProblem]]:
     """Errors as one line on standard error; what was found wrong with a recording as well, with status 1."""
-    problems: list[Problem] = []
+    problems: list[VerificationProblem] = []
     try:
         yield problems
     except SallyportError as error:

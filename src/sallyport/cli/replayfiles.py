@@ -13,7 +13,7 @@ from sallyport.core.errors import SallyportError
 
 if TYPE_CHECKING:
     from sallyport.audit.replay import Step
-    from sallyport.audit.verify import Problem
+    from sallyport.audit.verify import VerificationProblem
     from sallyport.operations.sessions import Sessions
 
 
@@ -24,7 +24,7 @@ def write(
     cast: Path | None,
     rows: int,
     max_pause: float,
-    on_problem: Callable[[Problem], None],
+    on_problem: Callable[[VerificationProblem], None],
 ) -> None:
     """Raises SallyportError for a file that cannot be written."""
     row = sessions.find(session)

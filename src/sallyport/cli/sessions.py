@@ -142,12 +142,12 @@ def list_sessions(
             raise SallyportError(f"there is no kind {kind!r}. --kind takes {SESSION}, {ACTIONS}")
         sessions = open_sessions(config, data)
         if text or relation or verdict:
-            found = sessions.with_statement(
+            page = sessions.with_statement(
                 text=text, relation=relation, verdict=verdict,
                 limit=limit or None, status=status, subject=subject, target=target, kind=kind,
             )  # fmt: skip
-            rows = [match.row for match in found.matches]
-            for id_ in found.unread:
+            rows = [match.row for match in page.matches]
+            for id_ in page.unread:
                 typer.echo(f"warning: the recording of {id_} is damaged and was not searched whole", err=True)
         else:
             rows = sessions.recent(
@@ -286,7 +286,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     with errors_told():
-        found = failed = 0
+        checked = failed = 0
         from sallyport.audit.display import inert
         from sallyport.audit.ports import kind_of
         from sallyport.audit.tlog.verification import LOG
@@ -297,7 +297,7 @@ def verify(
         sessions = open_sessions(config, data, verifying=True)
         for result in sessions.verify(session, anchor=anchor):
             beside = result.session in BESIDE
-            found += not beside
+            checked += not beside
             failed += not result.ok
             if as_json:
                 typer.echo(sessionview.as_json({"ok": result.ok, **_fields(result)}))
@@ -314,14 +314,14 @@ def verify(
                 typer.echo(f"    {inert(text)}")
         if not as_json:
             typer.echo(
-                f"{_count(found, 'recording')}, {failed} with problems." if found else "No recordings."
+                f"{_count(checked, 'recording')}, {failed} with problems." if checked else "No recordings."
             )
         if failed:
             raise typer.Exit(1)
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}" + ("" if number == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _fields(value: DataclassInstance) -> dict[str, object]:

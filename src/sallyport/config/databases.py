@@ -6,18 +6,18 @@ import msgspec
 
 from sallyport.config import managed
 from sallyport.config.check import Check
-from sallyport.config.model import Administrator, Target
+from sallyport.config.model import Administrator, TargetSettings
 from sallyport.core.address import is_loopback
 from sallyport.core.yamltext import YamlPath
 
 
-def read_targets(check: Check) -> dict[str, Target]:
-    given = check.document.data.get("targets")
-    if not isinstance(given, dict) or not given:
+def read_targets(check: Check) -> dict[str, TargetSettings]:
+    targets = check.document.data.get("targets")
+    if not isinstance(targets, dict) or not targets:
         fix = "Add 'targets:' with a name, and host, database and user under it"
         raise check.error(("targets",), "at least one target is needed", fix)
     out = {}
-    for name in given:
+    for name in targets:
         if (
             not name
             or len(name.encode()) > 63
@@ -30,11 +30,11 @@ def read_targets(check: Check) -> dict[str, Target]:
                 f"{name!r} is not usable as a database name",
                 "Use letters, digits, - and _",
             )
-        out[name] = check.document.convert(("targets", name), Target)
+        out[name] = check.document.convert(("targets", name), TargetSettings)
     return out
 
 
-def target(check: Check, name: str, target: Target) -> Target:
+def target(check: Check, name: str, target: TargetSettings) -> TargetSettings:
     path: YamlPath = ("targets", name)
     password = None
     if target.password is not None:
@@ -58,7 +58,7 @@ def target(check: Check, name: str, target: Target) -> Target:
         raise check.error((*path, "connect_seconds"), "must be more than 0", "10 is usual")
     _cloud_token(check, path, target)
     _target_tls(check, path, target)
-    replaced: Target = msgspec.structs.replace(
+    replaced: TargetSettings = msgspec.structs.replace(
         target,
         password=password,
         admin=_administrator(check, path, target),
@@ -67,7 +67,7 @@ def target(check: Check, name: str, target: Target) -> Target:
     return replaced
 
 
-def _administrator(check: Check, path: YamlPath, target: Target) -> Administrator | None:
+def _administrator(check: Check, path: YamlPath, target: TargetSettings) -> Administrator | None:
     admin = target.admin
     if target.credential == "static":
         if admin is not None:
@@ -93,7 +93,7 @@ def _administrator(check: Check, path: YamlPath, target: Target) -> Administrato
     return replaced
 
 
-def _cloud_token(check: Check, path: YamlPath, target: Target) -> None:
+def _cloud_token(check: Check, path: YamlPath, target: TargetSettings) -> None:
     """Servers of cloud providers ask for tokens as for a password in clear."""
     ref = target.password
     entries = () if ref is None else (ref.aws, ref.google, ref.azure)
@@ -108,7 +108,7 @@ def _cloud_token(check: Check, path: YamlPath, target: Target) -> None:
         raise check.error((*path, "auth"), "the server asks for a token as a password", fix)
 
 
-def _target_tls(check: Check, path: YamlPath, target: Target) -> None:
+def _target_tls(check: Check, path: YamlPath, target: TargetSettings) -> None:
     if target.ca:
         check.readable((*path, "ca"), target.ca)
         if target.tls != "verify-full":

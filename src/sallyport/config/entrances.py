@@ -75,7 +75,7 @@ def console(check: Check, config: Config) -> Console | None:
         raise check.error(
             ("console", "client_id"), "a client of no issuer", "Add identity.oidc, or remove the key"
         )
-    issuers = [one.issuer for one in config.identity.oidc]
+    issuers = [provider.issuer for provider in config.identity.oidc]
     if console.issuer and console.issuer not in issuers:
         fix = "Write one of them exactly, or remove the key: then it is the first"
         raise check.error(("console", "issuer"), "this issuer is not one of identity.oidc", fix)
@@ -84,7 +84,7 @@ def console(check: Check, config: Config) -> Console | None:
         _public_url(check, console.public_url)
     if console.client_id and "openid" not in console.scopes:
         raise check.error(("console", "scopes"), "without the scope openid there is no sign-in", "Add openid")
-    if console.client_id and console.client_id in [one.audience for one in config.identity.oidc]:
+    if console.client_id and console.client_id in [provider.audience for provider in config.identity.oidc]:
         fix = "Give the console a client of its own at the issuer"
         what = "this is the audience of an issuer: sign-in tokens of the console would open the gateway"
         raise check.error(("console", "client_id"), what, fix)

@@ -129,7 +129,9 @@ def local_secret(check: Check, path: YamlPath, ref: SecretRef) -> SecretRef:
     """A checked reference to what is needed before a secret manager can be asked, or without one.
     Raises ConfigError.
     """
-    if not any(getattr(ref, kind) for kind in _LOCAL):
-        fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
+    fix = "Write {env: NAME}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
+    if any(getattr(ref, kind) is not None for kind in _KINDS if kind not in _LOCAL):
         raise check.error(path, "this secret must be on this machine", fix)
+    if sum(bool(getattr(ref, kind)) for kind in _LOCAL) != 1:
+        raise check.error(path, "exactly one of env, file and command is needed", fix)
     return secret(check, path, ref)

@@ -191,7 +191,7 @@ class Administrator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: SecretRef | None = None
 
 
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TargetSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One database behind the gateway. ``host`` may be the directory of a Unix socket. ``auth``: methods
     the server may ask for. ``credential``: sessions log in as ``user`` (static), or each as a role of its own (ephemeral), which
     ``admin`` makes. ``user`` "": Vault says who.
@@ -452,7 +452,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     identity: Identity
-    targets: dict[str, Target]
+    targets: dict[str, TargetSettings]
     policy: str
     listen: str = "127.0.0.1:6432"
     proxy_protocol: tuple[str, ...] = ()
@@ -508,7 +508,7 @@ SECTIONS: Mapping[str, Any] = {
     "identity.expiry": Expiry,
     "identity.oauthbearer": OAuthBearer,
     "identity.session_tokens": SessionTokenSettings,
-    "targets.<name>": Target,
+    "targets.<name>": TargetSettings,
     "targets.<name>.admin": Administrator,
     "<secret>": SecretRef,
     "<secret>.vault": VaultSecret,

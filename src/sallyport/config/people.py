@@ -18,25 +18,25 @@ from sallyport.core.yamltext import YamlPath
 
 
 def approvals(check: Check, config: Config) -> ApprovalSettings:
-    given, path = config.approvals, ("approvals",)
-    for key in given.limits.__struct_fields__:
-        if getattr(given.limits, key) <= 0:
+    settings, path = config.approvals, ("approvals",)
+    for key in settings.limits.__struct_fields__:
+        if getattr(settings.limits, key) <= 0:
             raise check.error((*path, "limits", key), "must be more than 0", "Write a number")
-    _aliases(check, given.identities)
+    _aliases(check, settings.identities)
     webhooks = []
-    for i, hook in enumerate(given.webhooks):
+    for i, hook in enumerate(settings.webhooks):
         check.url((*path, "webhooks", i, "url"), hook.url)
         secret = managed.secret(check, (*path, "webhooks", i, "secret"), hook.secret)
         webhooks.append(msgspec.structs.replace(hook, secret=secret))
     replaced: ApprovalSettings = msgspec.structs.replace(
-        given, webhooks=tuple(webhooks), mail=_mail(check, given.mail), slack=_slack(check, config)
+        settings, webhooks=tuple(webhooks), mail=_mail(check, settings.mail), slack=_slack(check, config)
     )
     return replaced
 
 
-def _aliases(check: Check, given: IdentityLinks) -> None:
+def _aliases(check: Check, links: IdentityLinks) -> None:
     seen: set[str] = set()
-    for i, names in enumerate(given.aliases):
+    for i, names in enumerate(links.aliases):
         path: YamlPath = ("approvals", "identities", "aliases", i)
         if len(names) < 2 or not all(name.strip() for name in names):
             raise check.error(path, "two names or more are needed", "Write all names of one person")
@@ -79,7 +79,7 @@ def _slack(check: Check, config: Config) -> SlackSettings | None:
     if not slack.channel:
         raise check.error((*path, "channel"), "the value is empty", "Write a channel's id")
     check.url((*path, "api"), slack.api)
-    people = {user: _slack_person(check, config, user, one) for user, one in slack.people.items()}
+    people = {user: _slack_person(check, config, user, entry) for user, entry in slack.people.items()}
     replaced: SlackSettings = msgspec.structs.replace(
         slack,
         signing_secret=managed.secret(check, (*path, "signing_secret"), slack.signing_secret),

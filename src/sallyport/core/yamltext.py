@@ -98,20 +98,22 @@ class Document:
         path = base + below
         unknown = re.match(r"Object contains unknown field `(.*)`$", what)
         if unknown:
-            known = _fields_at(type_, below)
+            choices_listed = _fields_at(type_, below)
             name = unknown.group(1)
             return self.error(
-                (*path, name), "unknown key", f"{suggest(name, known)}Known keys: {', '.join(known)}"
+                (*path, name),
+                "unknown key",
+                f"{suggest(name, choices_listed)}Known keys: {', '.join(choices_listed)}",
             )
         missing = re.match(r"Object missing required field `(.*)`$", what)
         if missing:
             return self.error(path, f"the key {missing.group(1)!r} is missing", "Add it")
-        known = [str(value) for value in _literals_at(type_, below)]
-        choices = f"Known values: {', '.join(known)}" if known else ""
+        choices_listed = [str(value) for value in _literals_at(type_, below)]
+        choices = f"Known values: {', '.join(choices_listed)}" if choices_listed else ""
         wrong = re.match(r"Invalid enum value '(.*)'$", what)
         if wrong:
             return self.error(
-                path, f"{wrong.group(1)!r} is not known", suggest(wrong.group(1), known) + choices
+                path, f"{wrong.group(1)!r} is not known", suggest(wrong.group(1), choices_listed) + choices
             )
         mismatch = _MISMATCH.match(what)
         if mismatch:
@@ -141,13 +143,13 @@ def _in_words(expected: str, got: str) -> str:
     words = " or ".join(_WORDS.get(kind, kind) for kind in kinds)
     if got == "null":
         return f"{words} is expected here, but there is nothing"
-    found = "true or false" if got == "bool" else _WORDS.get(got, got).partition(" (")[0]
-    return f"{words} is expected here, not {found}"
+    actual = "true or false" if got == "bool" else _WORDS.get(got, got).partition(" (")[0]
+    return f"{words} is expected here, not {actual}"
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, names: Iterable[str]) -> str:
     """``Did you mean 'x'? `` for the nearest known name, or ""."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}? " if near else ""
 
 
@@ -305,10 +307,10 @@ def _resolved(steps: list[str | int], data: Any, kind: str) -> YamlPath | None:
                 return (key, *below)
         return None
     try:
-        found = _resolved(rest, data[first], kind)
+        resolved = _resolved(rest, data[first], kind)
     except (KeyError, IndexError, TypeError):
         return None
-    return None if found is None else (first, *found)
+    return None if resolved is None else (first, *resolved)
 
 
 def _fields_at(type_: Any, path: YamlPath) -> list[str]:

@@ -62,8 +62,8 @@ class Account:
 
     def _may(self, path: Path, bits: int) -> bool:
         info = path.stat()
-        wanted = bits << 6 if info.st_uid == self.uid else bits
-        return info.st_mode & wanted == wanted
+        needed = bits << 6 if info.st_uid == self.uid else bits
+        return info.st_mode & needed == needed
 
 
 def account() -> Account:
@@ -100,14 +100,14 @@ def reachable_install(install: Install, who: Account) -> Install:
     return Install(place / base.name / install.bin.relative_to(base), (place,), install.name)
 
 
-def reachable_dir(wanted: Path, who: Account) -> Path:
-    """``wanted`` (made if missing), or a directory in the temporary space when ``who`` cannot pass through
+def reachable_dir(preferred: Path, who: Account) -> Path:
+    """``preferred`` (made if missing), or a directory in the temporary space when ``who`` cannot pass through
     it.
     """
-    wanted.mkdir(parents=True, exist_ok=True)
-    if who.searches(wanted):
-        return wanted
-    place = _public_root() / f"data-{_mark(str(wanted.resolve()))}"
+    preferred.mkdir(parents=True, exist_ok=True)
+    if who.searches(preferred):
+        return preferred
+    place = _public_root() / f"data-{_mark(str(preferred.resolve()))}"
     place.mkdir(exist_ok=True)
     place.chmod(0o755)
     return place

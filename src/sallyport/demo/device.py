@@ -75,7 +75,7 @@ class DeviceFlow:
         """HTML that says it is done. Raises BadRequestError."""
         asked = dict(parse_qsl(query))
         person = asked.get("as", "")
-        if person not in {one.client for one in people}:
+        if person not in {candidate.client for candidate in people}:
             raise BadRequestError("Nobody here has that name.")
         self._waiting(asked.get("user_code", "")).person = person
         return page_with("<li>Done. Go back to the terminal.</li>")

@@ -258,9 +258,9 @@ class DevIssuer:
     def people(self) -> tuple[Person, ...]:
         """Who may sign in to the console."""
         return tuple(
-            Person(client_id, one.name, one.groups, one.about)
-            for client_id, one in self.clients.items()
-            if one.name
+            Person(client_id, client.name, client.groups, client.about)
+            for client_id, client in self.clients.items()
+            if client.name
         )
 
     def _redeem(self, form: Mapping[str, str]) -> tuple[int, dict[str, Any]]:

@@ -29,11 +29,11 @@ from sallyport.core.clock import unix_seconds
 from sallyport.core.errors import SallyportError
 from sallyport.demo import show, tour
 from sallyport.demo.endings import ending, last_words
-from sallyport.demo.house import STATE, DemoError, House, State
 from sallyport.demo.issuer import DEMO_CLIENTS
 from sallyport.demo.postgres import SUPERUSER, bundled
-from sallyport.demo.review import Desk, Seen
+from sallyport.demo.review import ReviewerClient, Seen
 from sallyport.demo.shop import AGENT_ROLE
+from sallyport.demo.stack import STATE, DemoError, DemoStack, State
 from sallyport.targets.role_names import SESSION_ROLES
 
 DIRECTORY = Path("var/demo")
@@ -62,7 +62,7 @@ def run(*, once: bool, directory: Path = DIRECTORY) -> int:
     stood = False
     try:
         _make(directory)
-        with House(directory, lambda line: console.print(f"[dim]·[/] {escape(line)}")) as house:
+        with DemoStack(directory, lambda line: console.print(f"[dim]·[/] {escape(line)}")) as house:
             stood = True
             good = _tour(console, house)
             if once:
@@ -83,8 +83,8 @@ def run(*, once: bool, directory: Path = DIRECTORY) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     """The first Ctrl-C or SIGTERM ends the demo; later ones must not interrupt the tearing down."""
-    for one in _ENDS:
-        signal.signal(one, signal.SIG_IGN)
+    for signal_number in _ENDS:
+        signal.signal(signal_number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -98,7 +98,7 @@ def _make(directory: Path) -> None:
         ) from None
 
 
-def _tour(console: Console, house: House) -> bool:
+def _tour(console: Console, house: DemoStack) -> bool:
     """Walk every step; returns whether all showed what they must."""
     client = bundled()
     statements = [step.sql for step in tour.STEPS]
@@ -131,22 +131,22 @@ def _tour(console: Console, house: House) -> bool:
 
 
 def _walk(
-    house: House, tour_: Callable[[], list[tour.Reply]]
+    house: DemoStack, tour_: Callable[[], list[tour.Reply]]
 ) -> tuple[list[tour.Reply], dict[str, Seen], tour.Reply]:
     """Run the tour in a thread, and decide meanwhile about what it holds. Gives the replies, what the reviewer saw by statement, and the
     database's roles while a statement waited.
     """
     during = tour.Reply()
-    found: list[list[tour.Reply] | Exception] = []
+    outcomes: list[list[tour.Reply] | Exception] = []
 
     def walk() -> None:
         try:
-            found.append(tour_())
+            outcomes.append(tour_())
         except (SallyportError, OSError, ValueError) as error:
-            found.append(error)
+            outcomes.append(error)
 
     thread = threading.Thread(target=walk, name="tour", daemon=True)  # it ends with the gateway at the latest
-    desk = Desk(house.console_url, house.issuer.token(REVIEWER), "Dana, the DBA,")
+    desk = ReviewerClient(house.console_url, house.issuer.token(REVIEWER), "Dana, the DBA,")
     try:
         thread.start()
         held = [(step.sql, step.review) for step in tour.STEPS if step.review is not None]
@@ -161,20 +161,22 @@ def _walk(
     finally:
         desk.close()
     thread.join(_TOUR_SECONDS)
-    if not found or isinstance(found[0], Exception):
-        why = (str(found[0]) or type(found[0]).__name__) if found else "psql still runs"
+    if not outcomes or isinstance(outcomes[0], Exception):
+        why = (str(outcomes[0]) or type(outcomes[0]).__name__) if outcomes else "psql still runs"
         raise DemoError(f"The tour did not end: {why}. The gateway's log is {house.gateway.log}")
-    return found[0], seen, during
+    return outcomes[0], seen, during
 
 
-def _roles(house: House) -> tour.Reply:
+def _roles(house: DemoStack) -> tour.Reply:
     """The database's roles that have to do with Sallyport, as its administrator sees them."""
     login = tour.Login(house.database.port, SUPERUSER, house.state.superuser_password)
     (reply,) = tour.run(bundled(), login, [_ROLES])
     return reply
 
 
-def _own_role(console: Console, house: House, before: tour.Reply, during: tour.Reply, number: int) -> bool:
+def _own_role(
+    console: Console, house: DemoStack, before: tour.Reply, during: tour.Reply, number: int
+) -> bool:
     """The agent's session had a database role of its own: the roles before it, while it lasted and after it."""
     title = "The agent's session had a database role of its own, with what policy can give it, as long as it lasted."
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
@@ -203,7 +205,7 @@ def _as_recorded(line: str) -> re.Pattern[str]:
     return re.compile("".join(re.escape(text) + next(constants, "") for text in parts[::2]))
 
 
-def _replay(console: Console, house: House, began: float, number: int) -> bool:
+def _replay(console: Console, house: DemoStack, began: float, number: int) -> bool:
     """The last step: the session made since ``began``, listed and replayed from its recording."""
     title = "All of it was recorded, as the agent saw it, without the values that meet masked columns."
     console.print(f"\n[bold cyan]{number}.[/] [bold]{title}[/]")
@@ -231,7 +233,7 @@ def _replay(console: Console, house: House, began: float, number: int) -> bool:
     return complete
 
 
-def _ended_session(house: House, began: float) -> tuple[str, str]:
+def _ended_session(house: DemoStack, began: float) -> tuple[str, str]:
     """The id of the session that began last, once it is listed as ended; when that does not come, "" and
     why.
     """
@@ -252,7 +254,7 @@ def _ended_session(house: House, began: float) -> tuple[str, str]:
     return "", problem
 
 
-def _sallyport(house: House, *words: str) -> subprocess.CompletedProcess[str]:
+def _sallyport(house: DemoStack, *words: str) -> subprocess.CompletedProcess[str]:
     command = house.command(*words)
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -260,7 +262,7 @@ def _sallyport(house: House, *words: str) -> subprocess.CompletedProcess[str]:
         raise DemoError(f"sallyport {' '.join(words)} did not end within 60 s") from None
 
 
-def _invite(console: Console, house: House) -> None:
+def _invite(console: Console, house: DemoStack) -> None:
     """Say how to connect, and as whom. Commands stand alone on their line, whole, however narrow the terminal:
     they are there to be copied.
     """
@@ -281,7 +283,7 @@ def _invite(console: Console, house: House) -> None:
         f"{sallyport} audit verify --config {config}",
         "",
         f"The console: {house.console_url} (no passwords: choose who to be)",
-        *(f"  {one.name:<5} {one.about}" for one in house.issuer.people),
+        *(f"  {person.name:<5} {person.about}" for person in house.issuer.people),
         "",
         "As the agent, run DELETE FROM payments WHERE order_id = 43; it waits. Decide about it there as Dana, or list it with",
         "",
@@ -304,7 +306,7 @@ def _program() -> list[str]:
     return [sys.executable, "-m", "sallyport"]
 
 
-def _stay(console: Console, house: House) -> int:
+def _stay(console: Console, house: DemoStack) -> int:
     while house.gateway.alive and house.database.running:
         time.sleep(0.3)
     log = house.database.log if house.gateway.alive else house.gateway.log

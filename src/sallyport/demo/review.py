@@ -1,6 +1,6 @@
 """The tour's reviewer: somebody with a token at the REST interface, who sees what waits and decides about it.
 
-:meth:`Desk.decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
+:meth:`ReviewerClient.decide` waits until a statement is held and its preview is measured, decides, and gives what was seen. It raises ReviewError when nothing
 comes, or the gateway does not answer or does not take the decision.
 """
 
@@ -57,7 +57,7 @@ def in_words(plan: str) -> str:
         return ""
 
 
-class Desk:
+class ReviewerClient:
     """The REST interface at ``url``, as whoever the token says. ``name``: for people."""
 
     def __init__(self, url: str, token: Secret, name: str) -> None:
@@ -74,21 +74,21 @@ class Desk:
             if not may_come():
                 return None
             for waiting in self._get("/approvals?status=pending")["approvals"]:
-                found = self._get(f"/approvals/{waiting['id']}")
-                if found["sql"].strip().rstrip(";") == sql and found["preview"] is not None:
-                    return self._decide(found, review)
+                request = self._get(f"/approvals/{waiting['id']}")
+                if request["sql"].strip().rstrip(";") == sql and request["preview"] is not None:
+                    return self._decide(request, review)
             time.sleep(0.05)
         raise ReviewError(f"Nothing waited for approval within {_SECONDS:g} seconds: {sql}")
 
-    def _decide(self, found: dict[str, Any], review: Review) -> Seen:
+    def _decide(self, request: dict[str, Any], review: Review) -> Seen:
         body = {"approve": review.approve, "reason": review.reason}
-        self._asked("POST", f"/approvals/{found['id']}/decision", body)
-        subject, preview = found["subject"], found["preview"]
+        self._asked("POST", f"/approvals/{request['id']}/decision", body)
+        subject, preview = request["subject"], request["preview"]
         return Seen(
-            id=found["id"],
+            id=request["id"],
             who=subject["id"],
             agent=subject["agent"],
-            touches=", ".join(found["touches"]),
+            touches=", ".join(request["touches"]),
             rows=preview["rows"],
             plan=in_words(preview["plan"]),
             by=self._name,

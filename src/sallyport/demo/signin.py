@@ -63,9 +63,9 @@ class CodeFlow:
         """HTML with a button for everybody. Raises BadRequestError."""
         asked = _checked(query)
         rows = "".join(
-            f'<li><a href="/authorize/as?{escape(urlencode({**asked, "as": one.client}))}"><b>{escape(one.name)}</b> '
-            f"<span>{escape(one.about)}</span><small>groups: {escape(', '.join(one.groups) or 'none')}</small></a></li>"
-            for one in people
+            f'<li><a href="/authorize/as?{escape(urlencode({**asked, "as": person.client}))}"><b>{escape(person.name)}</b> '
+            f"<span>{escape(person.about)}</span><small>groups: {escape(', '.join(person.groups) or 'none')}</small></a></li>"
+            for person in people
         )
         return page_with(rows)
 
@@ -73,7 +73,7 @@ class CodeFlow:
         """Where the browser goes after somebody was chosen. Raises BadRequestError."""
         asked = _checked(query)
         person = dict(parse_qsl(query)).get("as", "")
-        if person not in {one.client for one in people}:
+        if person not in {candidate.client for candidate in people}:
             raise BadRequestError("Nobody here has that name.")
         code = secrets.token_urlsafe(32)
         with self._lock:

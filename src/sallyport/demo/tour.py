@@ -41,8 +41,8 @@ class Reply:
     @property
     def code(self) -> str:
         """The refusal's code (SP1201), "" when this is no refusal."""
-        found = re.match(r"\[(SP\d{4})\]", self.message)
-        return found.group(1) if found else ""
+        match = re.match(r"\[(SP\d{4})\]", self.message)
+        return match.group(1) if match else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +217,10 @@ def read(output: str, errors: str, count: int) -> list[Reply]:
 
 
 def _notices(text: str) -> tuple[str, ...]:
-    found = re.findall(
+    notices = re.findall(
         r"^(?:psql: )?(?:.*?: )??NOTICE: +(?:[0-9A-Z]{5}: )?(.*(?:\nDETAIL: +.*)?)", text, re.M
     )
-    return tuple(re.sub(r"\nDETAIL: +", "\n", notice) for notice in found)
+    return tuple(re.sub(r"\nDETAIL: +", "\n", notice) for notice in notices)
 
 
 def _pieces(text: str, count: int) -> list[str]:

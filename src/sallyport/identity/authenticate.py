@@ -28,7 +28,7 @@ from sallyport.identity.fetch import ClientFactory, default_client
 from sallyport.identity.jwt_verifier import JwtVerifier
 from sallyport.identity.locks import Lock, Locks
 from sallyport.identity.oidc import CacheLimits
-from sallyport.identity.problems import Problem, printable
+from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.session_tokens import PREFIX, SessionTokens
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.verifier import Verifier
@@ -125,12 +125,14 @@ class Authenticator:
         outcome = await self._verify(token, label, address, target)
         return self.admit(outcome, label=label, entrance=entrance, address=address)
 
-    def admit(self, outcome: Subject | Problem, *, label: str, entrance: str, address: str = "") -> Subject:
+    def admit(
+        self, outcome: Subject | IdentityProblem, *, label: str, entrance: str, address: str = ""
+    ) -> Subject:
         """What :meth:`authenticate` does once it is known whose identity was shown, and how: for identities that are no bearer
         tokens. Raises LoginRefused (LockedError).
         """
         if isinstance(outcome, Subject) and outcome.issuer in self.retired:
-            outcome = Problem(_retired(outcome))
+            outcome = IdentityProblem(_retired(outcome))
         if isinstance(outcome, Subject):
             self.refuse_locked(outcome, entrance=entrance, address=address)
             _log.info(
@@ -231,7 +233,9 @@ class Authenticator:
         for verifier in self.verifiers:
             await verifier.close()
 
-    async def _verify(self, token: Secret, label: str, address: str, target: str | None) -> Subject | Problem:
+    async def _verify(
+        self, token: Secret, label: str, address: str, target: str | None
+    ) -> Subject | IdentityProblem:
         text = token.reveal()
         if text.startswith(PREFIX):
             return self._verify_session_token(text, label, address, target)
@@ -240,22 +244,22 @@ class Authenticator:
 
     def _verify_session_token(
         self, text: str, label: str, address: str, target: str | None
-    ) -> Subject | Problem:
+    ) -> Subject | IdentityProblem:
         """What the configuration asks of the identity is asked again: it may have changed since the exchange."""
         if self.session_tokens is None:
-            return Problem("session tokens are not accepted here")
+            return IdentityProblem("session tokens are not accepted here")
         subject = self.session_tokens.verify(text, address, target)
-        if isinstance(subject, Problem):
+        if isinstance(subject, IdentityProblem):
             return subject
         return self.still_accepted(subject) or replace(subject, label=printable(label, 256))
 
-    def still_accepted(self, subject: Subject) -> Problem | None:
+    def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         """What the configuration in force has against a subject that was verified earlier, or elsewhere; None: nothing."""
         if subject.issuer in self.retired:
-            return Problem(_retired(subject))
+            return IdentityProblem(_retired(subject))
         verifier = next((v for v in self.verifiers if subject.issuer in v.issuers), None)
         if verifier is None:
-            return Problem(f"unknown issuer {printable(subject.issuer, 200)} of a verified identity")
+            return IdentityProblem(f"unknown issuer {printable(subject.issuer, 200)} of a verified identity")
         return verifier.still_accepted(subject)
 
 

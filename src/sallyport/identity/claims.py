@@ -12,7 +12,7 @@ from typing import Any
 
 from sallyport.core.cel import FAILED, Expression, compile_expression
 from sallyport.core.errors import ConfigError
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 
 #: The name or path of a claim, or an expression.
 Source = str | Expression
@@ -52,7 +52,7 @@ def value_at(claims: Mapping[str, Any], source: Source) -> Any:
         return claim_at(claims, source)
     value = source.evaluate({"claims": claims})
     if value is FAILED:
-        return Problem(
+        return IdentityProblem(
             f"expression {source.source!r} cannot be evaluated",
             "the token lacks a claim that this gateway needs",
             "Tell the gateway's operator: the log names the expression that failed.",
@@ -69,11 +69,11 @@ def first_value(claims: Mapping[str, Any], sources: Sequence[Source]) -> Any:
     return None
 
 
-def require_problem(claims: Mapping[str, Any], require: Sequence[Expression]) -> Problem | None:
+def require_problem(claims: Mapping[str, Any], require: Sequence[Expression]) -> IdentityProblem | None:
     """Each expression must be true. What cannot be evaluated, or is no truth value, is not true."""
     for expression in require:
         if expression.evaluate({"claims": claims}) is not True:
-            return Problem(
+            return IdentityProblem(
                 f"require: {expression.source}",
                 "the token does not meet a condition of this gateway",
                 "Log in with the account or client that the gateway's operator expects; the log names the condition.",
@@ -93,8 +93,8 @@ def claim_at(claims: Mapping[str, Any], path: str) -> Any:
     while end > 0:
         inner = claims.get(path[:end])
         if isinstance(inner, Mapping):
-            found = claim_at(inner, path[end + 1 :])
-            if found is not None:
-                return found
+            value = claim_at(inner, path[end + 1 :])
+            if value is not None:
+                return value
         end = path.rfind(".", 0, end)
     return None

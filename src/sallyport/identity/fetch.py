@@ -185,5 +185,5 @@ def _max_age(cache_control: str) -> float | None:
     lowered = cache_control.lower()
     if "no-store" in lowered or "no-cache" in lowered:
         return 0.0
-    found = _MAX_AGE.search(lowered)
-    return float(found[1]) if found else None
+    match = _MAX_AGE.search(lowered)
+    return float(match[1]) if match else None

@@ -5,7 +5,7 @@ kB. It tells nothing about who made the token. :func:`signature_is_valid` does, 
 :func:`time_problem` and :func:`audience_problem` read verified claims.
 
 Nothing here raises for bad input and nothing chains exceptions: a decoder's exception holds the text it
-failed on, and a token must not travel in a traceback. Failures are :class:`Problem` values; ``reason`` is for
+failed on, and a token must not travel in a traceback. Failures are :class:`IdentityProblem` values; ``reason`` is for
 the log and never has token text.
 """
 
@@ -23,7 +23,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from sallyport.identity.problems import Problem, printable
+from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.settings import IssuerSettings
 
 MAX_TOKEN_CHARS = 16_384
@@ -47,28 +47,28 @@ class ParsedToken:
     signature: bytes
 
 
-def parse(text: str) -> ParsedToken | Problem:
+def parse(text: str) -> ParsedToken | IdentityProblem:
     """Take a compact JWS apart. Returns a Problem (without message) for anything else."""
     if len(text) > MAX_TOKEN_CHARS:
-        return Problem("longer than 16384 characters")
+        return IdentityProblem("longer than 16384 characters")
     parts = text.split(".")
     if len(parts) == 5:
-        return Problem("encrypted token (JWE)")
+        return IdentityProblem("encrypted token (JWE)")
     if len(parts) != 3:
-        return Problem("not a JWT")
+        return IdentityProblem("not a JWT")
     raw_header, raw_claims, signature = (_base64url(part) for part in parts)
     if raw_header is None or raw_claims is None or signature is None:
-        return Problem("not base64url, or unsigned")
+        return IdentityProblem("not base64url, or unsigned")
     header, claims = json_object(raw_header), json_object(raw_claims)
     if header is None or claims is None:
-        return Problem("header or claims are not a JSON object")
+        return IdentityProblem("header or claims are not a JSON object")
     issuer = claims.get("iss")
     algorithm = header.get("alg")
     problem = _header_problem(header)
     if problem:
-        return Problem(problem)
+        return IdentityProblem(problem)
     if not isinstance(issuer, str) or not isinstance(algorithm, str):
-        return Problem("no iss claim or no alg header")
+        return IdentityProblem("no iss claim or no alg header")
     signed = f"{parts[0]}.{parts[1]}".encode("ascii")
     return ParsedToken(algorithm, header.get("kid"), issuer, claims, signed, signature)
 
@@ -139,22 +139,22 @@ def signature_is_valid(token: ParsedToken, key: PublicKey) -> bool:
         return False
 
 
-def audience_problem(claims: Mapping[str, Any], settings: IssuerSettings) -> Problem | None:
+def audience_problem(claims: Mapping[str, Any], settings: IssuerSettings) -> IdentityProblem | None:
     """``aud`` (RFC 7519 section 4.1.3) is a string or a list of strings and must contain the gateway's
     audience exactly.
     """
     audience = claims.get("aud")
     if isinstance(audience, str):
         audience = [audience]
-    if not isinstance(audience, list) or not all(isinstance(one, str) for one in audience):
-        return Problem(
+    if not isinstance(audience, list) or not all(isinstance(entry, str) for entry in audience):
+        return IdentityProblem(
             "no usable aud claim",
             f"the token has no audience, this gateway expects {settings.audience}",
             f"Ask the issuer for a token whose audience (resource) is {settings.audience}.",
         )
     if settings.audience not in audience:
         shown = printable(", ".join(audience), 120) or "nobody"
-        return Problem(
+        return IdentityProblem(
             "wrong audience",
             f"the token is for audience {shown}, this gateway expects {settings.audience}",
             f"Ask the issuer for a token whose audience (resource) is {settings.audience}.",
@@ -173,7 +173,7 @@ def is_id_token(claims: Mapping[str, Any]) -> bool:
 
 def party_problem(
     claims: Mapping[str, Any], settings: IssuerSettings, only_id_tokens: bool
-) -> Problem | None:
+) -> IdentityProblem | None:
     """An ID token is for the client that ``azp`` names (OpenID Connect Core section 3.1.3.7, rule 5), whomever else ``aud`` lists.
 
     ``only_id_tokens``: that is all the caller takes. In an access token azp is the program that acts, which may be any.
@@ -181,7 +181,7 @@ def party_problem(
     party = claims.get("azp")
     if party is None or party == settings.audience or not (only_id_tokens or is_id_token(claims)):
         return None
-    return Problem(
+    return IdentityProblem(
         "ID token of another client",
         f"the ID token was issued to another client than {settings.audience} (azp claim)",
         f"Ask the issuer for an access token whose audience (resource) is {settings.audience}.",
@@ -191,7 +191,7 @@ def party_problem(
 _NEW_TOKEN = "Get a new token from the issuer and connect again."  # noqa: S105 - a sentence, not a token
 
 
-def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float) -> Problem | None:
+def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float) -> IdentityProblem | None:
     """``exp`` (required), ``nbf``, ``iat`` against ``now`` (Unix seconds), each within the issuer's clock
     skew.
     """
@@ -201,19 +201,23 @@ def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not _representable(value):
-            return Problem(f"{name} is not a time", f"the token's {name} claim is not a time", _NEW_TOKEN)
+            return IdentityProblem(
+                f"{name} is not a time", f"the token's {name} claim is not a time", _NEW_TOKEN
+            )
         times[name] = float(value)
     if "exp" not in times:
-        return Problem(
+        return IdentityProblem(
             "no exp claim", "the token never expires (no exp claim)", "Use an issuer that sets exp."
         )
     skew = settings.clock_skew
     if now >= times["exp"] + skew:
-        return Problem("expired", f"the token expired {_duration(now - times['exp'])} ago", _NEW_TOKEN)
+        return IdentityProblem(
+            "expired", f"the token expired {_duration(now - times['exp'])} ago", _NEW_TOKEN
+        )
     for name in ("nbf", "iat"):
         ahead = times.get(name, 0.0) - now
         if ahead > skew:
-            return Problem(
+            return IdentityProblem(
                 f"{name} in the future",
                 f"the token is not valid until {_duration(ahead)} from now",
                 "Wait, or set the clocks: the issuer's and the gateway's clock differ if the token is new.",
@@ -221,14 +225,18 @@ def time_problem(claims: Mapping[str, Any], settings: IssuerSettings, now: float
     return _age_problem(times, settings, now)
 
 
-def _age_problem(times: Mapping[str, float], settings: IssuerSettings, now: float) -> Problem | None:
+def _age_problem(times: Mapping[str, float], settings: IssuerSettings, now: float) -> IdentityProblem | None:
     if not settings.max_token_age:
         return None
     if "iat" not in times:
-        return Problem("no iat claim", "the token does not say when it was issued (no iat claim)", _NEW_TOKEN)
+        return IdentityProblem(
+            "no iat claim", "the token does not say when it was issued (no iat claim)", _NEW_TOKEN
+        )
     if now >= times["iat"] + settings.max_token_age + settings.clock_skew:
         age, limit = _duration(now - times["iat"]), _duration(settings.max_token_age)
-        return Problem("too old", f"the token was issued {age} ago, this gateway accepts {limit}", _NEW_TOKEN)
+        return IdentityProblem(
+            "too old", f"the token was issued {age} ago, this gateway accepts {limit}", _NEW_TOKEN
+        )
     return None
 
 
@@ -250,9 +258,9 @@ def _representable(value: float) -> bool:
 
 
 def _duration(seconds: float) -> str:
-    whole = max(int(seconds), 0)
+    total = max(int(seconds), 0)
     for size, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if whole >= size:
-            count = whole // size
+        if total >= size:
+            count = total // size
             return f"{count} {name}{'s' if count != 1 else ''}"
-    return f"{whole} second{'s' if whole != 1 else ''}"
+    return f"{total} second{'s' if total != 1 else ''}"

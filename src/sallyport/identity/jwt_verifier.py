@@ -28,7 +28,7 @@ from sallyport.identity.jwt import (
 )
 from sallyport.identity.oidc import CacheLimits, KeySource, KeysUnavailableError
 from sallyport.identity.presets import preset_problem
-from sallyport.identity.problems import Problem, printable
+from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.settings import IssuerSettings
 from sallyport.identity.subjects import required_problem, subject_of
 
@@ -101,39 +101,39 @@ class JwtVerifier:
         for source in self.sources.values():
             await source.close()
 
-    async def verify(self, token: Secret, label: str) -> Subject | Problem:
+    async def verify(self, token: Secret, label: str) -> Subject | IdentityProblem:
         """The subject of a token that one of the issuers signed for this gateway."""
         text = token.reveal()
         if not text.isascii():
-            return Problem("not ASCII")
+            return IdentityProblem("not ASCII")
         digest = hashlib.sha256(text.encode("ascii")).digest()
-        known = self._verified.get(digest)
-        if known is not None and await self._still_good(digest, known):
-            return replace(known.subject, label=printable(label, 256))
+        verified = self._verified.get(digest)
+        if verified is not None and await self._still_good(digest, verified):
+            return replace(verified.subject, label=printable(label, 256))
         parsed = parse(text)
-        if isinstance(parsed, Problem):
+        if isinstance(parsed, IdentityProblem):
             return parsed
         outcome = await self._verify(parsed, label)
-        if isinstance(outcome, Problem):
+        if isinstance(outcome, IdentityProblem):
             return outcome
         self._remember(digest, outcome)
         return outcome.subject
 
-    def still_accepted(self, subject: Subject) -> Problem | None:
+    def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         """The claims that the configuration requires; not whether its token is still valid."""
         source = self.sources.get(subject.issuer)
         if source is None:
-            return Problem(f"unknown issuer {printable(subject.issuer, 200)}")
+            return IdentityProblem(f"unknown issuer {printable(subject.issuer, 200)}")
         return required_problem(subject.claims, self._required) or require_problem(
             subject.claims, source.settings.require
         )
 
-    async def _still_good(self, digest: bytes, known: _Verified) -> bool:
+    async def _still_good(self, digest: bytes, verified: _Verified) -> bool:
         try:
-            trusted = known.thumbprint in (await known.source.current()).thumbprints
+            trusted = verified.thumbprint in (await verified.source.current()).thumbprints
         except KeysUnavailableError:
             trusted = False
-        if trusted and self._clock.now() < known.subject.expires_at:
+        if trusted and self._clock.now() < verified.subject.expires_at:
             if digest in self._verified:
                 self._verified.move_to_end(digest)
             return True
@@ -145,31 +145,33 @@ class JwtVerifier:
         while len(self._verified) > self._remembered:
             self._verified.popitem(last=False)
 
-    async def _verify(self, parsed: ParsedToken, label: str) -> _Verified | Problem:
+    async def _verify(self, parsed: ParsedToken, label: str) -> _Verified | IdentityProblem:
         source = self.sources.get(parsed.issuer)
         if source is None:
-            return Problem(f"unknown issuer {printable(parsed.issuer, 200)}")
+            return IdentityProblem(f"unknown issuer {printable(parsed.issuer, 200)}")
         settings = source.settings
         if parsed.algorithm not in settings.algorithms:
-            return Problem(f"algorithm {printable(parsed.algorithm, 16)} is not accepted")
+            return IdentityProblem(f"algorithm {printable(parsed.algorithm, 16)} is not accepted")
         try:
             ring = await source.having(parsed.kid)
         except KeysUnavailableError as error:
-            return Problem(f"issuer {settings.issuer}: {error}", _UNREACHABLE, _UNREACHABLE_HINT)
+            return IdentityProblem(f"issuer {settings.issuer}: {error}", _UNREACHABLE, _UNREACHABLE_HINT)
         key = ring.find(parsed.algorithm, parsed.kid)
         if key is None:
             kid = "none" if parsed.kid is None else printable(parsed.kid, 64)
-            return Problem(
+            return IdentityProblem(
                 f"issuer {settings.issuer} has not exactly one key for {parsed.algorithm}, kid {kid}"
             )
         if not signature_is_valid(parsed, key.key):
-            return Problem(f"issuer {settings.issuer}: the signature is wrong")
+            return IdentityProblem(f"issuer {settings.issuer}: the signature is wrong")
         outcome = self._accept(parsed, source, key.thumbprint, label)
-        return replace(outcome, whose=_whose(parsed.claims)) if isinstance(outcome, Problem) else outcome
+        return (
+            replace(outcome, whose=_whose(parsed.claims)) if isinstance(outcome, IdentityProblem) else outcome
+        )
 
     def _accept(
         self, parsed: ParsedToken, source: KeySource, thumbprint: str, label: str
-    ) -> _Verified | Problem:
+    ) -> _Verified | IdentityProblem:
         settings = source.settings
         claims = parsed.claims
         problem = (
@@ -183,7 +185,7 @@ class JwtVerifier:
         if problem is not None:
             return problem
         subject = subject_of(claims, settings, label)
-        if isinstance(subject, Problem):
+        if isinstance(subject, IdentityProblem):
             return subject
         return _Verified(subject, thumbprint, source)
 

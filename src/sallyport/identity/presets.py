@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sallyport.identity.claims import ClaimMapping, cel, claim_at
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 
 #: SPIFFE-ID, section 2: at most 2048 bytes; lower-case trust domain; path segments without dots alone.
 _SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]{1,255}(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)+\Z")
@@ -23,15 +23,15 @@ class Preset:
     """claims: the default mapping. problem: what is wrong with verified claims of this provider, or None."""
 
     claims: ClaimMapping
-    problem: Callable[[Mapping[str, Any]], Problem | None]
+    problem: Callable[[Mapping[str, Any]], IdentityProblem | None]
 
 
-def preset_problem(provider: str, claims: Mapping[str, Any]) -> Problem | None:
+def preset_problem(provider: str, claims: Mapping[str, Any]) -> IdentityProblem | None:
     """What is wrong with verified ``claims`` for tokens of ``provider`` ("" for any)."""
     return PRESETS[provider].problem(claims) if provider else None
 
 
-def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> Problem | None:
+def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> IdentityProblem | None:
     """Too many groups for a token: the issuer points elsewhere instead (OIDC Core section 5.6.2, distributed
     claims; Microsoft Entra: more than 200 groups in a JWT, 6 in the implicit flow).
     """
@@ -41,7 +41,7 @@ def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> Problem 
         kept_away.append("groups")
     if not kept_away:
         return None
-    return Problem(
+    return IdentityProblem(
         "groups claim is distributed",
         f"the token does not list the groups: there are too many (claim {kept_away[0]} is kept elsewhere)",
         "Use app roles (Microsoft Entra: App roles, the roles claim), or have the issuer send only the groups that are "
@@ -49,11 +49,11 @@ def overage_problem(claims: Mapping[str, Any], paths: Sequence[str]) -> Problem 
     )
 
 
-def _nothing(claims: Mapping[str, Any]) -> Problem | None:
+def _nothing(claims: Mapping[str, Any]) -> IdentityProblem | None:
     return None
 
 
-def _entra(claims: Mapping[str, Any]) -> Problem | None:
+def _entra(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # Learn: "Access token claims reference". The pairwise sub differs by application; oid and tid do not.
     issuer, tenant = claims.get("iss"), claims.get("tid")
     if not isinstance(tenant, str) or not isinstance(issuer, str) or tenant not in issuer.split("/"):
@@ -63,22 +63,22 @@ def _entra(claims: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _google(claims: Mapping[str, Any]) -> Problem | None:
+def _google(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # Google: "OpenID Connect", ID token claims. hd is missing for consumer accounts; an address may be unverified.
     if "email" in claims and claims.get("email_verified") is not True:
         return _refused("email is not verified", "the account's e-mail address is not verified")
     return None
 
 
-def _keycloak(claims: Mapping[str, Any]) -> Problem | None:
+def _keycloak(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # Keycloak: the claim typ is Bearer, ID, Refresh, Offline or Logout, and only Bearer opens anything.
     if claims.get("typ", "Bearer") != "Bearer":
         return _refused(f"typ {str(claims['typ'])[:20]!r}", "the token is not an access token (typ claim)")
     return None
 
 
-def _names_an_id(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Problem | None]:
-    def problem(claims: Mapping[str, Any]) -> Problem | None:
+def _names_an_id(names: Sequence[str]) -> Callable[[Mapping[str, Any]], IdentityProblem | None]:
+    def problem(claims: Mapping[str, Any]) -> IdentityProblem | None:
         for name in names:
             value = claims.get(name)
             if not isinstance(value, str) or not value.isdecimal() or not value.isascii():
@@ -90,7 +90,7 @@ def _names_an_id(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Problem 
     return problem
 
 
-def _kubernetes(claims: Mapping[str, Any]) -> Problem | None:
+def _kubernetes(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # Kubernetes: "Managing Service Accounts", bound tokens. Those of Secrets have no kubernetes.io object and never expire.
     namespace = claim_at(claims, "kubernetes.io.namespace")
     account = claim_at(claims, "kubernetes.io.serviceaccount.name")
@@ -106,7 +106,7 @@ def _kubernetes(claims: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _spiffe(claims: Mapping[str, Any]) -> Problem | None:
+def _spiffe(claims: Mapping[str, Any]) -> IdentityProblem | None:
     # JWT-SVID, section 3.1: sub is the SPIFFE ID of the workload.
     sub = claims.get("sub")
     if not isinstance(sub, str) or len(sub) > 2048 or not _SPIFFE_ID.match(sub):
@@ -114,8 +114,8 @@ def _spiffe(claims: Mapping[str, Any]) -> Problem | None:
     return None
 
 
-def _refused(reason: str, message: str) -> Problem:
-    return Problem(
+def _refused(reason: str, message: str) -> IdentityProblem:
+    return IdentityProblem(
         reason, message, "Get a token of the kind that this gateway's operator documents for this provider."
     )
 

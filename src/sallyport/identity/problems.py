@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class IdentityProblem:
     """Why a token is refused. reason: for the log. message, hint: for the token's owner; only set once the
     signature held. whose: more for the log, then: issuer, subject and audience, as the token says.
     """

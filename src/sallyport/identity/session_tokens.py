@@ -23,7 +23,7 @@ from sallyport.core.errors import SallyportError
 from sallyport.core.ids import new_id
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 
 #: How session tokens begin: no JWT does, and scanners of leaked secrets find them by it.
 PREFIX: Final = "spt_"
@@ -147,20 +147,20 @@ class SessionTokens:
         """Whether a token of that id is valid now."""
         return any(token.id == token_id for token in self.active())
 
-    def verify(self, text: str, address: str, target: str | None) -> Subject | Problem:
+    def verify(self, text: str, address: str, target: str | None) -> Subject | IdentityProblem:
         """Whom ``text`` stands for. address: the client's, "" for a Unix socket. target: what is to be opened, None where
         that is not a target. Whoever does not have a valid one learns nothing.
         """
         token = self._tokens.get(digest_of(text))
         if token is None or not token.is_valid(self._clock.now()):
-            return Problem("no such session token, or it was revoked or has expired", "", _AGAIN)
+            return IdentityProblem("no such session token, or it was revoked or has expired", "", _AGAIN)
         whose = {"issuer": token.subject.issuer, "subject": token.subject.id, "token": token.id}
         if token.target and token.target != target:
             reason = f"the session token is for the target {token.target} only"
-            return Problem(f"{reason} ({token.id})", reason, whose=whose)
+            return IdentityProblem(f"{reason} ({token.id})", reason, whose=whose)
         if token.networks and address not in Networks(token.networks):
             reason = "the session token is not accepted from this address"
-            return Problem(f"{reason} ({token.id})", reason, whose=whose)
+            return IdentityProblem(f"{reason} ({token.id})", reason, whose=whose)
         return token.subject
 
 

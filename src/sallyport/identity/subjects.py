@@ -14,7 +14,7 @@ from sallyport.core.subject import AGENT_CLAIMS, Subject
 from sallyport.identity.claims import ClaimMapping, Source, claim_at, first_value, value_at
 from sallyport.identity.jwt import usable_until
 from sallyport.identity.presets import overage_problem
-from sallyport.identity.problems import Problem, printable
+from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.settings import IssuerSettings
 
 _MAX_NAME = 1024
@@ -22,7 +22,7 @@ _MAX_NAME = 1024
 MAX_ACTORS = 8
 
 
-def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) -> Subject | Problem:
+def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) -> Subject | IdentityProblem:
     """The identity that verified ``claims`` describe. ``label``: the client's own name for itself; recorded,
     not trusted.
 
@@ -33,7 +33,7 @@ def subject_of(claims: Mapping[str, Any], settings: IssuerSettings, label: str) 
     if problem:
         return problem
     who = mapped(claims, settings.claims, settings.issuer)
-    if isinstance(who, Problem):
+    if isinstance(who, IdentityProblem):
         return who
     return Subject(
         id=who.id,
@@ -69,36 +69,36 @@ def mapped(
     mapping: ClaimMapping,
     issuer: str,
     lists: Mapping[str, Any] | None = None,
-) -> Mapped | Problem:
+) -> Mapped | IdentityProblem:
     """Claims (or SAML attributes) through a mapping. lists: where groups are; None: in
     the claims.
     """
     value = first_value(claims, mapping.subject)
-    if isinstance(value, Problem):
+    if isinstance(value, IdentityProblem):
         return value
     id_ = _name(value)
     if not id_:
         return _unusable(_title(mapping.subject), "a string that names the token's owner")
     actors = actors_of(claims, mapping.actor, issuer)
-    if isinstance(actors, Problem):
+    if isinstance(actors, IdentityProblem):
         return actors
     client = _client(claims, mapping.agent)
-    if isinstance(client, Problem):
+    if isinstance(client, IdentityProblem):
         return client
     groups = groups_of(claims if lists is None else lists, mapping.groups)
-    if isinstance(groups, Problem):
+    if isinstance(groups, IdentityProblem):
         return groups
     return Mapped(id_, groups, client, actors)
 
 
-def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> Problem | None:
+def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> IdentityProblem | None:
     """Each claim that ``required`` names must be, or list, its value or one of its list of values."""
     for path, accepted in required.items():
-        found = claim_at(claims, path)
-        values = found if isinstance(found, list) else [found]
-        wanted = accepted if isinstance(accepted, list | tuple) else [accepted]
-        if not any(_same(value, one) for value in values for one in wanted):
-            return Problem(
+        claim = claim_at(claims, path)
+        values = claim if isinstance(claim, list) else [claim]
+        accepted_values = accepted if isinstance(accepted, list | tuple) else [accepted]
+        if not any(_same(value, accepted_value) for value in values for accepted_value in accepted_values):
+            return IdentityProblem(
                 f"required claim {path}",
                 f"the token's {path} claim is not what this gateway requires",
                 "Log in with the account or client that the gateway's operator expects.",
@@ -106,25 +106,27 @@ def required_problem(claims: Mapping[str, Any], required: Mapping[str, Any]) -> 
     return None
 
 
-def _same(value: object, wanted: object) -> bool:
+def _same(value: object, accepted: object) -> bool:
     # In Python True == 1; in a token they differ.
-    return value is not None and isinstance(value, bool) == isinstance(wanted, bool) and value == wanted
+    return value is not None and isinstance(value, bool) == isinstance(accepted, bool) and value == accepted
 
 
-def _purpose_problem(claims: Mapping[str, Any]) -> Problem | None:
+def _purpose_problem(claims: Mapping[str, Any]) -> IdentityProblem | None:
     """Tokens that no bearer may use: bound to a key (RFC 7800, 8705, 9449), or announcing a logout."""
     if "cnf" in claims:
-        return Problem(
+        return IdentityProblem(
             "sender-constrained token",
             "the token is bound to a key (cnf claim), which a password field cannot prove",
             "Ask the issuer for a bearer token: without DPoP or mutual TLS.",
         )
     if "events" in claims:
-        return Problem("security event token", "the token announces an event, it does not identify anybody")
+        return IdentityProblem(
+            "security event token", "the token announces an event, it does not identify anybody"
+        )
     return None
 
 
-def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset[str] | Problem:
+def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset[str] | IdentityProblem:
     """The groups of all sources: an array of strings, or one string. That of a claim is split at white space (as ``scope`` is,
     RFC 8693 section 4.2), that of an expression is one group.
 
@@ -136,7 +138,7 @@ def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset
     names: set[str] = set()
     for source in sources:
         value = value_at(claims, source)
-        if isinstance(value, Problem):
+        if isinstance(value, IdentityProblem):
             return value
         if value is None:
             continue
@@ -152,13 +154,15 @@ def groups_of(claims: Mapping[str, Any], sources: Sequence[Source]) -> frozenset
     return frozenset(names - {""})
 
 
-def actors_of(claims: Mapping[str, Any], sources: Sequence[Source], issuer: str) -> tuple[str, ...] | Problem:
+def actors_of(
+    claims: Mapping[str, Any], sources: Sequence[Source], issuer: str
+) -> tuple[str, ...] | IdentityProblem:
     """Who acts for the subject: an ``act`` chain (RFC 8693 section 4.1), a name, or a list of names; the current actor first.
 
     An actor of another issuer is called ``issuer|sub``. What is not understood refuses: it could be the actor that a rule denies.
     """
     value = first_value(claims, sources)
-    if value is None or isinstance(value, Problem):
+    if value is None or isinstance(value, IdentityProblem):
         return () if value is None else value
     title = _title(sources)
     actors: list[str] = []
@@ -176,7 +180,7 @@ def actors_of(claims: Mapping[str, Any], sources: Sequence[Source], issuer: str)
         actors.append(name if home == issuer else f"{home}|{name}")
         value = value.get("act")
     if len(actors) > MAX_ACTORS:
-        return Problem(
+        return IdentityProblem(
             "too many actors",
             f"the token names more than {MAX_ACTORS} actors ({title} claim)",
             "Get a token with a shorter chain of delegation.",
@@ -184,9 +188,9 @@ def actors_of(claims: Mapping[str, Any], sources: Sequence[Source], issuer: str)
     return tuple(actors)
 
 
-def _client(claims: Mapping[str, Any], sources: Sequence[Source]) -> str | Problem:
+def _client(claims: Mapping[str, Any], sources: Sequence[Source]) -> str | IdentityProblem:
     value = first_value(claims, sources)
-    if isinstance(value, Problem):
+    if isinstance(value, IdentityProblem):
         return value
     if value is None and not set(AGENT_CLAIMS).isdisjoint(
         source for source in sources if isinstance(source, str)
@@ -212,8 +216,8 @@ def _name(value: Any) -> str | None:
     return None
 
 
-def _unusable(claim: str, expected: str) -> Problem:
-    return Problem(
+def _unusable(claim: str, expected: str) -> IdentityProblem:
+    return IdentityProblem(
         f"claim {claim} is unusable",
         f"the token's {claim} claim is missing or is not {expected}",
         "Ask the operator of the issuer to correct the claim, or of the gateway to name another.",

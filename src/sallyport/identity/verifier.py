@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 
 
 class Verifier(Protocol):
@@ -22,13 +22,13 @@ class Verifier(Protocol):
         """Whether a token is of this kind, by its form alone. The first verifier that says so decides about it."""
         ...
 
-    async def verify(self, token: Secret, label: str) -> Subject | Problem:
+    async def verify(self, token: Secret, label: str) -> Subject | IdentityProblem:
         """Whose token it is. label: the client's own name for itself. Never raises for a bad token, and keeps its text out of the
         Problem.
         """
         ...
 
-    def still_accepted(self, subject: Subject) -> Problem | None:
+    def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         """What the configuration in force has against a subject of one of ``issuers`` that was verified earlier; None: nothing."""
         ...
 

@@ -1,7 +1,7 @@
 """The one door: statement text -> facts -> decision -> mask plan -> :class:`Verdict`, and the cache of verdicts.
 
 A :class:`Judge` serves one target. It holds the current catalog snapshot and bound policy; ``generation`` moves whenever
-either changed. A :class:`View` is the judge as one kind of session sees it (a subject's rule set and masks, and a search_path):
+either changed. A :class:`SubjectJudge` is the judge as one kind of session sees it (a subject's rule set and masks, and a search_path):
 everything a verdict depends on besides the text is fixed in it, so that its cache is keyed by the exact text alone.
 Sessions that share subject rules and search_path share the view.
 
@@ -14,6 +14,7 @@ from sallyport.judge.containments import Containments, ContainmentStore, Untrust
 from sallyport.judge.judge import Judge
 from sallyport.judge.literals import blanked
 from sallyport.judge.permit import ParsePermit, RunPermit, permit_approved
+from sallyport.judge.subject_judge import SubjectJudge, fault
 from sallyport.judge.verdict import (
     AFTER_DDL,
     AFTER_SEARCH_PATH,
@@ -24,7 +25,6 @@ from sallyport.judge.verdict import (
     Verdict,
     internal_refusal,
 )
-from sallyport.judge.view import View, fault
 
 __all__ = [
     "AFTER_DDL",
@@ -38,9 +38,9 @@ __all__ = [
     "RunPermit",
     "ScannedColumn",
     "ScriptVerdict",
+    "SubjectJudge",
     "UntrustedRead",
     "Verdict",
-    "View",
     "blanked",
     "fault",
     "internal_refusal",

@@ -44,12 +44,14 @@ def moved_comparisons(
 
 def compared_in_target(relations: MaskedRelations, facts: StatementFacts) -> list[Comparison]:
     """Comparisons of a write target's columns with constants, by ``filter: equality``."""
-    targets = {one.position for one in facts.range_variables if one.target}
+    targets = {comparison.position for comparison in facts.range_variables if comparison.target}
     masks = relations.applied
     return [
-        one
-        for one in facts.comparisons
-        if one.variable in targets and one.column in masks and masks[one.column].filter in EQUALITY
+        comparison
+        for comparison in facts.comparisons
+        if comparison.variable in targets
+        and comparison.column in masks
+        and masks[comparison.column].filter in EQUALITY
     ]
 
 
@@ -78,18 +80,18 @@ def _compared_type(relations: MaskedRelations, column: Column, comparison: Compa
 
 def chosen_by_masks(relations: MaskedRelations, facts: StatementFacts) -> list[Influence]:
     """References to a write target's own columns in WHERE, with ``write_filter: masked``, one for each position. Raises RefusedError (SP1206)."""
-    found: dict[int, Influence] = {}
+    by_position: dict[int, Influence] = {}
     for influence in facts.influences:
         mask = relations.applied.get(influence.column)
         equality = mask is not None and mask.filter in EQUALITY and influence.equality
         if mask is not None and mask.write_filter and influence.clause is Clause.WHERE and not equality:
-            other = found.setdefault(influence.position, influence)
-            if relations.applied[other.column].spec != mask.spec:
+            first_influence = by_position.setdefault(influence.position, influence)
+            if relations.applied[first_influence.column].spec != mask.spec:
                 raise cannot_rewrite(
                     "WHERE compares a view's column that has another mask than the table's column.",
                     "Write to the table itself.",
                 )
-    return list(found.values())
+    return list(by_position.values())
 
 
 def masked_reference(
@@ -101,7 +103,7 @@ def masked_reference(
     catalog = relations.catalog
     column = catalog.column(influence.column)
     mask = relations.applied[influence.column]
-    if column is None or not all(one.target for one in facts.range_variables):
+    if column is None or not all(range_variable.target for range_variable in facts.range_variables):
         raise cannot_rewrite(
             "WHERE compares a masked column of the written table in a statement with other tables.",
             "Select the rows by their key.",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.judge.containments import Containments
-from sallyport.judge.view import Grounds, JudgeTimes, View
+from sallyport.judge.subject_judge import Grounds, JudgeTimes, SubjectJudge
 from sallyport.masking.sqlmasks import hash_settings
 from sallyport.policy.allowance import HourlyUse
 from sallyport.policy.bind import bind
@@ -28,7 +28,7 @@ class Prepared:
     before: BoundPolicy
     bound: BoundPolicy
     identifiers: frozenset[str]
-    views: dict[tuple[object, tuple[str, ...]], View]
+    views: dict[tuple[object, tuple[str, ...]], SubjectJudge]
 
 
 class Judge:
@@ -60,19 +60,19 @@ class Judge:
         self.masked: Counter[str] = Counter()  # rows that came back masked, by masked column
         self._now = now
         self._bound: BoundPolicy = bind(policy, catalog, target, before)
-        self._views: dict[tuple[object, tuple[str, ...]], View] = {}
-        known = beside.identifiers if beside is not None else frozenset[str]()
-        self.identifiers: frozenset[str] = _identifiers(catalog, before, known)
+        self._subject_judges: dict[tuple[object, tuple[str, ...]], SubjectJudge] = {}
+        identifiers = beside.identifiers if beside is not None else frozenset[str]()
+        self.identifiers: frozenset[str] = _identifiers(catalog, before, identifiers)
         self._use: dict[tuple[str, str], HourlyUse] = {}
         self.containments = containments if containments is not None else Containments(now)
         if beside is None:
             self.containments.add_listener(self._on_containment)
 
     def _on_containment(self) -> None:
-        """Somebody is contained, or no longer: every session takes its view again."""
+        """Somebody is contained, or no longer: every session takes its subject_judge again."""
         self.generation += 1
-        for view in self._views.values():
-            view.generation = self.generation
+        for subject_judge in self._subject_judges.values():
+            subject_judge.generation = self.generation
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -93,14 +93,16 @@ class Judge:
             return None
         catalog = catalog.following(self.catalog)
         bound = bind(policy, catalog, self.target, self.catalog)
-        known = _identifiers(catalog, self.catalog, self.identifiers)
-        prepared = Prepared(self._bound, bound, known, {})
-        grounds = self._grounds(policy, catalog, known)
+        identifiers = _identifiers(catalog, self.catalog, self.identifiers)
+        prepared = Prepared(self._bound, bound, identifiers, {})
+        grounds = self._grounds(policy, catalog, identifiers)
         now = self._now()
-        for (_, path), view in list(self._views.items()):
-            subject = view.subject_policy.standing.subject
+        for (_, path), subject_judge in list(self._subject_judges.items()):
+            subject = subject_judge.subject_policy.standing.subject
             subject_policy = bound.for_subject(subject, now, self.containments.of(subject))
-            prepared.views[subject_policy.key, path] = View(grounds, subject_policy, path, self.generation)
+            prepared.views[subject_policy.key, path] = SubjectJudge(
+                grounds, subject_policy, path, self.generation
+            )
         return prepared
 
     def take(self, prepared: Prepared | None) -> bool:
@@ -114,10 +116,10 @@ class Judge:
         bound, catalog = self._bound, self.catalog
         self._bound, self.identifiers = prepared.bound, prepared.identifiers
         self.policy, self.catalog = prepared.bound.policy, prepared.bound.catalog
-        self._views = prepared.views
+        self._subject_judges = prepared.views
         self.generation += 1
-        for view in self._views.values():
-            view.generation = self.generation
+        for subject_judge in self._subject_judges.values():
+            subject_judge.generation = self.generation
         bound.forget()
         if catalog is not self.catalog:
             catalog.retire()
@@ -126,7 +128,7 @@ class Judge:
     def retire(self) -> None:
         """It is not used any more: a transaction's own, when that has ended."""
         self._bound.forget()
-        self._views = {}
+        self._subject_judges = {}
         self.catalog.retire()
 
     def beside(self, catalog: CatalogSnapshot) -> Judge:
@@ -150,8 +152,10 @@ class Judge:
     def tick(self) -> None:
         """Time has passed: where rules opened or closed with it (access windows), sessions look again."""
         now = self._now()
-        if any(view.subject_policy.valid_until <= now for view in self._views.values()):
-            self._views = {}
+        if any(
+            subject_judge.subject_policy.valid_until <= now for subject_judge in self._subject_judges.values()
+        ):
+            self._subject_judges = {}
             self.generation += 1
 
     def masked_columns(self) -> list[tuple[str, str, str, tuple[str, ...], tuple[str, ...], str, str]]:
@@ -187,26 +191,28 @@ class Judge:
                 settings.update(hash_settings(name, key))
         return settings
 
-    def view(self, subject: Subject, search_path: tuple[str, ...]) -> View:
-        """The view for this subject now. Sessions whose rules, masks and path are equal share one."""
+    def subject_judge(self, subject: Subject, search_path: tuple[str, ...]) -> SubjectJudge:
+        """The subject's judge for this subject now. Sessions whose rules, masks and path are equal share one."""
         subject_policy = self.subject_policy(subject)
         key = (subject_policy.key, search_path)
-        view = self._views.get(key)
-        if view is None:
-            if len(self._views) > 256:
-                self._views.clear()
+        subject_judge = self._subject_judges.get(key)
+        if subject_judge is None:
+            if len(self._subject_judges) > 256:
+                self._subject_judges.clear()
             grounds = self._grounds(self.policy, self.catalog, self.identifiers)
-            view = self._views[key] = View(grounds, subject_policy, search_path, self.generation)
-        return view
+            subject_judge = self._subject_judges[key] = SubjectJudge(
+                grounds, subject_policy, search_path, self.generation
+            )
+        return subject_judge
 
     def _grounds(self, policy: Policy, catalog: CatalogSnapshot, identifiers: frozenset[str]) -> Grounds:
         return Grounds(policy, catalog, self.keys, identifiers, self.max_statement_bytes, self.times)
 
 
 def _identifiers(
-    catalog: CatalogSnapshot, before: CatalogSnapshot | None = None, known: frozenset[str] = frozenset()
+    catalog: CatalogSnapshot, before: CatalogSnapshot | None = None, previous: frozenset[str] = frozenset()
 ) -> frozenset[str]:
-    """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING). ``known``: those of the
+    """Names that an error message may keep: anything else in its name fields could be data (RAISE ... USING). ``previous``: those of the
     catalog ``before``, which may still come.
     """
     if before is None:
@@ -220,4 +226,4 @@ def _identifiers(
         names.add(relation.name)
         names.update([column.name for column in relation.columns])
     names.update([type_.name for type_ in types])
-    return known if names <= known else known | names
+    return previous if names <= previous else previous | names

@@ -90,12 +90,12 @@ class Literals(Struct):
         """The text as it may be recorded. ``offset``: of ``sql`` in the script that was judged."""
         if self.is_template:
             return self._of_template(sql)
-        known = self.shown.get(sql)
-        if known is None:
-            known = self._of_text(sql, offset).decode("utf-8", "replace")
+        shown = self.shown.get(sql)
+        if shown is None:
+            shown = self._of_text(sql, offset).decode("utf-8", "replace")
             if len(self.shown) < 4:
-                self.shown[sql] = known
-        return known
+                self.shown[sql] = shown
+        return shown
 
     def bind(
         self, values: Sequence[bytes | None], formats: Sequence[int], types: Sequence[int]
@@ -121,7 +121,11 @@ class Literals(Struct):
     def shows_binds(self) -> bool:
         """Whether every bind value may be recorded as it is."""
         by_number = self._read().by_number
-        return bool(by_number) and not self.is_template and all(one is _KEEP for one in by_number.values())
+        return (
+            bool(by_number)
+            and not self.is_template
+            and all(treatment is _KEEP for treatment in by_number.values())
+        )
 
     @property
     def hides_any(self) -> bool:
@@ -163,7 +167,7 @@ class Literals(Struct):
                 continue
             in_order.append(treatment)
             hides_outside |= treatment is not _KEEP and match.start() not in quoted
-        hides = any(one is not _KEEP for one in in_order)
+        hides = any(value_treatment is not _KEEP for value_treatment in in_order)
         return _Readings(b"", by_number, tuple(in_order), hides, hides, hides_outside)
 
     def _of_statement(self) -> _Readings:
@@ -220,13 +224,13 @@ class Literals(Struct):
         previous = -1
         for start, end in token_spans(sql):
             first = sql[start]
-            this: Treatment | str = ""
+            current: Treatment | str = ""
             if first in _FIRST:
                 token = shown = sql[start:end]
                 if token[:2] in (b"--", b"/*"):
                     shown = _HIDDEN_COMMENT
                 elif first == _COMMA:
-                    this = ","
+                    current = ","
                 elif is_literal(token):
                     at = start + offset
                     signed = previous >= 0 and sql[previous:start].strip() in (b"-", b"+")
@@ -240,7 +244,7 @@ class Literals(Struct):
                         places = {at, previous + offset} if signed else {at}
                         hides_outside |= quoted.isdisjoint(places)
                     if is_listed:
-                        this = treatment
+                        current = treatment
                 elif _PARAMETER.fullmatch(token):
                     number = int(token[1:])
                     treatment = self._of_parameter(number, by_position.get(start + offset), by_number)
@@ -252,7 +256,7 @@ class Literals(Struct):
                 if shown is not token:
                     parts += (sql[position:start], shown)
                     position = end
-            before = [before[1], this]
+            before = [before[1], current]
             previous = start
         shown = b"".join(parts) + sql[position:]
         return _Readings(shown, by_number, (), hides_any, bool(parts), hides_outside)
@@ -312,13 +316,17 @@ class Literals(Struct):
         return cell[4:] if cell[:4] != b"\xff\xff\xff\xff" else None
 
 
-def _treatment(masking: Masking, columns: frozenset[ColumnId], whole: bool) -> Treatment:
+def _treatment(masking: Masking, columns: frozenset[ColumnId], is_whole: bool) -> Treatment:
     masked = [column for column in columns if column in masking.masks]
     if not masked:
         return _KEEP
     specs = {masking.masks[column].spec for column in masked}
-    types = {found.type_oid for one in masked if (found := masking.catalog.column(one)) is not None}
-    if not whole or len(specs) != 1 or len(types) != 1:
+    types = {
+        catalog_column.type_oid
+        for masked_column in masked
+        if (catalog_column := masking.catalog.column(masked_column)) is not None
+    }
+    if not is_whole or len(specs) != 1 or len(types) != 1:
         return None
     return specs.pop(), types.pop()
 

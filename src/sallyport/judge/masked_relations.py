@@ -12,7 +12,7 @@ from sallyport.sql import system_views
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId, Relation
 from sallyport.sql.facts import RangeVariable, StatementFacts
 from sallyport.sql.relation_items import relation_fields, view_facts
-from sallyport.sql.resolve import Names
+from sallyport.sql.resolve import NameResolver
 from sallyport.sql.scope import SYSTEM_COLUMNS
 from sallyport.sql.system_views import is_substituted
 
@@ -33,7 +33,7 @@ class MaskedRelations:
 
     policy: SubjectPolicy
     catalog: CatalogSnapshot
-    names: Names
+    names: NameResolver
     path: tuple[str, ...]
     applied: dict[ColumnId, ColumnMask] = field(init=False)
     #: OIDs of the relations that have masks, in order
@@ -46,17 +46,17 @@ class MaskedRelations:
 
     def masks_of(self, relation: Relation) -> Mapping[int, MaskSpec]:
         """The masks of a relation's columns by attribute number, generated and composite columns included."""
-        known = self._masks.get(relation.oid)
-        if known is None:
+        remembered = self._masks.get(relation.oid)
+        if remembered is None:
             masks = self.applied
             fields = relation_fields(self.names, relation)
-            found = {
+            specs = {
                 column.attnum: spec
                 for column, item in zip(relation.columns, fields, strict=True)
                 if (spec := column_spec(item.value.sources, item.value.dependence, masks)) is not None
             }
-            known = self._masks[relation.oid] = found
-        return known
+            remembered = self._masks[relation.oid] = specs
+        return remembered
 
     def is_masked(self, relation: Relation) -> bool:
         if self.masks_of(relation):
@@ -68,16 +68,22 @@ class MaskedRelations:
         if self.policy.masks:
             return True
         relations = self.catalog.relations
-        variables = (relations.get(one.relation) for one in facts.range_variables)
+        variables = (relations.get(variable.relation) for variable in facts.range_variables)
         return any(relation is not None and is_substituted(relation) for relation in variables)
 
     def writes_masked(self, facts: StatementFacts) -> bool:
-        targets = (self.catalog.relations.get(one.relation) for one in facts.range_variables if one.target)
+        targets = (
+            self.catalog.relations.get(variable.relation)
+            for variable in facts.range_variables
+            if variable.target
+        )
         return any(target is not None and self.is_masked(target) for target in targets)
 
     def replaced(self, facts: StatementFacts, explained: bool) -> list[RangeVariable]:
         """The range variables that a subselect must stand for."""
-        return [one for one in facts.range_variables if self._is_replaced(one, facts, explained)]
+        return [
+            variable for variable in facts.range_variables if self._is_replaced(variable, facts, explained)
+        ]
 
     def _is_replaced(self, variable: RangeVariable, facts: StatementFacts, explained: bool) -> bool:
         relation = self.catalog.relations.get(variable.relation)

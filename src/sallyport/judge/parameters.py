@@ -12,7 +12,7 @@ from sallyport.policy.needs import chain
 from sallyport.sql.catalog import CatalogSnapshot
 from sallyport.sql.equality import may_be_declared
 from sallyport.sql.facts import StatementFacts
-from sallyport.sql.resolve import names
+from sallyport.sql.resolve import name_resolver
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ def compared_parameters(
     return tuple(
         ComparedParameter(
             number,
-            catalog.column_name(one.column),
+            catalog.column_name(comparison.column),
             column.type_oid,
-            one.array,
-            one.repeated,
+            comparison.array,
+            comparison.repeated,
         )
         for level in chain(facts)
-        for one in level.comparisons
-        if one.reference in compared and (column := catalog.column(one.column)) is not None
-        for number in sorted(one.parameters)
+        for comparison in level.comparisons
+        if comparison.reference in compared and (column := catalog.column(comparison.column)) is not None
+        for number in sorted(comparison.parameters)
     )
 
 
@@ -66,15 +66,17 @@ def check_declared_types(
                 "PostgreSQL would convert the parameter with a function that the policy does not list.",
                 f"Do not declare a type for ${number}.",
             )
-    known = names(catalog, ())
-    for one in compared:
-        type_ = declared[one.number - 1] if one.number <= len(declared) else 0
-        fits = may_be_declared(known, one.type, type_, one.array)
-        if not fits or (one.cast and known.types.base(type_) not in (0, known.types.base(one.type))):
+    resolver = name_resolver(catalog, ())
+    for parameter in compared:
+        type_ = declared[parameter.number - 1] if parameter.number <= len(declared) else 0
+        fits = may_be_declared(resolver, parameter.type, type_, parameter.array)
+        if not fits or (
+            parameter.cast and resolver.types.base(type_) not in (0, resolver.types.base(parameter.type))
+        ):
             return refuse(
                 "SP1206",
-                f"the declared type of ${one.number} would convert masked column {one.column}",
+                f"the declared type of ${parameter.number} would convert masked column {parameter.column}",
                 "The conversion could fail, and its error would reveal the column's value.",
-                f"Declare ${one.number} with the column's own type, or do not declare its type.",
+                f"Declare ${parameter.number} with the column's own type, or do not declare its type.",
             )
     return None

@@ -150,9 +150,10 @@ class Rewriter:
         positions: set[int] = set()
         for facts in statements:
             for level in chain(facts):
-                variables.update((one.position, one) for one in level.range_variables)
+                variables.update((variable.position, variable) for variable in level.range_variables)
                 positions.update(
-                    one.position for one in self.relations.replaced(level, self._is_never_plain(facts))
+                    variable.position
+                    for variable in self.relations.replaced(level, self._is_never_plain(facts))
                 )
         self._prove(rewritten, variables, frozenset(positions), self.relations.path)
         return rewritten
@@ -189,11 +190,11 @@ class Rewriter:
             for f in level.flows
             for source in f.sources & self.relations.applied.keys()
         ]
-        whole = self.relations.policy.whole
+        bound = self.relations.policy.whole
         if not into:
             return False
-        if whole is None or not all(
-            f.into is not None and is_hidden(whole, source, f.into) for f, source in into
+        if bound is None or not all(
+            f.into is not None and is_hidden(bound, source, f.into) for f, source in into
         ):
             return True
         if any(self.relations.replaced(level, False) for level in chain(facts)):
@@ -285,7 +286,9 @@ class Rewriter:
         """Whole rows of subselects as rows of the relation's type, by position. An outer join's NULL would become a row of NULLs, a
         domain's check could refuse a mask's value, and a type with a length could lose a part: those rows stay without a type.
         """
-        relations = {one.position: self.relations.catalog.relations[one.relation] for one in replaced}
+        relations = {
+            variable.position: self.relations.catalog.relations[variable.relation] for variable in replaced
+        }
         ungrouped = frozenset(at for grouping in level.facts.groupings for at in grouping.rows)
         cuts = {}
         for reference in level.facts.row_references:
@@ -305,10 +308,10 @@ class Rewriter:
     def _view(self, level: _Level, view: Relation, locked: bool) -> str:
         """The definition of a view, with masks in it. ``locked``: FOR UPDATE may lock its rows."""
         key = (view.oid, locked, level.explained)
-        known = self._views.get(key)
-        if known is None:
-            known = self._views[key] = self._expanded(level, view, locked)
-        return known
+        text = self._views.get(key)
+        if text is None:
+            text = self._views[key] = self._expanded(level, view, locked)
+        return text
 
     def _expanded(self, level: _Level, view: Relation, locked: bool) -> str:
         facts = view_facts(self.relations.names, view)
@@ -348,7 +351,11 @@ def rewritten_text(text: bytes, cuts: Iterable[Cut]) -> Rewritten:
 
 def _aliases(variables: Iterable[RangeVariable], replaced: list[RangeVariable]) -> dict[int, str]:
     """What each replaced range variable is called, by position: as before, or another name where two without an alias share it."""
-    bare = Counter((one.level, one.name) for one in variables if not one.has_alias)
+    bare = Counter(
+        (range_variable.level, range_variable.name)
+        for range_variable in variables
+        if not range_variable.has_alias
+    )
     aliases = {}
     for variable in replaced:
         shared = bare[variable.level, variable.name] > 1 and len(variable.path) > 1

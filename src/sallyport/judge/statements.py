@@ -41,7 +41,7 @@ from sallyport.policy.outcome import outcome_of
 from sallyport.sql.catalog import CatalogSnapshot, ColumnId
 from sallyport.sql.facts import Dependence, EffectKind, OutputColumn, StatementFacts
 from sallyport.sql.relations import STATEMENT_TEXTS
-from sallyport.sql.resolve import names
+from sallyport.sql.resolve import name_resolver
 from sallyport.sql.rewrite.cuts import Cut
 from sallyport.sql.settings import changes_meaning, is_unreported
 from sallyport.wire.backend import notice_response
@@ -95,7 +95,7 @@ class Statements:
         self._masking = Masking(subject_policy.masks, catalog, keys)
         self._record = record
         self.subject_policy, self.catalog = subject_policy, catalog
-        relations = MaskedRelations(subject_policy, catalog, names(catalog, ()), path)
+        relations = MaskedRelations(subject_policy, catalog, name_resolver(catalog, ()), path)
         self._rewriter = Rewriter(relations)
         self.has_masks = bool(subject_policy.masks)
         self._masked_relations = subject_policy.masks.relations
@@ -113,8 +113,8 @@ class Statements:
         text = sql.decode()
         refused = -1
         path_moved = ddl_before = unknown_before = False
-        for index, one in enumerate(facts):
-            verdict = self.statement(sql, text, one, is_template=is_template)
+        for index, statement_facts in enumerate(facts):
+            verdict = self.statement(sql, text, statement_facts, is_template=is_template)
             if verdict.refusal is None and path_moved and verdict.resolves_names:
                 verdict = self._refused(verdict, AFTER_SEARCH_PATH)
             after_ddl = ddl_before and not (verdict.is_ddl and not verdict.runs_unknown_code)
@@ -329,8 +329,8 @@ class Statements:
 
     def _masked_columns(self, facts: StatementFacts) -> tuple[str, ...]:
         masks = self.subject_policy.masks
-        found = {source for column in facts.columns or () for source in column.sources if source in masks}
-        return tuple(sorted(self.catalog.column_name(source) for source in found))
+        masked = {source for column in facts.columns or () for source in column.sources if source in masks}
+        return tuple(sorted(self.catalog.column_name(source) for source in masked))
 
     def plan(
         self, columns: tuple[OutputColumn, ...] | None, replaced: frozenset[int] = frozenset()
@@ -359,31 +359,35 @@ class Statements:
             seen |= (level.distinguished | level.mentioned_in_views | level.used_in_rows) & masks.keys()
         if not seen:
             return b""
-        names = sorted(f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen)
+        name_resolver = sorted(f"{self.catalog.column_name(c)} ({masks[c].spec.kind})" for c in seen)
         return notice_response(
             "NOTICE",
             "00000",
-            f"[SP2001] computed with masked values of {', '.join(names)}",
+            f"[SP2001] computed with masked values of {', '.join(name_resolver)}",
             detail=MASKS_DETAIL,
             hint=MASKS_HINT,
         )
 
     def _relations(self, facts: StatementFacts) -> set[int]:
-        found = {access.relation for access in facts.accesses}
-        found.update([column.relation for column in facts.touched])
+        relations = {access.relation for access in facts.accesses}
+        relations.update([column.relation for column in facts.touched])
         if facts.inner is not None:
-            found |= self._relations(facts.inner)
-        return found
+            relations |= self._relations(facts.inner)
+        return relations
 
     def _relation_names(self, facts: StatementFacts, touched: set[int]) -> tuple[str, ...]:
         """What the statement itself names before what views bring in, so that the bound cuts the latter."""
         relations = self.catalog.relations
         named = {access.relation for access in facts.accesses if not access.indirect}
         order = [*sorted(named), *sorted(touched - named)]
-        known = (relations[oid] for oid in order[:RELATIONS] if oid in relations)
-        new = (f"{one.schema}.{one.name}" for one in facts.namings if one.schema and one.name)
-        names = [f"{relation.schema}.{relation.name}" for relation in known]
-        return tuple(dict.fromkeys([*names, *new]))[:RELATIONS]
+        read = (relations[oid] for oid in order[:RELATIONS] if oid in relations)
+        new = (
+            f"{naming.schema}.{naming.name}"
+            for naming in facts.named_objects
+            if naming.schema and naming.name
+        )
+        name_resolver = [f"{relation.schema}.{relation.name}" for relation in read]
+        return tuple(dict.fromkeys([*name_resolver, *new]))[:RELATIONS]
 
     def _column_names(self, facts: StatementFacts) -> tuple[str, ...]:
         """Columns that the statement returns, writes or has in its expressions."""
@@ -484,11 +488,11 @@ def _moves_at(verdicts: list[Verdict], refused: int, count: int) -> int:
     """
     if refused < 0:
         return -1
-    moves = (i for i, one in enumerate(verdicts) if _moves(one))
-    found = next(moves, -1)
-    if found == refused and not (verdicts[found].held and found + 1 < count):
+    moves = (i for i, verdict in enumerate(verdicts) if _moves(verdict))
+    place = next(moves, -1)
+    if place == refused and not (verdicts[place].held and place + 1 < count):
         return -1
-    return found
+    return place
 
 
 def _moves(verdict: Verdict) -> bool:
@@ -497,7 +501,11 @@ def _moves(verdict: Verdict) -> bool:
 
 def _ends_at(facts: tuple[StatementFacts, ...]) -> int:
     """The first statement that ends a transaction, or a part of it, and has others behind it; -1 for none."""
-    ends = (i for i, one in enumerate(facts[:-1]) if any(e.kind in _TRANSACTION_END for e in one.effects))
+    ends = (
+        i
+        for i, statement in enumerate(facts[:-1])
+        if any(e.kind in _TRANSACTION_END for e in statement.effects)
+    )
     return next(ends, -1)
 
 
@@ -518,14 +526,18 @@ def _sent(sql: bytes, facts: StatementFacts, cuts: tuple[Cut, ...]) -> bytes:
 
 
 def _changes_settings(facts: StatementFacts) -> bool:
-    bound = any(isinstance(one.name, int) or changes_meaning(one.name) for one in facts.bound_settings)
+    bound = any(
+        isinstance(setting.name, int) or changes_meaning(setting.name) for setting in facts.bound_settings
+    )
     return bound or any(changes_meaning(change.name) for level in chain(facts) for change in level.settings)
 
 
 def _changes_unreported(facts: StatementFacts) -> bool:
     """A RESET goes back to what the session started with, so it alone makes nothing unknown."""
     changes = [change for level in chain(facts) for change in level.settings]
-    bound = any(isinstance(one.name, int) or is_unreported(one.name) for one in facts.bound_settings)
+    bound = any(
+        isinstance(setting.name, int) or is_unreported(setting.name) for setting in facts.bound_settings
+    )
     return bound or any(change.value is not None and is_unreported(change.name) for change in changes)
 
 

@@ -63,8 +63,10 @@ class Subselects:
             else:
                 shown = mask_expression(spec, raw, column.type_oid, types, self.relations.catalog.encoding)
                 columns.append((name, shown, null_expression(column.type_oid, types)))
-        system = sorted(one.attnum for one in facts.system_columns if one.relation == relation.oid)
-        rows = any(one.variable == variable.position for one in facts.row_references)
+        system = sorted(
+            reference.attnum for reference in facts.system_columns if reference.relation == relation.oid
+        )
+        rows = any(reference.variable == variable.position for reference in facts.row_references)
         if system and (rows or relation.oid in facts.starred):
             raise cannot_rewrite(
                 f"The statement uses a system column of {relation.qualified} together with *.",

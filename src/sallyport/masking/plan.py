@@ -116,14 +116,16 @@ def compile_rows(
     """
     if len(fields) != len(plan.columns):
         return Mismatch(-1, f"{len(plan.columns)} columns", f"{len(fields)} columns")
-    for i, (planned, found) in enumerate(zip(plan.columns, fields, strict=True)):
+    for i, (planned, described) in enumerate(zip(plan.columns, fields, strict=True)):
         expected = planned.origin or ColumnId(0, 0)
-        origin = ColumnId(found.table_oid, found.column_number)
+        origin = ColumnId(described.table_oid, described.column_number)
         if planned.spec is None and origin in plan.forbidden:
             return Mismatch(i, "no masked column", f"{origin.relation}.{origin.attnum}")
         if origin != expected and not planned.free:
             return Mismatch(
-                i, f"{expected.relation}.{expected.attnum}", f"{found.table_oid}.{found.column_number}"
+                i,
+                f"{expected.relation}.{expected.attnum}",
+                f"{described.table_oid}.{described.column_number}",
             )
     return RowProgram(
         [

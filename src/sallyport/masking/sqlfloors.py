@@ -153,8 +153,8 @@ def _float_bucket(size: float, step: int, scale: int, column: str, base: int) ->
     units, unit = 2 ** (24 if name == "float4" else 53), 10**scale
     quick = ""
     if step % unit == 0 and step // unit <= 2**53:
-        whole = f"pg_catalog.floor({column}::pg_catalog.float8)::pg_catalog.int8"
-        low = _bigint_floor(whole, f"'{step // unit}'::pg_catalog.int8")
+        floored = f"pg_catalog.floor({column}::pg_catalog.float8)::pg_catalog.int8"
+        low = _bigint_floor(floored, f"'{step // unit}'::pg_catalog.int8")
         quick = (
             f" WHEN {column} OPERATOR(pg_catalog.>) '-{units}'::pg_catalog.{name}"
             f" AND {column} OPERATOR(pg_catalog.<) '{units}'::pg_catalog.{name}"

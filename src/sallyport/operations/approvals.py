@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sallyport.approvals.problems import DecisionError, Problem
+from sallyport.approvals.problems import ApprovalProblem, DecisionError
 from sallyport.approvals.sampling import Sample
 from sallyport.approvals.service import Approvals as Service
 from sallyport.approvals.states import Decision, Grant, Preview, Request
@@ -27,15 +27,15 @@ from sallyport.operations.ports import LiveGateway
 MAX_LISTED: Final = 500
 #: HTTP status for each reason why a decision is not taken.
 HTTP_STATUS: Final = {
-    Problem.UNKNOWN: 404,
-    Problem.CLOSED: 409,
-    Problem.EXPIRED: 409,
-    Problem.TWICE: 409,
-    Problem.QUORUM: 409,
-    Problem.NOT_REVIEWER: 403,
-    Problem.SELF: 403,
-    Problem.NO_REASON: 422,
-    Problem.INVALID: 422,
+    ApprovalProblem.UNKNOWN: 404,
+    ApprovalProblem.CLOSED: 409,
+    ApprovalProblem.EXPIRED: 409,
+    ApprovalProblem.TWICE: 409,
+    ApprovalProblem.QUORUM: 409,
+    ApprovalProblem.NOT_REVIEWER: 403,
+    ApprovalProblem.SELF: 403,
+    ApprovalProblem.NO_REASON: 422,
+    ApprovalProblem.INVALID: 422,
 }
 
 
@@ -57,7 +57,7 @@ class ApprovalOperations:
         who.require("approvals.read")
         request = self.service.get(request_id)
         if request is None:
-            raise DecisionError(Problem.UNKNOWN, "there is no such approval", "Check the id.")
+            raise DecisionError(ApprovalProblem.UNKNOWN, "there is no such approval", "Check the id.")
         return request
 
     async def sample(self, who: Principal, request_id: str, live: LiveGateway) -> Sample:
@@ -142,10 +142,10 @@ def request_data(request: Request, *, whole: bool = True) -> dict[str, Any]:
         "in_transaction": request.in_transaction,
         "rules": [
             {
-                "rule": one.rule, "reviewers": list(one.reviewers), "quorum": one.quorum,
-                "approvals": request.approved_for(one),
+                "rule": demand.rule, "reviewers": list(demand.reviewers), "quorum": demand.quorum,
+                "approvals": request.approved_for(demand),
             }
-            for one in request.demands
+            for demand in request.demands
         ],
         "reviewers": list(request.may_decide),
         "quorum": request.least,

@@ -24,7 +24,7 @@ from sallyport.audit.display import show_parameters
 from sallyport.audit.keyfiles import ShreddedError
 from sallyport.audit.ports import ACTIONS, LIVE, SessionQuery, SessionRow, kind_of
 from sallyport.audit.replay import ErrorFields, error_fields
-from sallyport.audit.verify import Problem
+from sallyport.audit.verify import VerificationProblem
 from sallyport.core.clock import rfc3339
 from sallyport.core.errors import SallyportError
 from sallyport.operations.sessions import (
@@ -178,7 +178,7 @@ def _rows(
             yield sessions.find(id_)
         except UnknownSessionError:
             continue  # deleted since then
-    wanted = SessionQuery(
+    sessions_query = SessionQuery(
         since=None if mark == -math.inf else mark,
         running_since=query.since,
         until=query.until,
@@ -186,11 +186,11 @@ def _rows(
         oldest_first=True,
     )
     while True:
-        page = sessions.search(wanted)
+        page = sessions.search(sessions_query)
         yield from (match.row for match in page.matches if match.row.id not in already)
         if page.after is None:
             return
-        wanted = replace(wanted, after=page.after)
+        sessions_query = replace(sessions_query, after=page.after)
 
 
 @dataclass(slots=True)
@@ -211,7 +211,7 @@ class _Source:
         self.is_complete = row.status not in (LIVE, NOT_INDEXED)
 
     def events(self) -> Iterator[AuditEvent]:
-        problems: list[Problem] = []
+        problems: list[VerificationProblem] = []
         joiner = EventJoiner(self._row.id)
         try:
             for event in self._sessions.events(self._row.id, problems.append):

@@ -159,11 +159,11 @@ class Gathering:
     def finish(self) -> None:
         """Sort what was gathered."""
         report = self._report
-        report.access = sorted(self._access.values(), key=lambda one: -one.verdicts.total())
-        report.columns = sorted(self._columns.values(), key=lambda one: one.column)
-        masked = {one.column.rpartition(".")[0] for one in report.columns}
+        report.access = sorted(self._access.values(), key=lambda row: -row.verdicts.total())
+        report.columns = sorted(self._columns.values(), key=lambda row: row.column)
+        masked = {row.column.rpartition(".")[0] for row in report.columns}
         report.unmasked = [(*key, count) for key, count in self._unmasked.most_common() if key[1] in masked]
-        report.refusals = sorted(self._refused.values(), key=lambda one: -one.count)
+        report.refusals = sorted(self._refused.values(), key=lambda row: -row.count)
         if self._spans:
             last = max(self._spans)
             begin = max(int(report.since // report.span), last - _FEWEST_SPANS + 1)
@@ -267,12 +267,12 @@ def policy_changes(
 
 def integrity_of(results: Iterable[Verification], is_recording: Callable[[str], bool]) -> Integrity:
     """The verdict on all recordings, and on index and journal beside them."""
-    found = Integrity()
+    integrity = Integrity()
     for result in results:
-        found.recordings += is_recording(result.session)
-        found.blocks += result.blocks
-        found.events += result.events
-        found.failed += not result.ok
-        found.shredded += result.shredded
-        found.problems += [(result.session, str(problem)) for problem in result.problems][:MOST]
-    return found
+        integrity.recordings += is_recording(result.session)
+        integrity.blocks += result.blocks
+        integrity.events += result.events
+        integrity.failed += not result.ok
+        integrity.shredded += result.shredded
+        integrity.problems += [(result.session, str(problem)) for problem in result.problems][:MOST]
+    return integrity

@@ -24,7 +24,7 @@ from sallyport.identity.discovery import discovery_url
 from sallyport.identity.fetch import new_client
 from sallyport.identity.oidc import KeySource, KeysUnavailableError
 from sallyport.identity.settings import IssuerSettings
-from sallyport.operations.grants import excess, missing, wanted
+from sallyport.operations.grants import excess, missing, required_privileges
 from sallyport.policy.bind import bind
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import Policy
@@ -109,17 +109,17 @@ async def issuer(settings: IssuerSettings) -> list[Finding]:
         ]
     finally:
         await source.close()
-    found = [Finding(about, "ok", f"{len(ring.keys)} keys")]
+    findings = [Finding(about, "ok", f"{len(ring.keys)} keys")]
     url = settings.jwks_url or discovery_url(settings.issuer)
     try:
         async with new_client(settings.ca_file) as client:
             stamp = (await client.get(url, timeout=_SECONDS)).headers.get("date", "")
         skew = abs(parsedate_to_datetime(stamp).timestamp() - time.time()) if stamp else 0.0
     except (httpx2.HTTPError, ValueError):
-        return found
+        return findings
     if skew > max(settings.clock_skew, _SKEW_SECONDS):
         said = f"its clock and this machine's differ by {skew:.0f} seconds"
-        found.append(
+        findings.append(
             Finding(
                 about,
                 "problem",
@@ -127,14 +127,14 @@ async def issuer(settings: IssuerSettings) -> list[Finding]:
                 "synchronise the clock (NTP): valid tokens are refused, or stale ones taken",
             )
         )
-    return found
+    return findings
 
 
 async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
     """Reach, TLS, version, clock, the role's powers, and its privileges beside what policy needs."""
     place, about = dialer.target, f"target {dialer.target.name}"
     client = QueryClient(dialer, 60.0)
-    found: list[Finding] = []
+    findings: list[Finding] = []
     try:
         (row,) = await client.query(ABOUT)
         catalog = (await load_catalog(client.query)).snapshot
@@ -146,22 +146,22 @@ async def target(dialer: Dialer, policy: Policy) -> list[Finding]:
         return [Finding(about, "problem", str(error), "look at the server's log")]
     finally:
         await client.close()
-    found.append(
+    findings.append(
         Finding(
             about, "ok", f"PostgreSQL {_version(row[0])} as {place.user}, {len(catalog.relations)} relations"
         )
     )
-    found += _about_server(about, row, place.tls, place.host)
-    found += [Finding(about, "warning", power, "docs/guarantees.md#the-second-wall") for power in powers]
-    want = wanted(bind(policy, catalog, place.name), live)
+    findings += _about_server(about, row, place.tls, place.host)
+    findings += [Finding(about, "warning", power, "docs/guarantees.md#the-second-wall") for power in powers]
+    want = required_privileges(bind(policy, catalog, place.name), live)
     script = f"sallyport grants --target {place.name}"
     if more := excess(want, live):
         said = f"role {live.role} has {len(more)} privileges that the policy never needs"
-        found.append(Finding(about, "warning", said, f"{script} prints the script that narrows it"))
+        findings.append(Finding(about, "warning", said, f"{script} prints the script that narrows it"))
     if less := missing(want, live):
         said = f"role {live.role} lacks {len(less)} privileges that the policy can allow, the first: {less[0].privilege} on {less[0].on}"
-        found.append(Finding(about, "warning", said, f"{script} prints the script that gives them"))
-    return found
+        findings.append(Finding(about, "warning", said, f"{script} prints the script that gives them"))
+    return findings
 
 
 def _version(number: str | None) -> str:
@@ -217,11 +217,11 @@ async def administrator(name: str, dialer: Dialer, static_role: str) -> list[Fin
         return [
             Finding(about, "problem", "may not make roles", f"ALTER ROLE {dialer.target.user} CREATEROLE")
         ]
-    found = [Finding(about, "ok", "may make the roles of sessions")]
+    findings = [Finding(about, "ok", "may make the roles of sessions")]
     if power[0] == "t":
         do = "CREATEROLE and grant options are enough: docs/credentials.md"
-        found.append(Finding(about, "warning", "is a superuser", do))
-    found += [
+        findings.append(Finding(about, "warning", "is a superuser", do))
+    findings += [
         Finding(
             about,
             "warning",
@@ -230,7 +230,7 @@ async def administrator(name: str, dialer: Dialer, static_role: str) -> list[Fin
         )
         for table in bound
     ]
-    return found
+    return findings
 
 
 def reviewers(policy: Policy, has_console: bool, places: Sequence[tuple[str, str, int]]) -> Iterator[Finding]:

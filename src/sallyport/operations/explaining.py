@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sallyport.core.errors import RefusedError, refuse
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, UntrustedRead, Verdict, View
+from sallyport.judge import Judge, SubjectJudge, UntrustedRead, Verdict
 from sallyport.policy.containment import COLUMN
 from sallyport.policy.explain import Explanation, explain, returned
 
@@ -41,24 +41,26 @@ def explanations(judge: Judge, subject: Subject, sql: str) -> list[Explanation]:
 
     By the judge itself, as for a simple query; nothing is run. Raises RefusedError when the text cannot be read at all.
     """
-    view = judge.view(subject, judge.catalog.default_search_path)
+    subject_judge = judge.subject_judge(subject, judge.catalog.default_search_path)
     text = sql.encode()
-    script = view.judge(text)
+    script = subject_judge.judge(text)
     if script.refusal is not None:
         raise RefusedError(script.refusal)
     if script.refused > script.moves_at >= 0:
         verdicts = [*script.statements[:-1], replace(script.statements[-1], refusal=JUDGED_LATER)]
-        return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in verdicts]
+        return [_explanation(subject_judge, verdict, verdict.sql, verdict.sent) for verdict in verdicts]
     if script.count == 1:  # the verdict may be of a template, and have parameters in the place of literals
-        return [_explanation(view, verdict, text, script.sent(text)) for verdict in script.statements]
-    return [_explanation(view, verdict, verdict.sql, verdict.sent) for verdict in script.statements]
+        return [
+            _explanation(subject_judge, verdict, text, script.sent(text)) for verdict in script.statements
+        ]
+    return [_explanation(subject_judge, verdict, verdict.sql, verdict.sent) for verdict in script.statements]
 
 
-def _explanation(view: View, verdict: Verdict, sql: bytes, sent: bytes) -> Explanation:
+def _explanation(subject_judge: SubjectJudge, verdict: Verdict, sql: bytes, sent: bytes) -> Explanation:
     """``sql``: the statement as the client wrote it. ``sent``: as the target would get it."""
-    policy = view.subject_policy
+    policy = subject_judge.subject_policy
     decision = verdict.decision or policy.decide(verdict.facts)
-    plan = view.plan(returned(verdict.facts))
+    plan = subject_judge.plan(returned(verdict.facts))
     specs = tuple(column.spec for column in plan.columns) if plan is not None else ()
     shown = sent.decode().strip() if verdict.cuts else ""
     return explain(policy, verdict.facts, decision, verdict.refusal, specs, sql.decode().strip(), shown)

@@ -1,4 +1,4 @@
-"""Writes the GRANT/REVOKE script for :class:`~sallyport.operations.grants.Wanted`: SQL that a person reads before running it.
+"""Writes the GRANT/REVOKE script for :class:`~sallyport.operations.grants.RequiredPrivileges`: SQL that a person reads before running it.
 
 Promises: one transaction; running it twice is the same as once; every name is quoted and qualified; comments hold no line breaks, so
 that no name can end one; nothing in a name is invisible or turns the line around (such names are written as ``U&"..."``, PostgreSQL's
@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator
 
 from sallyport.audit.display import inert
-from sallyport.operations.grants import Wanted, warnings_of
-from sallyport.policy.reach import Permit
+from sallyport.operations.grants import RequiredPrivileges, warnings_of
+from sallyport.policy.reach import GrantedAction
 from sallyport.sql.catalog import ColumnId, Relation
 from sallyport.sql.identifiers import quoted
 from sallyport.targets.privileges import Privileges
@@ -35,7 +35,7 @@ def _escaped(character: str) -> str:
 
 def quoted_routine(text: str) -> str:
     """A routine as PostgreSQL writes it, its quoted names by :func:`quote`."""
-    return re.sub(r'"((?:[^"]|"")*)"', lambda found: quote(found[1].replace('""', '"')), text)
+    return re.sub(r'"((?:[^"]|"")*)"', lambda match: quote(match[1].replace('""', '"')), text)
 
 
 def comment(text: str, indent: str = "") -> Iterator[str]:
@@ -49,13 +49,15 @@ def comment(text: str, indent: str = "") -> Iterator[str]:
     yield line
 
 
-def script(want: Wanted, live: Privileges, *, target: str, policy: str, keep_public: bool = False) -> str:
+def script(
+    want: RequiredPrivileges, live: Privileges, *, target: str, policy: str, keep_public: bool = False
+) -> str:
     """The whole script. ``policy``: its file and version, for the heading."""
     return "\n".join(_Writer(want, live, keep_public).lines(target, policy)) + "\n"
 
 
 class _Writer:
-    def __init__(self, want: Wanted, live: Privileges, keep_public: bool) -> None:
+    def __init__(self, want: RequiredPrivileges, live: Privileges, keep_public: bool) -> None:
         self.want, self.live, self.keep_public = want, live, keep_public
         self.catalog = want.catalog
         self.role = quote(live.role)
@@ -133,8 +135,8 @@ class _Writer:
                 yield f"REVOKE ALL ON ROUTINE {quoted_routine(name)} FROM PUBLIC;"
 
     def _ordered(self, oids: frozenset[int]) -> list[Relation]:
-        found = [self.catalog.relations[oid] for oid in oids if oid in self.catalog.relations]
-        return sorted(found, key=lambda r: (r.schema, r.name))
+        relations = [self.catalog.relations[oid] for oid in oids if oid in self.catalog.relations]
+        return sorted(relations, key=lambda r: (r.schema, r.name))
 
     # -- what the policy needs
 
@@ -168,7 +170,7 @@ class _Writer:
         yield f"GRANT {said} ON TABLE {relation_name(relation)} TO {self.role};"
         yield ""
 
-    def _masked(self, relation: Relation, permit: Permit | None) -> Iterator[str]:
+    def _masked(self, relation: Relation, permit: GrantedAction | None) -> Iterator[str]:
         if permit is None:
             return
         names = [
@@ -203,7 +205,7 @@ def relation_name(relation: Relation) -> str:
     return f"{quote(relation.schema)}.{quote(relation.name)}"
 
 
-def privilege_text(relation: Relation, name: str, permit: Permit) -> str:
+def privilege_text(relation: Relation, name: str, permit: GrantedAction) -> str:
     """A privilege as GRANT writes it, with its columns where it is for some of them."""
     if permit.columns is None:
         return name

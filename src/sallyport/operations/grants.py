@@ -1,6 +1,6 @@
 """The database role as narrow as the policy: the GRANT/REVOKE script, and what a role can do beyond it.
 
-:func:`wanted` turns a policy's reach into PostgreSQL's privileges, :func:`excess` and :func:`missing` compare them with what the role has,
+:func:`required_privileges` turns a policy's reach into PostgreSQL's privileges, :func:`excess` and :func:`missing` compare them with what the role has,
 :mod:`sallyport.operations.grant_script` writes the script. Pure: nothing is run. The policy stays narrower than any script: PostgreSQL
 knows neither masks nor conditions, windows, reviewers or who is asking. Sources: PostgreSQL's documentation, GRANT and chapter 5.8.
 """
@@ -16,7 +16,7 @@ from sallyport.policy.decide import BoundRule
 from sallyport.policy.decision import Outcome
 from sallyport.policy.model import SubjectMatch, applies_to_target
 from sallyport.policy.patterns import is_system_schema
-from sallyport.policy.reach import Permit, Reach, reach_of
+from sallyport.policy.reach import GrantedAction, Reach, reach_of
 from sallyport.sql.catalog import CatalogSnapshot, Relation
 from sallyport.targets.privileges import Privileges
 
@@ -31,7 +31,7 @@ _ORDER = (*_PRIVILEGES.values(), "REFERENCES", "TRIGGER", "MAINTAIN")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequiredPrivileges:
     """What the role needs for everything that the policy can allow, and no more.
 
     relations: OID to privilege to permit (tables, views and the like). sequences: OID to privilege to reasons. schemas: name to reason.
@@ -40,7 +40,7 @@ class Wanted:
 
     catalog: CatalogSnapshot
     reach: Reach
-    relations: Mapping[int, Mapping[str, Permit]] = field(default_factory=dict)
+    relations: Mapping[int, Mapping[str, GrantedAction]] = field(default_factory=dict)
     sequences: Mapping[int, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     functions: frozenset[int] = frozenset()
     schemas: frozenset[str] = frozenset()
@@ -61,10 +61,12 @@ class Difference:
     why: str = ""
 
 
-def wanted(bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | None = None) -> Wanted:
+def required_privileges(
+    bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | None = None
+) -> RequiredPrivileges:
     """The privileges for the policy's reach on its target. ``rules``: those for one subject; then for that one alone."""
     reach, catalog = reach_of(bound, rules), bound.catalog
-    relations: dict[int, Mapping[str, Permit]] = {}
+    relations: dict[int, Mapping[str, GrantedAction]] = {}
     sequences: dict[int, dict[str, tuple[str, ...]]] = {}
     notes: list[str] = []
     for oid, actions in reach.relations.items():
@@ -78,12 +80,12 @@ def wanted(bound: BoundPolicy, live: Privileges, rules: Sequence[BoundRule] | No
         because = tuple(b for permit in writes if permit for b in permit.because)
         if because and sequence in catalog.relations:
             text = f"default of {catalog.relations[oid].qualified}"
-            known = sequences.setdefault(sequence, {})
-            known["USAGE"] = tuple(dict.fromkeys((*known.get("USAGE", ()), text)))
-    relations = {oid: found for oid, found in relations.items() if found}
-    sequences = {oid: found for oid, found in sequences.items() if found}
+            privileges = sequences.setdefault(sequence, {})
+            privileges["USAGE"] = tuple(dict.fromkeys((*privileges.get("USAGE", ()), text)))
+    relations = {oid: permits for oid, permits in relations.items() if permits}
+    sequences = {oid: permits for oid, permits in sequences.items() if permits}
     notes += _ddl_notes(reach)
-    return Wanted(
+    return RequiredPrivileges(
         catalog,
         reach,
         relations,
@@ -105,35 +107,37 @@ def _temporary(bound: BoundPolicy) -> bool:
     return not denied and any(rule.gives for rule in named)
 
 
-def _of_sequence(actions: Mapping[str, Permit]) -> dict[str, tuple[str, ...]]:
+def _of_sequence(actions: Mapping[str, GrantedAction]) -> dict[str, tuple[str, ...]]:
     """``update`` is nextval, for which USAGE is enough; UPDATE would let the role set the sequence as well."""
     names = {"select": "SELECT", "update": "USAGE"}
     return {name: actions[a].because for a, name in names.items() if a in actions}
 
 
-def _of_relation(relation: Relation, actions: Mapping[str, Permit], notes: list[str]) -> dict[str, Permit]:
-    found = {name: actions[a] for a, name in _PRIVILEGES.items() if a in actions}
+def _of_relation(
+    relation: Relation, actions: Mapping[str, GrantedAction], notes: list[str]
+) -> dict[str, GrantedAction]:
+    privileges = {name: actions[a] for a, name in _PRIVILEGES.items() if a in actions}
     lock = actions.get("lock")
-    if lock is not None and "SELECT" in found and "UPDATE" not in found and relation.columns:
+    if lock is not None and "SELECT" in privileges and "UPDATE" not in privileges and relation.columns:
         # FOR UPDATE and its like need UPDATE on some column; one that cannot be written does no harm
         column = next((c for c in relation.columns if c.generated), relation.columns[0])
-        found["UPDATE"] = Permit(
+        privileges["UPDATE"] = GrantedAction(
             frozenset((column.attnum,)), (*lock.because, "SELECT ... FOR UPDATE needs it")
         )
         if not column.generated:
             notes.append(
                 f"{relation.qualified}: locking rows needs UPDATE on one column; {column.name} can then be changed directly"
             )
-    if lock is not None and not found.keys() & {"UPDATE", "DELETE", "TRUNCATE"}:
+    if lock is not None and not privileges.keys() & {"UPDATE", "DELETE", "TRUNCATE"}:
         notes.append(
             f"{relation.qualified}: LOCK TABLE needs UPDATE, DELETE or TRUNCATE, which nothing else gives"
         )
-    if relation.has_triggers and found.keys() & {"INSERT", "UPDATE", "DELETE", "TRUNCATE"}:
+    if relation.has_triggers and privileges.keys() & {"INSERT", "UPDATE", "DELETE", "TRUNCATE"}:
         notes.append(
             f"{relation.qualified} has triggers: unless their functions are SECURITY DEFINER they run with the role's own"
             " privileges, and what they write to must be granted as well"
         )
-    return found
+    return privileges
 
 
 def _ddl_notes(reach: Reach) -> Iterator[str]:
@@ -148,23 +152,23 @@ def _ddl_notes(reach: Reach) -> Iterator[str]:
 
 def _schemas(
     catalog: CatalogSnapshot,
-    relations: Mapping[int, Mapping[str, Permit]],
+    relations: Mapping[int, Mapping[str, GrantedAction]],
     sequences: Mapping[int, Mapping[str, tuple[str, ...]]],
     functions: frozenset[int],
 ) -> frozenset[str]:
     """Schemas of everything granted, and of the types of its columns, so that values can be cast to them."""
-    found = {catalog.relations[oid].schema for oid in (*relations, *sequences)}
-    found |= {catalog.functions[oid].schema for oid in functions}
+    names = {catalog.relations[oid].schema for oid in (*relations, *sequences)}
+    names |= {catalog.functions[oid].schema for oid in functions}
     for oid in relations:
         types = (catalog.types.get(column.type_oid) for column in catalog.relations[oid].columns)
-        found |= {type_.schema for type_ in types if type_ is not None}
-    return frozenset(schema for schema in found if not is_system_schema(schema))
+        names |= {type_.schema for type_ in types if type_ is not None}
+    return frozenset(schema for schema in names if not is_system_schema(schema))
 
 
 # -- comparing
 
 
-def excess(want: Wanted, live: Privileges) -> list[Difference]:
+def excess(want: RequiredPrivileges, live: Privileges) -> list[Difference]:
     """What the role can do that the policy never lets anyone do."""
     catalog, out = want.catalog, [Difference("power", f"role {live.role}", power) for power in live.powers]
     out += [
@@ -174,7 +178,7 @@ def excess(want: Wanted, live: Privileges) -> list[Difference]:
     for schema, privilege in sorted(live.schemas):
         if privilege == "CREATE" or schema not in want.schemas:
             out.append(Difference(privilege, f"schema {schema}"))
-    for oid, privilege in sorted(live.relations, key=lambda one: (one[0], _ORDER.index(one[1]))):
+    for oid, privilege in sorted(live.relations, key=lambda pair: (pair[0], _ORDER.index(pair[1]))):
         out += _relation_excess(want, catalog.relations.get(oid), privilege)
     for oid, attnum, privilege in sorted(live.columns):
         permit = want.relations.get(oid, {}).get(privilege)
@@ -190,7 +194,9 @@ def excess(want: Wanted, live: Privileges) -> list[Difference]:
     return out
 
 
-def _relation_excess(want: Wanted, relation: Relation | None, privilege: str) -> Iterator[Difference]:
+def _relation_excess(
+    want: RequiredPrivileges, relation: Relation | None, privilege: str
+) -> Iterator[Difference]:
     if relation is None:
         return
     permit = want.relations.get(relation.oid, {}).get(privilege)
@@ -206,7 +212,7 @@ def _relation_excess(want: Wanted, relation: Relation | None, privilege: str) ->
         yield Difference(privilege, f"all of {relation.qualified}", why)
 
 
-def missing(want: Wanted, live: Privileges) -> list[Difference]:
+def missing(want: RequiredPrivileges, live: Privileges) -> list[Difference]:
     """What the policy can allow and the role cannot do: such statements fail at the database."""
     catalog = want.catalog
     out = [
@@ -251,7 +257,7 @@ def _column(catalog: CatalogSnapshot, oid: int, attnum: int) -> str:
     return f"{relation.qualified if relation else oid}.{name}"
 
 
-def warnings_of(want: Wanted, live: Privileges) -> list[str]:
+def warnings_of(want: RequiredPrivileges, live: Privileges) -> list[str]:
     """What no GRANT or REVOKE of the script narrows, one sentence each."""
     role = live.role
     out = [f"role {role} {power}" for power in live.powers]

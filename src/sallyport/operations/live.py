@@ -231,8 +231,8 @@ class RunningGateway:
     async def explain(self, subject: Subject, target: str, sql: str) -> Sequence[Explanation]:
         database = self._gateway.databases.get(target)
         if database is None:
-            known = ", ".join(sorted(self._gateway.databases))
-            raise ConfigError(f"there is no target {target!r}; there is: {known}")
+            names = ", ".join(sorted(self._gateway.databases))
+            raise ConfigError(f"there is no target {target!r}; there is: {names}")
         judge: Judge = await database.ready()
         return explanations(judge, subject, sql)
 
@@ -241,12 +241,12 @@ class RunningGateway:
         if database is None:
             return Sample(problem="there is no such target any more")
         judge = await database.ready()
-        view = judge.view(subject, request.binding.search_path)
-        found = await sample(database.query, database.fetch, view, request)
+        subject_judge = judge.subject_judge(subject, request.binding.search_path)
+        sampled = await sample(database.query, database.fetch, subject_judge, request)
         log.info(
-            "sample", request=request.id, reviewer=subject.id, rows=len(found.rows), reason=found.problem
+            "sample", request=request.id, reviewer=subject.id, rows=len(sampled.rows), reason=sampled.problem
         )
-        return found
+        return sampled
 
 
 def _log_metrics(transparency: TransparencyLog | None) -> LogMetrics:

@@ -77,15 +77,15 @@ class Pager:
             self._waiting[key] = source
             while len(self._waiting) > self._kept:
                 dropped.append(self._waiting.popitem(last=False)[1])
-        for one in dropped:
-            _close(one)
+        for iterator in dropped:
+            _close(iterator)
 
     def close(self) -> None:
         """Let every iterator go."""
         with self._lock:
             waiting, self._waiting = self._waiting, OrderedDict()
-        for one in waiting.values():
-            _close(one)
+        for iterator in waiting.values():
+            _close(iterator)
 
 
 def _close(source: Iterator[Any]) -> None:

@@ -35,8 +35,8 @@ def compared(
     Raises UnknownVersionError.
     """
     version = versions.get(id_)
-    other = versions.before(id_) if against is None else versions.get(against)
-    if version is None or (other is None and against is not None):
+    earlier = versions.before(id_) if against is None else versions.get(against)
+    if version is None or (earlier is None and against is not None):
         missing = id_ if version is None else against
         raise UnknownVersionError(f"There is no version {missing} of the policy.")
-    return version, other, diff(other.text if other is not None else "", version.text)
+    return version, earlier, diff(earlier.text if earlier is not None else "", version.text)

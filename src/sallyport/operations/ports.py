@@ -123,7 +123,7 @@ class GatewayMetrics:
     task_failures: of what the gateway does beside its sessions, by task.
     log: of the log of recordings' heads.
     added: what the gateway adds, by direction (there, back): upper bound in seconds -> pieces handed on within it,
-    of those that were measured (:mod:`sallyport.server.added`); added_seconds: their sums.
+    of those that were measured (:mod:`sallyport.server.latency`); added_seconds: their sums.
     """
 
     sessions: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sallyport.operations.grant_script import privilege_text, quote, quoted_routine, relation_name
-from sallyport.operations.grants import Wanted, missing, wanted
+from sallyport.operations.grants import RequiredPrivileges, missing, required_privileges
 from sallyport.policy.bound import SubjectPolicy
 from sallyport.policy.patterns import is_system_schema
 from sallyport.targets.ephemeral import GrantSet, grant_role
@@ -22,7 +22,7 @@ def grant_set(policy: SubjectPolicy, live: Privileges) -> GrantSet:
     bound, standing = policy.whole, policy.standing
     if bound is None:
         raise ValueError("the subject's policy is not bound to a catalog")
-    want = wanted(bound, live, (*standing.rules, *standing.closed))
+    want = required_privileges(bound, live, (*standing.rules, *standing.closed))
     looked_up = _looked_up(policy)
     schemas = (want.schemas - standing.catalog.unusable) | looked_up
     statements = tuple(_statements(want, live, schemas))
@@ -32,7 +32,7 @@ def grant_set(policy: SubjectPolicy, live: Privileges) -> GrantSet:
         statements,
         _reads_only(want),
         looked_up,
-        lambda had: [f"{one.privilege} on {one.on}" for one in missing(want, had)],
+        lambda had: [f"{difference.privilege} on {difference.on}" for difference in missing(want, had)],
     )
 
 
@@ -40,11 +40,11 @@ def _looked_up(policy: SubjectPolicy) -> frozenset[str]:
     """The schemas that some search_path of a session of the subject's can name, and that are its to use."""
     catalog = policy.standing.catalog
     paths = (catalog.default_search_path, *policy.search_paths)
-    found = {schema for path in paths for schema in catalog.usable_path(path)}
-    return frozenset(schema for schema in found if not is_system_schema(schema))
+    schemas = {schema for path in paths for schema in catalog.usable_path(path)}
+    return frozenset(schema for schema in schemas if not is_system_schema(schema))
 
 
-def _reads_only(want: Wanted) -> bool:
+def _reads_only(want: RequiredPrivileges) -> bool:
     """A function writes nothing unless it is volatile (PostgreSQL's documentation, 36.7)."""
     functions = (want.catalog.functions.get(oid) for oid in want.functions)
     if any(function is None or function.volatile == "v" for function in functions):
@@ -52,7 +52,7 @@ def _reads_only(want: Wanted) -> bool:
     return all(set(p) == {"SELECT"} for p in (*want.relations.values(), *want.sequences.values()))
 
 
-def _statements(want: Wanted, live: Privileges, schemas: frozenset[str]) -> Iterator[str]:
+def _statements(want: RequiredPrivileges, live: Privileges, schemas: frozenset[str]) -> Iterator[str]:
     """``GRANT ... TO ``, without whom."""
     catalog = want.catalog
     if "CONNECT" not in live.database_public:

@@ -17,21 +17,21 @@ from typing import Final, Protocol
 from sallyport.audit import events as ev
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import WHOLE, SessionQuery, SessionRow, StatementText, one_line
-from sallyport.audit.verify import Problem
+from sallyport.audit.verify import VerificationProblem
 
 #: Sessions that are looked at together.
 _CHUNK: Final = 100
 
 #: The events of a session's recording. The second argument is told what is wrong with it. Raises RecordingError.
-Events = Callable[[SessionRow, Callable[[Problem], None]], Iterable[ev.Event]]
+Events = Callable[[SessionRow, Callable[[VerificationProblem], None]], Iterable[ev.Event]]
 
 
 class Searchable(Protocol):
     """The part of the store that is searched."""
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]: ...
+    def search(self, query: SessionQuery) -> list[SessionRow]: ...
 
-    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]: ...
+    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Match:
 
 
 @dataclass(slots=True)
-class Found:
+class SearchPage:
     """``after``: where the search goes on (for :attr:`SessionQuery.after`), None at the end. There may be more behind it although
     this page is short, or empty. ``recordings``: how many recordings were read for it. ``unread``: sessions that could not be
     searched: a damaged recording, or one that takes longer than the time limit.
@@ -62,40 +62,40 @@ class _OutOfTimeError(Exception):
 def search(
     index: Searchable,
     events: Events,
-    wanted: SessionQuery,
+    query: SessionQuery,
     seconds: float | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> SearchPage:
     """One page. ``seconds`` None: however long it takes."""
-    found = Found()
-    if not wanted.by_statement:
-        rows = index.search(wanted)
-        found.matches = [Match(row) for row in rows]
-        found.after = _place(rows[-1]) if len(rows) == wanted.limit else None
-        return found
-    if wanted.limit < 1:
-        return found
-    reader = _Reader(events, wanted, seconds, clock)
-    plain = replace(wanted, text="", relation="", verdict="", limit=_CHUNK)
+    page = SearchPage()
+    if not query.by_statement:
+        rows = index.search(query)
+        page.matches = [Match(row) for row in rows]
+        page.after = _place(rows[-1]) if len(rows) == query.limit else None
+        return page
+    if query.limit < 1:
+        return page
+    reader = _Reader(events, query, seconds, clock)
+    plain = replace(query, text="", relation="", verdict="", limit=_CHUNK)
     while True:
         rows = index.search(plain)
-        known = index.matching([row.id for row in rows], wanted) if rows else {}
+        matching = index.matching([row.id for row in rows], query) if rows else {}
         for row in rows:
             try:
-                hit = known.get(row.id) or (reader.first(row, found) if row.searchable != WHOLE else None)
+                hit = matching.get(row.id) or (reader.first(row, page) if row.searchable != WHOLE else None)
             except _OutOfTimeError:
-                return found  # ``after`` is the session before this one
-            found.after = _place(row)
+                return page  # ``after`` is the session before this one
+            page.after = _place(row)
             if hit is not None:
-                found.matches.append(Match(row, hit))
-                if len(found.matches) == wanted.limit:
-                    return found
+                page.matches.append(Match(row, hit))
+                if len(page.matches) == query.limit:
+                    return page
         if len(rows) < _CHUNK:
-            found.after = None
-            return found
+            page.after = None
+            return page
         if reader.late():
-            return found
-        plain = replace(plain, after=found.after)
+            return page
+        plain = replace(plain, after=page.after)
 
 
 def _place(row: SessionRow) -> tuple[float, str]:
@@ -106,43 +106,45 @@ class _Reader:
     """Reads recordings until the time is over."""
 
     def __init__(
-        self, events: Events, wanted: SessionQuery, seconds: float | None, clock: Callable[[], float]
+        self, events: Events, query: SessionQuery, seconds: float | None, clock: Callable[[], float]
     ) -> None:
-        self._events, self._wanted, self._clock = events, wanted, clock
+        self._events, self._wanted, self._clock = events, query, clock
         self._seconds = seconds if seconds is not None else math.inf
         self._deadline = clock() + self._seconds
 
     def late(self) -> bool:
         return self._clock() >= self._deadline
 
-    def first(self, row: SessionRow, found: Found) -> StatementText | None:
+    def first(self, row: SessionRow, page: SearchPage) -> StatementText | None:
         """Raises _OutOfTimeError when the time is over: another page begins here.
 
         The first recording of a page cannot be put off. It has the whole time; when that is not enough, it counts as unread.
         """
-        first = not found.recordings
+        first = not page.recordings
         if first:
             self._deadline = max(self._deadline, self._clock() + self._seconds)
         elif self.late():
             raise _OutOfTimeError
-        problems: list[Problem] = []
-        found.recordings += 1
+        problems: list[VerificationProblem] = []
+        page.recordings += 1
         try:
             for event in self._timed(self._events(row, problems.append)):
                 if isinstance(event, ev.Statement):
-                    one = StatementText(event.number, event.outcome, one_line(event.sql), event.relations)
-                    if self._wanted.has(one):
-                        return one
+                    statement = StatementText(
+                        event.number, event.outcome, one_line(event.sql), event.relations
+                    )
+                    if self._wanted.has(statement):
+                        return statement
         except RecordingError:
-            found.unread.append(row.id)
+            page.unread.append(row.id)
         except _OutOfTimeError:
             if not first:
-                found.recordings -= 1
+                page.recordings -= 1
                 raise
-            found.unread.append(row.id)
+            page.unread.append(row.id)
         else:
             if problems:
-                found.unread.append(row.id)
+                page.unread.append(row.id)
         return None
 
     def _timed(self, events: Iterable[ev.Event]) -> Iterator[ev.Event]:

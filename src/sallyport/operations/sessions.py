@@ -37,9 +37,16 @@ from sallyport.audit.tail import last_events
 from sallyport.audit.tlog.notes import VerifyKey
 from sallyport.audit.tlog.tiles import DIRECTORY as LOG_DIRECTORY
 from sallyport.audit.tlog.verification import LOG, LogState, verify_log
-from sallyport.audit.verify import DELETION, UNREADABLE, Problem, Verification, read_events, verify
+from sallyport.audit.verify import (
+    DELETION,
+    UNREADABLE,
+    Verification,
+    VerificationProblem,
+    read_events,
+    verify,
+)
 from sallyport.core.errors import SallyportError
-from sallyport.operations.searching import Found, search
+from sallyport.operations.searching import SearchPage, search
 
 #: (action, session id or "") -> None; raises SallyportError when it is not permitted.
 Authorize = Callable[[str, str], None]
@@ -72,9 +79,9 @@ class SessionReader(Protocol):
         kind: str = "",
     ) -> list[SessionRow]: ...
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]: ...
+    def search(self, query: SessionQuery) -> list[SessionRow]: ...
 
-    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]: ...
+    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]: ...
 
     def get(self, session_id: str) -> SessionRow | None: ...
 
@@ -171,25 +178,25 @@ class Sessions:
         ]
         return rows[:limit]
 
-    def search(self, wanted: SessionQuery, seconds: float | None = None) -> Found:
+    def search(self, query: SessionQuery, seconds: float | None = None) -> SearchPage:
         """One page of sessions, newest first; ``wanted.after`` asks for the page behind a row.
 
         ``seconds``: after so long it stops where it is. Who looks for what statements say must be allowed to read them.
         """
         self._authorize("sessions.list", "")
-        if wanted.text or wanted.relation:
+        if query.text or query.relation:
             self._authorize("sessions.read", "")
 
-        def events(row: SessionRow, on_problem: Callable[[Problem], None]) -> Iterator[ev.Event]:
+        def events(row: SessionRow, on_problem: Callable[[VerificationProblem], None]) -> Iterator[ev.Event]:
             return read_events(self._path(row), row.id, on_problem, self._keys)
 
         if self._index is None:
             rows = self._all()
-            return search(_Unindexed(rows[::-1] if wanted.oldest_first else rows), events, wanted, seconds)
-        if wanted.verdict == "deny":  # the index counts refusals
-            bare = not wanted.text and not wanted.relation
-            wanted = replace(wanted, refused=True, verdict="" if bare else "deny")
-        return search(self._index, events, wanted, seconds)
+            return search(_Unindexed(rows[::-1] if query.oldest_first else rows), events, query, seconds)
+        if query.verdict == "deny":  # the index counts refusals
+            bare = not query.text and not query.relation
+            query = replace(query, refused=True, verdict="" if bare else "deny")
+        return search(self._index, events, query, seconds)
 
     def with_statement(
         self,
@@ -202,10 +209,10 @@ class Sessions:
         subject: str = "",
         target: str = "",
         kind: str = "",
-    ) -> Found:
+    ) -> SearchPage:
         """As :meth:`recent`, those with one statement like that; however long it takes."""
-        found = Found()
-        wanted = SessionQuery(
+        result = SearchPage()
+        query = SessionQuery(
             text=text,
             relation=relation,
             verdict=verdict,
@@ -216,15 +223,15 @@ class Sessions:
             limit=_PAGE,
         )
         while True:
-            page = self.search(wanted)
+            page = self.search(query)
             # Part of the subject finds too many: recent() means the whole of it.
-            found.matches += [one for one in page.matches if subject in ("", one.row.subject)]
-            found.recordings += page.recordings
-            found.unread += page.unread
-            if page.after is None or (limit is not None and len(found.matches) >= limit):
-                found.matches = found.matches[:limit]
-                return found
-            wanted = replace(wanted, after=page.after)
+            result.matches += [match for match in page.matches if subject in ("", match.row.subject)]
+            result.recordings += page.recordings
+            result.unread += page.unread
+            if page.after is None or (limit is not None and len(result.matches) >= limit):
+                result.matches = result.matches[:limit]
+                return result
+            query = replace(query, after=page.after)
 
     def _all(self) -> list[SessionRow]:
         rows = (row for id_ in self._recordings() if (row := self._from_recording(id_)) is not None)
@@ -245,7 +252,7 @@ class Sessions:
         return row
 
     def statements(
-        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+        self, session_id: str, on_problem: Callable[[VerificationProblem], None] | None = None
     ) -> Iterator[StatementLine]:
         """Every statement of a session in order, with verdict, rows and time. Raises RecordingError."""
         row = self.find(session_id)
@@ -258,19 +265,21 @@ class Sessions:
         return list(deque(_lines(events, began), maxlen=count))[::-1]
 
     def actions(
-        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+        self, session_id: str, on_problem: Callable[[VerificationProblem], None] | None = None
     ) -> Iterator[RecordedAction]:
         """What people did, of one recording of actions, in order. Raises RecordingError."""
         row = self.find(session_id)
         return actions_of(row.id, read_events(self._path(row), row.id, on_problem, self._keys))
 
-    def replay(self, session_id: str, on_problem: Callable[[Problem], None] | None = None) -> Iterator[Step]:
+    def replay(
+        self, session_id: str, on_problem: Callable[[VerificationProblem], None] | None = None
+    ) -> Iterator[Step]:
         """What the agent saw. Raises RecordingError."""
         row = self.find(session_id)
         return steps(read_events(self._path(row), row.id, on_problem, self._keys))
 
     def events(
-        self, session_id: str, on_problem: Callable[[Problem], None] | None = None
+        self, session_id: str, on_problem: Callable[[VerificationProblem], None] | None = None
     ) -> Iterator[ev.Event]:
         """What a recording holds, of a session or of actions. Raises RecordingError."""
         row = self.find(session_id)
@@ -298,7 +307,7 @@ class Sessions:
             except IndexUnreadableError as error:
                 problem = str(error)
         if problem:
-            yield Verification(INDEX, self._directory, problems=[Problem(UNREADABLE, problem)])
+            yield Verification(INDEX, self._directory, problems=[VerificationProblem(UNREADABLE, problem)])
         log = self._log(anchor or Anchor())
         if log is not None:
             yield log.result
@@ -358,7 +367,7 @@ class Sessions:
         indexed = row is not None and row.status != NOT_INDEXED
         path = recording or self._directory
         if not is_session_id(session_id):
-            problem = Problem(UNREADABLE, "its name is not a session id")
+            problem = VerificationProblem(UNREADABLE, "its name is not a session id")
             return Verification(session_id, path, problems=[problem])
         try:
             if row is not None:
@@ -369,7 +378,7 @@ class Sessions:
         except RecordingError as error:
             if row is not None and not row.last_hash and is_unwritten(path, row.id):
                 return _missing(row, path)
-            return Verification(session_id, path, problems=[Problem(UNREADABLE, str(error))])
+            return Verification(session_id, path, problems=[VerificationProblem(UNREADABLE, str(error))])
         if result.shredded:
             self._check_shredding(result)
         if self._index is not None and not indexed:
@@ -386,17 +395,17 @@ class Sessions:
             path = self._recordings().get(name)
             if path is None:
                 text = "the recording of that action is missing" if name else "no action is named"
-                result.problems.append(Problem(DELETION, f"its key was deleted, and {text}"))
+                result.problems.append(VerificationProblem(DELETION, f"its key was deleted, and {text}"))
                 return
             actions = actions_of(name, read_events(path, name, keys=self._keys))
             if not any(shreds(recorded.action, result.session) for recorded in actions):
                 text = f"its key was deleted, and {name} has no such action"
-                result.problems.append(Problem(DELETION, text))
+                result.problems.append(VerificationProblem(DELETION, text))
         except KeyNotListedError:
             result.notes.append("whether that action is recorded was not checked: no key")
         except (RecordingError, OSError, ValueError) as error:
             text = f"its key was deleted; the record of that: {error}"
-            result.problems.append(Problem(DELETION, text))
+            result.problems.append(VerificationProblem(DELETION, text))
 
     def _get(self, session_id: str) -> SessionRow | None:
         row = self._index.get(session_id) if self._index is not None else None
@@ -411,11 +420,11 @@ class Sessions:
 
     def _complete(self, prefix: str) -> str:
         """The one id that begins with ``prefix``."""
-        known = list(self._recordings())
-        matches = {id_ for id_ in known if id_.startswith(prefix)}
+        ids = list(self._recordings())
+        matches = {id_ for id_ in ids if id_.startswith(prefix)}
         if self._index is not None:
             matches.update(self._index.ids_beginning(prefix))
-            known += [row.id for row in self._index.recent(limit=1000)]
+            ids += [row.id for row in self._index.recent(limit=1000)]
         if prefix and len(matches) == 1:
             return matches.pop()
         if prefix and matches:
@@ -423,7 +432,7 @@ class Sessions:
             raise UnknownSessionError(
                 f"{len(matches)} sessions begin with {prefix!r}: {some}; give more of the id"
             )
-        close = difflib.get_close_matches(prefix, set(known), n=3, cutoff=0.5)
+        close = difflib.get_close_matches(prefix, set(ids), n=3, cutoff=0.5)
         hint = (
             f"; did you mean {' or '.join(close)}?"
             if close
@@ -451,7 +460,7 @@ def _missing(row: SessionRow, path: Path) -> Verification:
     """The verdict on a recording that is not there, or has nothing in it."""
     result = Verification(row.id, path)
     if row.last_hash:
-        result.problems.append(Problem(DELETION, f"the recording {row.file} is missing"))
+        result.problems.append(VerificationProblem(DELETION, f"the recording {row.file} is missing"))
     else:
         result.notes.append("nothing was recorded")
     return result
@@ -463,10 +472,10 @@ class _Unindexed:
     def __init__(self, rows: Sequence[SessionRow]) -> None:
         self._rows = rows
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]:
-        return list(islice(filter(wanted.matches, self._rows), wanted.limit))
+    def search(self, query: SessionQuery) -> list[SessionRow]:
+        return list(islice(filter(query.matches, self._rows), query.limit))
 
-    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]:
         return {}
 
 

@@ -201,13 +201,13 @@ def relatives(relations: frozenset[int], catalog: CatalogSnapshot) -> frozenset[
     """The relations, everything below them (partitions, children), and everything above all of these."""
     out = relations
     for down in (True, False):
-        found, todo = set(out), list(out)
+        seen, todo = set(out), list(out)
         while todo:
             relation = catalog.relations.get(todo.pop())
             near = () if relation is None else relation.children if down else relation.parents
-            todo += [oid for oid in near if oid not in found]
-            found.update(near)
-        out = frozenset(found)
+            todo += [oid for oid in near if oid not in seen]
+            seen.update(near)
+        out = frozenset(seen)
     return out
 
 
@@ -228,9 +228,9 @@ def _spread(columns: frozenset[ColumnId], catalog: CatalogSnapshot, *, down: boo
         if relation is None or column is None:
             continue
         for oid in relation.children if down else relation.parents:
-            other = catalog.relations.get(oid)
-            same = next((c for c in other.columns if c.name == column.name), None) if other else None
-            if other is not None and same is not None and ColumnId(other.oid, same.attnum) not in out:
-                out.add(ColumnId(other.oid, same.attnum))
-                todo.append(ColumnId(other.oid, same.attnum))
+            relative = catalog.relations.get(oid)
+            same = next((c for c in relative.columns if c.name == column.name), None) if relative else None
+            if relative is not None and same is not None and ColumnId(relative.oid, same.attnum) not in out:
+                out.add(ColumnId(relative.oid, same.attnum))
+                todo.append(ColumnId(relative.oid, same.attnum))
     return frozenset(out)

@@ -14,15 +14,15 @@ from sallyport.core.subject import Subject
 from sallyport.policy.bound_mask import BoundMask
 from sallyport.policy.containment import Containment
 from sallyport.policy.coverage import ColumnCoverage, coverage
-from sallyport.policy.decide import BoundRule, Standing, decide
+from sallyport.policy.decide import BoundRule, DecisionContext, decide
 from sallyport.policy.decision import REDACT, ColumnMask, Decision, Filter
 from sallyport.policy.model import (
     Addressee,
     InjectionScan,
-    Limits,
     Mask,
     Policy,
     Rule,
+    SubjectLimits,
     addressee,
     applies_to_target,
 )
@@ -50,8 +50,8 @@ class SubjectPolicy:
     masks: SubjectMasks
     may_connect: bool
     search_paths: frozenset[tuple[str, ...]]
-    limits: Limits
-    standing: Standing
+    limits: SubjectLimits
+    standing: DecisionContext
     functions: tuple[Pattern, ...] = ()
     valid_until: float = math.inf
     #: what the policy says of everybody: a name that changes, changes for all
@@ -182,7 +182,11 @@ class BoundPolicy:
         """(``schema.relation.column``, tags) of columns that are classified and that no mask names; sorted."""
         masked = {column for bound in self._masks_here() for column in bound.columns}
         tagged = self.column_tags.items()
-        return sorted((self.catalog.column_name(one), tags) for one, tags in tagged if one not in masked)
+        return sorted(
+            (self.catalog.column_name(column_id), tags)
+            for column_id, tags in tagged
+            if column_id not in masked
+        )
 
     def coverage(self) -> list[ColumnCoverage]:
         """What becomes of every column of the tables there."""
@@ -197,9 +201,9 @@ class BoundPolicy:
         """The part of the policy that is for this subject at this moment (Unix seconds). Cheap when asked
         again. ``contained``: the subject and agent read untrusted text.
         """
-        known = self._remembered.get(id(subject))
-        if known is not None and known.holds(subject, now, contained):
-            return known.policy
+        remembered = self._remembered.get(id(subject))
+        if remembered is not None and remembered.holds(subject, now, contained):
+            return remembered.policy
         made = self._make(subject, now, contained)
         self._remembered[id(subject)] = _Remembered(subject, now, made)
         while len(self._remembered) > _REMEMBERED_SUBJECTS:
@@ -225,7 +229,7 @@ class BoundPolicy:
         masks = self._masks_for(subject, redacts)
         limits = [i for i, e in enumerate(self.policy.limits) if self._limit_applies(i, subject)]
         rules = tuple([self.rules[i] for i in in_force]) if closed else selected.rules
-        standing = Standing(
+        standing = DecisionContext(
             self.policy.version,
             self.target,
             self.catalog,
@@ -297,8 +301,8 @@ class BoundPolicy:
             subject, restricts=True
         )
 
-    def _limits(self, indexes: list[int]) -> Limits:
-        limits = Limits()
+    def _limits(self, indexes: list[int]) -> SubjectLimits:
+        limits = SubjectLimits()
         for i in indexes:
             limits = limits.stricter(self.policy.limits[i].limits)
         return limits

@@ -167,7 +167,7 @@ def _check_search_path(value: str, policy: SubjectPolicy, position: int) -> Refu
         or (path and _changes_nothing(path, catalog))
     ):
         return None
-    listed = sorted(", ".join(one) for one in policy.search_paths)
+    listed = sorted(", ".join(listed_path) for listed_path in policy.search_paths)
     return refuse(
         "SP1302",
         f"this search_path is not listed by policy: {', '.join(path or ()) or repr(value)}",

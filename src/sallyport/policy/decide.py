@@ -58,7 +58,7 @@ class BoundRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DecisionContext:
     """Everything a decision for one subject needs. ``rules`` are in force; ``closed`` are outside their
     time window. ``contained``: the subject and agent read untrusted text.
     """
@@ -93,19 +93,19 @@ class Standing:
         return rules
 
 
-def traces(standing: Standing, facts: StatementFacts) -> tuple[RuleTrace, ...]:
+def traces(standing: DecisionContext, facts: StatementFacts) -> tuple[RuleTrace, ...]:
     """What each rule of the policy says of a statement and why, for explanations: first those that were considered."""
-    return _Deciding(standing, facts).traces()
+    return _Decider(standing, facts).traces()
 
 
-def decide(standing: Standing, facts: StatementFacts) -> Decision:
+def decide(standing: DecisionContext, facts: StatementFacts) -> Decision:
     """Decide one statement. Never raises for odd facts: what no rule covers is denied."""
-    return _Deciding(standing, facts).decision()
+    return _Decider(standing, facts).decision()
 
 
 @dataclass(slots=True)
-class _Deciding:
-    standing: Standing
+class _Decider:
+    standing: DecisionContext
     facts: StatementFacts
     needs: tuple[Need, ...] = ()
     concerning: list[tuple[BoundRule, ...]] = field(
@@ -209,20 +209,20 @@ class _Deciding:
         )
         return Decision(_DENY, rule.name, refusal)
 
-    def _held(self, found: list[tuple[BoundRule, Need]]) -> Decision:
+    def _held(self, holding: list[tuple[BoundRule, Need]]) -> Decision:
         """By every rule that matched: each of them says who must agree."""
-        bound, need = found[0]
+        bound, need = holding[0]
         rule, what = bound.rule, need.text(self.standing.catalog)
         lines = []
-        for one, its_need in found:
-            reviewers = one.rule.reviewers
+        for holder, its_need in holding:
+            reviewers = holder.rule.reviewers
             people = (
                 f"{reviewers.quorum} of {', '.join(sorted(reviewers.groups))}" if reviewers else "a reviewer"
             )
             held = its_need.text(self.standing.catalog)
             lines.append(
-                f'Rule "{one.rule.name}" holds {held} until {people} approves'
-                f"{_because(self._condition(one))}.{self._containment(one)}"
+                f'Rule "{holder.rule.name}" holds {held} until {people} approves'
+                f"{_because(self._condition(holder))}.{self._containment(holder)}"
             )
         refusal = refuse(
             "SP1003",
@@ -230,7 +230,7 @@ class _Deciding:
             " ".join(lines),
             what_is_possible(self.standing),
         )
-        names = tuple(dict.fromkeys(one.rule.name for one, _ in found))
+        names = tuple(dict.fromkeys(holder.rule.name for holder, _ in holding))
         return Decision(_HOLD, rule.name, refusal, names)
 
     def _containment(self, bound: BoundRule) -> str:
@@ -409,7 +409,7 @@ def covered(need: Need, rules: list[BoundRule], catalog: CatalogSnapshot) -> boo
     return need.columns <= frozenset[ColumnId]().union(*(b.columns for b in giving if b.columns is not None))
 
 
-def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...]) -> dict[str, Any]:
+def _variables(standing: DecisionContext, facts: StatementFacts, needs: tuple[Need, ...]) -> dict[str, Any]:
     catalog = standing.catalog
     relations = {r.qualified for n in needs if (r := catalog.relations.get(n.relation)) is not None}
     relations |= {f"{n.place[0]}.{n.place[1]}" for n in needs if n.place is not None and all(n.place)}
@@ -431,14 +431,14 @@ def _variables(standing: Standing, facts: StatementFacts, needs: tuple[Need, ...
     }
 
 
-def what_is_possible(standing: Standing) -> str:
+def what_is_possible(standing: DecisionContext) -> str:
     """A HINT: what the subject may do on this target, in the policy's own words. Worded once."""
     if not standing.possible:
         standing.possible.append(_what_is_possible(standing))
     return standing.possible[0]
 
 
-def _what_is_possible(standing: Standing) -> str:
+def _what_is_possible(standing: DecisionContext) -> str:
     freely = [_offer(b.rule) for b in standing.rules if b.rule.effect is _ALLOW]
     held = [_offer(b.rule) for b in standing.rules if b.rule.effect is _HOLD and b.rule.gives]
     parts = []

@@ -258,9 +258,9 @@ def check_flows(
     masks: Mapping[ColumnId, ColumnMask],
     catalog: CatalogSnapshot,
     sql: str | bytes = "",
-    whole: BoundPolicy | None = None,
+    bound_policy: BoundPolicy | None = None,
 ) -> Refusal | None:
-    """SP1202 for masked data that would be written to where it could be read (more) freely. ``whole``: what the policy says of
+    """SP1202 for masked data that would be written to where it could be read (more) freely. ``bound_policy``: what the policy says of
     names that do not exist yet.
     """
     for level in chain(facts):
@@ -268,7 +268,11 @@ def check_flows(
             for source in sorted(flow.sources):
                 if source not in masks or _may_copy(flow, source, masks):
                     continue
-                if flow.into is None or whole is None or not is_hidden(whole, source, flow.into):
+                if (
+                    flow.into is None
+                    or bound_policy is None
+                    or not is_hidden(bound_policy, source, flow.into)
+                ):
                     return _flow_refusal(flow, source, masks, catalog, sql)
     return None
 

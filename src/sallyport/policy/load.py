@@ -29,11 +29,11 @@ from sallyport.policy.model import (
     DAYS,
     LITERALS_MASKED,
     LimitEntry,
-    Limits,
     Mask,
     Policy,
     Reviewers,
     Rule,
+    SubjectLimits,
     SubjectMatch,
     Window,
 )
@@ -214,12 +214,14 @@ class _Loader:
         )
 
     def _effect(self, path: YamlPath, rule: raw.RawRule) -> tuple[Outcome, str, list[str]]:
-        given = [(o, o.value, getattr(rule, o.value)) for o in Outcome if getattr(rule, o.value) is not None]
-        if len(given) != 1:
-            have = "none" if not given else " and ".join(key for _, key, _ in given)
+        effects = [
+            (o, o.value, getattr(rule, o.value)) for o in Outcome if getattr(rule, o.value) is not None
+        ]
+        if len(effects) != 1:
+            have = "none" if not effects else " and ".join(key for _, key, _ in effects)
             fix = "Write one list of actions, for example 'allow: [read]'"
             raise self.document.error(path, f"exactly one of allow, hold and deny is needed, not {have}", fix)
-        effect, key, named = given[0]
+        effect, key, named = effects[0]
         if not named:
             raise self.document.error(
                 (*path, key), "the list of actions is empty", "Name actions, for example [read]"
@@ -240,14 +242,14 @@ class _Loader:
         return reviewers_of(self.document, path, reviewers)
 
     def _windows(
-        self, path: YamlPath, given: raw.RawWindow | list[raw.RawWindow] | None
+        self, path: YamlPath, windows: raw.RawWindow | list[raw.RawWindow] | None
     ) -> tuple[Window, ...]:
-        if given is None:
+        if windows is None:
             return ()
-        if isinstance(given, list):
-            self._not_empty(path, given)
-            return tuple(self._window((*path, i), w) for i, w in enumerate(given))
-        return (self._window(path, given),)
+        if isinstance(windows, list):
+            self._not_empty(path, windows)
+            return tuple(self._window((*path, i), w) for i, w in enumerate(windows))
+        return (self._window(path, windows),)
 
     def _window(self, path: YamlPath, window: raw.RawWindow) -> Window:
         self._not_empty((*path, "days"), window.days)
@@ -318,16 +320,16 @@ class _Loader:
         return pattern
 
     def _limits(self) -> tuple[LimitEntry, ...]:
-        given = self.shape.limits
-        if given is None:
+        entries = self.shape.limits
+        if entries is None:
             return ()
-        if isinstance(given, list):
-            return tuple(self._limit(("limits", i), entry) for i, entry in enumerate(given))
-        return (self._limit(("limits",), given),)
+        if isinstance(entries, list):
+            return tuple(self._limit(("limits", i), entry) for i, entry in enumerate(entries))
+        return (self._limit(("limits",), entries),)
 
     def _limit(self, path: YamlPath, entry: raw.RawLimits) -> LimitEntry:
         values: dict[str, Any] = {}
-        for name in Limits.__slots__:
+        for name in SubjectLimits.__slots__:
             value = getattr(entry, name)
             if name in ("statement_timeout", "session"):
                 value = self._seconds((*path, name), value)
@@ -338,7 +340,7 @@ class _Loader:
             values[name] = value
         self._not_empty((*path, "targets"), entry.targets)
         subjects = self._subjects((*path, "subjects"), entry.subjects)
-        return LimitEntry(Limits(**values), subjects, self._targets(entry.targets))
+        return LimitEntry(SubjectLimits(**values), subjects, self._targets(entry.targets))
 
     def _function(self, path: YamlPath, text: str) -> Pattern:
         pattern = self._try(path, lambda: parse_pattern(text, 2, "app.slugify"))
@@ -364,24 +366,24 @@ class _Loader:
     # -- parts
     # ------------------------------------------------------------------------------------------------
 
-    def _subjects(self, path: YamlPath, given: raw.RawSubjects | None) -> SubjectMatch:
-        if given is None:
+    def _subjects(self, path: YamlPath, match: raw.RawSubjects | None) -> SubjectMatch:
+        if match is None:
             return SubjectMatch()
         for field in ("groups", "ids", "issuer", "agent", "actor", "claims"):
-            self._not_empty((*path, field), getattr(given, field))
+            self._not_empty((*path, field), getattr(match, field))
         claims = []
-        for name, value in (given.claims or {}).items():
+        for name, value in (match.claims or {}).items():
             values = value if isinstance(value, list) else [value]
             if not values or any(not isinstance(v, (str, int, float, bool)) for v in values):
                 fix = "Write a text, number, true or false, or a list of them"
                 raise self.document.error((*path, "claims", name), "a claim's value must be plain", fix)
             claims.append((name, tuple(values)))
         return SubjectMatch(
-            groups=frozenset(given.groups or ()),
-            ids=frozenset(given.ids or ()),
-            issuers=frozenset(_listed(given.issuer)),
-            agents=frozenset(_listed(given.agent)),
-            actors=frozenset(_listed(given.actor)),
+            groups=frozenset(match.groups or ()),
+            ids=frozenset(match.ids or ()),
+            issuers=frozenset(_listed(match.issuer)),
+            agents=frozenset(_listed(match.agent)),
+            actors=frozenset(_listed(match.actor)),
             claims=tuple(claims),
         )
 
@@ -413,8 +415,8 @@ class _Loader:
             for column in spellings(columns)
         )
 
-    def _seconds(self, path: YamlPath, given: str | int | None) -> float | None:
-        return seconds_of(self.document, path, given)
+    def _seconds(self, path: YamlPath, duration: str | int | None) -> float | None:
+        return seconds_of(self.document, path, duration)
 
     def _not_empty(self, path: YamlPath, value: Any) -> None:
         if value is not None and not isinstance(value, str) and len(value) == 0:

@@ -42,17 +42,17 @@ def filter_warnings(document: Document, masks: list[raw.RawMask]) -> Iterator[st
             yield f"{document.place(('masks', i))}: {_JOINS}"
 
 
-def mask_spec(document: Document, path: YamlPath, given: str | dict[str, Any] | None) -> MaskSpec:
+def mask_spec(document: Document, path: YamlPath, value: str | dict[str, Any] | None) -> MaskSpec:
     """The mask that ``with`` asks for: a name, or one name with its parameters. ConfigError."""
-    if given is None:
+    if value is None:
         return MaskSpec("null")  # YAML reads a plain null as nothing
-    kind, parameters = given, None
-    if isinstance(given, dict):
-        if len(given) != 1:
+    kind, parameters = value, None
+    if isinstance(value, dict):
+        if len(value) != 1:
             raise document.error(
                 path, "one mask is expected", "Write, for example, 'with: {partial: {keep_last: 4}}'"
             )
-        kind, parameters = next(iter(given.items()))
+        kind, parameters = next(iter(value.items()))
     return _spec_of(document, path, str(kind), parameters)
 
 

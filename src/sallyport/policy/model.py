@@ -197,12 +197,12 @@ class Mask:
         """
         tagged = [tag for tag in self.tags if tag in tags]
         named = [pattern.text for pattern in self.columns if pattern.matches(*names)]
-        found = (*tagged, *named) or (*self.tags, *(pattern.text for pattern in self.columns))
-        return f"{self.place}: {', '.join(found)}"
+        sources = (*tagged, *named) or (*self.tags, *(pattern.text for pattern in self.columns))
+        return f"{self.place}: {', '.join(sources)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SubjectLimits:
     """Bounds for one subject; None: no bound. Bytes are of result rows after masking; ``statement_timeout``
     and ``session`` are seconds.
     """
@@ -217,9 +217,9 @@ class Limits:
     sessions: int | None = None
     session: float | None = None
 
-    def stricter(self, other: Limits) -> Limits:
+    def stricter(self, limits: SubjectLimits) -> SubjectLimits:
         """The smaller bound of each pair."""
-        return Limits(*(_least(getattr(self, n), getattr(other, n)) for n in self.__slots__))
+        return SubjectLimits(*(_least(getattr(self, n), getattr(limits, n)) for n in self.__slots__))
 
 
 def _least(a: Any, b: Any) -> Any:
@@ -230,7 +230,7 @@ def _least(a: Any, b: Any) -> Any:
 class LimitEntry:
     """Limits for some subjects and targets; all that match apply, the strictest value of each wins."""
 
-    limits: Limits
+    limits: SubjectLimits
     subjects: SubjectMatch = SubjectMatch()
     targets: tuple[re.Pattern[str], ...] = ()
 

@@ -16,7 +16,7 @@ from sallyport.sql.facts import StatementFacts
 class Need(Struct, frozen=True):
     """``relation`` 0: the action concerns no (existing) relation. ``indirect``: reached through a view;
     needs no rule, but deny and hold see it. ``place``: schema and name of something that is no relation yet, or
-    no relation at all (see :class:`sallyport.sql.facts.Naming`). ``also``: other names of the action.
+    no relation at all (see :class:`sallyport.sql.facts.NamedObject`). ``also``: other names of the action.
     """
 
     action: str
@@ -64,7 +64,7 @@ def needs_of(facts: StatementFacts) -> tuple[Need, ...]:
             out[Need(action, access.relation, access.columns, access.indirect, also=more)] = None
             if not access.indirect:
                 direct.add(action)
-        for naming in level.namings:
+        for naming in level.named_objects:
             action = canonical(naming.action)
             out[Need(action, place=(naming.schema, naming.name), also=also)] = None
             direct.add(action)
@@ -99,12 +99,12 @@ def _unlisted_reads(level: StatementFacts) -> Iterator[Need]:
     """
     read = {a.relation for a in level.accesses if canonical(a.action) == "select"}
     named = {a.relation for a in level.accesses if not a.indirect}
-    found: dict[int, set[ColumnId]] = {}
+    by_relation: dict[int, set[ColumnId]] = {}
     sources = [output.sources for output in level.columns or ()]
     sources += [flow.sources for flow in level.flows]
     sources.append(frozenset(influence.column for influence in level.influences))
     for column in frozenset[ColumnId]().union(*sources):
         if column.relation not in read:
-            found.setdefault(column.relation, set()).add(column)
-    for relation, columns in found.items():
+            by_relation.setdefault(column.relation, set()).add(column)
+    for relation, columns in by_relation.items():
         yield Need("select", relation, frozenset(columns), indirect=relation not in named)

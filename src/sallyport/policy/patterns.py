@@ -59,24 +59,24 @@ def parse_pattern(text: Any, parts: int, example: str) -> Pattern:
     """Parse a pattern that must have ``parts`` parts. ValueError (text for the user) otherwise."""
     if not isinstance(text, str) or not text:
         raise ValueError(f"a pattern like {example!r} is expected")
-    found: list[str] = []
+    names: list[str] = []
     at = 0
     while True:
         match = _PART.match(text, at)
         if match is None:
             raise ValueError(f"{text!r} is not a pattern like {example!r}")
-        found.append(match.group(1).replace('""', '"') if match.group(1) else match.group(2))
+        names.append(match.group(1).replace('""', '"') if match.group(1) else match.group(2))
         at = match.end()
         if at == len(text):
             break
         if text[at] != ".":
             raise ValueError(f"{text!r} is not a pattern like {example!r}")
         at += 1
-    if len(found) != parts:
+    if len(names) != parts:
         raise ValueError(
-            f"{text!r} has {len(found)} part{'s' if len(found) > 1 else ''}, not {parts} as in {example!r}"
+            f"{text!r} has {len(names)} part{'s' if len(names) > 1 else ''}, not {parts} as in {example!r}"
         )
-    return Pattern(text, tuple(found), tuple(_regex(part) for part in found))
+    return Pattern(text, tuple(names), tuple(_regex(part) for part in names))
 
 
 @lru_cache(maxsize=4096)

@@ -30,7 +30,7 @@ ROW_ACTIONS = ("delete", "truncate", "lock")
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class GrantedAction:
     """An action on a relation that somebody may be allowed. ``columns``: attribute numbers, None for the whole relation.
 
     ``because``: the rules that give it, in words.
@@ -39,10 +39,10 @@ class Permit:
     columns: frozenset[int] | None
     because: tuple[str, ...]
 
-    def joined(self, other: Permit) -> Permit:
+    def joined(self, permit: GrantedAction) -> GrantedAction:
         """What both give together."""
-        both = None if self.columns is None or other.columns is None else self.columns | other.columns
-        return Permit(both, tuple(dict.fromkeys((*self.because, *other.because))))
+        both = None if self.columns is None or permit.columns is None else self.columns | permit.columns
+        return GrantedAction(both, tuple(dict.fromkeys((*self.because, *permit.because))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Reach:
     ``masked``: columns that come back masked for somebody, with the entries of the policy that say so.
     """
 
-    relations: Mapping[int, Mapping[str, Permit]] = field(default_factory=dict)
+    relations: Mapping[int, Mapping[str, GrantedAction]] = field(default_factory=dict)
     functions: frozenset[int] = frozenset()
     followed: frozenset[int] = frozenset()
     ddl: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ class _Reaching:
         self.deniers = [
             r for r in mine if r.rule.effect is Outcome.DENY and r.rule.when is None and not r.rule.windows
         ]
-        self.found: dict[int, dict[str, Permit]] = {}
+        self.found: dict[int, dict[str, GrantedAction]] = {}
 
     def reach(self) -> Reach:
         for relation in self.catalog.relations.values():
@@ -85,10 +85,10 @@ class _Reaching:
         for oid in list(self.found):
             self._follow(self.catalog.relations[oid])
         masked: dict[ColumnId, tuple[str, ...]] = {}
-        for one in self.bound.masks:
-            if applies_to_target(one.mask.targets, self.bound.target):
-                for column in one.columns:
-                    masked[column] = (*masked.get(column, ()), one.origins[column])
+        for bound_mask in self.bound.masks:
+            if applies_to_target(bound_mask.mask.targets, self.bound.target):
+                for column in bound_mask.columns:
+                    masked[column] = (*masked.get(column, ()), bound_mask.origins[column])
         return Reach(self.found, self._functions(), self._followed(), self._ddl(), masked)
 
     def _covers(self, denier: BoundRule, giver: BoundRule) -> bool:
@@ -105,7 +105,7 @@ class _Reaching:
             deniers = [d for d in self.deniers if self._covers(d, giver)]
             columns = self._columns(giver, relation, action, deniers)
             if columns is None or columns:
-                self._add(relation.oid, action, Permit(columns, (_named(giver),)))
+                self._add(relation.oid, action, GrantedAction(columns, (_named(giver),)))
 
     def _columns(
         self, giver: BoundRule, relation: Relation, action: str, deniers: list[BoundRule]
@@ -114,11 +114,13 @@ class _Reaching:
         nothing = frozenset[int]()
         if action in ROW_ACTIONS:
             need = Need(action, relation.oid)
-            whole = giver.columns is None and not any(restricts(d, need, self.catalog) for d in deniers)
-            return None if whole else nothing
+            is_whole_relation = giver.columns is None and not any(
+                restricts(d, need, self.catalog) for d in deniers
+            )
+            return None if is_whole_relation else nothing
         named = [c.attnum for c in relation.columns]
-        given = [n for n in named if giver.columns is None or ColumnId(relation.oid, n) in giver.columns]
-        kept = [n for n in given if not self._denied(action, ColumnId(relation.oid, n), deniers)]
+        columns = [n for n in named if giver.columns is None or ColumnId(relation.oid, n) in giver.columns]
+        kept = [n for n in columns if not self._denied(action, ColumnId(relation.oid, n), deniers)]
         if giver.columns is None and len(kept) == len(named):
             return None
         return frozenset(kept)
@@ -127,12 +129,12 @@ class _Reaching:
         need = Need(action, column.relation, frozenset((column,)))
         return any(restricts(denier, need, self.catalog) for denier in deniers)
 
-    def _add(self, relation: int, action: str, permit: Permit) -> bool:
+    def _add(self, relation: int, action: str, permit: GrantedAction) -> bool:
         """Whether this made the reach wider."""
-        known = self.found.setdefault(relation, {}).get(action)
-        joined = permit if known is None else known.joined(permit)
+        previous = self.found.setdefault(relation, {}).get(action)
+        joined = permit if previous is None else previous.joined(permit)
         self.found[relation][action] = joined
-        return known is None or known.columns != joined.columns
+        return previous is None or previous.columns != joined.columns
 
     # -- views that read with the rights of whoever asks
 
@@ -145,7 +147,7 @@ class _Reaching:
                 for access in facts.accesses:
                     if not access.indirect:
                         attnums = frozenset(c.attnum for c in access.columns) or self._any(access.relation)
-                        self._reach_under(access.relation, "select", Permit(attnums, because))
+                        self._reach_under(access.relation, "select", GrantedAction(attnums, because))
             self._writes_under(view, facts, because)
 
     def _any(self, oid: int) -> frozenset[int] | None:
@@ -161,16 +163,16 @@ class _Reaching:
                 continue
             if action == "delete":
                 for oid in direct:
-                    self._reach_under(oid, action, Permit(None, because))
+                    self._reach_under(oid, action, GrantedAction(None, because))
                 continue
             for column, output in zip(view.columns, facts.columns or (), strict=False):
                 if permit.columns is None or column.attnum in permit.columns:
                     for source in output.sources:
                         if source.relation in direct:
-                            under = Permit(frozenset((source.attnum,)), because)
+                            under = GrantedAction(frozenset((source.attnum,)), because)
                             self._reach_under(source.relation, action, under)
 
-    def _reach_under(self, oid: int, action: str, permit: Permit) -> None:
+    def _reach_under(self, oid: int, action: str, permit: GrantedAction) -> None:
         relation = self.catalog.relations.get(oid)
         if relation is None or is_system_schema(relation.schema):
             return
@@ -203,7 +205,7 @@ class _Reaching:
         calls = [call_of(f, self.catalog) for f in self.catalog.functions.values() if f.body]
         views = [r for oid in self.found if (r := self.catalog.relations[oid]).kind == "v"]
         calls += [f"SELECT * FROM {quoted(r.schema, r.name)}" for r in views]
-        found: set[int] = set()
+        functions: set[int] = set()
         for path in dict.fromkeys((self.catalog.default_search_path, (), *self.bound.policy.search_paths)):
             context = Context(
                 self.catalog.usable_path(path), self.catalog.role, trusted_functions=self._trusts
@@ -211,8 +213,8 @@ class _Reaching:
             for text in calls:
                 facts = self._facts(text, context)
                 if facts is not None and self._reaches(facts):
-                    found |= facts.followed
-        return frozenset(found)
+                    functions |= facts.followed
+        return frozenset(functions)
 
     def _facts(self, text: str, context: Context) -> StatementFacts | None:
         try:
@@ -271,10 +273,10 @@ def _named(giver: BoundRule) -> str:
     return word + (" (under a condition)" if rule.when is not None else "")
 
 
-def _covers(denied: SubjectMatch, given: SubjectMatch) -> bool:
-    """Whether everyone who matches ``given`` surely matches ``denied``."""
+def _covers(denied: SubjectMatch, match: SubjectMatch) -> bool:
+    """Whether everyone who matches ``match`` surely matches ``denied``."""
     for part in ("groups", "ids", "issuers", "agents", "actors"):
-        wanted, has = getattr(denied, part), getattr(given, part)
-        if wanted and (not has or not has <= wanted):
+        required, has = getattr(denied, part), getattr(match, part)
+        if required and (not has or not has <= required):
             return False
-    return not denied.claims or set(denied.claims) <= set(given.claims)
+    return not denied.claims or set(denied.claims) <= set(match.claims)

@@ -32,7 +32,7 @@ _FIRST = (
 def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
     """The first reason why a change of names may not be made, or None."""
     for level in chain(facts):
-        if not (level.after or level.joins or level.exposures or level.namings):
+        if not (level.after or level.joins or level.exposures or level.named_objects):
             continue
         if policy.whole is None:
             return refuse("SP1205", "the policy as a whole is not at hand to judge a change of names")
@@ -47,27 +47,34 @@ def check_names(facts: StatementFacts, policy: SubjectPolicy) -> Refusal | None:
     return None
 
 
-def is_hidden(whole: BoundPolicy, source: ColumnId, into: tuple[str, str, str]) -> bool:
+def is_hidden(bound_policy: BoundPolicy, source: ColumnId, into: tuple[str, str, str]) -> bool:
     """Whether a column called ``into`` may hold what is computed from ``source``: for everyone who sees that masked it shows nothing."""
     return all(
-        any(_names(whole, new, into) and _is_as_strict(new, old, rewritten=True) for new in _masks(whole))
-        for old in _over(whole, source)
+        any(
+            _names(bound_policy, new, into) and _is_as_strict(new, old, rewritten=True)
+            for new in _masks(bound_policy)
+        )
+        for old in _over(bound_policy, source)
     )
 
 
-def _masks(whole: BoundPolicy) -> Iterator[Mask]:
-    return (one.mask for one in whole.masks if applies_to_target(one.mask.targets, whole.target))
+def _masks(bound_policy: BoundPolicy) -> Iterator[Mask]:
+    return (
+        bound_mask.mask
+        for bound_mask in bound_policy.masks
+        if applies_to_target(bound_mask.mask.targets, bound_policy.target)
+    )
 
 
-def _over(whole: BoundPolicy, column: ColumnId) -> Iterator[Mask]:
+def _over(bound_policy: BoundPolicy, column: ColumnId) -> Iterator[Mask]:
     """The masks that somebody has on a column."""
-    found = (one.mask for one in whole.masks if column in one.columns)
-    return (mask for mask in found if applies_to_target(mask.targets, whole.target))
+    masks = (bound_mask.mask for bound_mask in bound_policy.masks if column in bound_mask.columns)
+    return (mask for mask in masks if applies_to_target(mask.targets, bound_policy.target))
 
 
-def _names(whole: BoundPolicy, mask: Mask, names: tuple[str, str, str]) -> bool:
+def _names(bound_policy: BoundPolicy, mask: Mask, names: tuple[str, str, str]) -> bool:
     """Whether a mask means a column of this name, be there one or not."""
-    patterns = [*mask.columns, *(p for tag in mask.tags for p in whole.policy.tags.get(tag, ()))]
+    patterns = [*mask.columns, *(p for tag in mask.tags for p in bound_policy.policy.tags.get(tag, ()))]
     return any(pattern.matches(*names) for pattern in patterns)
 
 
@@ -85,15 +92,15 @@ def _is_as_strict(new: Mask, old: Mask, *, rewritten: bool) -> bool:
     return is_value_independent(new.spec) or new.spec == old.spec
 
 
-def _trusted(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+def _trusted(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """``views: trusted`` is for the bodies that somebody read: no statement may put another one under the name."""
-    made = [(n.schema, n.name) for n in facts.namings if n.action == "create_view" and n.name]
+    made = [(n.schema, n.name) for n in facts.named_objects if n.action == "create_view" and n.name]
     for relation in facts.after:
-        before = whole.catalog.relations.get(relation.oid)
-        if before is None or not is_trusted_view(before, whole.policy.trusted_views):
+        before = bound_policy.catalog.relations.get(relation.oid)
+        if before is None or not is_trusted_view(before, bound_policy.policy.trusted_views):
             made += [(relation.schema, relation.name)] if relation.kind == "v" else []
     for schema, name in made:
-        if any(pattern.matches(schema, name) for pattern in whole.policy.trusted_views):
+        if any(pattern.matches(schema, name) for pattern in bound_policy.policy.trusted_views):
             return refuse(
                 "SP1205",
                 f"view {schema}.{name} would have a name that the policy trusts",
@@ -104,14 +111,21 @@ def _trusted(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
     return None
 
 
-def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+def _exposed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """A view under a name that is known may be read by statements that were judged by another definition."""
-    for one in facts.exposures:
-        for source in sorted(one.sources):
-            into = (one.schema, one.relation, one.name)
-            hidden = is_hidden(whole, source, into) if one.name else not any(_over(whole, source))
+    for exposure in facts.exposures:
+        for source in sorted(exposure.sources):
+            into = (exposure.schema, exposure.relation, exposure.name)
+            hidden = (
+                is_hidden(bound_policy, source, into)
+                if exposure.name
+                else not any(_over(bound_policy, source))
+            )
             if not hidden:
-                column, view = whole.catalog.column_name(source), f"{one.schema}.{one.relation}"
+                column, view = (
+                    bound_policy.catalog.column_name(source),
+                    f"{exposure.schema}.{exposure.relation}",
+                )
                 return refuse(
                     "SP1202",
                     f"masked column {column} would be readable through {view}, which may have "
@@ -125,9 +139,9 @@ def _exposed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
 # inheritance
 
 
-def _joined(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+def _joined(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """Rows that come under a parent: whoever may read that, may read them, and an UPDATE may move them beside each other."""
-    catalog = whole.catalog
+    catalog = bound_policy.catalog
     for child_oid, parent_oid in facts.joins:
         child, parent = catalog.relations[child_oid], catalog.relations[parent_oid]
         names = {column.name: column for column in parent.columns}
@@ -135,12 +149,12 @@ def _joined(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
             above = names.get(column.name)
             if above is None:
                 continue
-            has = list(_over(whole, ColumnId(parent.oid, above.attnum)))
-            for old in _over(whole, ColumnId(child.oid, column.attnum)):
+            has = list(_over(bound_policy, ColumnId(parent.oid, above.attnum)))
+            for old in _over(bound_policy, ColumnId(child.oid, column.attnum)):
                 if not any(_is_as_strict(new, old, rewritten=False) for new in has):
                     name = f"{child.qualified}.{column.name}"
                     return _unmasked(name, f"{parent.qualified}.{column.name}", old)
-        for rule in _rules(whole):
+        for rule in _rules(bound_policy):
             if rule.rule.gives and _gives_more(rule, child, parent):
                 return _changed_rule(rule, child.qualified, parent.qualified)
     return None
@@ -152,24 +166,24 @@ def _gives_more(rule: BoundRule, child: Relation, parent: Relation) -> bool:
     if rule.columns is None:
         return False
     names = {column.name: column.attnum for column in child.columns}
-    given = [c for c in parent.columns if ColumnId(parent.oid, c.attnum) in rule.columns]
-    return any(c.name in names and ColumnId(child.oid, names[c.name]) not in rule.columns for c in given)
+    columns = [c for c in parent.columns if ColumnId(parent.oid, c.attnum) in rule.columns]
+    return any(c.name in names and ColumnId(child.oid, names[c.name]) not in rule.columns for c in columns)
 
 
 # names
 
 
-def _renamed(facts: StatementFacts, whole: BoundPolicy) -> Refusal | None:
+def _renamed(facts: StatementFacts, bound_policy: BoundPolicy) -> Refusal | None:
     """The policy bound to the catalog as it will be, compared with how it is bound now."""
     if not facts.after:
         return None
-    relations = dict(whole.catalog.relations) | {relation.oid: relation for relation in facts.after}
-    future = replace(whole.catalog, relations=MappingProxyType(relations))
-    bound = bind(whole.policy, future, whole.target, whole.catalog)
+    relations = dict(bound_policy.catalog.relations) | {relation.oid: relation for relation in facts.after}
+    future = replace(bound_policy.catalog, relations=MappingProxyType(relations))
+    bound = bind(bound_policy.policy, future, bound_policy.target, bound_policy.catalog)
     return (
-        _masks_lost(whole, bound, future)
-        or _rules_moved(whole, bound, relations)
-        or _no_longer_untrusted(whole, bound, relations)
+        _masks_lost(bound_policy, bound, future)
+        or _rules_moved(bound_policy, bound, relations)
+        or _no_longer_untrusted(bound_policy, bound, relations)
     )
 
 
@@ -200,8 +214,8 @@ def _masks_lost(before: BoundPolicy, after: BoundPolicy, future: CatalogSnapshot
     return None
 
 
-def _rules(whole: BoundPolicy) -> Iterator[BoundRule]:
-    return (rule for rule in whole.rules if applies_to_target(rule.rule.targets, whole.target))
+def _rules(bound_policy: BoundPolicy) -> Iterator[BoundRule]:
+    return (rule for rule in bound_policy.rules if applies_to_target(rule.rule.targets, bound_policy.target))
 
 
 def _rules_moved(

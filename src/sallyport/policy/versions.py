@@ -45,9 +45,9 @@ def version_of(policy: Policy, source: str, now: float) -> PolicyVersion:
     """The policy as it is kept, with what its file says about itself now."""
     owner, changed = "", None
     try:
-        found = Path(policy.filename).stat()
-        changed = found.st_mtime
-        owner = pwd.getpwuid(found.st_uid).pw_name
+        status = Path(policy.filename).stat()
+        changed = status.st_mtime
+        owner = pwd.getpwuid(status.st_uid).pw_name
     except (OSError, KeyError):
         pass  # it is said with what is known
     return PolicyVersion(policy.version, policy.text, policy.filename, now, source, owner, changed)

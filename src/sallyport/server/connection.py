@@ -100,7 +100,7 @@ class ClientConnection(asyncio.Protocol):
         """
         self._address, self._network = host, network_of(host)
         self._peer = f"{host}:{port}" if host else "local"
-        loopback = all(not one or is_loopback(one.partition("%")[0]) for one in (host, proxy))
+        loopback = all(not address or is_loopback(address.partition("%")[0]) for address in (host, proxy))
         self._login = ClientLogin(
             tls=self._gateway.tls is not None, loopback=loopback, oauth=self._gateway.oauth
         )

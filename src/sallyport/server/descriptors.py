@@ -46,21 +46,21 @@ class Descriptors:
         limit = soft if soft != resource.RLIM_INFINITY else 1 << 20
         return cls(limit, max(_MINIMUM_RESERVE, min(limit // 8, _MAXIMUM_RESERVE)))
 
-    def logins(self, wanted: int) -> int:
-        """How many of the ``wanted`` connections that have not logged in yet there can be."""
-        return max(1, min(wanted, self.limit // 4))
+    def logins(self, requested: int) -> int:
+        """How many of the ``requested`` connections that have not logged in yet there can be."""
+        return max(1, min(requested, self.limit // 4))
 
-    def sessions(self, wanted: int, logins: int) -> int:
-        """How many of the ``wanted`` sessions there can be beside ``logins``; says so when it is fewer."""
+    def sessions(self, requested: int, logins: int) -> int:
+        """How many of the ``requested`` sessions there can be beside ``logins``; says so when it is fewer."""
         fitting = max(1, (self.limit - self.reserve - _BASE - logins) // _PER_SESSION)
-        if fitting >= wanted:
-            return wanted
+        if fitting >= requested:
+            return requested
         log.warning(
             "max_sessions is lowered: this process may open too few files",
-            max_sessions=wanted,
+            max_sessions=requested,
             lowered_to=fitting,
             open_files_limit=self.limit,
-            needed=wanted * _PER_SESSION + self.reserve + _BASE + logins,
+            needed=requested * _PER_SESSION + self.reserve + _BASE + logins,
             remedy="raise the hard limit of open files (ulimit -Hn, LimitNOFILE=) or set limits.max_sessions",
         )
         return fitting

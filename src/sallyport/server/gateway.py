@@ -32,7 +32,6 @@ from sallyport.judge import Containments
 from sallyport.policy.file import PolicyFile
 from sallyport.policy.model import Policy, Reviewers
 from sallyport.policy.versions import CHANGED
-from sallyport.server.added import Added
 from sallyport.server.arrivals import Arrivals
 from sallyport.server.collecting import Collecting
 from sallyport.server.databases import Database
@@ -41,6 +40,7 @@ from sallyport.server.intents import IntentWriter
 from sallyport.server.lag import RecorderLag
 from sallyport.server.lane import COMPILED as HAS_LANE
 from sallyport.server.lane import Lane
+from sallyport.server.latency import LatencyHistograms
 from sallyport.server.peers import KeepAlive
 from sallyport.server.ports import Closable, HostedSession, PendingLogin
 from sallyport.server.sparing import SparingLog
@@ -140,7 +140,7 @@ class Gateway:
         for database in databases.values():
             database.containments = self.containments
         self.lag = RecorderLag()
-        self.added = Added()
+        self.added = LatencyHistograms()
         self.collecting = Collecting()
         self.strangers = SparingLog()
         self._per_subject: dict[tuple[str, str], int] = {}
@@ -405,9 +405,9 @@ class Gateway:
 
     def cancel(self, pid: int, key: bytes) -> None:
         """A CancelRequest. Nothing is answered, whether the key is right or not (protocol section 54.2.9)."""
-        known = self._sessions.get(pid)
-        if known is not None and hmac.compare_digest(known[0], key):
-            known[1].cancel_requested()
+        entry = self._sessions.get(pid)
+        if entry is not None and hmac.compare_digest(entry[0], key):
+            entry[1].cancel_requested()
         else:
             self.strangers.info("cancel request with an unknown key")
 

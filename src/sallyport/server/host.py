@@ -19,12 +19,12 @@ from sallyport.core.errors import Refusal, refuse
 from sallyport.core.interpreter import compute_beside
 from sallyport.core.subject import Subject
 from sallyport.judge import fault
-from sallyport.server.added import EVERY
 from sallyport.server.admission import Admitted
 from sallyport.server.cancelling import StatementCancel, cancel_abandoned
 from sallyport.server.gateway import CANCEL, Gateway
 from sallyport.server.keeping import keep_containments
 from sallyport.server.lane_access import LaneAccess
+from sallyport.server.latency import SAMPLE_EVERY
 from sallyport.server.liveness import Liveness
 from sallyport.server.own_catalog import own_catalog, own_temporary
 from sallyport.server.pacing import Pacing, PauseReason
@@ -45,7 +45,7 @@ from sallyport.session.commands import (
 )
 from sallyport.session.holding import cancel_waiting
 from sallyport.session.login import Authenticate
-from sallyport.session.machine import CLIENT_ENDED, Limits, Session
+from sallyport.session.machine import CLIENT_ENDED, Session, SessionLimits
 from sallyport.session.tracked_settings import TrackedSettings
 from sallyport.wire import backend, frontend
 
@@ -134,7 +134,7 @@ class SessionHost:
             admitted.judge,
             self._recorder,
             admitted.search_path,
-            Limits(limits.max_message_bytes, limits.max_row_bytes),
+            SessionLimits(limits.max_message_bytes, limits.max_row_bytes),
         )
         session.id, session.backends = self._recorder.row.id, self._database.backends
         # An approval is for a subject, in whichever session it runs: the session's id is no part of what it binds.
@@ -249,7 +249,7 @@ class SessionHost:
         added.left -= 1
         started = 0.0
         if not added.left:
-            added.left, started = EVERY, perf_counter()
+            added.left, started = SAMPLE_EVERY, perf_counter()
         session = self._session
         request = session.try_fast_request(data)
         if request is not None:
@@ -265,7 +265,7 @@ class SessionHost:
         added.left -= 1
         started = 0.0
         if not added.left:
-            added.left, started = EVERY, perf_counter()
+            added.left, started = SAMPLE_EVERY, perf_counter()
         session = self._session
         response = session.try_fast_response(data)
         if response is not None:
@@ -365,7 +365,9 @@ class SessionHost:
     async def _judge(self, command: JudgeElsewhere) -> None:
         loop, session = asyncio.get_running_loop(), self._session
         try:
-            await loop.run_in_executor(self._gateway.judging, command.view.judge_elsewhere, command.sql)
+            await loop.run_in_executor(
+                self._gateway.judging, command.subject_judge.judge_elsewhere, command.sql
+            )
         except Exception as error:  # noqa: BLE001  whatever it is, the client gets a refusal and does not wait for ever
             session.judgement.failure = fault(command.sql, error)
         session.resume()

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sallyport.server.added import EVERY, Added
+from sallyport.server.latency import SAMPLE_EVERY, LatencyHistograms
 from sallyport.server.plain import PlainTraffic, Scratch
 from sallyport.wire.frames import Output
 
@@ -193,9 +193,9 @@ class Lane:
     event: Any  # epoll_event when compiled
     ready: Any  # epoll_event[_EVENTS] when compiled
 
-    def __init__(self, added: Added) -> None:
+    def __init__(self, added: LatencyHistograms) -> None:
         self.added = added
-        self.until_measured = EVERY
+        self.until_measured = SAMPLE_EVERY
         self.descriptor = epoll_create1(EPOLL_CLOEXEC)
         if self.descriptor < 0:
             raise OSError(errno, "no epoll descriptor")
@@ -318,7 +318,7 @@ class Lane:
 
     def measure(self, session: LaneSession, leg: Leg, size: int) -> int:
         """Handle what was read, and say how long it took."""
-        self.until_measured = EVERY
+        self.until_measured = SAMPLE_EVERY
         started = now()
         if leg.is_client:
             self.from_client(session, self.buffer, size)

@@ -29,7 +29,7 @@ cdef bytes _DESCRIBE_PORTAL
 
 @cython.final
 cdef class PlainStatement:
-    cdef readonly object verdict, script, prepared, view, record, literals
+    cdef readonly object verdict, script, prepared, subject_judge, record, literals
     cdef readonly bint hides_text, hides_binds
     cdef bytes before, after
     cdef dict programs
@@ -41,9 +41,9 @@ cdef class PlainStatement:
     cdef object program
 
 
-cpdef PlainStatement plain_query(object script, object view)
-cpdef PlainStatement plain_prepared(object prepared, object view)
-cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object view)
+cpdef PlainStatement plain_query(object script, object subject_judge)
+cpdef PlainStatement plain_prepared(object prepared, object subject_judge)
+cpdef PlainStatement plain_parsed(PlainStatement query, bytes types, object subject_judge)
 
 
 @cython.final
@@ -69,7 +69,7 @@ cdef class Scratch:
 @cython.final
 cdef class PlainTraffic:
     cdef readonly object session
-    cdef object judge, view
+    cdef object judge, subject_judge
     cdef Activity activity
     cdef readonly ChunkWriter chunks
     cdef Scratch scratch
@@ -116,7 +116,7 @@ cdef class PlainTraffic:
     cdef bint _parse_bundle(self, const unsigned char *src, Py_ssize_t size) noexcept
     @cython.locals(pending=Pending)
     cdef Pending _asked(self, PlainStatement statement, bytes text)
-    @cython.locals(known=set)
+    @cython.locals(offered=set)
     cdef int _offer(self, PlainStatement statement, Py_ssize_t number, bytes text) except -1
     @cython.locals(
         chunks=ChunkWriter, after=bytes, size=Py_ssize_t, start="unsigned char *", p="unsigned char *"

@@ -94,11 +94,13 @@ class PlainStatement:
     ``parsed``: of a query, the statements for its text when it is parsed, by the declaration of types.
     """
 
-    def __init__(self, verdict: Any, script: Any, prepared: Any, view: Any, types: Any = None) -> None:
+    def __init__(
+        self, verdict: Any, script: Any, prepared: Any, subject_judge: Any, types: Any = None
+    ) -> None:
         self.verdict = verdict
         self.script = script
         self.prepared = prepared
-        self.view = view
+        self.subject_judge = subject_judge
         self.programs = verdict.programs
         self.has_plan = verdict.plan is not None
         self.notice = verdict.notice
@@ -112,12 +114,12 @@ class PlainStatement:
         self.is_offered = False  # of a prepared statement: its text, to the index
         self.types = types
         self.literals = verdict.literals
-        self.hides_text = hides_text(view, verdict)
-        hides_values = view.hides_values and self.literals is not None
+        self.hides_text = hides_text(subject_judge, verdict)
+        hides_values = subject_judge.hides_values and self.literals is not None
         self.hides_binds = hides_values and not self.literals.shows_binds
         self.parsed: dict[bytes, PlainStatement] = {}
         is_query = prepared is None and types is None
-        self.record = allowed(view, verdict, "simple" if is_query else "extended")
+        self.record = allowed(subject_judge, verdict, "simple" if is_query else "extended")
         encoded = encode_verdict(self.record)
         if is_query:
             self.before = b""
@@ -130,29 +132,29 @@ class PlainStatement:
 
     def shown(self, sql: bytes) -> str:
         """The text as it may be recorded."""
-        return shown_text(self.view, self.verdict, sql)
+        return shown_text(self.subject_judge, self.verdict, sql)
 
 
-def plain_query(script: Any, view: Any) -> PlainStatement | None:
+def plain_query(script: Any, subject_judge: Any) -> PlainStatement | None:
     """The statement for Query messages of this text (or template); None where it is not plain, or may change
     something: its intent is journaled first.
     """
     if not script.plain or not _may_pass(script.statements[0]):
         return None
-    return PlainStatement(script.statements[0], script, None, view)
+    return PlainStatement(script.statements[0], script, None, subject_judge)
 
 
-def plain_prepared(prepared: Any, view: Any) -> PlainStatement | None:
+def plain_prepared(prepared: Any, subject_judge: Any) -> PlainStatement | None:
     """The statement for Bind messages of this prepared statement; None as for :func:`plain_query`."""
     verdict = prepared.verdict
-    if prepared.inner or prepared.view is not view or verdict is None:
+    if prepared.inner or prepared.subject_judge is not subject_judge or verdict is None:
         return None
     if not verdict.plain or not _may_pass(verdict):
         return None
-    return PlainStatement(verdict, None, prepared, view)
+    return PlainStatement(verdict, None, prepared, subject_judge)
 
 
-def plain_parsed(query: Any, types: bytes, view: Any) -> PlainStatement | None:
+def plain_parsed(query: Any, types: bytes, subject_judge: Any) -> PlainStatement | None:
     """The statement for the text of a plain query when it is parsed with these parameter types, which end its Parse;
     None where the judge would say no, or has to look at them in another way.
     """
@@ -160,9 +162,11 @@ def plain_parsed(query: Any, types: bytes, view: Any) -> PlainStatement | None:
     if type(script.permit) is not RunPermit:
         return None
     declared = parse_parse(b"\0\0" + types).param_types
-    if void_parameters(declared) or (declared and view.check_declared_types(verdict, declared) is not None):
+    if void_parameters(declared) or (
+        declared and subject_judge.check_declared_types(verdict, declared) is not None
+    ):
         return None
-    return PlainStatement(verdict, script, None, view, declared)
+    return PlainStatement(verdict, script, None, subject_judge, declared)
 
 
 def _may_pass(verdict: Any) -> bool:
@@ -214,8 +218,8 @@ class PlainTraffic:
         self.statements = session.statements.confirmed
         self.uncounted: list[PlainStatement] = []
         self.offered = session.recorder.texts.offered
-        self.known: set[int] = set()  # of texts that were offered to the index under ``view``
-        self.view: Any = None
+        self.known: set[int] = set()  # of texts that were offered to the index under ``subject_judge``
+        self.subject_judge: Any = None
         self.first: Any = None
         self.last: Any = None
         self.out = self.scratch.out
@@ -225,12 +229,12 @@ class PlainTraffic:
         """The session is plain (:attr:`~sallyport.session.machine.Session.is_plain`): take over."""
         session = self.session
         self.generation = session.names.generation
-        if session.names.view is not self.view:
+        if session.names.subject_judge is not self.subject_judge:
             self.known.clear()
-        self.view = session.names.view
+        self.subject_judge = session.names.subject_judge
         self.activity = session.activity
-        self.cache = self.view.cache
-        self.templates = self.view.templates
+        self.cache = self.subject_judge.cache
+        self.templates = self.subject_judge.templates
         self.number = session.number
         self.limit = session.limits.max_server_message
         self.longest = min(_LONGEST, session.limits.max_client_message + 1)
@@ -291,8 +295,8 @@ class PlainTraffic:
             if script is None:
                 return None
         statement = script.traffic
-        if statement is None or statement.view is not self.view:
-            statement = plain_query(script, self.view)
+        if statement is None or statement.subject_judge is not self.subject_judge:
+            statement = plain_query(script, self.subject_judge)
             if statement is not None:
                 script.traffic = statement
         return statement
@@ -325,8 +329,8 @@ class PlainTraffic:
         if prepared is None:
             return 0
         statement = prepared.traffic
-        if statement is None or statement.view is not self.view:
-            statement = plain_prepared(prepared, self.view)
+        if statement is None or statement.subject_judge is not self.subject_judge:
+            statement = plain_prepared(prepared, self.subject_judge)
             if statement is None:
                 return 0
             prepared.traffic = statement
@@ -368,7 +372,7 @@ class PlainTraffic:
         types = PyBytes_FromStringAndSize(cython.cast("const char *", src) + end + 1, stop - end - 1)
         statement = query.parsed.get(types)
         if statement is None:
-            statement = plain_parsed(query, types, self.view)
+            statement = plain_parsed(query, types, self.subject_judge)
             if statement is None:
                 return 0
             if len(query.parsed) >= _DECLARED:
@@ -470,12 +474,12 @@ class PlainTraffic:
 
     def _offer(self, statement: PlainStatement, number: int, text: bytes) -> int:
         """Let the session be found by this text; the recorder's thread chooses."""
-        known = self.known
+        offered = self.known
         key = hash(text)
-        if key not in known:
-            if len(known) >= _KNOWN:
-                known.clear()
-            known.add(key)
+        if key not in offered:
+            if len(offered) >= _KNOWN:
+                offered.clear()
+            offered.add(key)
             self.offered.append((number, text, statement.record))
         return 0
 
@@ -892,7 +896,7 @@ def _prepared(pending: Pending) -> Any:
         pending.prepared = Prepared(
             pending.text,
             statement.verdict,
-            statement.view,
+            statement.subject_judge,
             types=statement.types,
             declared=statement.types,
             script_verdict=statement.script,
@@ -907,7 +911,7 @@ def _portal(pending: Pending) -> Portal:
     portal = Portal(
         _prepared(pending),
         statement.verdict,
-        statement.view,
+        statement.subject_judge,
         params=message.params,
         formats=message.param_formats,
         statement=b"" if pending.is_parsed else pending.text,

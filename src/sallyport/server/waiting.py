@@ -122,11 +122,11 @@ class HeldStatementWait:
         mode: Mode = "async" if all(rule.mode == "async" for rule in rules) else "wait"
         if mode == "async" and self._session.settings.has_unreported_changes:
             raise RefusedError(SETTINGS_CHANGED)
-        found = self._approvals.claim(binding, kind=kind, touches=touches)
-        if found is not None:
-            self._note(found)
-            self._stop = self._approvals.watch(found.id, self._changed)
-            self._let_run(found)
+        approved = self._approvals.claim(binding, kind=kind, touches=touches)
+        if approved is not None:
+            self._note(approved)
+            self._stop = self._approvals.watch(approved.id, self._changed)
+            self._let_run(approved)
             return
         first, *further = [
             Demand(rule.name, tuple(sorted(rule.reviewers.groups)), rule.reviewers.quorum)
@@ -334,13 +334,13 @@ class HeldStatementWait:
     def _rules(self, held: HeldStatement) -> list[Rule]:
         """The rules that hold it, in the policy's order; [] when the policy of now has not all of them."""
         names = _policy_rules(held)
-        policy = self._session.names.view.policy
-        found = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
-        if len(found) != len(names):
+        policy = self._session.names.subject_judge.policy
+        rules_by_name = [rule for rule in policy.rules if rule.name in names and rule.effect is Outcome.HOLD]
+        if len(rules_by_name) != len(names):
             return []
         if held.watch is not None:
-            found.append(_finding_rule(held.watch, self._gateway.watch_reviewers))
-        return found
+            rules_by_name.append(_finding_rule(held.watch, self._gateway.watch_reviewers))
+        return rules_by_name
 
     def release_finding(self) -> None:
         """The finding was acknowledged: what waits because of it is judged again without it."""
@@ -368,7 +368,7 @@ class HeldStatementWait:
             policy_version=held.policy_version,
             epoch=held.epoch,
             search_path=held.search_path,
-            role=self._session.names.view.catalog.role,
+            role=self._session.names.subject_judge.catalog.role,
             rules=_names(held),
             settings=held.settings,
             types=held.types,
@@ -377,24 +377,24 @@ class HeldStatementWait:
 
     def _recorded(self, held: HeldStatement) -> Recorded | None:
         """None where recordings show the statement as it is."""
-        view = self._session.names.view
-        sql = shown_text(view, held.verdict, held.sql.encode("utf-8", "replace"))
+        subject_judge = self._session.names.subject_judge
+        sql = shown_text(subject_judge, held.verdict, held.sql.encode("utf-8", "replace"))
         binds, formats = held.binds, held.bind_formats
         if held.portal is not None:
-            params, formats, _ = shown_binds(view, held.verdict, held.portal)
+            params, formats, _ = shown_binds(subject_judge, held.verdict, held.portal)
             binds = tuple(params)
         if (sql, binds) == (held.sql, held.binds):
             return None
         return Recorded(sql, binds, tuple(formats))
 
     def _touches(self, held: HeldStatement) -> tuple[str, ...]:
-        relations = self._session.names.view.catalog.relations
-        found = [
+        relations = self._session.names.subject_judge.catalog.relations
+        names = [
             f"{access.action} {relations[access.relation].qualified}"
             for access in held.verdict.facts.accesses
             if access.relation in relations
         ]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(names))
 
 
 def _refusal(held: HeldStatement) -> Refusal:

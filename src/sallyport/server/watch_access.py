@@ -36,7 +36,7 @@ class WatchAccess:
 
     def take(self) -> tuple[list[Observation], Observation | None]:
         """What it did since the last call, and the large result that is passing."""
-        catalog = self._session.names.view.catalog
+        catalog = self._session.names.subject_judge.catalog
         running = self._running()
         tallies, refusals = self._activity.take()
         observations = [_observation(tally, catalog) for tally in tallies]
@@ -54,7 +54,7 @@ class WatchAccess:
                 return None
             running = verdict, entries[0].number, entries[0].rows, entries[0].size
         verdict, number, rows, size = running
-        shape = shape_of(verdict, self._session.names.view.catalog)
+        shape = shape_of(verdict, self._session.names.subject_judge.catalog)
         return Observation(shape, 0, rows, size, rows, first=number, last=number)
 
     def hold(self, hold: WatchHold) -> None:

@@ -40,7 +40,7 @@ def _adopt(session: SessionState, portal: Portal, actual: Prepared | None) -> bo
     """
     if (
         actual is None
-        or actual.view is not session.names.view
+        or actual.subject_judge is not session.names.subject_judge
         or actual.verdict is None
         or not actual.verdict.plain
     ):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sallyport.core.secret import Secret
-from sallyport.judge import View
+from sallyport.judge import SubjectJudge
 from sallyport.session.client_input import Blocked
 from sallyport.session.held import HeldStatement
 
@@ -30,9 +30,9 @@ class RefreshCatalog:
 
 @dataclass(frozen=True, slots=True)
 class JudgeElsewhere:
-    """Judge a long text off the event loop (it stays in the view's cache)."""
+    """Judge a long text off the event loop (it stays in the subject's judge's cache)."""
 
-    view: View
+    subject_judge: SubjectJudge
     sql: bytes
     blocks: ClassVar[Blocked] = Blocked.JUDGE
 

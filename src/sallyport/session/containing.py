@@ -17,7 +17,7 @@ def contains_before(session: SessionState, script: ScriptVerdict) -> bool:
     """Whether the script has to be judged again: it reads untrusted text before its last statement,
     and the subject, which was not contained, is from now on.
     """
-    if script.count < 2 or session.names.view.subject_policy.contained is not None:
+    if script.count < 2 or session.names.subject_judge.subject_policy.contained is not None:
         return False
     runs = script.statements if script.refused < 0 else script.statements[: script.refused]
     for index, verdict in enumerate(runs[: script.count - 1]):

@@ -30,17 +30,17 @@ def _contained(session: SessionState, entry: Entry | None) -> Refusal | None:
     names = session.names
     if names.generation != names.judge.generation:
         session.rebind()
-    contained = names.view.subject_policy.contained
+    contained = names.subject_judge.subject_policy.contained
     is_known = contained is None or session.pipeline.copies_contained
     if is_known or entry is None or entry.verdict is None:
         return None
-    script = names.view.judge(entry.verdict.sql)
+    script = names.subject_judge.judge(entry.verdict.sql)
     return script.statements[0].refusal if script.statements else script.refusal
 
 
 def _record(session: SessionState, entry: Entry, data: bytes) -> None:
     """Data that goes into masked columns is counted, and not recorded."""
-    if not session.names.view.hides_values or not _writes_masked(session, entry):
+    if not session.names.subject_judge.hides_values or not _writes_masked(session, entry):
         session.recorder.copy_in(entry.number, data)
         return
     if not entry.rows_hidden:
@@ -53,7 +53,7 @@ def _writes_masked(session: SessionState, entry: Entry) -> bool:
     verdict = entry.verdict
     if verdict is None or verdict.literals is None:
         return verdict is None
-    masks = session.names.view.subject_policy.masks
+    masks = session.names.subject_judge.subject_policy.masks
     return any(
         not access.columns or not masks.keys().isdisjoint(access.columns) for access in verdict.facts.accesses
     )

@@ -27,14 +27,14 @@ class Counters:
         else:
             self.refused += 1
 
-    def add(self, other: Counters) -> None:
-        self.statements += other.statements
-        self.refused += other.refused
-        self.held += other.held
-        self.waited += other.waited
-        self.rows += other.rows
-        self.bytes += other.bytes
-        for code, count in other.codes.items():
+    def add(self, counters: Counters) -> None:
+        self.statements += counters.statements
+        self.refused += counters.refused
+        self.held += counters.held
+        self.waited += counters.waited
+        self.rows += counters.rows
+        self.bytes += counters.bytes
+        for code, count in counters.codes.items():
             self.codes[code] = self.codes.get(code, 0) + count
 
     def copy(self) -> Counters:

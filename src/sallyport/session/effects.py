@@ -72,7 +72,7 @@ def on_forwarded(
             session.settings.on_transaction_end()
         if effect.kind is EffectKind.COPY_IN:
             session.pipeline.copies_ahead = True
-            contained = session.names.view.subject_policy.contained
+            contained = session.names.subject_judge.subject_policy.contained
             session.pipeline.copies_contained = contained is not None
         expected = _expect(session, verdict, effect)
         if isinstance(expected, Refusal):
@@ -102,7 +102,7 @@ def _expect(session: SessionState, verdict: Verdict, effect: Effect) -> PendingE
     if kind is EffectKind.DECLARE:
         if portals.is_full(name):
             return TOO_MANY
-        portal = Portal(_prepared_inside(session, verdict), verdict.inner, session.names.view, True)
+        portal = Portal(_prepared_inside(session, verdict), verdict.inner, session.names.subject_judge, True)
         portals.assume(name, portal, step)
         return PendingEffect(kind, name, portal)
     if kind is EffectKind.EXECUTE:
@@ -123,7 +123,7 @@ def _expect(session: SessionState, verdict: Verdict, effect: Effect) -> PendingE
 
 def _prepared_inside(session: SessionState, verdict: Verdict) -> Prepared:
     """The statement that SQL's PREPARE or DECLARE stands around."""
-    return Prepared(verdict.sql, verdict.inner, session.names.view, inner=True, sent=verdict.sent)
+    return Prepared(verdict.sql, verdict.inner, session.names.subject_judge, inner=True, sent=verdict.sent)
 
 
 def is_ambiguous(session: SessionState, verdict: Verdict) -> bool:
@@ -162,7 +162,7 @@ def _explain(session: SessionState, name: bytes, verdict: Verdict) -> PendingEff
         return executed if isinstance(executed, Refusal) else SEND_IT_ITSELF
     prepared = executed.value
     rewritten = prepared.sent != prepared.script
-    judged = session.names.view.explained(verdict.sql, prepared.script, prepared.void, rewritten)
+    judged = session.names.subject_judge.explained(verdict.sql, prepared.script, prepared.void, rewritten)
     if isinstance(judged, Refusal):
         return judged
     if judged.refusal is not None:
@@ -188,9 +188,9 @@ def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refu
     """The verdict of a prepared statement as of now: judged again when policy, catalog or search_path moved."""
     if session.names.generation != session.names.judge.generation:
         session.rebind()
-    if prepared.view is session.names.view:
+    if prepared.subject_judge is session.names.subject_judge:
         return prepared.verdict
-    script = session.names.view.judge(prepared.script, prepared.void)
+    script = session.names.subject_judge.judge(prepared.script, prepared.void)
     if script.refusal is not None:
         return script.refusal
     if not script.statements:
@@ -202,7 +202,7 @@ def current_verdict(session: SessionState, prepared: Prepared) -> Verdict | Refu
         return SENT_OTHERWISE  # what the server holds has the masks of another policy or catalog
     if prepared.inner:
         return verdict.inner
-    return session.names.view.check_declared_types(verdict, prepared.declared) or verdict
+    return session.names.subject_judge.check_declared_types(verdict, prepared.declared) or verdict
 
 
 def current_portal_verdict(session: SessionState, portal: Portal) -> Verdict | Refusal | None:
@@ -213,7 +213,7 @@ def current_portal_verdict(session: SessionState, portal: Portal) -> Verdict | R
     if current is None or portal.verdict is None or current.facts.columns != portal.verdict.facts.columns:
         return MOVED_MEANWHILE
     late = current.facts.late_names or portal.verdict.facts.late_names
-    if late and portal.view.context.search_path != session.names.view.context.search_path:
+    if late and portal.subject_judge.context.search_path != session.names.subject_judge.context.search_path:
         return PATH_MOVED  # its tables are those of the old path, what its functions still read those of the new one
     return current
 

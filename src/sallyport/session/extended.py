@@ -29,10 +29,10 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
         message = frontend.parse_parse(bytes(data[start + 5 : end]))
     except EncodingError as error:
         return _refuse_parse(session, b"", b"", None, refuse("SP1501", str(error)))
-    found = renewal.find_renewal(message.sql)
-    if isinstance(found, Refusal):
-        return _refuse_parse(session, message.name, renewal.NOT_RECORDED, None, found)
-    if found is not None:
+    token_renewal = renewal.find_renewal(message.sql)
+    if isinstance(token_renewal, Refusal):
+        return _refuse_parse(session, message.name, renewal.NOT_RECORDED, None, token_renewal)
+    if token_renewal is not None:
         message = message._replace(sql=renewal.RENEWED)
         data = frontend.parse(message.name, message.sql, message.param_types)
         start, end = 0, len(data)
@@ -56,8 +56,8 @@ def parse(session: SessionState, data: bytes | bytearray, start: int, end: int) 
     name = effects.key(message.name)
     # Several statements in one Parse are an error that PostgreSQL raises itself: no statement comes of it.
     prepared = _prepared(session, script, message) if len(script.statements) < 2 else None
-    if prepared is not None and found is not None:
-        prepared.token = found.token
+    if prepared is not None and token_renewal is not None:
+        prepared.token = token_renewal.token
     session.statements.assume(name, prepared, session.pipeline.step)
     session.pipeline.entries.append(Entry(Expect.PARSE, 0, verdict, None, None, 0.0, name, prepared))
     sent: bytes | bytearray = data[start:end]
@@ -84,7 +84,7 @@ def _clear_parse(
             if cleared is not Clearance.GO:
                 return cleared
     if verdict is not None and message.param_types:
-        refusal = session.names.view.check_declared_types(verdict, message.param_types)
+        refusal = session.names.subject_judge.check_declared_types(verdict, message.param_types)
         if refusal is not None:
             return refusal
     if session.statements.is_full(effects.key(message.name)):
@@ -96,7 +96,7 @@ def _prepared(session: SessionState, script: ScriptVerdict, message: frontend.Pa
     return Prepared(
         message.sql,
         script.statements[0] if script.statements else None,
-        session.names.view,
+        session.names.subject_judge,
         types=message.param_types,
         declared=message.param_types,
         script_verdict=script,
@@ -134,8 +134,8 @@ def bind(session: SessionState, data: bytes | bytearray, start: int, end: int) -
         return _refuse_bind(session, prepared, verdict, cleared)
     session.pipeline.unsynced = True
     _bound_queue(session)
-    name, view = effects.key(message.portal), session.names.view
-    portal = Portal(prepared, verdict, view, False, message.params, message.param_formats, statement)
+    name, subject_judge = effects.key(message.portal), session.names.subject_judge
+    portal = Portal(prepared, verdict, subject_judge, False, message.params, message.param_formats, statement)
     session.portals.assume(name, portal, session.pipeline.step)
     session.pipeline.entries.append(Entry(Expect.BIND, 0, verdict, None, None, 0.0, name, prepared, portal))
     session.to_server.prepare(cleared, data[start:end])
@@ -184,7 +184,7 @@ def _clear_bind(
         if cleared is not Clearance.GO:
             return cleared
     if verdict is not None and not verdict.plain:
-        policy = session.names.view.subject_policy
+        policy = session.names.subject_judge.subject_policy
         refusal = check_settings_bound(verdict, policy, message.params, prepared.types)
         if refusal is not None:
             return refusal
@@ -333,11 +333,11 @@ def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal
     """Judge again when policy, catalog or settings moved since Bind (a suspended or pipelined portal)."""
     if session.names.generation != session.names.judge.generation:
         session.rebind()
-    if portal.view is session.names.view:
+    if portal.subject_judge is session.names.subject_judge:
         return portal
     current = effects.current_portal_verdict(session, portal)
     if current is not None and not isinstance(current, Refusal) and not current.plain:
-        policy = session.names.view.subject_policy
+        policy = session.names.subject_judge.subject_policy
         current = check_settings_bound(current, policy, portal.params, portal.prepared.types) or current
     if isinstance(current, Refusal):
         return current
@@ -348,7 +348,7 @@ def _still_allowed(session: SessionState, portal: Portal, name: bytes) -> Portal
     again = replace(
         portal,
         verdict=current,
-        view=session.names.view,
+        subject_judge=session.names.subject_judge,
         asked=False,
         described=False,
         program=None,

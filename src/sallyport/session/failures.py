@@ -77,7 +77,7 @@ def _treated(
     if entry.refusal is not None and entry.refused_now and not fatal:
         return _shifted(backend.refusal_error(entry.refusal), entry)
     if fields.get("C") == _HAS_DEPENDANTS and entry.verdict is not None and entry.verdict.facts.cascades:
-        detail = "" if session.names.view.has_masks else fields.get("D", "")
+        detail = "" if session.names.subject_judge.has_masks else fields.get("D", "")
         return backend.refusal_error(replace(CASCADE_REACHES, detail=detail or CASCADE_REACHES.detail))
     return _readable(session, entry, fields, buffer, start, end)
 
@@ -105,7 +105,7 @@ def _scrubbed(
     session: SessionState, entry: Entry, fields: dict[str, str], buffer: Buffer, start: int, end: int
 ) -> bytes | None:
     """None when the message may pass as it is, else the message with whatever could quote data taken out."""
-    if not session.names.view.has_masks:
+    if not session.names.subject_judge.has_masks:
         return None
     verdicts = [v for v in (entry.verdict, row_verdict(entry)) if v is not None]
     verdicts += [v.inner for v in verdicts if v.inner is not None]
@@ -129,17 +129,17 @@ def _scrubbed(
 
 
 def _rebuild(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes:
-    body = backend.scrub_error(bytes(buffer[start + 5 : end]), session.names.view.identifiers)
+    body = backend.scrub_error(bytes(buffer[start + 5 : end]), session.names.subject_judge.identifiers)
     return bytes(buffer[start : start + 1]) + (len(body) + 4).to_bytes(4, "big") + body
 
 
 def unasked_error(session: SessionState, buffer: Buffer, start: int, end: int) -> bytes | None:
-    return _rebuild(session, buffer, start, end) if session.names.view.has_masks else None
+    return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
 
 
 def notice(session: SessionState, entry: Entry | None, buffer: Buffer, start: int, end: int) -> bytes | None:
     if entry is None:
-        return _rebuild(session, buffer, start, end) if session.names.view.has_masks else None
+        return _rebuild(session, buffer, start, end) if session.names.subject_judge.has_masks else None
     fields = backend.parse_error_fields(bytes(buffer[start + 5 : end]))
     series = session.series
     if series is not None and series.drops_warning(fields.get("C", "")):
@@ -179,10 +179,10 @@ def notification(
     """With the process id that the notifying client knows to be its own. Payloads come from other sessions, unmasked: whoever has masks gets the
     channel and an empty payload.
     """
-    found = backend.parse_notification(bytes(buffer[start + 5 : end]))
-    payload = "" if session.names.view.has_masks else found.payload
-    pid = session.backends.get(found.pid, found.pid)
-    body = b"%b%b\0%b\0" % (pid.to_bytes(4, "big", signed=True), found.channel.encode(), payload.encode())
+    parsed = backend.parse_notification(bytes(buffer[start + 5 : end]))
+    payload = "" if session.names.subject_judge.has_masks else parsed.payload
+    pid = session.backends.get(parsed.pid, parsed.pid)
+    body = b"%b%b\0%b\0" % (pid.to_bytes(4, "big", signed=True), parsed.channel.encode(), payload.encode())
     message = b"A" + (len(body) + 4).to_bytes(4, "big") + body
     if session.series is None:
         return message

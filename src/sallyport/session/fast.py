@@ -40,10 +40,10 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
     if session.needs_clearance or pipeline.unsynced or names.generation != names.judge.generation:
         return None
     sql = data[5:-1]
-    view = names.view
-    script = view.cache.get(sql)
+    subject_judge = names.subject_judge
+    script = subject_judge.cache.get(sql)
     if script is None:
-        script = view.templates.get(literals(sql, MAX_BYTES))
+        script = subject_judge.templates.get(literals(sql, MAX_BYTES))
     if script is None or not script.plain:
         return None
     try:
@@ -56,12 +56,12 @@ def query_request(session: SessionState, data: bytes) -> bytes | None:
     permit = verdict.permit
     if not isinstance(permit, RunPermit) or verdict.is_watched:
         return None
-    if hides_text(view, verdict):
-        text = shown_text(view, verdict, sql)
+    if hides_text(subject_judge, verdict):
+        text = shown_text(subject_judge, verdict, sql)
     session.running = text
     number = session.number = session.number + 1
     session.counters.statements += 1
-    recorded = allowed(view, verdict, "simple")
+    recorded = allowed(subject_judge, verdict, "simple")
     session.recorder.statement(JudgedStatement(number, text, recorded, changes=verdict.changes))
     entry = Entry(Expect.QUERY, number, verdict, script, None, monotonic())
     entry.sql = sql
@@ -78,8 +78,8 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
         return None
     name, params, formats, bound, described = parts
     prepared = session.statements.lookup(name)
-    view = names.view
-    if prepared is None or prepared.inner or prepared.view is not view or pipeline.unsynced:
+    subject_judge = names.subject_judge
+    if prepared is None or prepared.inner or prepared.subject_judge is not subject_judge or pipeline.unsynced:
         return None
     verdict = prepared.verdict
     if verdict is None or not verdict.plain or verdict.runs_unknown_code or len(name) > 63:
@@ -93,13 +93,13 @@ def bundle_request(session: SessionState, data: bytes) -> bytes | None:
     session.counters.statements += 1
     text, literals = prepared.text, verdict.literals
     if literals is not None:
-        if hides_text(view, verdict):
-            text = shown_text(view, verdict, prepared.script)
+        if hides_text(subject_judge, verdict):
+            text = shown_text(subject_judge, verdict, prepared.script)
         if not literals.shows_binds:
             shown, formats = literals.bind(params, formats, prepared.types)
             params = list(shown)
     session.running = text
-    recorded = allowed(view, verdict, "extended")
+    recorded = allowed(subject_judge, verdict, "extended")
     session.recorder.statement(
         JudgedStatement(number, text, recorded, params, formats, prepared.types, verdict.changes)
     )
@@ -185,7 +185,7 @@ def expand_bundle(session: SessionState) -> None:
     verdict = bundle_.verdict
     if prepared is None or verdict is None:
         return
-    portal = Portal(prepared, verdict, session.names.view, statement=bundle_.name, asked=True)
+    portal = Portal(prepared, verdict, session.names.subject_judge, statement=bundle_.name, asked=True)
     entries = [Entry(Expect.BIND, 0, verdict, name=b"", prepared=prepared, portal=portal)]
     if not bundle_.hidden or verdict.plan is not None:
         entries.append(

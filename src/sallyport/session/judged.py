@@ -5,34 +5,42 @@ verdict.
 from __future__ import annotations
 
 from sallyport.core.errors import Refusal
+from sallyport.judge.subject_judge import SubjectJudge
 from sallyport.judge.verdict import Verdict
-from sallyport.judge.view import View
 from sallyport.session.ports import RecordedVerdict
 
 
-def allowed(view: View, verdict: Verdict, protocol: str) -> RecordedVerdict:
-    """Of a statement that runs, judged in this view. The same object for the same verdict."""
+def allowed(subject_judge: SubjectJudge, verdict: Verdict, protocol: str) -> RecordedVerdict:
+    """Of a statement that runs, judged in this subject_judge. The same object for the same verdict."""
     record: RecordedVerdict | None = verdict.records.get(protocol)
-    if record is None or record.policy_version != view.policy_version or record.epoch != view.epoch:
-        record = verdict.records[protocol] = _recorded(view, verdict, None, protocol)
+    if (
+        record is None
+        or record.policy_version != subject_judge.policy_version
+        or record.epoch != subject_judge.epoch
+    ):
+        record = verdict.records[protocol] = _recorded(subject_judge, verdict, None, protocol)
     return record
 
 
-def judged(view: View, verdict: Verdict | None, refusal: Refusal | None, protocol: str) -> RecordedVerdict:
+def judged(
+    subject_judge: SubjectJudge, verdict: Verdict | None, refusal: Refusal | None, protocol: str
+) -> RecordedVerdict:
     """Of any statement. ``refusal``: why it does not run, or waits for an approval."""
     if verdict is not None and refusal is None:
-        return allowed(view, verdict, protocol)
-    return _recorded(view, verdict, refusal, protocol)
+        return allowed(subject_judge, verdict, protocol)
+    return _recorded(subject_judge, verdict, refusal, protocol)
 
 
-def _recorded(view: View, verdict: Verdict | None, refusal: Refusal | None, protocol: str) -> RecordedVerdict:
+def _recorded(
+    subject_judge: SubjectJudge, verdict: Verdict | None, refusal: Refusal | None, protocol: str
+) -> RecordedVerdict:
     code = "" if refusal is None else refusal.code.id
     return RecordedVerdict(
         outcome="allow" if refusal is None else ("hold" if code == "SP1003" else "deny"),
         rule=_rule(verdict, refusal) if verdict is not None else "",
         code=code,
-        policy_version=view.policy_version,
-        epoch=view.epoch,
+        policy_version=subject_judge.policy_version,
+        epoch=subject_judge.epoch,
         protocol=protocol,
         relations=verdict.relations if verdict is not None else (),
         masked=verdict.masked_columns if verdict is not None and refusal is None else (),

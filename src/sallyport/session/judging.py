@@ -17,7 +17,7 @@ def judge_script(
     names, judgement = session.names, session.judgement
     if names.generation != names.judge.generation:
         session.rebind()
-    script = names.view.cache.get(sql) if not void else names.view.judge(sql, void)
+    script = names.subject_judge.cache.get(sql) if not void else names.subject_judge.judge(sql, void)
     if script is None:
         script = _judge_soon(session, sql)
         if script is None:
@@ -36,14 +36,14 @@ def judge_script(
 
 def _judge_soon(session: SessionState, sql: bytes) -> ScriptVerdict | None:
     """The verdict on a text that was not judged before. None: it is judged on another thread."""
-    view, judgement = session.names.view, session.judgement
+    subject_judge, judgement = session.names.subject_judge, session.judgement
     failure, judgement.failure = judgement.failure, None
-    if judgement.elsewhere == (view, sql):
-        return failure or view.judge(sql)
-    script = view.judge_soon(sql)
+    if judgement.elsewhere == (subject_judge, sql):
+        return failure or subject_judge.judge(sql)
+    script = subject_judge.judge_soon(sql)
     if script is None:
-        judgement.elsewhere = view, sql
-        session.block(JudgeElsewhere(view, sql))
+        judgement.elsewhere = subject_judge, sql
+        session.block(JudgeElsewhere(subject_judge, sql))
     return script
 
 

@@ -18,12 +18,12 @@ from sallyport.core.errors import ProtocolError
 from sallyport.session import copying, extended, fast, one_by_one, replies, simple
 from sallyport.session.client_input import Blocked
 from sallyport.session.held import Ruling
-from sallyport.session.state import Limits, SessionState
+from sallyport.session.state import SessionLimits, SessionState
 from sallyport.session.states import CLIENT_TABLE, ClientState, Handled
 from sallyport.wire import frontend
 from sallyport.wire.frames import split
 
-__all__ = ["CLIENT_ENDED", "Limits", "Session"]
+__all__ = ["CLIENT_ENDED", "Session", "SessionLimits"]
 
 #: The reason of :class:`CloseSession` when the client said Terminate.
 CLIENT_ENDED = "the client ended the session"

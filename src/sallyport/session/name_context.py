@@ -1,4 +1,4 @@
-"""What names in statements mean at the moment: search_path, the catalog, and the view that statements are judged by.
+"""What names in statements mean at the moment: search_path, the catalog, and the subject's judge that statements are judged by.
 
 Both can move under a session: by its own statements, whose effect is certain only once the server has answered, and by those of
 others. While either is uncertain nothing that resolves names is forwarded (:mod:`sallyport.session.clearance`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, Verdict, View
+from sallyport.judge import Judge, SubjectJudge, Verdict
 from sallyport.session.states import Question
 from sallyport.session.temporary_schema import Listing, TemporarySchema
 from sallyport.sql.catalog import TemporaryObjects
@@ -38,7 +38,7 @@ class NameContext:
 
     ``judge``: over the catalog that everybody sees. ``transaction_judge``: over the one that the
     open transaction sees, after DDL in it. ``temporary``: what the session has in its temporary
-    schema. ``temporary_judge``: over the catalog with it, where there is something. ``view``: of
+    schema. ``temporary_judge``: over the catalog with it, where there is something. ``subject_judge``: of
     the judge that is in force, made at ``generation`` of ``judge``.
     """
 
@@ -51,10 +51,10 @@ class NameContext:
         "refresh_due",
         "search_path",
         "subject",
+        "subject_judge",
         "temporary",
         "temporary_judge",
         "transaction_judge",
-        "view",
     )
 
     def __init__(self, subject: Subject, judge: Judge, search_path: tuple[str, ...]) -> None:
@@ -70,11 +70,11 @@ class NameContext:
         self.temporary = TemporarySchema(is_due=judge.catalog.event_triggers)
         self.temporary_judge: Judge | None = None
         self.generation = judge.generation
-        self.view: View = judge.view(subject, search_path)
+        self.subject_judge: SubjectJudge = judge.subject_judge(subject, search_path)
 
     @property
     def is_certain(self) -> bool:
-        """Whether names mean what :attr:`view` says, whatever is still on its way; but for what the
+        """Whether names mean what :attr:`subject_judge` says, whatever is still on its way; but for what the
         temporary schema may hold.
         """
         return self.path is not SearchPath.UNKNOWN and not self.ddl_open and self.catalog is Catalog.CURRENT
@@ -86,7 +86,7 @@ class NameContext:
 
     @property
     def is_settled(self) -> bool:
-        """Whether :attr:`view` is of the policy and catalog in force for everybody."""
+        """Whether :attr:`subject_judge` is of the policy and catalog in force for everybody."""
         return (
             not self.refresh_due
             and self.transaction_judge is None
@@ -103,7 +103,7 @@ class NameContext:
             self.use_temporary()
         self.generation = self.judge.generation
         judge = self.transaction_judge or self.temporary_judge or self.judge
-        self.view = judge.view(self.subject, self.search_path)
+        self.subject_judge = judge.subject_judge(self.subject, self.search_path)
 
     # -- the catalog ---------------------------------------------------------------------------------------------
 
@@ -151,7 +151,7 @@ class NameContext:
         return Question.TEMPORARY if self.temporary.must_be_listed and not is_read_anyway else None
 
     def on_temporary_listed(self, listing: str) -> bool:
-        """The server listed what the temporary schema holds. True: the view must be taken again.
+        """The server listed what the temporary schema holds. True: the subject's judge must be taken again.
         Raises ProtocolError.
         """
         outcome = self.temporary.on_listed(listing)
@@ -171,7 +171,7 @@ class NameContext:
         self.catalog = Catalog.UNREADABLE
 
     def on_transaction_ended(self) -> bool:
-        """ReadyForQuery outside any transaction, and nothing is outstanding. True: the view must be taken again."""
+        """ReadyForQuery outside any transaction, and nothing is outstanding. True: the subject's judge must be taken again."""
         self.ddl_open, self.refresh_due = False, True
         if self.temporary.is_read:
             self.mark_stale()
@@ -207,7 +207,7 @@ class NameContext:
             self.path = SearchPath.UNKNOWN
 
     def on_probed(self, path: tuple[str, ...], in_transaction: bool) -> bool:
-        """The server told its search_path. True: it is another, and the view must be taken again."""
+        """The server told its search_path. True: it is another, and the subject's judge must be taken again."""
         self.path = SearchPath.REVERTIBLE if in_transaction else SearchPath.KNOWN
         if path == self.search_path:
             return False

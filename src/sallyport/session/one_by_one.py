@@ -69,7 +69,7 @@ def _may_go(session: SessionState, series: Series, part: Part) -> bool:
     """Whether nothing stands against a statement for which our block is to be ended first: what is refused rolls that back."""
     if session.input.is_canceled:
         return False
-    script = session.names.view.judge(series.sql[part.start : part.end])
+    script = session.names.subject_judge.judge(series.sql[part.start : part.end])
     if script.refused >= 0 or not script.statements:
         return False
     return not isinstance(clearance(session, script.statements[0], may_wait=False), Refusal)
@@ -106,7 +106,7 @@ def _alike(session: SessionState, series: Series) -> int:
     count = sum(1 for _ in takewhile(lambda part: part.is_plain, rest))
     if count < 2 or session.input.is_canceled or session.names.generation != session.names.judge.generation:
         return 1
-    script = session.names.view.judge_soon(_text(series, count))
+    script = session.names.subject_judge.judge_soon(_text(series, count))
     return count if script is not None and script.refused < 0 and script.count == count else 1
 
 

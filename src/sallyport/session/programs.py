@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 from sallyport.core.errors import RefusedError
-from sallyport.judge import Verdict, View
+from sallyport.judge import SubjectJudge, Verdict
 from sallyport.masking.copy import compile_copy
 from sallyport.masking.plan import Mismatch, compile_rows
 from sallyport.wire import backend
@@ -30,34 +30,40 @@ KEEP: Final = _Keep()
 _MAX_PROGRAMS = 64
 
 
-def compile_result(view: View, verdict: Verdict | None, body: bytes) -> Any:
+def compile_result(subject_judge: SubjectJudge, verdict: Verdict | None, body: bytes) -> Any:
     """The program for rows described by this RowDescription body, KEEP, or None when they do not fit the plan."""
     if verdict is None or verdict.plan is None:
         return None
-    known = verdict.programs.get(body)
-    if known is not None:
-        return known
-    found = compile_rows(verdict.plan, backend.parse_row_description(body), view.catalog.types, view.keys)
-    if isinstance(found, Mismatch):
-        log.warning("result withheld", column=found.column, judged=found.expected, described=found.found)
+    program_known = verdict.programs.get(body)
+    if program_known is not None:
+        return program_known
+    compiled = compile_rows(
+        verdict.plan, backend.parse_row_description(body), subject_judge.catalog.types, subject_judge.keys
+    )
+    if isinstance(compiled, Mismatch):
+        log.warning(
+            "result withheld", column=compiled.column, judged=compiled.expected, described=compiled.found
+        )
         return None
-    program = KEEP if found.keep_all else found
+    program = KEEP if compiled.keep_all else compiled
     if len(verdict.programs) >= _MAX_PROGRAMS:
         verdict.programs.clear()
     verdict.programs[body] = program
     return program
 
 
-def compile_copy_out(view: View, verdict: Verdict | None, body: bytes) -> Any:
+def compile_copy_out(subject_judge: SubjectJudge, verdict: Verdict | None, body: bytes) -> Any:
     """The masker of one COPY TO STDOUT, KEEP, or None when the CopyOutResponse does not fit the plan."""
     if verdict is None or verdict.plan is None or verdict.facts.copy_format is None:
         return None
     oids = []
     for column in verdict.plan.columns:
-        found = view.catalog.column(column.origin) if column.origin is not None else None
-        oids.append(found.type_oid if found is not None else 0)
+        column_entry = subject_judge.catalog.column(column.origin) if column.origin is not None else None
+        oids.append(column_entry.type_oid if column_entry is not None else 0)
     try:
-        masker = compile_copy(verdict.plan, oids, verdict.facts.copy_format, view.catalog.types, view.keys)
+        masker = compile_copy(
+            verdict.plan, oids, verdict.facts.copy_format, subject_judge.catalog.types, subject_judge.keys
+        )
     except RefusedError as error:
         log.warning("COPY withheld", reason=error.refusal.message)
         return None

@@ -10,7 +10,7 @@ from typing import Any
 
 from sallyport.core.errors import Refusal
 from sallyport.core.secret import without_tokens
-from sallyport.judge import Verdict, View, blanked
+from sallyport.judge import SubjectJudge, Verdict, blanked
 from sallyport.session.entries import Entry, PendingEffect
 from sallyport.session.statements import Portal
 from sallyport.wire import backend
@@ -21,15 +21,15 @@ _QUOTING = ("SP11", "SP13", "SP15")
 Binds = tuple[Any, Any, Any]
 
 
-def hides_text(view: View, verdict: Verdict) -> bool:
+def hides_text(subject_judge: SubjectJudge, verdict: Verdict) -> bool:
     """Whether the text of a statement that runs is recorded in another form than it was sent in."""
-    if not view.hides_values:
+    if not subject_judge.hides_values:
         return False
     return verdict.runs_named or (verdict.literals is not None and verdict.literals.hides_text)
 
 
 def shown_text(
-    view: View,
+    subject_judge: SubjectJudge,
     verdict: Verdict | None,
     sql: bytes,
     refusal: Refusal | None = None,
@@ -39,25 +39,25 @@ def shown_text(
     A refused one is shown without tokens: it may be an attempt to give the gateway one, which is
     never recorded.
     """
-    text = _without_values(view, verdict, sql, refusal, pending)
+    text = _without_values(subject_judge, verdict, sql, refusal, pending)
     return text if refusal is None else without_tokens(text)
 
 
 def _without_values(
-    view: View,
+    subject_judge: SubjectJudge,
     verdict: Verdict | None,
     sql: bytes,
     refusal: Refusal | None,
     pending: PendingEffect | None,
 ) -> str:
-    if not view.hides_values:
+    if not subject_judge.hides_values:
         return sql.decode("utf-8", "replace")
     if verdict is None:
-        return blanked(sql, view.identifiers)
+        return blanked(sql, subject_judge.identifiers)
     start = verdict.facts.start if len(sql) == verdict.facts.end - verdict.facts.start else 0
     if refusal is not None and verdict.facts.unknowns:
         unknown = {one.position - start for one in verdict.facts.unknowns}
-        return blanked(sql, view.identifiers, unknown)
+        return blanked(sql, subject_judge.identifiers, unknown)
     if verdict.runs_named and (pending is None or pending.rows is None or pending.rows.literals is not None):
         return blanked(sql)
     if verdict.literals is None:
@@ -66,13 +66,13 @@ def _without_values(
 
 
 def shown_binds(
-    view: View,
+    subject_judge: SubjectJudge,
     verdict: Verdict | None,
     portal: Portal,
     refusal: Refusal | None = None,
 ) -> Binds:
     """The bind values of a portal, and their formats. ``refusal``: as for :func:`shown_text`."""
-    values, formats, types = _binds(view, verdict, portal)
+    values, formats, types = _binds(subject_judge, verdict, portal)
     if refusal is not None:
         values = tuple(_value_without_tokens(value) for value in values)
     return values, formats, types
@@ -85,9 +85,9 @@ def _value_without_tokens(value: Any) -> bytes | None:
     return without_tokens(text).encode("latin-1")
 
 
-def _binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
+def _binds(subject_judge: SubjectJudge, verdict: Verdict | None, portal: Portal) -> Binds:
     types = portal.prepared.types
-    if view.hides_values and portal.params:
+    if subject_judge.hides_values and portal.params:
         literals = verdict.literals if verdict is not None else None
         if verdict is None or verdict.runs_named:
             hidden = tuple(None if value is None else b"[redacted]" for value in portal.params)
@@ -97,29 +97,29 @@ def _binds(view: View, verdict: Verdict | None, portal: Portal) -> Binds:
     return portal.params, portal.formats, types
 
 
-def hides_messages(view: View, entry: Entry | None) -> bool:
+def hides_messages(subject_judge: SubjectJudge, entry: Entry | None) -> bool:
     """Whether an error or notice that answers this may quote a value that recordings do not show."""
-    if not view.hides_values or entry is None:
-        return view.hides_values
+    if not subject_judge.hides_values or entry is None:
+        return subject_judge.hides_values
     verdicts = [entry.verdict]
     if entry.script is not None:
         verdicts += entry.script.statements[: entry.index + 1]
-    return any(one is None or one.literals is not None or one.runs_named for one in verdicts)
+    return any(verdict is None or verdict.literals is not None or verdict.runs_named for verdict in verdicts)
 
 
-def shown_message(view: View, entry: Entry | None, message: bytes) -> bytes:
+def shown_message(subject_judge: SubjectJudge, entry: Entry | None, message: bytes) -> bytes:
     """One message of an answer, as it is recorded: an ErrorResponse or NoticeResponse of the database without what could quote a value.
 
     The gateway's own refusals stay where they name objects, and no values.
     """
-    if message[:1] not in (b"E", b"N") or not hides_messages(view, entry):
+    if message[:1] not in (b"E", b"N") or not hides_messages(subject_judge, entry):
         return message
     refusal = entry.refusal if entry is not None else None
     if refusal is not None and not refusal.code.id.startswith(_QUOTING):
         return message
     fields = backend.parse_error_fields(message[5:])
     code = fields.get("M", "").partition("]")[0]
-    body = backend.scrub_error(message[5:], view.identifiers)
+    body = backend.scrub_error(message[5:], subject_judge.identifiers)
     if code.startswith("[SP") and len(code) == 7:  # the gateway's own: its code stays
         kept = backend.parse_error_fields(body)
         kept["M"] = f"{code}] {kept['M']}"

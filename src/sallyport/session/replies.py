@@ -117,7 +117,7 @@ def _needs(buffer: Buffer, rest: int) -> int:
 
 
 def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, int, int]]) -> None:
-    entries, stream, view = session.pipeline.entries, session.stream, session.names.view
+    entries, stream, subject_judge = session.pipeline.entries, session.stream, session.names.subject_judge
     pending = -1  # start of what may be forwarded as it is and has not been copied yet
     pending_number = 0
     for kind, start, end, count in spans:
@@ -130,7 +130,7 @@ def _spans(session: SessionState, buffer: Buffer, spans: list[tuple[int, int, in
             replaced = _rows(session, entry, buffer, start, end, count)
         else:
             replaced = _message(session, entry, kind, buffer, start, end, count)
-        if view.hides_values and number and not stream.withholding and _quotes(entry, kind):
+        if subject_judge.hides_values and number and not stream.withholding and _quotes(entry, kind):
             if pending >= 0:
                 _emit(session, pending_number, bytes(buffer[pending:start]))
                 pending = -1
@@ -174,11 +174,11 @@ def _recorded(session: SessionState, entry: Entry | None, kind: int, messages: b
     """What is recorded of an error, a notice or rows."""
     if kind in _ROWS:
         return _recorded_rows(session, entry, messages if kind == _DATA_ROW else None)
-    view, parts = session.names.view, []
+    subject_judge, parts = session.names.subject_judge, []
     start = 0
     while start < len(messages):  # what was replaced may have become several messages
         end = start + 1 + int.from_bytes(messages[start + 1 : start + 5], "big")
-        parts.append(shown_message(view, entry, messages[start:end]))
+        parts.append(shown_message(subject_judge, entry, messages[start:end]))
         start = end
     return b"".join(parts)
 

@@ -41,7 +41,9 @@ def row_description(
         raise ProtocolError("a statement ran that is not the one that was judged")
     if session.stream.withholding:
         return b""
-    entry.program = compile_result(session.names.view, row_verdict(entry), bytes(buffer[start + 5 : end]))
+    entry.program = compile_result(
+        session.names.subject_judge, row_verdict(entry), bytes(buffer[start + 5 : end])
+    )
     if entry.program is None:
         return withhold(session, MISMATCH)
     return None
@@ -66,7 +68,7 @@ def _describe_portal(
         if isinstance(meant, Refusal):
             return withhold(session, meant)
         verdict = meant
-    portal.program = compile_result(session.names.view, verdict, bytes(buffer[start + 5 : end]))
+    portal.program = compile_result(session.names.subject_judge, verdict, bytes(buffer[start + 5 : end]))
     if portal.program is None:
         return withhold(session, MISMATCH)
     portal.described = True
@@ -89,14 +91,14 @@ def _resolve_dynamic(session: SessionState, verdict: Verdict) -> Verdict | Refus
     """EXECUTE and FETCH described before they are executed: the plan is that of what they name now."""
     for effect in verdict.effects:
         name = effects.key(effect.name)
-        found: Any = None
+        prepared: Any = None
         if effect.kind is EffectKind.EXECUTE:
-            found = session.statements.confirmed.get(name)
+            prepared = session.statements.confirmed.get(name)
         elif effect.kind is EffectKind.FETCH:
             portal = session.portals.confirmed.get(name)
-            found = portal.prepared if portal is not None else None
-        if found is not None:
-            return effects.current_verdict(session, found)
+            prepared = portal.prepared if portal is not None else None
+        if prepared is not None:
+            return effects.current_verdict(session, prepared)
     return None
 
 
@@ -113,7 +115,7 @@ def statement_description(
         refusal, verdict = (meant, None) if isinstance(meant, Refusal) else (None, meant)
     if (
         refusal is None
-        and compile_result(session.names.view, verdict, bytes(buffer[start + 5 : end])) is None
+        and compile_result(session.names.subject_judge, verdict, bytes(buffer[start + 5 : end])) is None
     ):
         refusal = MISMATCH
     withheld = withhold(session, refusal) if refusal is not None else None
@@ -242,7 +244,7 @@ def copy_out_response(
 ) -> bytes | None:
     if session.stream.withholding:
         return b""
-    entry.copy = compile_copy_out(session.names.view, entry.verdict, bytes(buffer[start + 5 : end]))
+    entry.copy = compile_copy_out(session.names.subject_judge, entry.verdict, bytes(buffer[start + 5 : end]))
     if entry.copy is None:
         return withhold(session, MISMATCH)
     return None

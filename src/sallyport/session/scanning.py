@@ -83,7 +83,7 @@ def _row_verdict(entry: Entry) -> Verdict | None:
 
 def _scan_due(session: SessionState, entry: Entry, size: int) -> InjectionScan | None:
     """What the policy says, where these bytes, counted already, are to be looked through."""
-    scan = session.names.view.subject_policy.injection
+    scan = session.names.subject_judge.subject_policy.injection
     return scan if scan is not None and entry.size - size < scan.bytes else None
 
 

@@ -35,7 +35,7 @@ def check_settings_bound(
                 "SP1103",
                 f"setting {name} cannot be read through the gateway",
                 f"It is the value of parameter ${number}.",
-                "The system view pg_settings lists the settings that can be read.",
+                "The system subject_judge pg_settings lists the settings that can be read.",
             )
     for bound in facts.bound_settings:
         name = _text(bound.name, params)
@@ -48,12 +48,12 @@ def check_settings_bound(
 
 def _that_set(facts: StatementFacts) -> Iterator[int]:
     for bound in facts.bound_settings:
-        yield from (one for one in (bound.name, bound.value) if isinstance(one, int))
+        yield from (number for number in (bound.name, bound.value) if isinstance(number, int))
 
 
-def _text(given: str | int, params: Sequence[bytes | None]) -> str | None:
+def _text(text_or_number: str | int, params: Sequence[bytes | None]) -> str | None:
     """A constant, or a parameter's value; None for NULL."""
-    if isinstance(given, str):
-        return given
-    value = params[given - 1] if given <= len(params) else None
+    if isinstance(text_or_number, str):
+        return text_or_number
+    value = params[text_or_number - 1] if text_or_number <= len(params) else None
     return value.decode("utf-8", "replace") if value is not None else None

@@ -45,16 +45,16 @@ def _query(session: SessionState, data: bytes | bytearray, start: int, end: int)
         sql = frontend.parse_query(bytes(data[start + 5 : end])).sql
     except EncodingError as error:
         return _refuse_all(session, b"", refuse("SP1501", str(error)))
-    found = renewal.find_renewal(sql)
-    if isinstance(found, Refusal):
-        return _refuse_all(session, renewal.NOT_RECORDED, found)
-    if found is not None:
-        return _renew(session, found)
+    token_renewal = renewal.find_renewal(sql)
+    if isinstance(token_renewal, Refusal):
+        return _refuse_all(session, renewal.NOT_RECORDED, token_renewal)
+    if token_renewal is not None:
+        return _renew(session, token_renewal)
     return _judge_and_forward(session, sql, data, start, end)
 
 
-def _renew(session: SessionState, found: renewal.Renewal) -> Handled:
-    outcome = renewal.renew(session, found.token)
+def _renew(session: SessionState, token_renewal: renewal.Renewal) -> Handled:
+    outcome = renewal.renew(session, token_renewal.token)
     if outcome is Handled.LATER:
         return Handled.LATER
     if isinstance(outcome, Refusal):

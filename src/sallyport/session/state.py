@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sallyport.core.errors import ProtocolError, Refusal, refuse
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, ScriptVerdict, UntrustedRead, Verdict, View
+from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, UntrustedRead, Verdict
 from sallyport.policy.allowance import Allowance
 from sallyport.policy.containment import COLUMN, Containment
 from sallyport.session.activity import Activity
@@ -44,7 +44,7 @@ _CURRENT_CATALOG = Catalog.CURRENT
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SessionLimits:
     """Bounds of one session's messages, in bytes. What may be read is policy's: :mod:`sallyport.policy.allowance`."""
 
     max_client_message: int = 64 << 20
@@ -57,7 +57,7 @@ class OpenJudgement:
     where that thread failed. ``retried``: for it the catalog was read again.
     """
 
-    elsewhere: tuple[View, bytes] | None = None
+    elsewhere: tuple[SubjectJudge, bytes] | None = None
     failure: ScriptVerdict | None = None
     retried: bytes | None = None
 
@@ -110,7 +110,7 @@ class SessionState:
         judge: Judge,
         recorder: SessionRecorder,
         search_path: tuple[str, ...],
-        limits: Limits,
+        limits: SessionLimits,
     ) -> None:
         self.recorder = recorder
         self.limits = limits
@@ -221,13 +221,13 @@ class SessionState:
 
     def rebind(self) -> None:
         """Take the policy and catalog in force now."""
-        before = self.names.view
+        before = self.names.subject_judge
         self.names.bind()
-        view = self.names.view
-        if before.policy_version != view.policy_version:
-            self.recorder.note("policy", f"policy {view.policy_version} is in force")
-        if before.epoch != view.epoch:
-            self.recorder.note("catalog", f"catalog {view.epoch} is in force")
+        subject_judge = self.names.subject_judge
+        if before.policy_version != subject_judge.policy_version:
+            self.recorder.note("policy", f"policy {subject_judge.policy_version} is in force")
+        if before.epoch != subject_judge.epoch:
+            self.recorder.note("catalog", f"catalog {subject_judge.epoch} is in force")
         self._take_bounds()
 
     def take_subject(self, subject: Subject) -> None:
@@ -240,7 +240,7 @@ class SessionState:
 
     def _take_bounds(self) -> None:
         names = self.names
-        bounds = names.view.bounds
+        bounds = names.subject_judge.bounds
         if not bounds.any:
             self.allowance = None
         elif self.allowance is None or self.allowance.bounds != bounds:
@@ -417,14 +417,14 @@ class SessionState:
         self.counters.statements += 1
         if refusal is not None:
             self.counters.count_refusal(refusal)
-        view = self.names.view
-        self.running = shown_text(view, verdict, sql, refusal, pending)
-        recorded = judged(view, verdict, refusal, protocol)
+        subject_judge = self.names.subject_judge
+        self.running = shown_text(subject_judge, verdict, sql, refusal, pending)
+        recorded = judged(subject_judge, verdict, refusal, protocol)
         changes = refusal is None and may_change(verdict, pending)
         if portal is None:
             statement = JudgedStatement(self.number, self.running, recorded, changes=changes)
         else:
-            values = shown_binds(view, verdict, portal, refusal)
+            values = shown_binds(subject_judge, verdict, portal, refusal)
             statement = JudgedStatement(self.number, self.running, recorded, *values, changes)
         self.recorder.statement(statement)
         if refusal is not None and self.activity is not None:

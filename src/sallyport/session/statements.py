@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from sallyport.core.errors import refuse
 from sallyport.core.secret import Secret
-from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, Verdict, View
+from sallyport.judge import ParsePermit, RunPermit, ScriptVerdict, SubjectJudge, Verdict
 from sallyport.sql.types import VOID
 
 
@@ -32,7 +32,7 @@ def void_parameters(types: Sequence[int]) -> frozenset[int]:
 
 @dataclass(slots=True, eq=False)
 class Prepared:
-    """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the view moved.
+    """A prepared statement. ``verdict``: None for an empty one. ``script``: what to judge again when the subject's judge moved.
 
     ``inner``: made by SQL PREPARE, so the verdict is the inner one of the script's statement. ``types``: OIDs of the parameters, as
     Parse declared them (0: the server infers it) and, once it was asked, as the server described them.
@@ -41,7 +41,7 @@ class Prepared:
 
     script: bytes
     verdict: Verdict | None
-    view: View
+    subject_judge: SubjectJudge
     inner: bool = False
     types: tuple[int, ...] = ()
     text: str = ""
@@ -76,7 +76,7 @@ class Portal:
 
     prepared: Prepared
     verdict: Verdict | None
-    view: View
+    subject_judge: SubjectJudge
     cursor: bool = False
     params: Sequence[bytes | None] = ()
     formats: Sequence[int] = ()
@@ -90,25 +90,25 @@ class Portal:
     identity: object = field(default_factory=object)  # what stays when it is judged again
 
 
-def same(one: object, other: object) -> bool:
+def same(first: object, second: object) -> bool:
     """Are these the server's same portal, or statements of the same text judged the same way?"""
-    if isinstance(one, Portal) and isinstance(other, Portal):
-        return one.identity is other.identity
-    if isinstance(one, Prepared) and isinstance(other, Prepared):
-        return _meaning(one) == _meaning(other)
-    return one is other
+    if isinstance(first, Portal) and isinstance(second, Portal):
+        return first.identity is second.identity
+    if isinstance(first, Prepared) and isinstance(second, Prepared):
+        return _meaning(first) == _meaning(second)
+    return first is second
 
 
-def _meaning(one: Prepared) -> tuple[object, ...]:
-    return one.script, one.view, one.inner, declared(one.declared)
+def _meaning(prepared: Prepared) -> tuple[object, ...]:
+    return prepared.script, prepared.subject_judge, prepared.inner, declared(prepared.declared)
 
 
 def declared(types: Sequence[int]) -> tuple[int, ...]:
     """Without zeros at the end: a type that is not given, and one that the server shall infer, are the same."""
-    found = list(types)
-    while found and not found[-1]:
-        found.pop()
-    return tuple(found)
+    type_oids = list(types)
+    while type_oids and not type_oids[-1]:
+        type_oids.pop()
+    return tuple(type_oids)
 
 
 T = TypeVar("T")
@@ -152,8 +152,8 @@ class NamespaceTracker(Generic[T]):
         value, since = self._assumed.get(name, (None, step))
         if since == step:
             return False
-        others = (self.confirmed.get(name), *self._before.get(name, ()))
-        return any(other is not None and not same(other, value) for other in others)
+        candidates = (self.confirmed.get(name), *self._before.get(name, ()))
+        return any(candidate is not None and not same(candidate, value) for candidate in candidates)
 
     def lookup(self, name: bytes) -> T | None:
         """What the name will mean when the server reads a message forwarded now, if all before it succeeds."""

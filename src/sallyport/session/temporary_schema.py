@@ -116,7 +116,7 @@ class TemporarySchema:
         self.is_due = self.is_open = True
 
     def _on_schema_change(self, verdict: Verdict) -> None:
-        names = frozenset([n.name for n in verdict.facts.namings if n.schema == TEMPORARY])
+        names = frozenset([n.name for n in verdict.facts.named_objects if n.schema == TEMPORARY])
         if names and self.objects is None:
             self.objects = TemporaryObjects()
         if self._maker is Maker.NAMED:

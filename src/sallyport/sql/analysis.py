@@ -31,7 +31,7 @@ from sallyport.sql.facts import (
     FunctionUse,
     Grouping,
     Influence,
-    Naming,
+    NamedObject,
     OutputColumn,
     PlainShape,
     RangeVariable,
@@ -45,7 +45,7 @@ from sallyport.sql.grouping import GroupingLevel
 from sallyport.sql.lineage import FUNCTION_SOURCE, OPAQUE, Field, Sources, Value
 from sallyport.sql.nodes import Handlers, tag_of
 from sallyport.sql.parse import DEFAULT_LENGTH, Node
-from sallyport.sql.resolve import SYSTEM, Names
+from sallyport.sql.resolve import SYSTEM, NameResolver
 from sallyport.sql.scope import Item, Scope
 from sallyport.sql.temporary_names import before_unfollowed, of_two, of_unknown_maker
 from sallyport.sql.types import BOOL
@@ -147,7 +147,7 @@ MAX_COLUMNS = 1664
 class Analysis:
     """The facts of one statement in the making."""
 
-    def __init__(self, names: Names, context: Context, work: Work) -> None:
+    def __init__(self, names: NameResolver, context: Context, work: Work) -> None:
         work.spend(20)
         self.work = work
         self.names = names
@@ -174,7 +174,7 @@ class Analysis:
         self.setting_parameters: set[int] = set()
         self.bound_settings: list[BoundSetting] = []
         self.setting_reads: dict[str, int] = {}
-        self.namings: dict[Naming, None] = {}
+        self.named_objects: dict[NamedObject, None] = {}
         self.also: set[str] = set()
         self.after: dict[int, Relation] = {}
         self.joins: dict[tuple[int, int], None] = {}
@@ -296,28 +296,28 @@ class Analysis:
         self._unknowns[Unknown(code, message, hint, position, message, relation)] = None
         return OPAQUE
 
-    def close(self, name: str, known: Iterable[str]) -> str:
+    def close(self, name: str, names: Iterable[str]) -> str:
         """A hint with the name most like ``name``, or ""."""
         if self.work.suggestions <= 0:
             return ""
         self.work.suggestions -= 1
-        like = closest(name, known)
+        like = closest(name, names)
         return f'Perhaps you meant "{like}".' if like else ""
 
-    def missing_relation(self, schema: str, name: str, at: int, thing: str = "relation") -> Value:
-        """A relation by name that is not there; ``thing``: what PostgreSQL calls it."""
-        others = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
-        same = [r.qualified for r in others if r.name == name]
+    def missing_relation(self, schema: str, name: str, at: int, object_kind: str = "relation") -> Value:
+        """A relation by name that is not there; ``object_kind``: what PostgreSQL calls it."""
+        shared = [r for r in self.catalog.relations.values() if r.schema not in SYSTEM]
+        same = [r.qualified for r in shared if r.name == name]
         if same:
             hint = f'Perhaps you meant "{same[0]}".'
         else:
             near = (
-                r.name if r.schema == schema or r.schema in self.names.path else r.qualified for r in others
+                r.name if r.schema == schema or r.schema in self.names.path else r.qualified for r in shared
             )
             path = ", ".join(self.names.path)
             hint = self.close(name, near) or f"Write its schema: the search_path is {path}."
         shown = f"{schema}.{name}" if schema else name
-        return self.missing("SP1106", f'{thing} "{shown}" does not exist', hint, at, name)
+        return self.missing("SP1106", f'{object_kind} "{shown}" does not exist', hint, at, name)
 
     def repeat(self, unknown: Unknown) -> None:
         """An Unknown of something inside this statement."""
@@ -434,7 +434,7 @@ class Analysis:
 
     def name(self, action: str, schema: str = "", name: str = "") -> None:
         """The statement concerns an object that is no relation of the snapshot."""
-        self.namings[Naming(action, schema, name)] = None
+        self.named_objects[NamedObject(action, schema, name)] = None
 
     def call(self, function: Function, position: int) -> None:
         """A function that is not PostgreSQL's own: reported, and unknown unless policy trusts it."""
@@ -479,22 +479,22 @@ class Analysis:
         if name in self.catalog.shadowed:
             self.unknown(*of_two(name))
         for candidate in self.catalog.lookup_path(self.names.path):
-            found = self.catalog.relation_by_name.get((candidate, name))
-            if found is not None:
-                return found
+            relation = self.catalog.relation_by_name.get((candidate, name))
+            if relation is not None:
+                return relation
         return None
 
     def named_relation(self, node: Node) -> Relation | None:
         """The relation of a RangeVar; an Unknown when the snapshot has none."""
         schema, name, at = node.get("schemaname", ""), node.get("relname", ""), node.get("location", -1)
         catalog = node.get("catalogname", self.catalog.database)
-        found = self.relation(schema, name) if catalog == self.catalog.database else None
-        if found is None:
+        relation = self.relation(schema, name) if catalog == self.catalog.database else None
+        if relation is None:
             self.missing_relation(schema, name, at)
-        return found
+        return relation
 
     def facts(self, start: int, end: int) -> StatementFacts:
-        casts = {one for one, _ in self.cast_parameters if self.occurrences.get(one, 0) > 1}
+        casts = {parameter for parameter, _ in self.cast_parameters if self.occurrences.get(parameter, 0) > 1}
         for number in sorted(casts) if casts else ():
             self.unknown(
                 "SP1103",
@@ -533,7 +533,7 @@ class Analysis:
             touched=frozenset(self.touched | self.seen),
             setting_parameters=frozenset(self.setting_parameters),
             bound_settings=tuple(self.bound_settings),
-            namings=tuple(self.namings),
+            named_objects=tuple(self.named_objects),
             temporary=self._temporary(),
             also=frozenset(self.also),
             after=tuple(self.after.values()),
@@ -557,8 +557,11 @@ class Analysis:
             schema_references=tuple(self.schema_references.values()),
             groupings=tuple(self.groupings),
             comparisons=tuple(
-                replace(one, repeated=any(self.occurrences.get(number, 0) > 1 for number in one.parameters))
-                for one in self.comparisons.values()
+                replace(
+                    parameter,
+                    repeated=any(self.occurrences.get(number, 0) > 1 for number in parameter.parameters),
+                )
+                for parameter in self.comparisons.values()
             ),
             constants=() if self.constants_lost else tuple(self.constants.values()),
             quoting=self.quoting,
@@ -573,18 +576,23 @@ class Analysis:
         )
 
     def _temporary(self) -> frozenset[int]:
-        known = self.catalog.temporary
-        if not known:
-            return known
+        temporary = self.catalog.temporary
+        if not temporary:
+            return temporary
         columns = self.touched | self.seen
         named = {relation for relation, _, _ in self._accesses} | {column.relation for column in columns}
-        return known & named
+        return temporary & named
 
     def _range_variables(self) -> tuple[RangeVariable, ...]:
         variables = self.range_variables.values()
         if not self.locked:
             return tuple(variables)
-        return tuple([replace(one, locked=True) if one.position in self.locked else one for one in variables])
+        return tuple(
+            [
+                replace(variable, locked=True) if variable.position in self.locked else variable
+                for variable in variables
+            ]
+        )
 
 
 def opaque(value: Value) -> Value:

@@ -61,25 +61,25 @@ _HINTS_BY_NAME = {"function pg_cancel_backend": _CANCEL, "function pg_terminate_
 _COUNTED = frozenset({BIT, VARBIT, TIME, TIMETZ, TIMESTAMP, TIMESTAMPTZ})
 
 
-def judge(a: Analysis, found: Resolved, what: str, at: int) -> None:
+def judge(a: Analysis, resolved: Resolved, what: str, at: int) -> None:
     """Note what a resolved call means: unknown, unsafe, or not PostgreSQL's own."""
-    if not found.found:
+    if not resolved.found:
         a.missing("SP1109", f"{what} does not exist", position=at)
         return
-    if found.reason:
+    if resolved.reason:
         a.unknown(
             "SP1103",
-            f"{what} is not allowed: it {found.reason}",
-            _HINTS_BY_NAME.get(what) or _HINTS.get(found.reason, ""),
+            f"{what} is not allowed: it {resolved.reason}",
+            _HINTS_BY_NAME.get(what) or _HINTS.get(resolved.reason, ""),
             at,
         )
-    for function in found.users:
+    for function in resolved.users:
         a.call(function, at)
 
 
-def result(found: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
-    value = derived(values, found.result if type_ is None else type_)
-    return replace(value, dependence=Dependence.OPAQUE) if found.users else value
+def result(resolved: Resolved, values: Sequence[Value], type_: int | None = None) -> Value:
+    value = derived(values, resolved.result if type_ is None else type_)
+    return replace(value, dependence=Dependence.OPAQUE) if resolved.users else value
 
 
 def operator(
@@ -101,16 +101,16 @@ def operator(
         _compare_rows(a, names, left.row, right.row, at)
         return derived((left, right), BOOL)
     left_type = None if left is None else left.type
-    found = a.names.operator(names, left_type, right.type if right_type is None else right_type)
-    if not found.found:
+    resolved = a.names.operator(names, left_type, right.type if right_type is None else right_type)
+    if not resolved.found:
         return missing_operator(a, names, left_type, right.type if right_type is None else right_type, at)
     values = (right,) if left is None else (left, right)
-    if found.reason or found.users:
-        judge(a, found, f"operator {'.'.join(names)}", at)
+    if resolved.reason or resolved.users:
+        judge(a, resolved, f"operator {'.'.join(names)}", at)
     if a.names.made_casts:
         operands = values if right_type is None else (*values[:-1], replace(right, type=right_type))
-        converts_operands(a, found.candidates, operands, at)
-    return result(found, values)
+        converts_operands(a, resolved.candidates, operands, at)
+    return result(resolved, values)
 
 
 def _compare_rows(
@@ -118,8 +118,8 @@ def _compare_rows(
 ) -> None:
     """Column by column."""
     a.work.spend(2 * len(left))
-    for one, other in zip(left, right, strict=True):
-        operator(a, names, one.value, other.value, at)
+    for left_field, right_field in zip(left, right, strict=True):
+        operator(a, names, left_field.value, right_field.value, at)
 
 
 def unite(a: Analysis, values: Sequence[Value], at: int = -1) -> int:
@@ -134,12 +134,12 @@ def type_oid(a: Analysis, node: Node) -> int:
     names = strings(node.get("names", []))
     if len(names) == 3 and names[0] == a.catalog.database:
         names = names[1:]
-    found = a.names.types.named(names)
+    type_ = a.names.types.named(names)
     at = node.get("location", -1)
-    if found is None:
+    if type_ is None:
         missing_type(a, names, at)
         return 0
-    oid = found.oid
+    oid = type_.oid
     if node.get("arrayBounds"):
         oid = a.types.array(oid)
         if not oid:
@@ -187,17 +187,17 @@ def cast_to(a: Analysis, value: Value, target: int, at: int, modified: bool = Fa
         if pseudo is not None:
             return pseudo
     source = value.type or (0 if value.sources else UNKNOWN_TYPE)
-    found = a.names.cast(source, target)
-    if not found.found:
+    resolved = a.names.cast(source, target)
+    if not resolved.found:
         return missing_cast(a, source, target, at)
-    judge(a, found, f"a cast to {type_name(a, target)}", at)
+    judge(a, resolved, f"a cast to {type_name(a, target)}", at)
     if value.type == RECORD:
         converts(a, value, target, at, assignment=True)  # field by field
-    if value.constant and not found.users:
+    if value.constant and not resolved.users:
         named = value.parameter if target in _TEXTS and value.type in _AS_SENT and not modified else 0
         literal = kept_literal(value, target, modified)
         return Value(type=target, constant=True, literal=literal, parameter=named)
-    return result(found, (value,), target)
+    return result(resolved, (value,), target)
 
 
 def _to_pseudo(a: Analysis, value: Value, target: int) -> Value | None:

@@ -307,9 +307,9 @@ class CatalogSnapshot:
         )
 
     def with_relations(
-        self, relations: Mapping[int, Relation], changed: frozenset[int], **others: Any
+        self, relations: Mapping[int, Relation], changed: frozenset[int], **fields: Any
     ) -> CatalogSnapshot:
-        """This snapshot with other relations (all of them, by OID), of which only ``changed`` differ from its own; ``others``: fields that
+        """This snapshot with other relations (all of them, by OID), of which only ``changed`` differ from its own; ``fields``: fields that
         are not derived from relations.
         """
         by_name, references = dict(self.relation_by_name), dict(self.references)
@@ -335,7 +335,7 @@ class CatalogSnapshot:
             relation_by_name=by_name,
             references=references,
             retired=frozenset(),
-            **others,
+            **fields,
         )
 
     def changed_relations(self, before: CatalogSnapshot) -> frozenset[int]:
@@ -405,8 +405,8 @@ class CatalogSnapshot:
         schemas, are the caller's business.
         """
         names = (self.role if name == "$user" else name for name in setting)
-        found = (n for n in names if n == "pg_catalog" or (n in self.schemas and n not in self.unusable))
-        return tuple(dict.fromkeys(found))
+        schemas = (n for n in names if n == "pg_catalog" or (n in self.schemas and n not in self.unusable))
+        return tuple(dict.fromkeys(schemas))
 
     def following(self, before: CatalogSnapshot) -> CatalogSnapshot:
         """This snapshot, with the names that ``before`` knew and that are gone."""

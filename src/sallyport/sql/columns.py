@@ -139,12 +139,12 @@ def attribute(a: Analysis, value: Value, name: str, at: int) -> Value | None:
     field = field_of(a, value, name)
     if field is not None:
         return field
-    found = a.names.function((name,), (value.type,))
-    if not found.found:
+    resolved = a.names.function((name,), (value.type,))
+    if not resolved.found:
         return None
-    judge(a, found, f"function {name}", at)
-    converts_arguments(a, found.candidates, (value,), at)
-    return result(found, (value,))
+    judge(a, resolved, f"function {name}", at)
+    converts_arguments(a, resolved.candidates, (value,), at)
+    return result(resolved, (value,))
 
 
 def field_of(a: Analysis, value: Value, name: str) -> Value | None:
@@ -204,8 +204,8 @@ def subscript(a: Analysis, value: Value, body: Node, scope: Scope) -> Value:
     bounds = [a.expression(body[key], scope) for key in ("lidx", "uidx") if key in body]
     type_ = value.type
     for bound in bounds:
-        for wanted in (INT4, TEXT):  # of arrays, and of jsonb
-            converts(a, bound, wanted, -1, assignment=True)
+        for subscript_type in (INT4, TEXT):  # of arrays, and of jsonb
+            converts(a, bound, subscript_type, -1, assignment=True)
     if not body.get("is_slice"):
         type_ = a.types.element(type_) or (type_ if type_ == 3802 else 0)
     return derived((value, *bounds), type_)
@@ -268,8 +268,8 @@ def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...
     if "ColumnRef" in inner:
         # a range variable's own row: its columns have the names that its alias gives them (ExpandRowReference in parse_target.c)
         a.row_references.pop(position(inner["ColumnRef"]), None)
-    found = row_fields(a, value)
-    if found is None:
+    fields = row_fields(a, value)
+    if fields is None:
         a.unknown(
             "SP1102",
             "cannot determine the fields of this row",
@@ -277,4 +277,4 @@ def _indirection_star(a: Analysis, body: Node, scope: Scope) -> tuple[Field, ...
             position(body),
         )
         return ()
-    return tuple([Field(f.name, a.read(f.value)) for f in found])
+    return tuple([Field(f.name, a.read(f.value)) for f in fields])

@@ -73,27 +73,27 @@ def note_compared(
 
 
 def note(
-    a: Analysis, nodes: Iterable[Node], columns: Sources, whole: bool = False, listed: bool = False
+    a: Analysis, nodes: Iterable[Node], columns: Sources, compares_whole: bool = False, listed: bool = False
 ) -> None:
-    """The constants among ``nodes`` meet the values of these columns. ``whole``: where one stands by itself, it is a whole value."""
+    """The constants among ``nodes`` meet the values of these columns. ``compares_whole``: where one stands by itself, it is a whole value."""
     if not _is_told(a):
         return
     constants = a.constants
     for node in nodes:
         if "ColumnRef" in node:  # what most operands are
             continue
-        stands_alone = whole and _is_constant(node)
-        found = _constants(a, node)
-        if found is None:
+        stands_alone = compares_whole and _is_constant(node)
+        positions = _constants(a, node)
+        if positions is None:
             a.constants_lost = True
             return
-        for at in found:
-            known = constants.get(at)
-            if known is None:
+        for at in positions:
+            use = constants.get(at)
+            if use is None:
                 constants[at] = ConstantUse(at, columns, stands_alone, listed)
             else:
-                both = known.columns | columns
-                constants[at] = ConstantUse(at, both, known.whole and stands_alone, known.listed and listed)
+                both = use.columns | columns
+                constants[at] = ConstantUse(at, both, use.whole and stands_alone, use.listed and listed)
 
 
 def _is_told(a: Analysis) -> bool:
@@ -136,7 +136,7 @@ def _constants(a: Analysis, node: Node) -> list[int] | None:
     tag, body = tag_of(node)
     if tag in _CONSTANTS:
         return [position(body)]
-    found: list[int] = []
+    positions: list[int] = []
     waiting: list[Any] = [node]
     left = 8 * _MOST
     while waiting:
@@ -149,10 +149,10 @@ def _constants(a: Analysis, node: Node) -> list[int] | None:
             continue
         for tag, body in item.items():
             if tag in _CONSTANTS:
-                found.append(position(body))
+                positions.append(position(body))
             elif tag != "FuncCall" or _computes_alone(a, body):
                 waiting.extend(body[part] for part in _PARTS.get(tag, ()) if part in body)
-    return found
+    return positions
 
 
 def _computes_alone(a: Analysis, call: Node) -> bool:

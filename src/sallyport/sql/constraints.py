@@ -69,8 +69,10 @@ def note_value(a: Analysis, target: ColumnId, value: Value, at: int) -> None:
         inherited = next((c for c in part.columns if c.name == column.name), None)
         if inherited is not None:
             _refused(a, part, inherited, value, at)
-    known = (a.catalog.column(source) for source in sources)
-    if column.not_null and not all(found is not None and found.not_null for found in known):
+    source_columns = (a.catalog.column(source) for source in sources)
+    if column.not_null and not all(
+        source_column is not None and source_column.not_null for source_column in source_columns
+    ):
         a.influence(sources, Clause.CHECK, False, at)
     if column.name in _partition_keys(a, relation):
         a.influence(sources, Clause.PARTITION, False, at)
@@ -104,22 +106,22 @@ def _partition_keys(a: Analysis, relation: Relation) -> set[str]:
     """Names of the columns that decide in which partition a row of the relation is, or whether it may be in this one."""
     if a.catalog.relations.get(relation.oid) is not relation:
         return _find_partition_keys(a.catalog, relation)
-    known = a.names.partition_keys
-    if relation.oid not in known:
-        known[relation.oid] = _find_partition_keys(a.catalog, relation)
-    return known[relation.oid]
+    keys = a.names.partition_keys
+    if relation.oid not in keys:
+        keys[relation.oid] = _find_partition_keys(a.catalog, relation)
+    return keys[relation.oid]
 
 
 def _find_partition_keys(catalog: CatalogSnapshot, relation: Relation) -> set[str]:
     names: set[str] = set()
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:
-        found = catalog.relations.get(waiting.pop())
-        if found is None:
+        ancestor = catalog.relations.get(waiting.pop())
+        if ancestor is None:
             continue
-        names.update(c.name for c in found.columns if c.attnum in found.partition_key)
-        waiting.extend(parent for parent in found.parents if parent not in seen)
-        seen.update(found.parents)
+        names.update(c.name for c in ancestor.columns if c.attnum in ancestor.partition_key)
+        waiting.extend(parent for parent in ancestor.parents if parent not in seen)
+        seen.update(ancestor.parents)
     for part in _family(catalog, relation):
         names.update(c.name for c in part.columns if c.attnum in part.partition_key)
     return names
@@ -129,18 +131,18 @@ def _family(catalog: CatalogSnapshot, relation: Relation) -> Iterator[Relation]:
     """The relation and all partitions and children under it."""
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:
-        found = catalog.relations.get(waiting.pop())
-        if found is None:
+        member = catalog.relations.get(waiting.pop())
+        if member is None:
             continue
-        yield found
-        waiting.extend(child for child in found.children if child not in seen)
-        seen.update(found.children)
+        yield member
+        waiting.extend(child for child in member.children if child not in seen)
+        seen.update(member.children)
 
 
 def _every(relation: Relation, columns: Iterable[int]) -> frozenset[int]:
     """The columns of a constraint; 0 stands for the whole row."""
-    found = frozenset(columns)
-    return frozenset(c.attnum for c in relation.columns) if 0 in found else found
+    numbers = frozenset(columns)
+    return frozenset(c.attnum for c in relation.columns) if 0 in numbers else numbers
 
 
 def _computed(a: Analysis, write: _Write) -> None:
@@ -174,8 +176,8 @@ def _own(a: Analysis, write: _Write, constraint: Constraint) -> None:
                 _note(a, relation.oid, column, clause, False, write.at)
         else:
             # what an index computes, or is limited by, tells more of the rows that are there than what they are equal to
-            whole = constraint.kind == "u" and column not in derived
-            plain = whole and changed.get(column, write.action == "insert")
+            compares_whole = constraint.kind == "u" and column not in derived
+            plain = compares_whole and changed.get(column, write.action == "insert")
             _note(a, relation.oid, column, Clause.UNIQUE, plain, write.at)
 
 

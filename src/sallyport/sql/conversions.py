@@ -36,8 +36,8 @@ def converts(
         or (target and a.types.base(value.type) == a.types.base(target))
     ):
         return
-    wanted = a.types.get(target)
-    if wanted is not None and wanted.kind == "p":
+    target_type = a.types.get(target)
+    if target_type is not None and target_type.kind == "p":
         return
     for cast in casts:
         if (assignment or cast.context == "i") and _applies(a.types, cast, value.type, target):
@@ -49,9 +49,9 @@ def converts(
                 _note(a, cast, value, at)
     relation = a.catalog.relations.get(a.types.relation(target)) if value.type == RECORD else None
     if relation is not None:
-        known = value.row is not None and len(value.row) == len(relation.columns)
+        matches_row = value.row is not None and len(value.row) == len(relation.columns)
         for number, column in enumerate(relation.columns):
-            field = value.row[number].value if known and value.row is not None else Value(value.sources)
+            field = value.row[number].value if matches_row and value.row is not None else Value(value.sources)
             converts(a, field, column.type_oid, at, assignment)
 
 
@@ -63,19 +63,19 @@ def converts_arguments(
         return
     taken = frozenset(type_ for function in functions for type_ in function.arg_types)
     for function in functions:
-        wanted = function.arg_types
-        fixed = len(wanted) - function.variadic
-        last: tuple[int, ...] = wanted[-1:] if function.variadic else ()
+        declared = function.arg_types
+        fixed = len(declared) - function.variadic
+        last: tuple[int, ...] = declared[-1:] if function.variadic else ()
         if last and last != (ANY,):  # concat, format: values are taken as they are
             last = (*last, a.types.element(*last))
         for number, value in enumerate(values):
             if not in_order:
-                targets = (*wanted, *last)
+                targets = (*declared, *last)
             else:
-                targets = wanted[number : number + 1] if number < fixed else last
+                targets = declared[number : number + 1] if number < fixed else last
             for target in targets:
                 converts(a, value, target, at, taken=taken)
-        if not COMPATIBLE.isdisjoint(wanted):
+        if not COMPATIBLE.isdisjoint(declared):
             converts_to_common(a, values, at)
 
 
@@ -84,18 +84,18 @@ def converts_operands(a: Analysis, functions: Sequence[Function], values: Sequen
     if not a.names.made_casts:
         return
     for number, value in enumerate(values):
-        wanted = frozenset(f.arg_types[number] for f in functions if number < len(f.arg_types))
-        for target in wanted:
-            converts(a, value, target, at, taken=wanted)
-        if not COMPATIBLE.isdisjoint(wanted):
+        operand_types = frozenset(f.arg_types[number] for f in functions if number < len(f.arg_types))
+        for target in operand_types:
+            converts(a, value, target, at, taken=operand_types)
+        if not COMPATIBLE.isdisjoint(operand_types):
             converts_to_common(a, values, at)
 
 
 def _declared(a: Analysis, cast: Cast, number: int, taken: frozenset[int]) -> None:
     """A parameter is of the type that is wanted where it stands, unless it was declared, or stands elsewhere (:meth:`Analysis.facts`)."""
-    found = a.names.cast(cast.source, cast.target)
-    trusted = all(map(a.context.trusted_functions, found.users))
-    if (found.reason or not trusted) and cast.source not in taken:
+    resolved = a.names.cast(cast.source, cast.target)
+    trusted = all(map(a.context.trusted_functions, resolved.users))
+    if (resolved.reason or not trusted) and cast.source not in taken:
         a.cast_parameters.add((number, cast.source))
 
 
@@ -117,14 +117,14 @@ def converts_to_json(a: Analysis, values: Sequence[Value], at: int) -> None:
                 _note(a, cast, value, at)
 
 
-def _holds(a: Analysis, type_: int, wanted: int, depth: int = 8) -> bool:
+def _holds(a: Analysis, type_: int, contained: int, depth: int = 8) -> bool:
     """Whether a value of this type may hold one of the other, in its fields or elements."""
     type_ = a.types.base(a.types.element(type_) or type_)
-    if type_ in (0, RECORD, wanted) or depth < 0:
+    if type_ in (0, RECORD, contained) or depth < 0:
         return True
     relation = a.catalog.relations.get(a.types.relation(type_))
     columns = relation.columns if relation is not None else ()
-    return any(_holds(a, column.type_oid, wanted, depth - 1) for column in columns)
+    return any(_holds(a, column.type_oid, contained, depth - 1) for column in columns)
 
 
 def _made_of(a: Analysis, value: Value, type_: int) -> bool:
@@ -147,8 +147,8 @@ def _applies(types: Types, cast: Cast, source: int, target: int) -> bool:
 
 
 def _note(a: Analysis, cast: Cast, value: Value, at: int) -> None:
-    found = a.names.cast(cast.source, cast.target)
-    if found.reason:
-        a.unknown("SP1103", f"the implicit cast here is not allowed: it {found.reason}", position=at)
-    for function in found.users:
+    resolved = a.names.cast(cast.source, cast.target)
+    if resolved.reason:
+        a.unknown("SP1103", f"the implicit cast here is not allowed: it {resolved.reason}", position=at)
+    for function in resolved.users:
         a.call(function, at)

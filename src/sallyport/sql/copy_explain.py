@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from sallyport.sql.analysis import STATEMENTS, Analysis
 from sallyport.sql.catalog import Column, ColumnId, Relation
 from sallyport.sql.constraints import note_partition
-from sallyport.sql.dml import Target
+from sallyport.sql.dml import WriteTarget
 from sallyport.sql.facts import Clause, CopyFormat, Dependence, Effect, EffectKind, OutputColumn
 from sallyport.sql.from_items import RANGE_VAR
 from sallyport.sql.lineage import Field
@@ -44,7 +44,7 @@ def _copy(a: Analysis, node: Node, at: int) -> None:
 
 
 def _copy_in(a: Analysis, node: Node) -> None:
-    target = Target(a, node["relation"])
+    target = WriteTarget(a, node["relation"])
     if target.relation is None:
         return
     columns = _columns(a, target.relation, node)
@@ -75,13 +75,13 @@ def _columns(a: Analysis, relation: Relation, node: Node) -> list[Column]:
     """The columns of COPY table (...): as listed, or all but the generated ones (copy.c, CopyGetAttnums)."""
     if "attlist" not in node:
         return [column for column in relation.columns if not column.generated]
-    known = {column.name: column for column in relation.columns}
+    by_name = {column.name: column for column in relation.columns}
     columns = []
     for name in strings(node["attlist"]):
-        if name in known:
-            columns.append(known[name])
+        if name in by_name:
+            columns.append(by_name[name])
         else:
-            missing_column_of(a, name, relation.name, known)
+            missing_column_of(a, name, relation.name, by_name)
     return columns
 
 
@@ -92,7 +92,7 @@ _INCOMING = frozenset(
 
 
 def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
-    given: dict[str, str] = {}
+    options_by_name: dict[str, str] = {}
     for item in options:
         name, text, argument = option_text(a, item)
         if name in _INCOMING and into:
@@ -100,31 +100,31 @@ def _format(a: Analysis, options: list[Node], into: bool) -> CopyFormat:
         if name == "encoding" and text is not None and text.lower().replace("-", "") in ("utf8", "unicode"):
             continue
         if name == "force_quote" and tag_of(argument)[0] == "A_Star":
-            given[name] = "true"
+            options_by_name[name] = "true"
         elif name == "header" and truth(text) is not None:
-            given[name] = "true" if truth(text) else "false"
+            options_by_name[name] = "true" if truth(text) else "false"
         elif name == "header" and into and text is not None and text.lower() == "match":
-            given[name] = "true"
+            options_by_name[name] = "true"
         elif (
             name in ("format", "delimiter", "null", "quote", "escape")
             and text is not None
-            and name not in given
+            and name not in options_by_name
         ):
-            given[name] = text
+            options_by_name[name] = text
         else:
             a.unknown("SP1102", f"COPY option {name.upper()} is not supported in this form")
-    kind = given.get("format", "text").lower()
+    kind = options_by_name.get("format", "text").lower()
     if kind not in ("text", "csv", "binary"):
         a.unknown("SP1102", f'COPY format "{kind}" is not supported')
-    quote = given.get("quote", '"')
+    quote = options_by_name.get("quote", '"')
     return CopyFormat(
         kind,
-        given.get("delimiter", "," if kind == "csv" else "\t"),
-        given.get("null", "" if kind == "csv" else "\\N"),
-        given.get("header") == "true",
+        options_by_name.get("delimiter", "," if kind == "csv" else "\t"),
+        options_by_name.get("null", "" if kind == "csv" else "\\N"),
+        options_by_name.get("header") == "true",
         quote,
-        given.get("escape", quote),
-        given.get("force_quote") == "true",
+        options_by_name.get("escape", quote),
+        options_by_name.get("force_quote") == "true",
     )
 
 
@@ -146,7 +146,7 @@ _EXPLAIN_OPTIONS = frozenset(
 
 @on("ExplainStmt", "query options")
 def _explain(a: Analysis, node: Node, at: int) -> None:
-    given: dict[str, bool] = {}
+    options: dict[str, bool] = {}
     for item in node.get("options", []):
         name, text, _ = option_text(a, item)
         if name in ("format", "serialize"):
@@ -155,8 +155,8 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
         if name not in _EXPLAIN_OPTIONS or value is None:
             a.unknown("SP1102", f"EXPLAIN option {name.upper()} is not supported")
         else:
-            given[name] = value
-    a.explain_options = given
+            options[name] = value
+    a.explain_options = options
     inner, facts = nested(a, node["query"])
     adopt(a, facts)
     a.kind = "explain"
@@ -172,9 +172,9 @@ def _explain(a: Analysis, node: Node, at: int) -> None:
             f"EXPLAIN {inner.kind.replace('_', ' ').upper()} is not supported",
             "Explain the query itself.",
         )
-    if given.get("analyze"):
+    if options.get("analyze"):
         a.effects.extend(effect for effect in a.inner.effects if effect.kind is EffectKind.DDL)
-    if given.get("analyze") or given.get("costs", True):
+    if options.get("analyze") or options.get("costs", True):
         # the widths of what a write returns are those of the raw values
         for column in facts.columns or ():
             if column.raw:

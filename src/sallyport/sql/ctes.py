@@ -60,16 +60,16 @@ def cte_fields(a: Analysis, cte: Cte) -> tuple[Field, ...] | None:
     body = cte.node
     query = body["ctequery"]
     if cte.recursive and query.get("SelectStmt", {}).get("op") == "SETOP_UNION":
-        found: tuple[Field, ...] | None = _recursive(a, cte, query["SelectStmt"])
+        fields: tuple[Field, ...] | None = _recursive(a, cte, query["SelectStmt"])
     else:
-        found = _renamed(a, body, a.query(query, Scope(cte.scope)))
+        fields = _renamed(a, body, a.query(query, Scope(cte.scope)))
         if cte.referenced:
             a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
     cte.node = None
-    if found is not None:
-        found = _search_and_cycle(a, body, found, cte)
-    cte.fields = found
-    return found
+    if fields is not None:
+        fields = _search_and_cycle(a, body, fields, cte)
+    cte.fields = fields
+    return fields
 
 
 def _renamed(a: Analysis, body: Node, columns: tuple[Field, ...] | None) -> tuple[Field, ...] | None:
@@ -88,24 +88,24 @@ def _renamed(a: Analysis, body: Node, columns: tuple[Field, ...] | None) -> tupl
 
 def _recursive(a: Analysis, cte: Cte, query: Node) -> tuple[Field, ...]:
     body = cte.node or {}
-    known: tuple[Field, ...] = ()
+    fields: tuple[Field, ...] = ()
     for _ in range(_ROUNDS):
         cte.referenced = False
-        found = a.query(
-            {"SelectStmt": query}, Scope(cte.scope, union_hook=partial(_learn, a, cte, body, known))
+        learned = a.query(
+            {"SelectStmt": query}, Scope(cte.scope, union_hook=partial(_learn, a, cte, body, fields))
         )
-        found = _renamed(a, body, found) or ()
-        if not cte.referenced or found == known:
-            return found
-        known = found
+        learned = _renamed(a, body, learned) or ()
+        if not cte.referenced or learned == fields:
+            return learned
+        fields = learned
     a.unknown("SP1102", f'cannot resolve recursive WITH query "{cte.name}"')
-    return known
+    return fields
 
 
-def _learn(a: Analysis, cte: Cte, body: Node, known: tuple[Field, ...], first: tuple[Field, ...]) -> None:
+def _learn(a: Analysis, cte: Cte, body: Node, learned: tuple[Field, ...], first: tuple[Field, ...]) -> None:
     """The non-recursive term is known: that, and what was found so far, is what the recursive one reads."""
     start = _renamed(a, body, first) or ()
-    columns = combined(a, start, known) if known else start
+    columns = combined(a, start, learned) if learned else start
     fields = tuple(Field(f.name, replace(f.value, origin=None)) for f in columns)
     cte.fields = _search_and_cycle(a, body, fields, cte)
 
@@ -140,5 +140,5 @@ def _search_and_cycle(a: Analysis, body: Node, columns: tuple[Field, ...], cte: 
 
 
 def _sources(columns: tuple[Field, ...], names: list[Node]) -> Sources:
-    wanted = strings(names)
-    return union(f.value for f in columns if f.name in wanted)
+    column_names = strings(names)
+    return union(f.value for f in columns if f.name in column_names)

@@ -50,19 +50,19 @@ def is_shown(name: str, listed: Iterable[str]) -> bool:
 
 
 def _covers(patterns: frozenset[str], name: str) -> bool:
-    return any(one.endswith(".*") and name.startswith(one[:-1]) for one in patterns)
+    return any(pattern.endswith(".*") and name.startswith(pattern[:-1]) for pattern in patterns)
 
 
 def read_by(texts: Iterable[str]) -> frozenset[str]:
     """The custom settings that these definitions read, in lower case; :data:`ANY` among them where one reads what its text does not tell."""
-    found: set[str] = set()
+    settings: set[str] = set()
     for text in texts:
         lowered = "".join(c.lower() if c.isascii() else c for c in text)
         if _DYNAMIC.search(lowered):
-            found.add(ANY)
+            settings.add(ANY)
         for call in _READS.finditer(lowered):
             name = _LITERAL.match(lowered, call.end())
-            found.add(ANY if name is None else name[1])
+            settings.add(ANY if name is None else name[1])
         if "current_setting" in _READS.sub("", lowered):
-            found.add(ANY)  # quoted, commented, or put together
-    return frozenset(found)
+            settings.add(ANY)  # quoted, commented, or put together
+    return frozenset(settings)

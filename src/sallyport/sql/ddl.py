@@ -97,9 +97,9 @@ def changes_schema(a: Analysis, kind: str) -> None:
     a.effects.append(Effect(EffectKind.DDL))
 
 
-def creation_schema(a: Analysis, given: str, at: int = -1) -> str:
+def creation_schema(a: Analysis, named: str, at: int = -1) -> str:
     """The schema in which something is made: as written, or the first of the search_path (RangeVarGetCreationNamespace)."""
-    schema = given or next((s for s in a.context.search_path if s != "pg_catalog"), "")
+    schema = named or next((s for s in a.context.search_path if s != "pg_catalog"), "")
     if schema.startswith("pg_temp"):
         a.unsupported(_NOT_TEMPORARY, _INSTEAD, at)
     elif schema in SYSTEM or schema.startswith("pg_"):
@@ -185,12 +185,12 @@ def family(a: Analysis, relation: Relation) -> Iterator[Relation]:
     """The relation and everything under it (partitions, children)."""
     waiting, seen = [relation.oid], {relation.oid}
     while waiting:
-        found = a.catalog.relations.get(waiting.pop())
-        if found is None:
+        member = a.catalog.relations.get(waiting.pop())
+        if member is None:
             continue
-        yield found
-        waiting.extend(child for child in found.children if child not in seen)
-        seen.update(found.children)
+        yield member
+        waiting.extend(child for child in member.children if child not in seen)
+        seen.update(member.children)
 
 
 def hidden(a: Analysis, relation: Relation) -> None:
@@ -215,10 +215,10 @@ def index_table(a: Analysis, schema: str, name: str) -> Relation | None:
         return None
     for candidate in (schema,) if schema else a.catalog.lookup_path(a.names.path):
         oid = a.catalog.indexes.get((candidate, name))
-        found = a.catalog.relations.get(oid) if oid is not None else None
-        found = found or a.catalog.relation_by_name.get((candidate, name))
-        if found is not None:
-            return found
+        relation = a.catalog.relations.get(oid) if oid is not None else None
+        relation = relation or a.catalog.relation_by_name.get((candidate, name))
+        if relation is not None:
+            return relation
     return None
 
 
@@ -274,7 +274,7 @@ def operator_class(a: Analysis, names: Sequence[str]) -> None:
     if not names:
         return
     own = names[-1] in _CLASSES and names[:-1] in ((), ("pg_catalog",))
-    if own or any(names[-1] in known and _has_extension(a, e) for e, known in _CLASSES_OF.items()):
+    if own or any(names[-1] in classes and _has_extension(a, e) for e, classes in _CLASSES_OF.items()):
         return
     a.unknown(
         "SP1102",
@@ -341,27 +341,27 @@ def object_type(text: str) -> str:
 
 @on("DropStmt", "objects removeType behavior missing_ok concurrent")
 def _drop(a: Analysis, node: Node, at: int) -> None:
-    thing = object_type(node.get("removeType", ""))
-    changes_schema(a, f"drop_{thing}")
+    kind = object_type(node.get("removeType", ""))
+    changes_schema(a, f"drop_{kind}")
     a.cascades = node.get("behavior") == "DROP_CASCADE"
     dropped: list[Relation] = []
     for item in node.get("objects", []):
-        if thing in _RELATIONS:
-            dropped += _drop_relation(a, thing, names_of(item), bool(node.get("missing_ok")))
-        elif thing == "index":
+        if kind in _RELATIONS:
+            dropped += _drop_relation(a, kind, names_of(item), bool(node.get("missing_ok")))
+        elif kind == "index":
             _drop_index(a, names_of(item))
-        elif thing in _ON_RELATIONS:
+        elif kind in _ON_RELATIONS:
             on_relation(a, names_of(item)[:-1])
-        elif thing in _BY_NAME:
+        elif kind in _BY_NAME:
             for schema, name in spots(a, names_of(item)):
                 a.name(a.kind, schema, name)
-        elif thing == "schema":
+        elif kind == "schema":
             a.name(a.kind, string(item))
-        elif thing == "extension" and string(item) in EXTENSIONS:
+        elif kind == "extension" and string(item) in EXTENSIONS:
             a.name(a.kind)
         else:
             a.name(a.kind)
-            what = thing.replace("_", " ").upper()
+            what = kind.replace("_", " ").upper()
             a.unknown("SP1102", f"DROP {what} is not supported through the gateway", ADMINISTRATOR)
             return
     if a.cascades:
@@ -376,15 +376,15 @@ def names_of(item: Node) -> tuple[str, ...]:
     return strings(body.get("names" if tag == "TypeName" else "objname", []))
 
 
-def _drop_relation(a: Analysis, thing: str, names: tuple[str, ...], missing_ok: bool) -> _Relations:
+def _drop_relation(a: Analysis, kind: str, names: tuple[str, ...], missing_ok: bool) -> _Relations:
     """The relations that are there, partitions included."""
     if not 1 <= len(names) <= 2 or not all(names):
-        a.unknown("SP1102", f"improper {thing.replace('_', ' ')} name: {'.'.join(names)}")
+        a.unknown("SP1102", f"improper {kind.replace('_', ' ')} name: {'.'.join(names)}")
         return []
     schema = names[0] if len(names) == 2 else ""
     relation = a.relation(schema, names[-1])
     if relation is None and not missing_ok:
-        a.missing_relation(schema, names[-1], -1, thing.replace("_", " "))
+        a.missing_relation(schema, names[-1], -1, kind.replace("_", " "))
     elif relation is None:
         for place in spots(a, names):
             a.name(a.kind, *place)
@@ -456,10 +456,10 @@ def _vacuum(a: Analysis, node: Node, at: int) -> None:
 
 def not_stored(a: Analysis, relation: Relation) -> None:
     """A materialised view holds what its definition gave when it was refreshed: under another definition it would be read as something else."""
-    for other in a.catalog.relations.values():
-        if other.kind == "m" and any(x.relation == relation.oid for x in expand(a, other).accesses):
+    for stored in a.catalog.relations.values():
+        if stored.kind == "m" and any(x.relation == relation.oid for x in expand(a, stored).accesses):
             a.unknown(
                 "SP1102",
-                f"cannot determine what {other.qualified} holds after {relation.qualified} is changed",
-                f"Drop the materialized view {other.qualified} first, and create it again afterwards.",
+                f"cannot determine what {stored.qualified} holds after {relation.qualified} is changed",
+                f"Drop the materialized view {stored.qualified} first, and create it again afterwards.",
             )

@@ -66,18 +66,18 @@ class _Change:
     @property
     def table(self) -> Table:
         relation = self.relation
-        known = scope_of(self.a, relation).items[0].fields
-        item = make_item(relation.name, (*known, *self.added))
+        fields = scope_of(self.a, relation).items[0].fields
+        item = make_item(relation.name, (*fields, *self.added))
         item.relation, item.schema, item.row_type = relation.oid, relation.schema, relation.row_type
         return Table(relation.schema, relation.name, Scope(items=[item]), relation)
 
     def column(self, name: str) -> tuple[Column, ColumnId] | None:
-        found = next((c for c in self.relation.columns if c.name == name), None)
-        if found is None:
+        column = next((c for c in self.relation.columns if c.name == name), None)
+        if column is None:
             if all(added.name != name for added in self.added):
                 self.table.column(self.a, name)  # says that there is none
             return None
-        return found, ColumnId(self.relation.oid, found.attnum)
+        return column, ColumnId(self.relation.oid, column.attnum)
 
 
 #: Commands of which CASCADE is the last word.
@@ -165,14 +165,14 @@ def _add_column(change: _Change, body: Node) -> None:
     name = node.get("colname", "")
     type_ = column_type(a, node)
     change.added.append(Field(name, Value(type=type_)))
-    constraints = [one["Constraint"] for one in node.get("constraints", [])]
+    constraints = [definition["Constraint"] for definition in node.get("constraints", [])]
     if body.get("missing_ok") and any(c.name == name for c in change.relation.columns):
         return
     if change.a.types.base(type_) != type_ or any(map(_is_computed, constraints)):
         _computes(change)
-    for one in constraints:
-        if one.get("contype") != "CONSTR_NOTNULL":  # whether there is a row is all that tells
-            constraint(a, one, change.table, name)
+    for definition in constraints:
+        if definition.get("contype") != "CONSTR_NOTNULL":  # whether there is a row is all that tells
+            constraint(a, definition, change.table, name)
 
 
 def _is_computed(node: Node) -> bool:
@@ -201,16 +201,16 @@ def _drop_column(change: _Change, body: Node) -> None:
 
 
 def _set_default(change: _Change, body: Node) -> None:
-    found = change.column(body.get("name", ""))
+    column = change.column(body.get("name", ""))
     if "def" in body:
         sources = change.a.expression(body["def"], Scope()).sources  # functions in it may read
-        change.a.flow(found[1] if found is not None else None, sources)
+        change.a.flow(column[1] if column is not None else None, sources)
 
 
 def _not_null(change: _Change, body: Node) -> None:
-    found = change.column(body.get("name", ""))
-    if found is not None:
-        change.a.influence(frozenset((found[1],)), Clause.CHECK)
+    column = change.column(body.get("name", ""))
+    if column is not None:
+        change.a.influence(frozenset((column[1],)), Clause.CHECK)
 
 
 def _known_column(change: _Change, body: Node) -> None:
@@ -232,11 +232,13 @@ def _any_constraint(change: _Change, body: Node) -> None:
         if not definition.get("alterEnforceability") or not definition.get("is_enforced"):
             return
     _computes(change)
-    for one in relation.constraints:
-        clause = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY}.get(one.kind)
-        if clause is not None and one.name == name:
-            a.influence(frozenset(ColumnId(relation.oid, n) for n in one.columns), clause)
-            a.influence(frozenset(ColumnId(one.referenced, n) for n in one.referenced_columns), clause)
+    for existing in relation.constraints:
+        clause = {"c": Clause.CHECK, "f": Clause.FOREIGN_KEY}.get(existing.kind)
+        if clause is not None and existing.name == name:
+            a.influence(frozenset(ColumnId(relation.oid, n) for n in existing.columns), clause)
+            a.influence(
+                frozenset(ColumnId(existing.referenced, n) for n in existing.referenced_columns), clause
+            )
 
 
 def _drop_constraint(change: _Change, body: Node) -> None:
@@ -248,11 +250,11 @@ def _alter_type(change: _Change, body: Node) -> None:
     a, node = change.a, body["def"]["ColumnDef"]
     a.check("ColumnDef", node, _NEW_TYPE)
     _computes(change)
-    found = change.column(body.get("name", ""))
+    column_with_id = change.column(body.get("name", ""))
     target = type_oid(a, node["typeName"])
-    if found is None or not target:
+    if column_with_id is None or not target:
         return
-    column, id_ = found
+    column, id_ = column_with_id
     own = Value(frozenset((id_,)), Dependence.IDENTITY, id_, column.type_oid)
     if "raw_default" not in node or _is_plain_cast(node["raw_default"], column.name, node["typeName"]):
         if not (column.type_oid == target and target == VARCHAR and _is_longer(column, node["typeName"])):
@@ -293,22 +295,22 @@ def _is_longer(column: Column, node: Node) -> bool:
 def _set_expression(change: _Change, body: Node) -> None:
     a = change.a
     _computes(change)
-    found = change.column(body.get("name", ""))
+    column = change.column(body.get("name", ""))
     value = a.expression(body["def"], change.table.scope)
-    if found is not None:
-        a.flow(found[1], value.sources)
+    if column is not None:
+        a.flow(column[1], value.sources)
         not_stored(a, change.relation)
 
 
 def _drop_expression(change: _Change, body: Node) -> None:
     """What was computed stays, and nothing tells any longer from what."""
-    found = change.column(body.get("name", ""))
-    if found is None:
+    column = change.column(body.get("name", ""))
+    if column is None:
         return
     item = change.table.scope.items[0]
     value = item.column(body.get("name", ""))
     if value is not None:
-        change.a.flow(found[1], value.sources - {found[1]})
+        change.a.flow(column[1], value.sources - {column[1]})
     not_stored(change.a, change.relation)
 
 

@@ -37,9 +37,9 @@ _TYPES = frozenset({"type", "domain"})
 
 def named(a: Analysis, node: Node) -> Relation | None:
     """The relation, under the action of what it is: ALTER TABLE may name views, sequences and so on as well."""
-    found = a.relation(node.get("schemaname", ""), node.get("relname", ""))
-    if found is not None and found.kind in THINGS:
-        a.kind = f"alter_{THINGS[found.kind]}"
+    relation = a.relation(node.get("schemaname", ""), node.get("relname", ""))
+    if relation is not None and relation.kind in THINGS:
+        a.kind = f"alter_{THINGS[relation.kind]}"
     return concerned(a, node)
 
 
@@ -55,36 +55,36 @@ def becomes(a: Analysis, relation: Relation, **what: object) -> None:
 
 @on("RenameStmt", "renameType relationType relation object subname newname behavior missing_ok")
 def _rename(a: Analysis, node: Node, at: int) -> None:
-    thing = object_type(node.get("renameType", ""))
+    kind = object_type(node.get("renameType", ""))
     changes_schema(a, "rename")
     new = node.get("newname", "")
     if node.get("behavior") == "DROP_CASCADE":
         a.unknown("SP1102", "cannot determine what RENAME CASCADE would change", "Rename without CASCADE.")
-    if thing in _RENAMED_RELATIONS:
+    if kind in _RENAMED_RELATIONS:
         _rename_relation(a, node["relation"], new)
-    elif thing in ("column", "attribute"):
+    elif kind in ("column", "attribute"):
         _rename_column(a, node["relation"], node.get("subname", ""), new)
-    elif thing in _RENAMED_PARTS:
+    elif kind in _RENAMED_PARTS:
         relation = named(a, node["relation"])
-        if thing == "tabconstraint" and relation is not None and relation.schema == TEMPORARY:
+        if kind == "tabconstraint" and relation is not None and relation.schema == TEMPORARY:
             new_temporary(a, new)  # with the constraint goes its index
-        a.also.update({f"alter_{thing}"} if thing != "tabconstraint" else ())
-    elif thing == "index":
+        a.also.update({f"alter_{kind}"} if kind != "tabconstraint" else ())
+    elif kind == "index":
         _rename_index(a, node["relation"], new)
-    elif thing in _TYPES:
-        _rename_type(a, thing, strings(node["object"]["List"]["items"]), new, "")
-    elif thing == "domconstraint":
+    elif kind in _TYPES:
+        _rename_type(a, kind, strings(node["object"]["List"]["items"]), new, "")
+    elif kind == "domconstraint":
         a.kind = "alter_domain"
         for place in spots(a, strings(node["object"]["List"]["items"])):
             a.name(a.kind, *place)
-    elif thing == "schema":
+    elif kind == "schema":
         _rename_schema(a, node.get("subname", ""), new)
     else:
-        a.kind = f"alter_{thing}"
+        a.kind = f"alter_{kind}"
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"RENAME of {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            f"RENAME of {kind.replace('_', ' ').upper()} is not supported through the gateway",
             NOT_ALTERED["names"],
         )
     a.also.add("rename")
@@ -126,14 +126,14 @@ def _rename_index(a: Analysis, node: Node, new: str) -> None:
         a.access(relation.oid, a.kind)
 
 
-def _rename_type(a: Analysis, thing: str, names: tuple[str, ...], new: str, schema: str) -> None:
+def _rename_type(a: Analysis, kind: str, names: tuple[str, ...], new: str, schema: str) -> None:
     """A type's name is in no mask; a composite type that is a table's row has the table's name."""
-    a.kind = f"alter_{thing}"
-    found = a.names.types.named(names)
-    if found is None:
+    a.kind = f"alter_{kind}"
+    type_ = a.names.types.named(names)
+    if type_ is None:
         a.missing("SP1110", f'type "{".".join(names)}" does not exist')
         return
-    relation = a.catalog.relations.get(found.relation)
+    relation = a.catalog.relations.get(type_.relation)
     if relation is not None and relation.kind != "c":
         a.unknown(
             "SP1102",
@@ -143,13 +143,13 @@ def _rename_type(a: Analysis, thing: str, names: tuple[str, ...], new: str, sche
     elif relation is not None:
         a.access(relation.oid, a.kind)
         becomes(a, relation, name=new or relation.name, schema=schema or relation.schema)
-    if found.schema in SYSTEM:
+    if type_.schema in SYSTEM:
         a.unknown(
             "SP1102",
-            f"cannot change {found.schema}.{found.name}, which belongs to PostgreSQL itself",
+            f"cannot change {type_.schema}.{type_.name}, which belongs to PostgreSQL itself",
         )
-    a.name(a.kind, found.schema, found.name)
-    a.name(a.kind, schema or found.schema, new or found.name)
+    a.name(a.kind, type_.schema, type_.name)
+    a.name(a.kind, schema or type_.schema, new or type_.name)
 
 
 def _rename_schema(a: Analysis, old: str, new: str) -> None:
@@ -169,21 +169,21 @@ def _rename_schema(a: Analysis, old: str, new: str) -> None:
 
 @on("AlterObjectSchemaStmt", "objectType relation object newschema missing_ok")
 def _set_schema(a: Analysis, node: Node, at: int) -> None:
-    thing = object_type(node.get("objectType", ""))
-    changes_schema(a, f"alter_{thing}")
+    kind = object_type(node.get("objectType", ""))
+    changes_schema(a, f"alter_{kind}")
     a.also.add("set_schema")
     schema = creation_schema(a, node.get("newschema", ""))
-    if thing in _RENAMED_RELATIONS:
+    if kind in _RENAMED_RELATIONS:
         relation = named(a, node["relation"])
         if relation is not None:
             a.name(a.kind, schema, relation.name)
             becomes(a, relation, schema=schema)
-    elif thing in _TYPES:
-        _rename_type(a, thing, strings(node["object"]["List"]["items"]), "", schema)
+    elif kind in _TYPES:
+        _rename_type(a, kind, strings(node["object"]["List"]["items"]), "", schema)
     else:
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"SET SCHEMA of {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            f"SET SCHEMA of {kind.replace('_', ' ').upper()} is not supported through the gateway",
             NOT_ALTERED["names"],
         )

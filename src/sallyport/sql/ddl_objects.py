@@ -103,17 +103,17 @@ def _alter_enum(a: Analysis, node: Node, at: int) -> None:
 
 
 def _existing_type(a: Analysis, names: tuple[str, ...]) -> Type | None:
-    found = a.names.types.named(names)
-    if found is None:
+    type_ = a.names.types.named(names)
+    if type_ is None:
         a.missing("SP1110", f'type "{".".join(names)}" does not exist')
         return None
-    if found.schema in SYSTEM:
+    if type_.schema in SYSTEM:
         a.unknown(
             "SP1102",
-            f"cannot change {found.schema}.{found.name}, which belongs to PostgreSQL itself",
+            f"cannot change {type_.schema}.{type_.name}, which belongs to PostgreSQL itself",
         )
-    a.name(a.kind, found.schema, found.name)
-    return found
+    a.name(a.kind, type_.schema, type_.name)
+    return type_
 
 
 @on("CreateDomainStmt", "domainname typeName collClause constraints")
@@ -146,19 +146,19 @@ _LOOKS = frozenset("OCV")
 def _alter_domain(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "alter_domain")
     subtype = node.get("subtype", "")
-    found = _existing_type(a, strings(node.get("typeName", [])))
+    domain = _existing_type(a, strings(node.get("typeName", [])))
     if node.get("behavior") == "DROP_CASCADE":
         a.unknown("SP1102", "cannot determine what CASCADE would drop", "Leave CASCADE out.")
     if subtype not in "TNOCXV":
         a.unknown("SP1102", "this form of ALTER DOMAIN is not supported")
-    if found is None:
+    if domain is None:
         return
     if subtype == "T" and "def" in node:
         a.flow(None, a.expression(node["def"], Scope()).sources)
     elif "def" in node:
-        _domain_constraint(a, node["def"]["Constraint"], found.oid)
+        _domain_constraint(a, node["def"]["Constraint"], domain.oid)
     if subtype in _LOOKS:
-        _look(a, found)
+        _look(a, domain)
 
 
 def _look(a: Analysis, domain: Type) -> None:
@@ -175,13 +175,13 @@ def _holds(a: Analysis, type_: int, domain: int, depth: int) -> bool:
     """Whether values of a type may have values of the domain in them. In doubt they do."""
     if type_ == domain or depth > 8:
         return True
-    known = a.types.get(type_)
-    if known is None:
+    inspected = a.types.get(type_)
+    if inspected is None:
         return False
-    inside = [known.base, known.element]
-    relation = a.catalog.relations.get(known.relation)
+    inside = [inspected.base, inspected.element]
+    relation = a.catalog.relations.get(inspected.relation)
     inside += [column.type_oid for column in relation.columns] if relation is not None else []
-    return known.kind in "rm" or any(_holds(a, one, domain, depth + 1) for one in inside if one)
+    return inspected.kind in "rm" or any(_holds(a, inner, domain, depth + 1) for inner in inside if inner)
 
 
 # statistics, collations
@@ -197,8 +197,8 @@ def _create_statistics(a: Analysis, node: Node, at: int) -> None:
             a.unknown("SP1102", "cannot determine which relation the statistics are for")
             continue
         scope = scope_of(a, relation)
-        for one in node.get("exprs", []):
-            element = one["StatsElem"]
+        for expression in node.get("exprs", []):
+            element = expression["StatsElem"]
             a.check("StatsElem", element, fields("name expr"))
             if "expr" in element:
                 a.expression(element["expr"], scope)
@@ -217,13 +217,13 @@ def _alter_statistics(a: Analysis, node: Node, at: int) -> None:
 @on("DefineStmt", "kind oldstyle defnames args definition if_not_exists replace")
 def _define(a: Analysis, node: Node, at: int) -> None:
     """CREATE COLLATION compares by rules of the server's own; the other things that are defined like it run code."""
-    thing = object_type(node.get("kind", ""))
-    changes_schema(a, f"create_{thing}")
-    if thing != "collation":
+    kind = object_type(node.get("kind", ""))
+    changes_schema(a, f"create_{kind}")
+    if kind != "collation":
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"CREATE {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            f"CREATE {kind.replace('_', ' ').upper()} is not supported through the gateway",
             ADMINISTRATOR,
         )
         return
@@ -242,30 +242,30 @@ _NAMED = frozenset(
 @on("CommentStmt", "objtype object comment")
 def _comment(a: Analysis, node: Node, at: int) -> None:
     changes_schema(a, "comment")
-    thing, target = object_type(node.get("objtype", "")), node.get("object", {})
+    kind, target = object_type(node.get("objtype", "")), node.get("object", {})
     names = names_of(target)
-    if thing in _COMMENTED:
+    if kind in _COMMENTED:
         on_relation(a, names)
-    elif thing in _IN_RELATIONS:
+    elif kind in _IN_RELATIONS:
         on_relation(a, names[:-1])
-    elif thing == "index":
+    elif kind == "index":
         relation = index_table(a, names[0] if len(names) == 2 else "", names[-1])
         if relation is None:
             a.missing_relation("", names[-1], -1, "index")
         else:
             a.access(relation.oid, a.kind)
-    elif thing in _NAMED:
+    elif kind in _NAMED:
         for place in spots(a, names):
             a.name(a.kind, *place)
-    elif thing == "schema":
+    elif kind == "schema":
         a.name(a.kind, string(target))
-    elif thing == "extension":
+    elif kind == "extension":
         a.name(a.kind)
     else:
         a.name(a.kind)
         a.unknown(
             "SP1102",
-            f"COMMENT ON {thing.replace('_', ' ').upper()} is not supported through the gateway",
+            f"COMMENT ON {kind.replace('_', ' ').upper()} is not supported through the gateway",
             ADMINISTRATOR,
         )
 

@@ -131,14 +131,14 @@ NOT_ALTERED = {
 
 def kind_of(tag: str) -> str:
     """The action that a statement without a handler stands for: CreateExtensionStmt is create_extension."""
-    known = _REFUSED.get(tag)
-    if known is not None:
-        return known[0]
+    entry = _REFUSED.get(tag)
+    if entry is not None:
+        return entry[0]
     words = re.findall("[A-Z][a-z]*", tag.removesuffix("Stmt"))
     return "_".join(words).lower() or "empty"
 
 
 def hint_of(tag: str) -> str:
     """What to do instead; "" for a statement that nobody thought of."""
-    known = _REFUSED.get(tag)
-    return known[1] if known is not None else ""
+    entry = _REFUSED.get(tag)
+    return entry[1] if entry is not None else ""

@@ -106,7 +106,9 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
         a.unknown("SP1102", "ON COMMIT can only be used on temporary tables")
     storage(a, node.get("options", []))
     parents = [
-        found for item in node.get("inhRelations", []) if (found := parent(a, item["RangeVar"])) is not None
+        parent_relation
+        for item in node.get("inhRelations", [])
+        if (parent_relation := parent(a, item["RangeVar"])) is not None
     ]
     for relation in parents:
         only_beside(a, relation, schema)
@@ -118,7 +120,8 @@ def _create_table(a: Analysis, node: Node, at: int) -> None:
             columns = [c for c in columns if c.name != body.get("colname")]
             columns.append(_empty(body.get("colname", ""), column_type(a, body)))
             constraints += [
-                (one["Constraint"], body.get("colname", "")) for one in body.get("constraints", [])
+                (definition["Constraint"], body.get("colname", ""))
+                for definition in body.get("constraints", [])
             ]
         elif tag == "Constraint":
             constraints.append((body, ""))
@@ -224,14 +227,14 @@ def constraint(a: Analysis, node: Node, table: Table, column: str = "") -> None:
 def _unique(a: Analysis, node: Node, table: Table, column: str) -> None:
     if "indexname" in node:
         # the index is unique already; a primary key forbids NULL in its columns
-        oid, known = (
+        oid, constraints = (
             (table.relation.oid, table.relation.constraints) if table.relation is not None else (0, ())
         )
         keys = frozenset(
             ColumnId(oid, number)
-            for one in known
-            if one.kind == "u" and one.name == node["indexname"]
-            for number in one.columns
+            for existing in constraints
+            if existing.kind == "u" and existing.name == node["indexname"]
+            for number in existing.columns
         )
     else:
         keys = table.columns(a, node["keys"]) if "keys" in node else table.column(a, column)
@@ -274,7 +277,12 @@ def _reference(a: Analysis, node: Node, table: Table, column: str) -> None:
     if names:
         numbers = {c.attnum for c in relation.columns if c.name in names}
     else:  # its primary key: which of the unique ones that is, the snapshot does not say
-        numbers = {number for one in relation.constraints if one.kind == "u" for number in one.columns}
+        numbers = {
+            number
+            for candidate in relation.constraints
+            if candidate.kind == "u"
+            for number in candidate.columns
+        }
     for number in sorted(numbers):
         id_ = frozenset((ColumnId(relation.oid, number),))
         a.seen.update(id_)
@@ -331,8 +339,8 @@ def storage(a: Analysis, options: list[Node]) -> None:
         body = item["DefElem"]
         a.check("DefElem", body, _OPTION)
         name = body.get("defname", "")
-        known = name in _STORAGE or name.startswith(_STORAGE_FAMILIES)
-        if not known or body.get("defnamespace", "toast") != "toast":
+        is_supported = name in _STORAGE or name.startswith(_STORAGE_FAMILIES)
+        if not is_supported or body.get("defnamespace", "toast") != "toast":
             a.unknown("SP1102", f'storage parameter "{name}" is not supported', "Leave it out.")
 
 

@@ -68,9 +68,9 @@ def _definition(a: Analysis, query: Node) -> StatementFacts:
 
 
 def _names(aliases: list[Node], inner: StatementFacts) -> list[str]:
-    given = strings(aliases)
+    column_names = strings(aliases)
     columns = inner.columns or ()
-    return [given[n] if n < len(given) else column.name for n, column in enumerate(columns)]
+    return [column_names[n] if n < len(column_names) else column.name for n, column in enumerate(columns)]
 
 
 def _expose(
@@ -93,10 +93,10 @@ def _expose(
         return
     old = expand(a, before) if before is not None and before.kind == "v" else None
     for number, column in enumerate(inner.columns or ()):
-        known = (
+        exposed = (
             old.fields[number].value.sources if old is not None and number < len(old.fields) else frozenset()
         )
-        a.exposures.append(Exposure(schema, name, names[number], column.sources - known))
+        a.exposures.append(Exposure(schema, name, names[number], column.sources - exposed))
     chosen = frozenset(column for column, _ in inner.mentioned)
     decided = old.mentioned if old is not None else frozenset()
     a.exposures.append(Exposure(schema, name, "", chosen - decided))

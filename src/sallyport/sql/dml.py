@@ -45,7 +45,7 @@ _MULTI = fields("source colno ncolumns")
 _WHEN = fields("matchKind commandType override condition targetList values")
 
 
-class Target:
+class WriteTarget:
     """The relation that is written, as a namespace item.
 
     ``item``: of its rows as they are, whose values are raw. ``proposed``: of rows that do not exist yet.
@@ -130,9 +130,9 @@ class Target:
             for source in field.value.sources:
                 if source.relation != self.relation.oid:
                     under.setdefault(source.relation, set()).update((source,) if written and columns else ())
-        for relation, found in under.items():
-            a.access_under(relation, action, found)
-            self._note(a, relation, action, frozenset(found))
+        for relation, underlying in under.items():
+            a.access_under(relation, action, underlying)
+            self._note(a, relation, action, frozenset(underlying))
 
     def _note(self, a: Analysis, relation: int, action: str, columns: frozenset[ColumnId]) -> None:
         if action in ("insert", "update", "delete"):
@@ -148,10 +148,10 @@ class Target:
         node: Node | None = None,
     ) -> ColumnId | None:
         """``column = value``: a flow. ``indirection``: a part of the column. ``node``: the value's own, where there is one."""
-        found = self.column(a, name, at)
-        if found is None:
+        target_column = self.column(a, name, at)
+        if target_column is None:
             return None
-        id_, type_, current = found
+        id_, type_, current = target_column
         if node is not None and value.dependence is not Dependence.OPAQUE and not value.denied:
             note(a, (node,), value.sources | current.sources | {id_}, not indirection)
         if not indirection and value.type != type_ and value.type:
@@ -168,13 +168,13 @@ class Target:
         return id_
 
 
-def assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
+def assignments(a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
     """SET lists; the columns that are assigned."""
     with a.place(Clause.SET):
         return _assignments(a, target, nodes, scope)
 
 
-def _assignments(a: Analysis, target: Target, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
+def _assignments(a: Analysis, target: WriteTarget, nodes: list[Node], scope: Scope) -> frozenset[ColumnId]:
     written = set()
     sources: dict[int, list[Value]] = {}
     for node in nodes:
@@ -219,7 +219,7 @@ def _assigned(a: Analysis, node: Node, scope: Scope, rows: dict[int, list[Value]
     return a.not_understood(source_tag, source)
 
 
-def returning(a: Analysis, node: Node | None, target: Target, scope: Scope) -> tuple[Field, ...] | None:
+def returning(a: Analysis, node: Node | None, target: WriteTarget, scope: Scope) -> tuple[Field, ...] | None:
     """RETURNING with old and new (or the names given to them).
 
     At the top its plain columns come back as they are, for the gateway to mask; inside WITH the statement reads them.
@@ -250,7 +250,7 @@ def returning(a: Analysis, node: Node | None, target: Target, scope: Scope) -> t
 def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
-    target = Target(a, node["relation"])
+    target = WriteTarget(a, node["relation"])
     names, nested = _insert_columns(a, node.get("cols", []), target, scope)
     rows = _insert_rows(a, node["selectStmt"], scope) if "selectStmt" in node else []
     proposed: dict[str, Value] = {}
@@ -260,9 +260,11 @@ def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
             proposed[name] = derived((proposed[name], value)) if name in proposed else value
     if any(len(row) > len(names) for row in rows) and target.relation is not None:
         a.unknown("SP1102", "INSERT has more expressions than target columns", position=target.at)
-    found = [target.column(a, name, target.at) for name in names]
+    target_columns = [target.column(a, name, target.at) for name in names]
     width = max((len(row) for row in rows), default=0)
-    written = frozenset(f[0] for f in (found if node.get("cols") else found[:width]) if f is not None)
+    written = frozenset(
+        f[0] for f in (target_columns if node.get("cols") else target_columns[:width]) if f is not None
+    )
     target.access(a, "insert", written)
     inner = Scope(scope.parent, [target.item], scope.ctes)
     if "onConflictClause" in node:
@@ -271,7 +273,7 @@ def insert(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
 
 
 def _insert_columns(
-    a: Analysis, nodes: list[Node], target: Target, scope: Scope
+    a: Analysis, nodes: list[Node], target: WriteTarget, scope: Scope
 ) -> tuple[list[str], set[str]]:
     if not nodes:
         return [c.name for c in target.relation.columns] if target.relation is not None else [], set()
@@ -311,7 +313,7 @@ def _insert_rows(a: Analysis, node: Node, scope: Scope) -> list[list[tuple[Value
 def _on_conflict(
     a: Analysis,
     node: Node,
-    target: Target,
+    target: WriteTarget,
     proposed: dict[str, Value],
     written: frozenset[ColumnId],
     scope: Scope,
@@ -339,10 +341,10 @@ def _on_conflict(
             a.condition(a.expression(node["whereClause"], inner))
 
 
-def _excluded(target: Target, proposed: dict[str, Value], field: Field) -> Value:
+def _excluded(target: WriteTarget, proposed: dict[str, Value], field: Field) -> Value:
     """A column of the proposed row: as given, or computed from what is (generated columns, expressions of a view)."""
-    given = proposed.get(field.name)
-    if given is None:
+    proposed_value = proposed.get(field.name)
+    if proposed_value is None:
         columns = target.relation.columns if target.relation is not None else ()
         fields = {f.name: f.value.sources for f in target.item.fields}
         own = {
@@ -350,15 +352,15 @@ def _excluded(target: Target, proposed: dict[str, Value], field: Field) -> Value
             for c in columns
             if target.relation is not None
         }
-        given = derived(
+        proposed_value = derived(
             value for name, value in proposed.items() if not field.value.sources.isdisjoint(own.get(name, ()))
         )
-    return replace(given, origin=None, constant=False, type=field.value.type)
+    return replace(proposed_value, origin=None, constant=False, type=field.value.type)
 
 
 def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
     a.check("InferClause", node, _INFER)
-    found: set[ColumnId] = set()
+    sources: set[ColumnId] = set()
     for element in node.get("indexElems", []):
         body = element["IndexElem"]
         a.check("IndexElem", body, _INDEX_ELEMENT)
@@ -367,10 +369,10 @@ def _arbiters(a: Analysis, node: Node, scope: Scope) -> frozenset[ColumnId]:
             a.mention(value.sources)
         else:
             value = a.expression(body["expr"], scope)
-        found |= value.sources
+        sources |= value.sources
     if "whereClause" in node:
         a.expression(node["whereClause"], scope)
-    return frozenset(found)
+    return frozenset(sources)
 
 
 def _selective(where: Node | None) -> bool:
@@ -399,7 +401,7 @@ def _where(a: Analysis, node: Node, scope: Scope) -> None:
 def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
-    target = Target(a, node["relation"])
+    target = WriteTarget(a, node["relation"])
     from_clause(a, node.get("fromClause", []), scope, (target.item,))
     written = assignments(a, target, node.get("targetList", []), scope)
     target.access(a, "update", written)
@@ -412,7 +414,7 @@ def update(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
 def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
-    target = Target(a, node["relation"])
+    target = WriteTarget(a, node["relation"])
     from_clause(a, node.get("usingClause", []), scope, (target.item,))
     target.access(a, "delete")
     a.note_where(_selective(node.get("whereClause")))
@@ -424,7 +426,7 @@ def delete(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
 def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     if "withClause" in node:
         with_clause(a, node["withClause"], scope)
-    target = Target(a, node["relation"])
+    target = WriteTarget(a, node["relation"])
     source = from_item(a, node["sourceRelation"], scope, [])
     both = Scope(scope.parent, [target.item, *source], scope.ctes)
     with a.place(Clause.MERGE_CONDITION):
@@ -436,7 +438,7 @@ def merge(a: Analysis, node: Node, scope: Scope) -> tuple[Field, ...] | None:
     return returning(a, node.get("returningClause"), target, order)
 
 
-def _when(a: Analysis, node: Node, target: Target, source: list[Item], both: Scope) -> None:
+def _when(a: Analysis, node: Node, target: WriteTarget, source: list[Item], both: Scope) -> None:
     a.check("MergeWhenClause", node, _WHEN)
     kind = node.get("matchKind", "MERGE_WHEN_MATCHED")
     scope = both
@@ -458,7 +460,7 @@ def _when(a: Analysis, node: Node, target: Target, source: list[Item], both: Sco
         a.unknown("SP1102", f"{command} is not supported in MERGE")
 
 
-def _merge_insert(a: Analysis, node: Node, target: Target, scope: Scope) -> None:
+def _merge_insert(a: Analysis, node: Node, target: WriteTarget, scope: Scope) -> None:
     names, nested = _insert_columns(a, node.get("targetList", []), target, scope)
     values = [f.value for item in node.get("values", []) for f in spread(a, item, scope)]
     if len(values) > len(names):

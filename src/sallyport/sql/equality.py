@@ -19,7 +19,7 @@ from sallyport.sql.facts import Comparison
 from sallyport.sql.lineage import UNKNOWN_TYPE, Value
 from sallyport.sql.nodes import position, string, strings, tag_of
 from sallyport.sql.parse import Node
-from sallyport.sql.resolve import Names
+from sallyport.sql.resolve import NameResolver
 from sallyport.sql.scope import Ambiguous, Item, Scope
 from sallyport.sql.types import ANYARRAY, ANYENUM, ANYRANGE
 
@@ -146,8 +146,8 @@ def _column(a: Analysis, node: Node, scope: Scope) -> Value | None:
 def _constants(a: Analysis, nodes: list[Node]) -> list[int]:
     """The types of constants; [] unless all of them are."""
     types = [_constant(a, node) for node in nodes]
-    known = [type_ for type_ in types if type_ is not None]
-    return known if len(known) == len(types) else []
+    resolved_types = [type_ for type_ in types if type_ is not None]
+    return resolved_types if len(resolved_types) == len(types) else []
 
 
 def _constant(a: Analysis, node: Node) -> int | None:
@@ -177,7 +177,7 @@ def _elements(a: Analysis, node: Node) -> list[int]:
     return [a.types.element(type_) or type_] if type_ else [0]
 
 
-def may_be_declared(names: Names, column: int, declared: int, array: bool) -> bool:
+def may_be_declared(names: NameResolver, column: int, declared: int, array: bool) -> bool:
     """Whether a parameter of the type ``declared`` can be compared with a column of the type ``column`` by PostgreSQL's own ``=``, and
     without converting the column. ``array``: by ``= ANY (parameter)``. Types are pg_type OIDs, 0 for none.
     """
@@ -187,7 +187,7 @@ def may_be_declared(names: Names, column: int, declared: int, array: bool) -> bo
     return type_ != 0 and _is_built_in(names, column, type_)
 
 
-def _is_built_in(names: Names, left: int, right: int) -> bool:
+def _is_built_in(names: NameResolver, left: int, right: int) -> bool:
     """Whether ``=`` between these types is PostgreSQL's own or a listed extension's, whichever way round it was written."""
     for types in ((left, right), (right, left)):
         resolved = names.operator(_EQUALS, *types)
@@ -196,11 +196,11 @@ def _is_built_in(names: Names, left: int, right: int) -> bool:
     return right in (0, UNKNOWN_TYPE) or _takes_as_it_is(names, left, right)
 
 
-def _takes_as_it_is(names: Names, left: int, right: int) -> bool:
+def _takes_as_it_is(names: NameResolver, left: int, right: int) -> bool:
     """Whether ``=`` takes a column of the type ``left`` without converting it, which could fail by the value."""
     base = names.types.base(left)
-    wanted = {f.arg_types[0] for f in names.operator(_EQUALS, left, right).candidates if f.arg_types}
-    for type_ in wanted - {base, ANYARRAY, ANYENUM, ANYRANGE}:
+    operand_types = {f.arg_types[0] for f in names.operator(_EQUALS, left, right).candidates if f.arg_types}
+    for type_ in operand_types - {base, ANYARRAY, ANYENUM, ANYRANGE}:
         cast = names.types.cast(base, type_)
         if cast is None or cast.method != "b":
             return False

@@ -233,10 +233,10 @@ def _nullif(a: Analysis, node: Node, scope: Scope) -> Value:
 
 def _as_operand(a: Analysis, name: tuple[str, ...], left: int, right: int) -> int:
     """The type of a left operand once it was converted for the operator, which is that of NULLIF; 0 where it cannot be told."""
-    wanted = {f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types}
-    if len(wanted) != 1:
+    operand_types = {f.arg_types[0] for f in a.names.operator(name, left, right).candidates if f.arg_types}
+    if len(operand_types) != 1:
         return 0
-    type_ = wanted.pop()
+    type_ = operand_types.pop()
     converted = a.types.get(type_)
     if converted is not None and converted.kind != "p":
         return type_
@@ -427,8 +427,8 @@ def _sublink(a: Analysis, node: Node, scope: Scope) -> Value:
         lefts = [f.value for f in left.row or ()] if is_row else [left]
         if len(lefts) != len(values):
             return a.unknown("SP1102", "this comparison with a subquery is not supported", position=at)
-        for one, other in zip(lefts, values, strict=True):
-            operator(a, names, one, replace(other, constant=False), at)
+        for left_value, right_value in zip(lefts, values, strict=True):
+            operator(a, names, left_value, replace(right_value, constant=False), at)
         return derived((left, *values), BOOL)
     return a.unknown("SP1102", f"{kind} is not supported here", position=at)
 

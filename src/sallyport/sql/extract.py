@@ -33,7 +33,7 @@ from sallyport.sql.catalog import CatalogSnapshot, Function
 from sallyport.sql.depth import make_room
 from sallyport.sql.facts import EffectKind, StatementFacts, Unknown
 from sallyport.sql.parse import CountedScript, parse_counted, too_deep
-from sallyport.sql.resolve import Names, names
+from sallyport.sql.resolve import NameResolver, name_resolver
 from sallyport.sql.statements import analyze_statement
 
 make_room()
@@ -63,9 +63,9 @@ HANDLERS = (
 def analyze(sql: bytes, catalog: CatalogSnapshot, context: Context) -> tuple[StatementFacts, ...]:
     """The facts of every statement in ``sql`` (UTF-8), in order; () for an empty script. Raises RefusedError only."""
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
-    found = names(catalog, context.search_path, opaque)
+    resolver = name_resolver(catalog, context.search_path, opaque)
     try:
-        return _script(parse_counted(sql, context.max_length), found, context)
+        return _script(parse_counted(sql, context.max_length), resolver, context)
     except RecursionError:
         raise too_deep() from None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -95,9 +95,9 @@ def explained(sql: bytes, prepared: bytes, catalog: CatalogSnapshot, context: Co
     query = inner[0].node.get("PrepareStmt", {}).get("query", inner[0].node)
     node = {"ExplainStmt": {**outer[0].node["ExplainStmt"], "query": query}}
     opaque = trusted_bodies(catalog, context.trusted_functions) if context.opaque is None else context.opaque
-    found = names(catalog, context.search_path, opaque)
+    resolver = name_resolver(catalog, context.search_path, opaque)
     work = Work.hurried() if context.hurried else Work(explaining.tokens + executed.tokens)
-    return analyze_statement(found, context, work, node, outer[0].start, outer[0].end)
+    return analyze_statement(resolver, context, work, node, outer[0].start, outer[0].end)
 
 
 def trusted_bodies(catalog: CatalogSnapshot, trusts: Callable[[Function], bool]) -> frozenset[int]:
@@ -125,14 +125,14 @@ _INDEPENDENT = frozenset(
 )
 
 
-def _script(counted: CountedScript, found: Names, context: Context) -> tuple[StatementFacts, ...]:
+def _script(counted: CountedScript, resolver: NameResolver, context: Context) -> tuple[StatementFacts, ...]:
     """Statements of one script are judged before any of them runs, so one that changes what names mean ends what can be judged."""
     result: list[StatementFacts] = []
     moved = ""
     work = Work.hurried() if context.hurried else Work(counted.tokens, len(counted.statements))
     work.meant = counted.meant
     for raw in counted.statements:
-        facts = analyze_statement(found, context, work, raw.node, raw.start, raw.end)
+        facts = analyze_statement(resolver, context, work, raw.node, raw.start, raw.end)
         if facts.late_names and _moves_path(facts):
             unknown = Unknown(
                 "SP1102",

@@ -97,7 +97,7 @@ class Flow(Struct, frozen=True):
     into: tuple[str, str, str] | None = None
 
 
-class Naming(Struct, frozen=True):
+class NamedObject(Struct, frozen=True):
     """An object, by name, that ``action`` concerns and that is no relation of the snapshot: a new table, a type, a new name.
 
     ``name`` "": the schema itself. ``schema`` "": an object that is in no schema.
@@ -350,7 +350,7 @@ class StatementFacts(Struct, frozen=True):
     #: custom settings whose values are shown, with positions: policy says which
     setting_reads: tuple[tuple[str, int], ...] = ()
     #: what the statement does to objects that are no relations of the snapshot
-    namings: tuple[Naming, ...] = ()
+    named_objects: tuple[NamedObject, ...] = ()
     #: OIDs of temporary relations that it concerns
     temporary: frozenset[int] = frozenset()
     #: other actions that rules may call ``kind`` by: ALTER TABLE ... RENAME is alter_table and rename
@@ -415,7 +415,10 @@ class StatementFacts(Struct, frozen=True):
     @property
     def set_names(self) -> tuple[str | int, ...]:
         """Names of the settings that are set, "" for all; the number of a parameter that names one."""
-        return (*(one.name for one in self.settings), *(one.name for one in self.bound_settings))
+        return (
+            *(setting.name for setting in self.settings),
+            *(setting.name for setting in self.bound_settings),
+        )
 
     def meant_by(self, number: int) -> int:
         """The parameter of which is said what is true of ``$number``: itself, or one that is used in the same way."""

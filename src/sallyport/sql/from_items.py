@@ -43,9 +43,9 @@ def from_item(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[I
     if entry is None:
         a.not_understood(tag, body)
         return [make_item("", ())]
-    handler, known = entry
-    if not known.issuperset(body):
-        a.unread(tag, body, known)
+    handler, known_keys = entry
+    if not known_keys.issuperset(body):
+        a.unread(tag, body, known_keys)
     return handler(a, body, scope, left)
 
 
@@ -179,11 +179,11 @@ def _range_function(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> 
     calls = [split for items in entries for split in _unnest(items)]
     for function, definitions in calls:
         definitions = definitions or node.get("coldeflist", [])
-        label, found, single = _function_columns(a, function, definitions, inner)
+        label, fields, single = _function_columns(a, function, definitions, inner)
         if single and len(calls) == 1 and alias.get("aliasname") and not definitions:
-            found = (Field(alias["aliasname"], found[0].value),) if found[0].name == label else found
+            fields = (Field(alias["aliasname"], fields[0].value),) if fields[0].name == label else fields
         name, scalar = name or label, single and len(calls) == 1
-        columns.extend(found)
+        columns.extend(fields)
     if node.get("ordinality"):
         values = [f.value for f in columns]
         columns.append(Field("ordinality", Value(union(values), type=INT8, raw=is_raw(values))))
@@ -222,13 +222,13 @@ def _function_columns(
             True,
         )
     a.check(tag, body, EXPRESSIONS.table[tag][1])
-    value, found = call(a, body, scope)
-    rows = value.row if found.followed else None
+    value, resolved = call(a, body, scope)
+    rows = value.row if resolved.followed else None
     value = replace(value, constant=False, literal=None, origin=None)
     label = function_name(a, body)[-1]
     if definitions:
         return label, _defined(a, definitions, value), False
-    outs = {(f.out_names, f.out_types) for f in found.candidates}
+    outs = {(f.out_names, f.out_types) for f in resolved.candidates}
     if len(outs) == 1:
         names, types = outs.pop()
         if len(names) > 1 and rows is not None and not definitions:
@@ -275,13 +275,13 @@ def _defined(a: Analysis, definitions: list[Node], value: Value) -> tuple[Field,
 @on("JoinExpr", "jointype isNatural larg rarg usingClause join_using_alias quals alias rtindex")
 def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]:
     kind = node.get("jointype", "")
-    one = from_item(a, node["larg"], scope, left)
-    other = from_item(a, node["rarg"], scope, [*left, *one])
-    first, second = one[-1], other[-1]
+    left_items = from_item(a, node["larg"], scope, left)
+    right_items = from_item(a, node["rarg"], scope, [*left, *left_items])
+    first, second = left_items[-1], right_items[-1]
     if kind in ("JOIN_RIGHT", "JOIN_FULL"):
-        one = [item.made_nullable() for item in one]
+        left_items = [item.made_nullable() for item in left_items]
     if kind in ("JOIN_LEFT", "JOIN_FULL"):
-        other = [item.made_nullable() for item in other]
+        right_items = [item.made_nullable() for item in right_items]
     a.work.spend((len(first.fields) + len(second.fields)) >> 4)
     names = strings(node.get("usingClause", []))
     if node.get("isNatural"):
@@ -290,10 +290,12 @@ def _join(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[Item]
         a.starred.update([origin.relation for origin in origins if origin is not None])
     merged = _merge(a, kind, names, first, second)
     if "quals" in node:
-        condition = a.expression(node["quals"], Scope(scope.parent, [*one, *other], scope.ctes))
+        condition = a.expression(node["quals"], Scope(scope.parent, [*left_items, *right_items], scope.ctes))
         a.condition(condition)
     result = aliased(a, _joined(first, second, names, merged), node.get("alias"))
-    children = [] if "alias" in node else [item.shown(item.visible, False) for item in (*one, *other)]
+    children = (
+        [] if "alias" in node else [item.shown(item.visible, False) for item in (*left_items, *right_items)]
+    )
     if "join_using_alias" in node:
         using = aliased(a, make_item("", merged), node["join_using_alias"])
         children.append(using.shown(True, False))
@@ -334,13 +336,13 @@ def _merge(a: Analysis, kind: str, names: tuple[str, ...], first: Item, second: 
 
 def _side(a: Analysis, item: Item, name: str, side: str) -> Value | None:
     try:
-        found = item.column(name)
+        value = item.column(name)
     except Ambiguous:
         a.missing("SP1112", f'common column name "{name}" appears more than once in {side} table')
         return None
-    if found is None:
+    if value is None:
         a.missing("SP1108", f'column "{name}" specified in USING clause does not exist in {side} table')
-    return found
+    return value
 
 
 def _merged(a: Analysis, kind: str, left: Value, right: Value) -> Value:

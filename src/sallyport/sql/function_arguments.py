@@ -62,10 +62,10 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
         if isinstance(defaults, str):
             return defaults
         for number in lacking:
-            found = number - (len(slots) - len(defaults))
-            if found < 0:
+            position = number - (len(slots) - len(defaults))
+            if position < 0:
                 return "its arguments do not match its parameters"
-            slots[number] = (defaults[found],)
+            slots[number] = (defaults[position],)
         gathered = gathered and last not in lacking
     concrete = _concrete(a.types, function, slots, gathered)
     if concrete is None:
@@ -73,15 +73,15 @@ def matched(a: Analysis, function: Function, node: Node, values: Sequence[Value]
     return Matched(concrete, tuple(slots), gathered)
 
 
-def converted(a: Analysis, found: Matched, at: int) -> list[Value]:
+def converted(a: Analysis, match: Matched, at: int) -> list[Value]:
     """The arguments as the parameters get them, conversions noted."""
     out = []
-    for number, (type_, given) in enumerate(zip(found.function.arg_types, found.arguments, strict=True)):
-        if found.gathered and number == len(found.arguments) - 1:
+    for number, (type_, values) in enumerate(zip(match.function.arg_types, match.arguments, strict=True)):
+        if match.gathered and number == len(match.arguments) - 1:
             element = a.types.element(type_)
-            out.append(derived([cast_to(a, value, element, at) for value in given], type_))
+            out.append(derived([cast_to(a, value, element, at) for value in values], type_))
         else:
-            out.append(cast_to(a, given[0], type_, at))
+            out.append(cast_to(a, values[0], type_, at))
     return out
 
 
@@ -131,15 +131,15 @@ def _family(
     types: Types, function: Function, slots: list[tuple[Value, ...]], gathered: bool, compatible: bool
 ) -> int:
     """The element type of the any... or the anycompatible... parameters; 0 where there is none, or more than one."""
-    found: set[int] = set()
+    types_seen: set[int] = set()
     last = len(slots) - 1
-    for number, (wanted, given) in enumerate(zip(function.arg_types, slots, strict=True)):
-        if wanted not in ARRAYS | ELEMENTS or (wanted in _COMPATIBLE) != compatible:
+    for number, (declared, values) in enumerate(zip(function.arg_types, slots, strict=True)):
+        if declared not in ARRAYS | ELEMENTS or (declared in _COMPATIBLE) != compatible:
             continue
-        array = wanted in ARRAYS and not (gathered and number == last)
-        for value in given:
+        array = declared in ARRAYS and not (gathered and number == last)
+        for value in values:
             if value.type != UNKNOWN_TYPE:
-                found.add(types.element(value.type) if array else value.type)
+                types_seen.add(types.element(value.type) if array else value.type)
     if compatible:
-        return types.common(list(found)) if found else TEXT
-    return found.pop() if len(found) == 1 else 0
+        return types.common(list(types_seen)) if types_seen else TEXT
+    return types_seen.pop() if len(types_seen) == 1 else 0

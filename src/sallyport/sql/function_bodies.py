@@ -30,7 +30,7 @@ from sallyport.sql.function_arguments import converted, matched
 from sallyport.sql.functions import FIRST_USER_OID
 from sallyport.sql.lineage import Field, Sources, Value, derived, is_raw, union, worse
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
-from sallyport.sql.resolve import Names, Resolved
+from sallyport.sql.resolve import NameResolver, Resolved
 from sallyport.sql.scope import Item, Scope
 from sallyport.sql.types import RECORD
 
@@ -53,26 +53,29 @@ class _Body(NamedTuple):
     late_names: bool
 
 
-def followed(a: Analysis, found: Resolved, node: Node, values: list[Value], at: int) -> Value | None:
+def followed(a: Analysis, resolved: Resolved, node: Node, values: list[Value], at: int) -> Value | None:
     """The value of the call ``node``, its effects noted; None when it cannot be followed. ``values``: of its arguments."""
-    if len(found.candidates) != 1 or found.users != found.candidates:
+    if len(resolved.candidates) != 1 or resolved.users != resolved.candidates:
         return None
-    function = found.candidates[0]
+    function = resolved.candidates[0]
     if function.oid in a.names.opaque or not _is_sql(function):
         return None
     answer = _body(a, function, node, values, at)
     if isinstance(answer, str):
         a.not_followed[function.oid] = answer
         return None
-    body, function, arguments, given = answer
-    _note(a, body, given, at)
+    body, function, arguments, bound_sources = answer
+    _note(a, body, bound_sources, at)
     a.followed |= body.followed
     a.late_names = a.late_names or body.late_names
     everything = union(arguments) | union(values)
     opaque = any(v.dependence is Dependence.OPAQUE for v in (*arguments, *values))
     raw = is_raw((*arguments, *values))
     return _value(
-        function, body, given, Value(everything, Dependence.OPAQUE if opaque else Dependence.DERIVED, raw=raw)
+        function,
+        body,
+        bound_sources,
+        Value(everything, Dependence.OPAQUE if opaque else Dependence.DERIVED, raw=raw),
     )
 
 
@@ -108,11 +111,13 @@ def _body(a: Analysis, function: Function, node: Node, values: list[Value], at: 
     for use in body.calls:
         a.call(a.catalog.functions[use.oid], at)
     arguments = converted(a, call, at)
-    given = [value.sources | union(written) for value, written in zip(arguments, call.arguments, strict=True)]
-    return body, function, arguments, given
+    bound_sources = [
+        value.sources | union(written) for value, written in zip(arguments, call.arguments, strict=True)
+    ]
+    return body, function, arguments, bound_sources
 
 
-def _names(a: Analysis, function: Function) -> Names | str:
+def _names(a: Analysis, function: Function) -> NameResolver | str:
     """Under which names the body is read."""
     if not function.body or function.has_settings:
         return "it is defined with SET, or its body cannot be read"
@@ -138,54 +143,54 @@ def _names(a: Analysis, function: Function) -> Names | str:
 
 
 def _is_concrete(a: Analysis, type_: int) -> bool:
-    known = a.types.get(type_)
-    return known is not None and known.kind != "p"
+    type_entry = a.types.get(type_)
+    return type_entry is not None and type_entry.kind != "p"
 
 
-def _note(a: Analysis, body: _Body, given: list[Sources], at: int) -> None:
+def _note(a: Analysis, body: _Body, bound_sources: list[Sources], at: int) -> None:
     for access in body.accesses:
         a.repeat_access(access)
     for influence in body.influences:
-        sources = _filled(frozenset((influence.column,)), given)
+        sources = _filled(frozenset((influence.column,)), bound_sources)
         equality = influence.equality and influence.column.relation != _PARAMETERS
         a.influence(sources, influence.clause, equality, at)
-    a.seen.update(_filled(body.touched, given))
+    a.seen.update(_filled(body.touched, bound_sources))
     a.read_in_functions.update(column for column in body.touched if column.relation != _PARAMETERS)
 
 
-def _filled(sources: Sources, given: list[Sources]) -> Sources:
+def _filled(sources: Sources, bound_sources: list[Sources]) -> Sources:
     """``sources`` with those of the arguments in the place of their stand-ins."""
     plain = frozenset(column for column in sources if column.relation != _PARAMETERS)
-    return plain.union(*(given[c.attnum - 1] for c in sources if c.relation == _PARAMETERS))
+    return plain.union(*(bound_sources[c.attnum - 1] for c in sources if c.relation == _PARAMETERS))
 
 
-def _value(function: Function, body: _Body, given: list[Sources], arguments: Value) -> Value:
+def _value(function: Function, body: _Body, bound_sources: list[Sources], arguments: Value) -> Value:
     """``arguments``: all of them as one value."""
 
     def filled(value: Value) -> Value:
         dependence = worse(arguments.dependence, value.dependence)
         return Value(
-            _filled(value.sources, given) | arguments.sources,
+            _filled(value.sources, bound_sources) | arguments.sources,
             Dependence.OPAQUE if dependence is Dependence.OPAQUE else Dependence.DERIVED,
             type=value.type,
             raw=arguments.raw,
         )
 
     columns = tuple(Field(f.name, filled(f.value)) for f in body.columns)
-    whole = derived([arguments, *(f.value for f in columns)], function.return_type)
-    return replace(whole, row=columns) if len(columns) > 1 else whole
+    row_value = derived([arguments, *(f.value for f in columns)], function.return_type)
+    return replace(row_value, row=columns) if len(columns) > 1 else row_value
 
 
-def _walked(a: Analysis, function: Function, names: Names) -> _Body | str:
+def _walked(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
     """The body as it was walked, or why it is not followed; from what is kept where possible."""
     key = (function.oid, function.arg_types)
     kept = names.bodies
     if key not in kept:
         a.work.spend(100)
-        found = _walk(a, function, names)
+        body = _walk(a, function, names)
         if len(kept) >= _MAX_KEPT:
             kept.clear()
-        kept[key] = found
+        kept[key] = body
     answer: _Body | str = kept[key]
     return answer
 
@@ -195,7 +200,7 @@ def _gather_all(function: Function) -> bool:
     return True
 
 
-def _walk(a: Analysis, function: Function, names: Names) -> _Body | str:
+def _walk(a: Analysis, function: Function, names: NameResolver) -> _Body | str:
     node = _tree(function)
     if isinstance(node, str):
         return node
@@ -266,7 +271,7 @@ def _is_ambiguous(node: Node, function: Function) -> bool:
 
 def _named(node: Any) -> set[str]:
     """What FROM items and WITH queries may answer to."""
-    found: set[str] = set()
+    names_in_text: set[str] = set()
     level = [node]
     while level:
         item = level.pop()
@@ -275,11 +280,11 @@ def _named(node: Any) -> set[str]:
         elif isinstance(item, dict):
             for key, value in item.items():
                 if key in ("relname", "aliasname", "ctename") and isinstance(value, str):
-                    found.add(value)
+                    names_in_text.add(value)
                 level.append(value)
             if "RangeFunction" in item:  # answers to its function's name
-                found |= _strings(item["RangeFunction"].get("functions"))
-    return found
+                names_in_text |= _strings(item["RangeFunction"].get("functions"))
+    return names_in_text
 
 
 def _strings(node: Any) -> set[str]:

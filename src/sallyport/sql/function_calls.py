@@ -74,53 +74,53 @@ def call(a: Analysis, node: Node, scope: Scope) -> tuple[Value, Resolved]:
     if len(values) == 1 and not named and (type_ := _cast_without_effect(a, names, values[0])):
         value = cast_to(a, values[0], type_, at)
         return value, Resolved(True, result=value.type)
-    found = a.names.function(names, types, named, node.get("func_variadic", False))
-    if not found.found:
-        other = _not_a_function(a, names, values, at)
-        if other is not None:
-            return other, Resolved(True, result=other.type)
-        return missing_function(a, names, types, at), found
-    if found.users and node.keys().isdisjoint(_NOT_FOLLOWED):
-        inside = followed(a, found, node, values, at)
+    resolved = a.names.function(names, types, named, node.get("func_variadic", False))
+    if not resolved.found:
+        special_form = _not_a_function(a, names, values, at)
+        if special_form is not None:
+            return special_form, Resolved(True, result=special_form.type)
+        return missing_function(a, names, types, at), resolved
+    if resolved.users and node.keys().isdisjoint(_NOT_FOLLOWED):
+        inside = followed(a, resolved, node, values, at)
         if inside is not None:
-            return inside, found._replace(followed=True)
+            return inside, resolved._replace(followed=True)
     if names[-1] == "current_query":
         a.tells_text = True
     if names[-1] in COUNTER_FUNCTIONS:
         a.counter_calls[at] = None
     special = _SPECIAL.get(names[-1])
-    if special is not None and found.found and not found.users:
-        special(a, found, values, at)
-        found = found._replace(reason="")
-    if found.reason and _locks_a_constant(found, values):
-        found = found._replace(reason="")
-    if found.reason or found.users:
-        judge(a, found, f"function {'.'.join(names)}", at)
+    if special is not None and resolved.found and not resolved.users:
+        special(a, resolved, values, at)
+        resolved = resolved._replace(reason="")
+    if resolved.reason and _locks_a_constant(resolved, values):
+        resolved = resolved._replace(reason="")
+    if resolved.reason or resolved.users:
+        judge(a, resolved, f"function {'.'.join(names)}", at)
     if a.names.made_casts:
-        converts_arguments(a, found.candidates, values, at, in_order=not named)
+        converts_arguments(a, resolved.candidates, values, at, in_order=not named)
     if "json" in names[-1]:
         converts_to_json(a, values, at)
     if "over" in node:
         window(a, node["over"], scope)
-    if names[-1] == "pg_get_serial_sequence" and not found.users:
+    if names[-1] == "pg_get_serial_sequence" and not resolved.users:
         text = serial_sequence(a, values)
         if text is not None:
-            return Value(type=TEXT, constant=True, literal=text), found
-    return _with_row(found, result(found, values)), found
+            return Value(type=TEXT, constant=True, literal=text), resolved
+    return _with_row(resolved, result(resolved, values)), resolved
 
 
-def _locks_a_constant(found: Resolved, values: list[Value]) -> bool:
+def _locks_a_constant(resolved: Resolved, values: list[Value]) -> bool:
     """Advisory locks on keys that are not computed from data are what migration tools use them for."""
-    if found.users or not all(classify(f).special == "constants" for f in found.candidates):
+    if resolved.users or not all(classify(f).special == "constants" for f in resolved.candidates):
         return False
     return not any(v.sources or v.dependence is Dependence.OPAQUE for v in values)
 
 
-def _with_row(found: Resolved, value: Value) -> Value:
+def _with_row(resolved: Resolved, value: Value) -> Value:
     """A record with OUT parameters has fields: (f(x)).name."""
-    if not found.candidates or len(found.candidates[0].out_names) < 2:
+    if not resolved.candidates or len(resolved.candidates[0].out_names) < 2:
         return value
-    outs = {(f.out_names, f.out_types) for f in found.candidates}
+    outs = {(f.out_names, f.out_types) for f in resolved.candidates}
     if len(outs) != 1:
         return value
     names, types = outs.pop()
@@ -202,7 +202,7 @@ def _text_or_parameter(a: Analysis, value: Value) -> str | int | None:
     return plain_text(value)
 
 
-def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+def _set_config(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
     name = value = local = None
     if len(values) == 3:
         name, value, local = plain_text(values[0]), plain_text(values[1]), plain_bool(values[2])
@@ -211,8 +211,13 @@ def _set_config(a: Analysis, found: Resolved, values: list[Value], at: int) -> N
         if name is None and _is_named_by_row(a, values[0]):
             name = a.named_setting
     is_known = name is not None and value is not None and local is not None
-    if not is_known and len(values) == 3 and a.plain_select and any(one.parameter for one in values):
-        bound_name, bound_value = (_text_or_parameter(a, one) for one in values[:2])
+    if (
+        not is_known
+        and len(values) == 3
+        and a.plain_select
+        and any(argument.parameter for argument in values)
+    ):
+        bound_name, bound_value = (_text_or_parameter(a, argument) for argument in values[:2])
         is_constant = values[2].parameter or plain_bool(values[2]) is not None
         if bound_name is not None and bound_value is not None and is_constant:
             a.bound_settings.append(BoundSetting(bound_name, bound_value))
@@ -239,7 +244,7 @@ def _is_named_by_row(a: Analysis, value: Value) -> bool:
     return plain and relation.qualified == "pg_catalog.pg_settings" and column.name == "name"
 
 
-def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+def _current_setting(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
     name = plain_text(values[0]) if values else None
     if values and values[0].parameter and not a.is_nested and not repeated(a, values[0].parameter):
         a.setting_parameters.add(values[0].parameter)
@@ -262,12 +267,12 @@ def _current_setting(a: Analysis, found: Resolved, values: list[Value], at: int)
         )
 
 
-def _sequence(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
-    sets = all(f.name == "setval" for f in found.candidates)
-    if found.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
-        a.unknown("SP1103", f"sequence function is not allowed: it {found.reason}", position=at)
+def _sequence(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
+    sets = all(f.name == "setval" for f in resolved.candidates)
+    if resolved.reason and (not sets or any(v.dependence is Dependence.OPAQUE for v in values)):
+        a.unknown("SP1103", f"sequence function is not allowed: it {resolved.reason}", position=at)
         return
-    if not found.writes and not sets:
+    if not resolved.writes and not sets:
         return
     relation = named_sequence(a, values[0]) if values else None
     if relation is None:
@@ -288,18 +293,18 @@ def _inside(a: Analysis) -> bool:
     return a.indirect or bool(a.following)
 
 
-def _source(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+def _source(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
     """The text of a function: an action of its own."""
     if _inside(a):
-        a.unknown("SP1103", f"this function is not allowed here: it {found.reason}", position=at)
+        a.unknown("SP1103", f"this function is not allowed here: it {resolved.reason}", position=at)
     else:
         a.name("function_source")
 
 
-def _sequence_data(a: Analysis, found: Resolved, values: list[Value], at: int) -> None:
+def _sequence_data(a: Analysis, resolved: Resolved, values: list[Value], at: int) -> None:
     """pg_get_sequence_data tells of a sequence what SELECT does: of all of them, where it is not known of which."""
     relation = named_sequence(a, values[0]) if values else None
-    every = [one.oid for one in a.catalog.relations.values() if one.kind == "S"]
+    every = [candidate.oid for candidate in a.catalog.relations.values() if candidate.kind == "S"]
     for oid in every if relation is None else [relation]:
         a.access(oid, "select")
 

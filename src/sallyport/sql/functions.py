@@ -203,8 +203,8 @@ def _into_domain(domain: Type, source_oid: int, catalog: CatalogSnapshot) -> Fun
     """A domain's CHECK runs: it is unsafe when it calls functions that users made."""
     step: Type | None = domain
     while step is not None and step.kind == "d":
-        known = [catalog.functions.get(oid) for oid in step.check_functions]
-        if not all(f is not None and classify(f).safe for f in known):
+        functions = [catalog.functions.get(oid) for oid in step.check_functions]
+        if not all(f is not None and classify(f).safe for f in functions):
             return FunctionClass(
                 False,
                 f"runs a check of domain {step.schema}.{step.name} that calls user-defined functions",
@@ -231,9 +231,9 @@ def classify_cast(source_oid: int, target_oid: int, catalog: CatalogSnapshot) ->
         return _into_domain(target, source_oid, catalog)
     if source.oid == target.oid:
         return _SAME
-    found = _through_pg_cast(source, target, catalog)
-    if found is not None:
-        return found
+    function_class = _through_pg_cast(source, target, catalog)
+    if function_class is not None:
+        return function_class
     if source.element and target.element and target.oid not in (22, 30):  # never int2vector, oidvector
         return classify_cast(source.element, target.element, catalog)
     if _is_string(target) or (_is_string(source) and target.kind != "p"):

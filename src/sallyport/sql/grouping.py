@@ -83,7 +83,7 @@ class GroupingLevel:
         for (variable, attnum), references in self.references.items():
             if variable not in complete or (variable, attnum) in grouped:
                 continue
-            references = [one for one in references if self.entries.get(one[1]) not in numbers]
+            references = [pair for pair in references if self.entries.get(pair[1]) not in numbers]
             if not references:
                 continue
             id_ = ColumnId(self.relations[variable], attnum)

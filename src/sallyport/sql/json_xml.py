@@ -252,14 +252,14 @@ def _xml_table(a: Analysis, node: Node, scope: Scope, left: list[Item]) -> list[
     inner = outside(scope, left)
     values = [a.expression(node["docexpr"], inner), a.expression(node["rowexpr"], inner)]
     values += _named(a, node.get("namespaces", []), inner)
-    found: list[tuple[str, int]] = []
+    column_types: list[tuple[str, int]] = []
     for item in node.get("columns", []):
         body = item["RangeTableFuncCol"]
         a.check("RangeTableFuncCol", body, _XML_COLUMN)
         values += [a.expression(body[key], inner) for key in ("colexpr", "coldefexpr") if key in body]
         type_ = type_oid(a, body["typeName"]) if "typeName" in body else INT4
         _check_type(a, type_)
-        found.append((body.get("colname", ""), type_))
-    whole = derived(values)
-    columns = tuple(Field(name, replace(whole, type=type_)) for name, type_ in found)
+        column_types.append((body.get("colname", ""), type_))
+    document = derived(values)
+    columns = tuple(Field(name, replace(document, type=type_)) for name, type_ in column_types)
     return [aliased(a, make_item("xmltable", columns), node.get("alias"))]

@@ -115,8 +115,8 @@ FUNCTION_SOURCE = "the source of functions cannot be read here"
 
 def denial(values: Sequence[Value]) -> str:
     """Why what is made of these may not be read, or "": what no rule allows comes first."""
-    found = [value.denied for value in values if value.denied]
-    return next((one for one in found if one != FUNCTION_SOURCE), found[0] if found else "")
+    denials = [value.denied for value in values if value.denied]
+    return next((reason for reason in denials if reason != FUNCTION_SOURCE), denials[0] if denials else "")
 
 
 def as_row(fields: tuple[Field, ...], type_: int = 0, origin: ColumnId | None = None) -> Value:

@@ -54,10 +54,10 @@ def string(node: Node) -> str:
 def strings(items: list[Node]) -> tuple[str, ...]:
     """The texts of String nodes; "" for anything else."""
     if len(items) == 2:  # of most columns
-        one, two = items
+        first, second = items
         return (
-            one["String"].get("sval", "") if "String" in one else "",
-            two["String"].get("sval", "") if "String" in two else "",
+            first["String"].get("sval", "") if "String" in first else "",
+            second["String"].get("sval", "") if "String" in second else "",
         )
     if len(items) == 1:
         return (string(items[0]),)

@@ -14,16 +14,17 @@ from sallyport.sql.types import Types
 _STRING = "S"
 
 
-def chosen(types: Types, candidates: list[Function], given: tuple[int, ...]) -> list[Function]:
-    """Of functions that accept arguments of the ``given`` types (none of them 0), those that could be meant."""
-    bases = [types.base(type_) if type_ != UNKNOWN_TYPE else type_ for type_ in given]
-    known = [n for n, type_ in enumerate(bases) if type_ != UNKNOWN_TYPE]
+def chosen(types: Types, candidates: list[Function], argument_types: tuple[int, ...]) -> list[Function]:
+    """Of functions that accept arguments of the ``argument_types`` types (none of them 0), those that could be meant."""
+    bases = [types.base(type_) if type_ != UNKNOWN_TYPE else type_ for type_ in argument_types]
+    typed_arguments = [n for n, type_ in enumerate(bases) if type_ != UNKNOWN_TYPE]
     unknown = [n for n, type_ in enumerate(bases) if type_ == UNKNOWN_TYPE]
-    left = _most(candidates, lambda f: sum(f.arg_types[n] == bases[n] for n in known))
+    left = _most(candidates, lambda f: sum(f.arg_types[n] == bases[n] for n in typed_arguments))
     if len(left) > 1:
-        categories = {n: _category(types, bases[n])[0] for n in known}
+        categories = {n: _category(types, bases[n])[0] for n in typed_arguments}
         left = _most(
-            left, lambda f: sum(_fits(types, f.arg_types[n], bases[n], categories[n]) for n in known)
+            left,
+            lambda f: sum(_fits(types, f.arg_types[n], bases[n], categories[n]) for n in typed_arguments),
         )
     return _by_category(types, left, unknown) if len(left) > 1 and unknown else left
 
@@ -38,23 +39,23 @@ def _category(types: Types, oid: int) -> tuple[str, bool]:
     return (type_.category, type_.preferred) if type_ is not None else ("", False)
 
 
-def _fits(types: Types, wanted: int, given: int, category: str) -> bool:
-    return wanted == given or _category(types, wanted) == (category, True)
+def _fits(types: Types, declared: int, actual: int, category: str) -> bool:
+    return declared == actual or _category(types, declared) == (category, True)
 
 
 def _by_category(types: Types, candidates: list[Function], unknown: list[int]) -> list[Function]:
     """Untyped literals: strings where some candidate takes them, else the one category that all take; preferred types first."""
-    wanted: list[tuple[int, str, bool]] = []
+    choices: list[tuple[int, str, bool]] = []
     for n in unknown:
-        found = [_category(types, f.arg_types[n]) for f in candidates]
-        names = {category for category, _ in found}
+        categories = [_category(types, f.arg_types[n]) for f in candidates]
+        names = {category for category, _ in categories}
         name = _STRING if _STRING in names else names.pop() if len(names) == 1 else ""
         if not name:
             return candidates
-        wanted.append((n, name, any(preferred for category, preferred in found if category == name)))
+        choices.append((n, name, any(preferred for category, preferred in categories if category == name)))
 
     def fits(function: Function) -> bool:
-        for n, name, preferred in wanted:
+        for n, name, preferred in choices:
             category, is_preferred = _category(types, function.arg_types[n])
             if category != name or (preferred and not is_preferred):
                 return False

@@ -267,10 +267,10 @@ def parse_counted(sql: bytes, max_length: int = DEFAULT_LENGTH) -> CountedScript
     tokens, plain, _, meant = outline(sql, MAX_TOKENS, True)
     if tokens > MAX_TOKENS:
         raise too_large()
-    found = _statements(sql, plain)
-    if len(found) > MAX_STATEMENTS:
+    statements = _statements(sql, plain)
+    if len(statements) > MAX_STATEMENTS:
         raise too_many()
-    return CountedScript(found, tokens, meant)
+    return CountedScript(statements, tokens, meant)
 
 
 def may_parse(sql: bytes) -> bool:

@@ -68,42 +68,42 @@ def _elements(
     types: Types, declared: Sequence[int], actual: Sequence[int], family: frozenset[int]
 ) -> list[int] | None:
     """What each argument of a polymorphic ``family`` says of the element's type; None where one is no array and must be."""
-    found = []
-    for wanted, type_ in zip(declared, actual, strict=False):
-        if wanted not in family or type_ == UNKNOWN_TYPE:
+    elements = []
+    for declared_type, type_ in zip(declared, actual, strict=False):
+        if declared_type not in family or type_ == UNKNOWN_TYPE:
             continue
-        if wanted in ARRAYS and type_:
+        if declared_type in ARRAYS and type_:
             if types.base(type_) in (0, INT2VECTOR, OIDVECTOR, ANYARRAY):
                 type_ = 0  # arrays that have no array type of their own, or of any elements
             else:
                 type_ = types.element(type_)
                 if not type_:
                     return None
-        found.append(type_)
-    return found
+        elements.append(type_)
+    return elements
 
 
-def common_type(types: Types, given: Sequence[int]) -> int | None:
+def common_type(types: Types, candidates: Sequence[int]) -> int | None:
     """The type that all of them become; 0 where it is not known, None where there is none.
 
     They need not all convert to it: the caller checks.
     """
-    if 0 in given:
+    if 0 in candidates:
         return 0
-    if len(set(given)) == 1 and given[0] != UNKNOWN_TYPE:
-        return given[0]
+    if len(set(candidates)) == 1 and candidates[0] != UNKNOWN_TYPE:
+        return candidates[0]
     chosen = UNKNOWN_TYPE
-    for type_ in map(types.base, given):
-        known = types.get(type_)
+    for type_ in map(types.base, candidates):
+        candidate_type = types.get(type_)
         if type_ in (UNKNOWN_TYPE, chosen):
             continue
         if chosen == UNKNOWN_TYPE:
             chosen = type_
             continue
         before = types.get(chosen)
-        if known is None or before is None:
+        if candidate_type is None or before is None:
             return 0
-        if known.category != before.category:
+        if candidate_type.category != before.category:
             return None
         if not before.preferred and types.could(chosen, type_) and not types.could(type_, chosen):
             chosen = type_

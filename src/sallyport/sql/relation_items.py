@@ -27,7 +27,7 @@ from sallyport.sql.facts import (
 from sallyport.sql.lineage import FUNCTION_SOURCE, Field, Sources, Value, as_row
 from sallyport.sql.parse import MAX_LENGTH, Node, parse
 from sallyport.sql.relations import classify_relation, source_columns
-from sallyport.sql.resolve import SYSTEM, Names
+from sallyport.sql.resolve import SYSTEM, NameResolver
 from sallyport.sql.scope import Item, Scope, index_fields
 from sallyport.sql.system_views import hides_secrets, is_substituted
 
@@ -64,13 +64,19 @@ class Computed(NamedTuple):
 
 def computations(a: Analysis, relation: Relation) -> tuple[Computed, ...]:
     """What writing a row of ``relation`` computes from it, from the cache where possible."""
-    found: tuple[Computed, ...] | None = a.names.computed.get(relation.oid)
-    if found is None:
+    computed: tuple[Computed, ...] | None = a.names.computed.get(relation.oid)
+    if computed is None:
         texts = [(column.attnum, column.default) for column in relation.columns if column.generated]
         texts += [(0, constraint.expression) for constraint in relation.constraints if constraint.kind == "e"]
-        found = tuple([one for target, text in texts for one in _computations(a, relation, target, text)])
-        a.names.computed[relation.oid] = found
-    return found
+        computed = tuple(
+            [
+                computation
+                for target, text in texts
+                for computation in _computations(a, relation, target, text)
+            ]
+        )
+        a.names.computed[relation.oid] = computed
+    return computed
 
 
 def _computations(a: Analysis, relation: Relation, target: int, text: str) -> list[Computed]:
@@ -123,15 +129,15 @@ def relation_item(a: Analysis, relation: Relation, at: int = -1) -> Item:
     )
 
 
-def relation_fields(names: Names, relation: Relation) -> tuple[Field, ...]:
+def relation_fields(names: NameResolver, relation: Relation) -> tuple[Field, ...]:
     """The columns of a relation with everything they come from; kept with ``names``."""
     return expand(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), relation).fields
 
 
-def view_facts(names: Names, view: Relation) -> StatementFacts:
+def view_facts(names: NameResolver, view: Relation) -> StatementFacts:
     """The facts of a view's definition, positions in its text; kept with ``names``."""
-    found: StatementFacts | None = names.definitions.get(view.oid)
-    if found is None:
+    definition: StatementFacts | None = names.definitions.get(view.oid)
+    if definition is None:
         inner = _inside(Analysis(names, Context((), max_length=MAX_LENGTH), Work()), view)
         inner.indirect = False
         tree = _tree(inner, view.view_definition) if view.view_definition else None
@@ -139,8 +145,8 @@ def view_facts(names: Names, view: Relation) -> StatementFacts:
         if columns is None:
             inner.unknown("SP1102", f"cannot determine the definition of view {view.qualified}")
         inner.output(columns)
-        found = names.definitions[view.oid] = inner.facts(0, 0)
-    return found
+        definition = names.definitions[view.oid] = inner.facts(0, 0)
+    return definition
 
 
 def note_definition(a: Analysis, relation: Relation) -> None:
@@ -182,16 +188,16 @@ def expand(a: Analysis, relation: Relation) -> Expansion:
     inside = bool(a.following) or (a.indirect and hides_secrets(relation))
     is_itself = inside and is_substituted(relation)
     key = -relation.oid if is_itself else relation.oid
-    found = cache.get(key)
-    if found is None:
+    expansion = cache.get(key)
+    if expansion is None:
         if relation.schema in SYSTEM or relation.schema.startswith("pg_toast") or unreadable(relation):
-            found = _system(relation, is_itself)
+            expansion = _system(relation, is_itself)
         elif relation.kind in ("v", "m"):
-            found = _view(a, relation)
+            expansion = _view(a, relation)
         else:
-            found = _table(a, relation)
-        cache[key] = found
-    return found
+            expansion = _table(a, relation)
+        cache[key] = expansion
+    return expansion
 
 
 def _plain(relation: Relation, column: Column, denied: str = "") -> Field:
@@ -315,13 +321,13 @@ def _view(a: Analysis, relation: Relation) -> Expansion:
         tree = None
     else:
         tree = _tree(inner, relation.view_definition)
-    found = (inner.query(tree, Scope()) or ()) if tree is not None else ()
-    if tree is not None and len(found) != len(relation.columns):
+    columns_read = (inner.query(tree, Scope()) or ()) if tree is not None else ()
+    if tree is not None and len(columns_read) != len(relation.columns):
         inner.unknown("SP1102", f"columns of view {relation.qualified} do not match it")
     fields = []
     for number, column in enumerate(relation.columns):
         own = ColumnId(relation.oid, column.attnum)
-        under = found[number].value if len(found) == len(relation.columns) else Value()
+        under = columns_read[number].value if len(columns_read) == len(relation.columns) else Value()
         kept = under.bare or not under.sources
         dependence = Dependence.IDENTITY if kept else under.dependence
         fields.append(

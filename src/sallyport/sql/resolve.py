@@ -57,7 +57,7 @@ def _nobody() -> None:
     return None
 
 
-class Names:
+class NameResolver:
     """Everything that can be looked up by name in one snapshot under one search_path.
 
     ``opaque``: functions that policy trusts although they have a body that could be followed.
@@ -70,7 +70,7 @@ class Names:
         self.asked = path
         self.opaque = opaque
         #: None: these are the session's own; else those, or what refers to nothing any more
-        self._session: Callable[[], Names | None] | None = None
+        self._session: Callable[[], NameResolver | None] | None = None
         self.path = path if "pg_catalog" in path else ("pg_catalog", *path)
         self.types = Types(catalog, self.path)
         self.relations: dict[int, Any] = {}  # expansions, kept by sallyport.sql.relation_items
@@ -79,26 +79,26 @@ class Names:
         self.bodies: dict[Any, Any] = {}  # of SQL functions, kept by sallyport.sql.function_bodies
         self.partition_keys: dict[int, set[str]] = {}  # of relations, kept by sallyport.sql.constraints
         self.expanding: set[int] = set()  # relations whose columns are being found out
-        self._qualified: Names | None = None
-        self._owners: Names | None = None
-        self._pinned: dict[tuple[str, ...], Names] = {}
+        self._qualified: NameResolver | None = None
+        self._owners: NameResolver | None = None
+        self._pinned: dict[tuple[str, ...], NameResolver] = {}
         self._functions: dict[tuple[tuple[str, ...], tuple[int, ...], bool, bool], Resolved] = {}
         self._operators: dict[tuple[tuple[str, ...], int | None, int], Resolved] = {}
         self._cast_classes: dict[tuple[int, int], Resolved] = {}
 
     @property
-    def session(self) -> Names | None:
+    def session(self) -> NameResolver | None:
         """The names that functions of text see when they run under these; None where that cannot be told, inside a function with its
         owner's rights.
         """
         return self if self._session is None else self._session()
 
-    def qualified(self) -> Names:
+    def qualified(self) -> NameResolver:
         """The same snapshot with pg_catalog alone on the path, as definitions in the catalog are written."""
         if self.path == ("pg_catalog",):
             return self
         if self._qualified is None:
-            made = Names(self.catalog, (), self.opaque)
+            made = NameResolver(self.catalog, (), self.opaque)
             # weak: names that refer to each other would have to be searched for when their snapshot was replaced
             made._session = weakref.ref(self) if self._session is None else self._session
             self._qualified = made
@@ -126,64 +126,70 @@ class Names:
         types = (name for schema, name in self.catalog.type_by_name if schema != TEMPORARY)
         return frozenset([*relations, *types])
 
-    def owners(self) -> Names:
+    def owners(self) -> NameResolver:
         """As :meth:`qualified`, inside a function that runs with its owner's rights: not every schema is usable to both."""
         if self.session is None:
             return self.qualified()
         if self._owners is None:
-            made = Names(self.catalog, (), self.opaque)
+            made = NameResolver(self.catalog, (), self.opaque)
             made._session = _nobody
             self._owners = made
         return self._owners
 
-    def pinned(self, path: tuple[str, ...]) -> Names:
+    def pinned(self, path: tuple[str, ...]) -> NameResolver:
         """Inside a function with a search_path of its own."""
-        found = self._pinned.get(path)
-        if found is None:
-            found = self._pinned[path] = Names(self.catalog, path, self.opaque)
-        return found
+        resolver = self._pinned.get(path)
+        if resolver is None:
+            resolver = self._pinned[path] = NameResolver(self.catalog, path, self.opaque)
+        return resolver
 
     # functions
 
     def function(
-        self, names: tuple[str, ...], types: tuple[int, ...], named: bool = False, variadic: bool = False
+        self,
+        name_resolver: tuple[str, ...],
+        types: tuple[int, ...],
+        named: bool = False,
+        variadic: bool = False,
     ) -> Resolved:
         """Candidates for a call. ``named``: some arguments are given by name, so positions say nothing of types."""
-        key = (names, types, named, variadic)
-        known = self._functions.get(key)
-        if known is None:
-            known = self._functions[key] = self._find_function(names, types, named, variadic)
-        return known
+        key = (name_resolver, types, named, variadic)
+        resolved = self._functions.get(key)
+        if resolved is None:
+            resolved = self._functions[key] = self._find_function(name_resolver, types, named, variadic)
+        return resolved
 
     def _find_function(
-        self, names: tuple[str, ...], types: tuple[int, ...], named: bool, variadic: bool
+        self, name_resolver: tuple[str, ...], types: tuple[int, ...], named: bool, variadic: bool
     ) -> Resolved:
-        if len(names) > 2:
+        if len(name_resolver) > 2:
             return Resolved(False)
-        schemas = (names[0],) if len(names) == 2 else self.path
-        visible = [f for f in self.catalog.functions_by_name.get(names[-1], ()) if f.schema in schemas]
-        given = tuple(0 for _ in types) if named else types
-        matching = [f for f in visible if f.kind != "p" and self._accepts(f, given, variadic)]
+        schemas = (name_resolver[0],) if len(name_resolver) == 2 else self.path
+        visible = [
+            f for f in self.catalog.functions_by_name.get(name_resolver[-1], ()) if f.schema in schemas
+        ]
+        argument_types = tuple(0 for _ in types) if named else types
+        matching = [f for f in visible if f.kind != "p" and self._accepts(f, argument_types, variadic)]
         if not named and types and 0 not in types and UNKNOWN_TYPE not in types:
             exact = [f for f in matching if f.arg_types == types and (not f.variadic or variadic)]
             if exact:
                 matching = [min(exact, key=lambda f: schemas.index(f.schema))]
         if len(matching) > 1 and not named and 0 not in types and not any(f.variadic for f in matching):
             matching = chosen(self.types, matching, types)
-        return self._judge(matching, given)
+        return self._judge(matching, argument_types)
 
     def _accepts(self, function: Function, types: tuple[int, ...], variadic: bool) -> bool:
-        wanted = function.arg_types
-        if function.variadic and not variadic and wanted:
-            last = wanted[-1]
+        declared = function.arg_types
+        if function.variadic and not variadic and declared:
+            last = declared[-1]
             element = last if last == ANY else (0 if last in ARRAYS else self.types.element(last))
-            plain = wanted[:-1]
+            plain = declared[:-1]
             if len(types) < len(plain) - function.n_defaults:
                 return False
-            wanted = plain + (element or ANY,) * max(0, len(types) - len(plain))
-        elif not len(wanted) - function.n_defaults <= len(types) <= len(wanted):
+            declared = plain + (element or ANY,) * max(0, len(types) - len(plain))
+        elif not len(declared) - function.n_defaults <= len(types) <= len(declared):
             return False
-        return all(map(self.types.could, types, wanted))
+        return all(map(self.types.could, types, declared))
 
     def _judge(self, candidates: list[Function], types: tuple[int, ...]) -> Resolved:
         """``types``: of the arguments, 0 where their position says nothing."""
@@ -211,19 +217,19 @@ class Names:
 
     # operators
 
-    def operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
+    def operator(self, name_resolver: tuple[str, ...], left: int | None, right: int) -> Resolved:
         """Candidates for an operator; ``left`` None for a prefix operator."""
-        key = (names, left, right)
-        known = self._operators.get(key)
-        if known is None:
-            known = self._operators[key] = self._find_operator(names, left, right)
-        return known
+        key = (name_resolver, left, right)
+        resolved = self._operators.get(key)
+        if resolved is None:
+            resolved = self._operators[key] = self._find_operator(name_resolver, left, right)
+        return resolved
 
-    def _find_operator(self, names: tuple[str, ...], left: int | None, right: int) -> Resolved:
-        if len(names) > 2:
+    def _find_operator(self, name_resolver: tuple[str, ...], left: int | None, right: int) -> Resolved:
+        if len(name_resolver) > 2:
             return Resolved(False)
-        schemas = (names[0],) if len(names) == 2 else self.path
-        named = [o for o in self.catalog.operators_by_name.get(names[-1], ()) if o.schema in schemas]
+        schemas = (name_resolver[0],) if len(name_resolver) == 2 else self.path
+        named = [o for o in self.catalog.operators_by_name.get(name_resolver[-1], ()) if o.schema in schemas]
         if left is None:
             matching = [o for o in named if not o.left and self.types.could(right, o.right)]
             exact = [o for o in matching if o.right == right]
@@ -250,11 +256,11 @@ class Names:
             right = left
         if left == UNKNOWN_TYPE:
             return []
-        found = [o for o in candidates if (o.left, o.right) == (left, right)]
+        matches = [o for o in candidates if (o.left, o.right) == (left, right)]
         base = self.types.base(left)
-        if not found and left == right and base != left:
-            found = [o for o in candidates if (o.left, o.right) == (base, base)]
-        return found
+        if not matches and left == right and base != left:
+            matches = [o for o in candidates if (o.left, o.right) == (base, base)]
+        return matches
 
     def _consistent(self, candidates: list[Operator], left: int, right: int) -> list[Operator]:
         """Those of whose polymorphic operands the types fit together; an untyped literal is the other side's where nothing else tells."""
@@ -274,9 +280,9 @@ class Names:
     def _judge_operators(self, candidates: list[Operator], left: int | None, right: int) -> Resolved:
         if not candidates:
             return Resolved(False)
-        known = [self.catalog.functions.get(o.function) for o in candidates]
-        functions = tuple(f for f in known if f is not None)
-        pairs = list(zip(candidates, known, strict=True))
+        implementations = [self.catalog.functions.get(o.function) for o in candidates]
+        functions = tuple(f for f in implementations if f is not None)
+        pairs = list(zip(candidates, implementations, strict=True))
         users = tuple(f for o, f in pairs if f is not None and not _is_known_through(o, f))
         classes = [
             classify_operator(o, self.catalog) for o, f in pairs if f is None or _is_known_through(o, f)
@@ -304,10 +310,10 @@ class Names:
     def cast(self, source: int, target: int) -> Resolved:
         """What an explicit cast does. ``source`` 0: any type could be cast."""
         key = (source, target)
-        known = self._cast_classes.get(key)
-        if known is None:
-            known = self._cast_classes[key] = self._judge_cast(source, target)
-        return known
+        resolved = self._cast_classes.get(key)
+        if resolved is None:
+            resolved = self._cast_classes[key] = self._judge_cast(source, target)
+        return resolved
 
     def _judge_cast(self, source: int, target: int) -> Resolved:
         base = self.types.base(target)
@@ -327,9 +333,9 @@ class Names:
             functions = [cast.function] if cast is not None and cast.function else []
             if cast is None or cast.method == "i":
                 reason = reason or self._input_function(base)
-        found = [self.catalog.functions.get(oid) for oid in functions]
-        users = tuple(f for f in found if f is not None and not is_known(f))
-        listed = [classify(f) for f in found if f is not None and f.extension and is_known(f)]
+        implementations = [self.catalog.functions.get(oid) for oid in functions]
+        users = tuple(f for f in implementations if f is not None and not is_known(f))
+        listed = [classify(f) for f in implementations if f is not None and f.extension and is_known(f)]
         reason = reason or next((c.reason for c in listed if not c.safe), "")
         if users and all(c.safe for c in listed):
             reason = ""  # what is not PostgreSQL's own is reported as a call, and policy decides
@@ -354,12 +360,14 @@ def _is_known_through(operator: Operator, function: Function) -> bool:
 _KEPT = 64
 
 
-def names(catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int] = frozenset()) -> Names:
+def name_resolver(
+    catalog: CatalogSnapshot, path: tuple[str, ...], opaque: frozenset[int] = frozenset()
+) -> NameResolver:
     """The lookup tables for a snapshot and search_path; a few are kept, as long as the snapshot."""
-    found: Names | None = catalog.lookups.get((path, opaque))
-    if found is None:
-        found = Names(catalog, path, opaque)
+    resolver: NameResolver | None = catalog.lookups.get((path, opaque))
+    if resolver is None:
+        resolver = NameResolver(catalog, path, opaque)
         if len(catalog.lookups) >= _KEPT:
             catalog.lookups.clear()
-        catalog.keep((path, opaque), found)
-    return found
+        catalog.keep((path, opaque), resolver)
+    return resolver

@@ -134,9 +134,9 @@ class Scope(Struct):
     def cte(self, name: str) -> Cte | None:
         scope: Scope | None = self
         while scope is not None:
-            found = scope.ctes.get(name)
-            if found is not None:
-                return found
+            cte = scope.ctes.get(name)
+            if cte is not None:
+                return cte
             scope = scope.parent
         return None
 
@@ -153,40 +153,40 @@ class Scope(Struct):
         """An unqualified column, innermost level first, and whether it is of this level. Raises Ambiguous."""
         scope: Scope | None = self
         while scope is not None:
-            found = scope.local_column(name)
-            if found is not None:
-                return found, scope is self
+            value = scope.local_column(name)
+            if value is not None:
+                return value, scope is self
             scope = scope.parent
         return None
 
     def local_column(self, name: str) -> Value | None:
-        found: Value | None = None
+        match: Value | None = None
         for item in self.items:
             if item.columns_visible:
                 value = item.column(name)
                 if value is not None:
-                    if found is not None:
+                    if match is not None:
                         raise Ambiguous(name)
-                    found = value
-        return found
+                    match = value
+        return match
 
     def qualified(self, name: str, column: str) -> Value | None:
         """A column of the item that answers to ``name``; None where there is no such item, or no such column in it. Raises Ambiguous."""
         scope: Scope | None = self
         while scope is not None:
-            found: Item | None = None
+            match: Item | None = None
             for item in scope.items:
                 if item.name == name and item.visible:
-                    if found is not None:
+                    if match is not None:
                         raise Ambiguous(name)
-                    found = item
-            if found is not None:
-                number = (found.positions or found.index).get(column)
+                    match = item
+            if match is not None:
+                number = (match.positions or match.index).get(column)
                 if number is None:
                     return None  # perhaps a system column
                 if number < 0:
                     raise Ambiguous(column)
-                return found.fields[number].value
+                return match.fields[number].value
             scope = scope.parent
         return None
 
@@ -194,15 +194,15 @@ class Scope(Struct):
         """The item that answers to ``name`` (or, with ``relation``, to schema.name). Raises Ambiguous."""
         scope: Scope | None = self
         while scope is not None:
-            found: Item | None = None
+            match: Item | None = None
             for item in scope.items:
                 if not item.visible:
                     continue
                 if (item.relation == relation and item.schema) if relation else item.name == name:
-                    if found is not None:
+                    if match is not None:
                         raise Ambiguous(name)
-                    found = item
-            if found is not None:
-                return found
+                    match = item
+            if match is not None:
+                return match
             scope = scope.parent
         return None

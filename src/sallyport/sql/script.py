@@ -38,7 +38,7 @@ def repeated(sql: bytes) -> list[Piece]:
     tokens, _, ends, _ = outline(sql, _TOKENS, False)
     if tokens > _TOKENS or ends is None or not _FEW <= len(ends) <= MAX_STATEMENTS:
         return []
-    found = []
+    pieces = []
     start = 0
     for stop in (*ends, len(sql)):
         text = sql[start:stop].rstrip(_SPACE)
@@ -46,10 +46,10 @@ def repeated(sql: bytes) -> list[Piece]:
         text = text.lstrip(_SPACE)
         key = template.key(text) if text else None
         if key is not None:
-            found.append(Piece(end - len(text), end, key))
+            pieces.append(Piece(end - len(text), end, key))
         start = stop + 1
-    counts = Counter(piece.key for piece in found)
-    return [piece for piece in found if counts[piece.key] > 1]
+    counts = Counter(piece.key for piece in pieces)
+    return [piece for piece in pieces if counts[piece.key] > 1]
 
 
 def without(sql: bytes, pieces: Iterable[Piece]) -> bytes:

@@ -144,8 +144,8 @@ _MAX_WORK_MEM = 1024 * 1024  # 1 GB, in kB
 
 
 def _modest_memory(value: str) -> bool:
-    found = re.fullmatch(r"\s*(\d{1,9})\s*(kB|MB|GB)?\s*", value)
-    return found is not None and int(found[1]) * _KILOBYTES[found[2] or ""] <= _MAX_WORK_MEM
+    match = re.fullmatch(r"\s*(\d{1,9})\s*(kB|MB|GB)?\s*", value)
+    return match is not None and int(match[1]) * _KILOBYTES[match[2] or ""] <= _MAX_WORK_MEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +289,8 @@ _UNITS = {"us": 0.001, "ms": 1.0, "": 1.0, "s": 1000.0, "min": 60_000.0, "h": 3_
 
 def milliseconds(value: str) -> int | None:
     """A time as ``parse_int`` (guc.c) reads it for a setting in milliseconds; None for what is not written plainly, with at most 15 digits."""
-    found = re.fullmatch(r"\s*([1-9]\d{0,14}|0)\s*(us|ms|s|min|h|d)?\s*", value, re.ASCII)
-    return None if found is None else round(int(found[1]) * _UNITS[found[2] or ""])
+    match = re.fullmatch(r"\s*([1-9]\d{0,14}|0)\s*(us|ms|s|min|h|d)?\s*", value, re.ASCII)
+    return None if match is None else round(int(match[1]) * _UNITS[match[2] or ""])
 
 
 def any_value_allowed(name: str) -> bool:

@@ -12,7 +12,7 @@ from sallyport.sql.lineage import Field
 from sallyport.sql.nodes import fields, string, strings, tag_of
 from sallyport.sql.parse import Node
 from sallyport.sql.plain import plain_shape
-from sallyport.sql.resolve import Names
+from sallyport.sql.resolve import NameResolver
 from sallyport.sql.scope import Scope
 from sallyport.sql.setops import settle_text
 
@@ -31,7 +31,7 @@ _PLAIN = frozenset({"targetList", "limitOption", "op"})
 
 
 def analyze_statement(
-    names: Names, context: Context, work: Work, node: Node, start: int, end: int
+    names: NameResolver, context: Context, work: Work, node: Node, start: int, end: int
 ) -> StatementFacts:
     """The facts of one statement. ``node``: its tagged parse tree."""
     a = Analysis(names, context, work)
@@ -53,8 +53,8 @@ def run(a: Analysis, node: Node) -> None:
         a.unknown("SP1102", f"{words} is not supported through the gateway", hint_of(tag))
         a.effects.append(Effect(EffectKind.DDL))
         return
-    handler, known = entry
-    a.check(tag, body, known)
+    handler, known_keys = entry
+    a.check(tag, body, known_keys)
     handler(a, body, -1)
 
 
@@ -68,7 +68,7 @@ def _query(a: Analysis, tag: str, node: Node, body: Node) -> None:
         )
         return
     columns = a.query(node, Scope())
-    if not a.context.masked.isdisjoint([one.relation for one in a.range_variables.values()]):
+    if not a.context.masked.isdisjoint([variable.relation for variable in a.range_variables.values()]):
         a.plain = plain_shape(tag, body, a.range_variables)
     if columns is not None:
         a.output(tuple([Field(f.name, settle_text(f.value)) for f in columns]))
@@ -166,8 +166,11 @@ def into_target(a: Analysis, node: Node, kind_: str) -> tuple[str, str]:
 
 def into_names(node: Node, facts: StatementFacts) -> list[str]:
     """What the columns of the new relation are called."""
-    given = strings(node.get("colNames", []))
-    return [given[n] if n < len(given) else column.name for n, column in enumerate(facts.columns or ())]
+    column_names = strings(node.get("colNames", []))
+    return [
+        column_names[n] if n < len(column_names) else column.name
+        for n, column in enumerate(facts.columns or ())
+    ]
 
 
 def into(a: Analysis, node: Node, query: Node, kind_: str) -> None:

@@ -108,7 +108,7 @@ def tokens(sql: bytes) -> Iterator[re.Match[bytes]]:
 
 
 def _values(sql: bytes) -> list[bytes]:
-    return [found for found in _TOKEN.findall(sql) if not is_name(found)]
+    return [token for token in _TOKEN.findall(sql) if not is_name(token)]
 
 
 def cuts_in(sql: bytes, cuts: Iterable[Cut]) -> list[Cut]:

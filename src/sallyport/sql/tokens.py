@@ -63,11 +63,11 @@ class Tokens:
     def closing(self, number: int) -> int:
         """The number of the ``)`` that belongs to the ``(`` at ``number``, or -1."""
         depth = 0
-        for other in range(number, len(self.starts)):
-            token = self.text(other)
+        for position in range(number, len(self.starts)):
+            token = self.text(position)
             depth += (token == b"(") - (token == b")")
             if depth == 0:
-                return other
+                return position
         return -1
 
 

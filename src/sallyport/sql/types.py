@@ -87,9 +87,9 @@ class Types:
             return self._catalog.type_by_name.get((names[0], names[1]))
         if len(names) == 1:
             for schema in self._catalog.lookup_path(self._path):
-                found = self._catalog.type_by_name.get((schema, names[0]))
-                if found is not None:
-                    return found
+                type_ = self._catalog.type_by_name.get((schema, names[0]))
+                if type_ is not None:
+                    return type_
         return None
 
     def base(self, oid: int) -> int:
@@ -139,18 +139,18 @@ class Types:
         if source == target or source in (0, UNKNOWN_TYPE):
             return True
         key = (source, target)
-        known = self._could.get(key)
-        if known is None:
-            known = self._could[key] = self._decide(source, target)
-        return known
+        answer = self._could.get(key)
+        if answer is None:
+            answer = self._could[key] = self._decide(source, target)
+        return answer
 
     def _decide(self, source: int, target: int) -> bool:
-        wanted = self.get(target)
-        if wanted is None or self.get(source) is None:
+        target_type = self.get(target)
+        if target_type is None or self.get(source) is None:
             return True  # a type the snapshot does not know: in doubt, yes
-        if wanted.kind == "p":
+        if target_type.kind == "p":
             return self._pseudo(source, target)
-        if wanted.kind == "d":
+        if target_type.kind == "d":
             return self.could(source, self.base(target))
         base = self.base(source)
         if base != source:
@@ -159,10 +159,10 @@ class Types:
         if cast is not None and cast.context == "i":
             return True
         if self.relation(source) or source == RECORD:
-            return bool(wanted.relation)
+            return bool(target_type.relation)
         if target in (INT2VECTOR, OIDVECTOR):
             return False  # arrays are never converted to these (find_coercion_pathway)
-        from_element, to_element = self.element(source), wanted.element
+        from_element, to_element = self.element(source), target_type.element
         return bool(from_element and to_element) and self.could(from_element, to_element)
 
     def _pseudo(self, source: int, target: int) -> bool:
@@ -191,18 +191,18 @@ class Types:
 
     def common(self, types: list[int]) -> int:
         """The type that UNION, CASE and the like choose (select_common_type), or 0 when it cannot be told."""
-        known = [type_ for type_ in types if type_ != UNKNOWN_TYPE]
-        if not known:
+        typed = [type_ for type_ in types if type_ != UNKNOWN_TYPE]
+        if not typed:
             return TEXT if types else 0
-        if 0 in known:
+        if 0 in typed:
             return 0
-        chosen = known[0]
-        for other in known[1:]:
-            if other == chosen:
+        chosen = typed[0]
+        for candidate in typed[1:]:
+            if candidate == chosen:
                 continue
-            forth, back = self._implicit(chosen, other), self._implicit(other, chosen)
+            forth, back = self._implicit(chosen, candidate), self._implicit(candidate, chosen)
             if forth and not back:
-                chosen = other
+                chosen = candidate
             elif not forth and not back:
                 return 0
         return chosen

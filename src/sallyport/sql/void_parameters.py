@@ -23,7 +23,7 @@ def given(a: Analysis, node: Node) -> Node:
     if not a.context.void or a.parameters is not None or node.get("agg_within_group"):
         return node
     arguments: list[Node] = node.get("args", [])
-    left = [one for one in arguments if _number(one) not in a.context.void]
+    left = [argument for argument in arguments if _number(argument) not in a.context.void]
     if len(left) != len(arguments) and node.get("func_variadic"):
         a.unknown(
             "SP1102",
@@ -39,7 +39,9 @@ def check_inferred(
     """Refuse a call that would mean something else if some of its parameters were void, unless that is as harmless."""
     if a.parameters is not None or node.get("agg_within_group"):
         return
-    places = [at for at, one in enumerate(arguments) if _number(one) and repeated(a, _number(one))]
+    places = [
+        at for at, argument in enumerate(arguments) if _number(argument) and repeated(a, _number(argument))
+    ]
     if not places:
         return
     if len(places) > _MOST:
@@ -52,8 +54,12 @@ def check_inferred(
     for count in range(1, len(places) + 1):
         for gone in combinations(places, count):
             left = tuple([type_ for at, type_ in enumerate(types) if at not in gone])
-            other = a.names.function(names, left, any("NamedArgExpr" in one for one in arguments))
-            if other.found and (other.reason or other.users or other.writes or other.changes_settings):
+            resolved = a.names.function(
+                names, left, any("NamedArgExpr" in argument for argument in arguments)
+            )
+            if resolved.found and (
+                resolved.reason or resolved.users or resolved.writes or resolved.changes_settings
+            ):
                 what = f"cannot determine whether {'.'.join(names)} is called with or without a parameter"
                 a.unknown(
                     "SP1102", what, "Write a cast, like $1::text, or use each parameter once.", position(node)
@@ -73,12 +79,12 @@ def repeated(a: Analysis, number: int) -> bool:
         a.parameter_uses = {}
         left: list[object] = [a.root]
         while left:
-            one = left.pop()
-            if isinstance(one, dict):
-                if "ParamRef" in one:
-                    found = _number(one)
-                    a.parameter_uses[found] = a.parameter_uses.get(found, 0) + 1
-                left.extend(one.values())
-            elif isinstance(one, list):
-                left.extend(one)
+            node_part = left.pop()
+            if isinstance(node_part, dict):
+                if "ParamRef" in node_part:
+                    number_used = _number(node_part)
+                    a.parameter_uses[number_used] = a.parameter_uses.get(number_used, 0) + 1
+                left.extend(node_part.values())
+            elif isinstance(node_part, list):
+                left.extend(node_part)
     return a.parameter_uses.get(number, 0) != 1

@@ -49,20 +49,20 @@ def recorded_approvals(engine: Engine, since: float, until: float, most: int) ->
     made = []
     with engine.connect() as connection:
         for row in connection.execute(query).all():
-            found = connection.execute(
+            rows = connection.execute(
                 select(approval_decisions).where(d.approval == row.id).order_by(d.number)
             )
             decisions = tuple(
                 RecordedDecision(
-                    one.email or one.reviewer,
-                    one.approve,
-                    one.reason,
-                    one.at,
-                    one.at - row.created,
-                    one.channel,
-                    one.address,
+                    decision.email or decision.reviewer,
+                    decision.approve,
+                    decision.reason,
+                    decision.at,
+                    decision.at - row.created,
+                    decision.channel,
+                    decision.address,
                 )
-                for one in found
+                for decision in rows
             )
             who = row.requester
             made.append(

@@ -88,8 +88,8 @@ class SqlApprovalStore:
             )
 
     def get(self, request_id: str) -> Request | None:
-        found = self._requests(select(approvals).where(approvals.c.id == request_id))
-        return found[0] if found else None
+        requests = self._requests(select(approvals).where(approvals.c.id == request_id))
+        return requests[0] if requests else None
 
     def open(self) -> list[Request]:
         query = select(approvals).where(approvals.c.status.in_(_OPEN))
@@ -101,8 +101,8 @@ class SqlApprovalStore:
 
     def latest(self, digest: str) -> Request | None:
         query = select(approvals).where(approvals.c.digest == self._seal.digest(digest))
-        found = self._requests(query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1))
-        return found[0] if found else None
+        requests = self._requests(query.order_by(approvals.c.created.desc(), approvals.c.id.desc()).limit(1))
+        return requests[0] if requests else None
 
     # -- grants ---------------------------------------------------------------------------------------------
 
@@ -129,11 +129,11 @@ class SqlApprovalStore:
             rows = connection.execute(query).all()
             decisions: dict[str, list[Decision]] = {}
             table = approval_decisions
-            wanted = select(table).where(table.c.approval.in_([row.id for row in rows]))
-            for row in connection.execute(wanted.order_by(table.c.approval, table.c.number)):
+            votes = select(table).where(table.c.approval.in_([row.id for row in rows]))
+            for row in connection.execute(votes.order_by(table.c.approval, table.c.number)):
                 decisions.setdefault(row.approval, []).append(_decision(row))
-            found = (self._request(row, tuple(decisions.get(row.id, ()))) for row in rows)
-            return [request for request in found if request is not None]
+            requests = (self._request(row, tuple(decisions.get(row.id, ()))) for row in rows)
+            return [request for request in requests if request is not None]
 
     def _values(self, request: Request) -> dict[str, Any]:
         binding, preview = msgspec.msgpack.encode(request.binding), request.preview

@@ -86,16 +86,16 @@ def open_readonly(data_dir: Path) -> Engine:
     )
     try:
         with engine.connect() as connection:
-            found = _revision(connection)
+            revision = _revision(connection)
     except DatabaseError as error:
         engine.dispose()
         raise StoreError(
             f"cannot read {path}: {error.orig}. If it is damaged, stop the gateway and run 'sallyport audit reindex'"
         ) from error
-    if found != HEAD:
+    if revision != HEAD:
         engine.dispose()
         raise StoreError(
-            f"{path} has schema {found or 'none'}, this version of Sallyport reads {HEAD}: "
+            f"{path} has schema {revision or 'none'}, this version of Sallyport reads {HEAD}: "
             "start the gateway of this version once, it migrates"
         )
     return engine
@@ -123,20 +123,22 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 def _revision(connection: Connection) -> str:
     """The schema's version, "" for an empty database."""
-    known = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
-    if known is None:
+    has_table = connection.execute(text("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")).first()
+    if has_table is None:
         return ""
     row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
     return "" if row is None else str(row[0])
 
 
 def _migrate(connection: Connection, path: Path) -> None:
-    found = _revision(connection)
+    revision = _revision(connection)
     connection.rollback()
-    if found == HEAD:
+    if revision == HEAD:
         return
-    if found > HEAD:
-        raise StoreError(f"{path} has schema {found}, newer than this version of Sallyport ({HEAD}): upgrade")
+    if revision > HEAD:
+        raise StoreError(
+            f"{path} has schema {revision}, newer than this version of Sallyport ({HEAD}): upgrade"
+        )
     from alembic import command
     from alembic.config import Config
 

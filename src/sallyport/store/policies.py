@@ -55,8 +55,8 @@ class SqlPolicyVersions:
 
     def _one(self, query: Select[tuple[object, ...]]) -> PolicyVersion | None:
         with self._engine.connect() as connection:
-            found = connection.execute(query).first()
-        return None if found is None else PolicyVersion(**found._mapping)
+            row = connection.execute(query).first()
+        return None if row is None else PolicyVersion(**row._mapping)
 
     def _trim(self, most: int) -> None:
         with self._engine.begin() as connection:

@@ -66,13 +66,13 @@ class SqlSessionIndex:
                 "If it stays so, stop the gateway and run 'sallyport audit reindex'"
             ) from error
 
-    def statements(self, session_id: str, found: Sequence[StatementText]) -> bool:
+    def statements(self, session_id: str, statements: Sequence[StatementText]) -> bool:
         """Queue what the session is found by. Never blocks, never raises; False: not taken."""
-        return self._statements.add(session_id, found)
+        return self._statements.add(session_id, statements)
 
-    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+    def matching(self, ids: Sequence[str], query: SessionQuery) -> dict[str, StatementText]:
         """Of these sessions, those that the index knows to have a statement like that: the first of each."""
-        return self._statements.matching(ids, wanted)
+        return self._statements.matching(ids, query)
 
     def save(self, row: SessionRow) -> None:
         """Queue the row as it is now. Never blocks on the database, never raises."""
@@ -100,12 +100,12 @@ class SqlSessionIndex:
 
     def unknown(self, ids: Sequence[str]) -> list[str]:
         """Which of these sessions have no row."""
-        known: set[str] = set()
+        indexed: set[str] = set()
         with self._reading() as connection:
             for start in range(0, len(ids), 500):
                 query = select(sessions.c.id).where(sessions.c.id.in_(ids[start : start + 500]))
-                known.update(connection.execute(query).scalars())
-        return [id_ for id_ in ids if id_ not in known]
+                indexed.update(connection.execute(query).scalars())
+        return [id_ for id_ in ids if id_ not in indexed]
 
     def restore(self, rows: Sequence[tuple[SessionRow, Sequence[StatementText]]]) -> None:
         """Write rows and their statements at once, not through the writer."""
@@ -147,57 +147,57 @@ class SqlSessionIndex:
     ) -> list[SessionRow]:
         """Newest first; "" means any, limit None means all."""
         query = select(sessions).order_by(sessions.c.started.desc(), sessions.c.id.desc())
-        for column, wanted in (
+        for column, value in (
             (sessions.c.status, status),
             (sessions.c.subject, subject),
             (sessions.c.target, target),
         ):
-            if wanted:
-                query = query.where(column == wanted)
+            if value:
+                query = query.where(column == value)
         if kind:
             query = query.where(_of_kind(kind))
         if limit is not None:
             query = query.limit(limit)
         with self._reading() as connection:
-            return [_row(found) for found in connection.execute(query)]
+            return [_row(row) for row in connection.execute(query)]
 
-    def search(self, wanted: SessionQuery) -> list[SessionRow]:
+    def search(self, asked: SessionQuery) -> list[SessionRow]:
         """One page of sessions, newest first unless ``oldest_first``."""
         c = sessions.c
-        order = (c.started, c.id) if wanted.oldest_first else (c.started.desc(), c.id.desc())
-        query = select(sessions).order_by(*order).limit(wanted.limit)
-        if wanted.subject:
+        order = (c.started, c.id) if asked.oldest_first else (c.started.desc(), c.id.desc())
+        query = select(sessions).order_by(*order).limit(asked.limit)
+        if asked.subject:
             query = query.where(
                 or_(
                     *(
-                        column.icontains(wanted.subject, autoescape=True)
+                        column.icontains(asked.subject, autoescape=True)
                         for column in (c.subject, c.label, c.agent)
                     )
                 )
             )
-        for column, value in ((c.target, wanted.target), (c.status, wanted.status)):
+        for column, value in ((c.target, asked.target), (c.status, asked.status)):
             if value:
                 query = query.where(column == value)
-        if wanted.kind:
-            query = query.where(_of_kind(wanted.kind))
-        if wanted.since is not None:
-            query = query.where(c.started >= wanted.since)
-        if wanted.until is not None:
-            query = query.where(c.started < wanted.until)
-        if wanted.refused:
+        if asked.kind:
+            query = query.where(_of_kind(asked.kind))
+        if asked.since is not None:
+            query = query.where(c.started >= asked.since)
+        if asked.until is not None:
+            query = query.where(c.started < asked.until)
+        if asked.refused:
             query = query.where(c.refused > 0)
-        if wanted.running_since is not None:
-            query = query.where(or_(c.ended.is_(None), c.ended >= wanted.running_since))
-        if wanted.after is not None:
+        if asked.running_since is not None:
+            query = query.where(or_(c.ended.is_(None), c.ended >= asked.running_since))
+        if asked.after is not None:
             place = tuple_(c.started, c.id)
-            query = query.where(place > wanted.after if wanted.oldest_first else place < wanted.after)
+            query = query.where(place > asked.after if asked.oldest_first else place < asked.after)
         with self._reading() as connection:
-            return [_row(found) for found in connection.execute(query)]
+            return [_row(row) for row in connection.execute(query)]
 
     def get(self, session_id: str) -> SessionRow | None:
         with self._reading() as connection:
-            found = connection.execute(select(sessions).where(sessions.c.id == session_id)).first()
-        return None if found is None else _row(found)
+            row = connection.execute(select(sessions).where(sessions.c.id == session_id)).first()
+        return None if row is None else _row(row)
 
     def ids_beginning(self, prefix: str, limit: int = 10) -> list[str]:
         """Ids that begin with ``prefix``, taken literally, newest first."""
@@ -208,7 +208,7 @@ class SqlSessionIndex:
             .limit(limit)
         )
         with self._reading() as connection:
-            return [str(found) for found in connection.execute(query).scalars()]
+            return [str(session_id) for session_id in connection.execute(query).scalars()]
 
 
 def presented_groups(engine: Engine) -> frozenset[str]:
@@ -250,7 +250,7 @@ def _values(row: SessionRow) -> dict[str, object]:
     }
 
 
-def _row(found: Row[tuple[object, ...]]) -> SessionRow:
-    fields = dict(found._mapping)
+def _row(row: Row[tuple[object, ...]]) -> SessionRow:
+    fields = dict(row._mapping)
     fields["groups"], fields["actors"] = tuple(fields["groups"]), tuple(fields["actors"])
     return SessionRow(**fields)

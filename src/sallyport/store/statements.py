@@ -35,14 +35,14 @@ class StatementIndex:
         if writer is not None:
             writer.chores.append(self._tidy)
 
-    def add(self, session_id: str, found: Sequence[StatementText]) -> bool:
+    def add(self, session_id: str, statements: Sequence[StatementText]) -> bool:
         """Queue rows. Never blocks, never raises; False when too many wait already."""
         writer = self._writer
-        if writer is None or writer.queued(_insert) + len(found) > _WAITING:
+        if writer is None or writer.queued(_insert) + len(statements) > _WAITING:
             return False
-        for one in found:
-            writer.put(_insert, f"{session_id}/{one.number}", _values(session_id, one))
-        self._added += len(found)
+        for statement in statements:
+            writer.put(_insert, f"{session_id}/{statement.number}", _values(session_id, statement))
+        self._added += len(statements)
         return True
 
     def insert(self, connection: Connection, session_id: str, statements: Sequence[StatementText]) -> None:
@@ -58,20 +58,20 @@ class StatementIndex:
         query = delete(statements).where(statements.c.session.in_(ids))
         return connection.execute(query).rowcount
 
-    def matching(self, ids: Sequence[str], wanted: SessionQuery) -> dict[str, StatementText]:
+    def matching(self, ids: Sequence[str], asked: SessionQuery) -> dict[str, StatementText]:
         """Of these sessions, those with a statement like that: the first of each."""
         c = statements.c
         query = (
-            select(c.session, func.min(c.number)).where(c.session.in_(ids), _like(wanted)).group_by(c.session)
+            select(c.session, func.min(c.number)).where(c.session.in_(ids), _like(asked)).group_by(c.session)
         )
         with self._engine.connect() as connection:
             firsts = [(str(session), int(number)) for session, number in connection.execute(query)]
-            found = connection.execute(select(statements).where(tuple_(c.session, c.number).in_(firsts)))
+            rows = connection.execute(select(statements).where(tuple_(c.session, c.number).in_(firsts)))
             return {
                 row.session: StatementText(
                     row.number, row.outcome, row.sql, tuple(row.relations.split("\n")[1:-1])
                 )
-                for row in found
+                for row in rows
             }
 
     def _tidy(self) -> None:
@@ -116,16 +116,16 @@ def _values(session_id: str, statement: StatementText) -> dict[str, object]:
     }
 
 
-def _like(wanted: SessionQuery) -> ColumnElement[bool]:
+def _like(query: SessionQuery) -> ColumnElement[bool]:
     """As :meth:`SessionQuery.has`."""
     c, conditions = statements.c, []
-    if wanted.verdict:
-        conditions.append(c.outcome == wanted.verdict)
-    if wanted.text:
+    if query.verdict:
+        conditions.append(c.outcome == query.verdict)
+    if query.text:
         # SQLite's LIKE disregards ASCII case by itself.
-        conditions.append(c.sql.contains(one_line(wanted.text), autoescape=True))
-    if wanted.relation:
-        name = folded(one_line(wanted.relation))
+        conditions.append(c.sql.contains(one_line(query.text), autoescape=True))
+    if query.relation:
+        name = folded(one_line(query.relation))
         ends = [c.relations.contains(f"{mark}{name}\n", autoescape=True) for mark in ("\n", ".")]
         conditions.append(or_(*ends))
     return and_(True, *conditions)

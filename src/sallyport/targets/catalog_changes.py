@@ -230,13 +230,13 @@ class Changes:
     def dependants_query(self) -> str:
         """(kind, OID) of what names these objects in its text: views, defaults, conditions, bodies of functions."""
         objects = " OR ".join(
-            f"(d.refclassid = 'pg_catalog.{table}'::pg_catalog.regclass AND d.refobjid = ANY ({oids(those)}))"
-            for table, those in (
+            f"(d.refclassid = 'pg_catalog.{table}'::pg_catalog.regclass AND d.refobjid = ANY ({oids(objects_of_kind)}))"
+            for table, objects_of_kind in (
                 ("pg_class", self.relations),
                 ("pg_type", self.types),
                 ("pg_proc", self.functions),
             )
-            if those
+            if objects_of_kind
         )
         return _DEPENDANTS.replace("{objects}", f"({objects or 'false'})")
 
@@ -254,31 +254,31 @@ class Changes:
 NOTHING = Changes(frozenset(), frozenset(), frozenset(), parents=False)
 
 
-def oids(those: frozenset[int]) -> str:
+def oids(numbers: frozenset[int]) -> str:
     """An array of OIDs as SQL."""
-    return "'{" + ",".join(map(str, sorted(those))) + "}'::pg_catalog.oid[]"
+    return "'{" + ",".join(map(str, sorted(numbers))) + "}'::pg_catalog.oid[]"
 
 
 class KnownRows:
     """The keys of every part, with their owners, as they were when the catalog was read. Never changed once made."""
 
-    def __init__(self, owners: Mapping[str, Mapping[int, int]], whole: Row) -> None:
-        """``whole``: the answer to :data:`WHOLE`."""
+    def __init__(self, owners: Mapping[str, Mapping[int, int]], digest: Row) -> None:
+        """``digest``: the answer to :data:`WHOLE`."""
         self.owners = owners
-        self.whole, self.horizon, self.newest = text(whole[0]), int_of(whole[1]), int_of(whole[2])
+        self.whole, self.horizon, self.newest = text(digest[0]), int_of(digest[1]), int_of(digest[2])
 
     @staticmethod
     def queries() -> dict[str, str]:
         return {f"known {part}": known_rows(part) for part in _PARTS}
 
     @classmethod
-    def of(cls, loaded: Mapping[str, list[Row]], whole: Row) -> KnownRows:
+    def of(cls, loaded: Mapping[str, list[Row]], digest: Row) -> KnownRows:
         """Of the answers to :meth:`queries` and :data:`WHOLE`."""
-        return cls({part: _owners(loaded[f"known {part}"]) for part in _PARTS}, whole)
+        return cls({part: _owners(loaded[f"known {part}"]) for part in _PARTS}, digest)
 
-    def is_current(self, whole: Row) -> bool:
+    def is_current(self, digest: Row) -> bool:
         """Whether changes can be told: nothing that concerns the whole database changed, nor is it too long ago."""
-        return whole[0] == self.whole and 0 <= int_of(whole[2]) - self.horizon < _MOST_TRANSACTIONS
+        return digest[0] == self.whole and 0 <= int_of(digest[2]) - self.horizon < _MOST_TRANSACTIONS
 
     def gaps(self, changed: Mapping[str, ChangedRows]) -> dict[str, int]:
         """By part, how many rows are gone (fewer than 0: so many came from before the horizon); parts in which none is are left out."""
@@ -342,7 +342,7 @@ class KnownRows:
         changed: Mapping[str, ChangedRows],
         gone: Mapping[str, frozenset[int]],
         complete: Mapping[str, tuple[frozenset[int], list[Row]]],
-        whole: Row,
+        digest: Row,
     ) -> tuple[Changes, KnownRows]:
         """``gone``: keys of rows that are not there any more, by part. ``complete``: of parts in which that is not known, buckets with all
         rows in them.
@@ -379,7 +379,7 @@ class KnownRows:
             frozenset(touched["function"]),
             bool(touched["parent"]),
         )
-        return changes, KnownRows(owners, whole)
+        return changes, KnownRows(owners, digest)
 
 
 def _types_of(relations: frozenset[int], snapshot: CatalogSnapshot) -> set[int]:

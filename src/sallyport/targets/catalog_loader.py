@@ -154,7 +154,7 @@ class _Reading:
 
     async def everything(self, path: tuple[str, ...]) -> LoadedCatalog:
         server = await self._server()
-        whole = (await self._query(WHOLE))[0]
+        digest = (await self._query(WHOLE))[0]
         sql = {
             **_SMALL,
             **{name: queries.of_all(name) for name in (*_OF_RELATIONS, "types", "functions")},
@@ -162,45 +162,45 @@ class _Reading:
             **KnownRows.queries(),
         }
         loaded = {name: await self._query(statement) for name, statement in sql.items()}
-        known = KnownRows.of(loaded, whole)
-        return await compute_beside(_made, None, server, path, loaded, NOTHING, known)
+        known_rows_now = KnownRows.of(loaded, digest)
+        return await compute_beside(_made, None, server, path, loaded, NOTHING, known_rows_now)
 
     async def since(self, before: LoadedCatalog, path: tuple[str, ...]) -> LoadedCatalog:
-        whole = (await self._query(WHOLE))[0]
-        if int_of(whole[2]) < before.as_of:
+        digest = (await self._query(WHOLE))[0]
+        if int_of(digest[2]) < before.as_of:
             # REPEATABLE READ: PostgreSQL looks names up in the catalog as it is now, which queries of this transaction do not see.
             raise CatalogError("the catalog has changed since this transaction's snapshot was taken")
-        if not before.known.is_current(whole) or path != before.snapshot.default_search_path:
+        if not before.known.is_current(digest) or path != before.snapshot.default_search_path:
             return await self.everything(path)
-        newest = int_of(whole[2]) if self._sees_one_snapshot else None
+        newest = int_of(digest[2]) if self._sees_one_snapshot else None
         if newest == before.known.horizon:
             return before  # nothing was running then, and nothing began since
         changed = changed_rows(await self._query(changes_query(before.known.horizon, newest)))
         gone, complete = await self._gone(before, changed)
-        changes, known = before.known.changes(changed, gone, complete, whole)
+        changes, known_rows_now = before.known.changes(changed, gone, complete, digest)
         if not changes:
-            return replace(before, known=known)
+            return replace(before, known=known_rows_now)
         changes = changes.extended(await self._query(changes.dependants_query()))
         loaded = {name: await self._query(sql) for name, sql in _queries(changes).items()}
-        return await compute_beside(_made, before, before.server, path, loaded, changes, known)
+        return await compute_beside(_made, before, before.server, path, loaded, changes, known_rows_now)
 
     async def _gone(
         self, before: LoadedCatalog, changed: Mapping[str, ChangedRows]
     ) -> tuple[dict[str, frozenset[int]], dict[str, tuple[frozenset[int], list[Row]]]]:
         """Keys of rows that are gone, by part, and of parts where that cannot be guessed the buckets that may have lost some, with their rows."""
-        known = before.known
-        gaps = known.gaps(changed)
+        rows_before = before.known
+        gaps = rows_before.gaps(changed)
         if not gaps:
             return {}, {}
-        gone = await compute_beside(known.presumed_gone, changed, gaps, before.snapshot)
+        gone = await compute_beside(rows_before.presumed_gone, changed, gaps, before.snapshot)
         present: dict[str, set[int]] = {}
         for part, key in await self._query(presence_query(gone)) if gone else []:
             present.setdefault(text(part), set()).add(int_of(key))
         gone = {part: keys for part, keys in gone.items() if not keys & present.get(part, set())}
         complete = {}
         for part in gaps.keys() - gone.keys():
-            counts = await self._query(counts_query(part, known.horizon))
-            buckets = known.differing(part, changed[part], counts)
+            counts = await self._query(counts_query(part, rows_before.horizon))
+            buckets = rows_before.differing(part, changed[part], counts)
             complete[part] = buckets, await self._query(known_rows(part, buckets))
         return gone, complete
 
@@ -224,7 +224,7 @@ class _Reading:
 def _queries(changes: Changes) -> dict[str, str]:
     """What is to be read again, by its name."""
     relations, types, functions = (
-        oids(those) for those in (changes.relations, changes.types, changes.functions)
+        oids(numbers) for numbers in (changes.relations, changes.types, changes.functions)
     )
     sql = {
         "hidden": _SMALL["hidden"],
@@ -256,7 +256,7 @@ def _made(
     path: tuple[str, ...],
     loaded: Mapping[str, list[Row]],
     changes: Changes,
-    known: KnownRows,
+    known_rows_now: KnownRows,
 ) -> LoadedCatalog:
     """``loaded``: answers of all queries, or where there is something ``before``, those of its ``changes``."""
     rows = {name: loaded.get(name, before.rows[name] if before is not None else []) for name in _SMALL}
@@ -297,7 +297,7 @@ def _made(
             ),
             **common,
         )
-    return LoadedCatalog(snapshot, rows, making.digests, known, server, known.newest)
+    return LoadedCatalog(snapshot, rows, making.digests, known_rows_now, server, known_rows_now.newest)
 
 
 def _temporary_of(loaded: Mapping[str, list[Row]]) -> TemporaryObjects:

@@ -84,7 +84,7 @@ def relation_of(
         schema=text(row[1]),
         name=text(row[2]),
         kind=text(row[3]),
-        columns=tuple([_column(one) for one in columns]),
+        columns=tuple([_column(part) for part in columns]),
         parents=parents,
         children=children,
         view_definition=row[10] or "",
@@ -98,7 +98,7 @@ def relation_of(
         extension=extension,
         persistence=text(row[4]),
         hidden_functions=hidden,
-        constraints=tuple([_constraint(one) for one in constraints]),
+        constraints=tuple([_constraint(part) for part in constraints]),
         partition_key=tuple(json.loads(row[11] or "[]")),
         owner=_owner(row[13]),
     )
@@ -158,14 +158,14 @@ def _outputs(
         return (), ()
     oids = [int(oid) for oid in json.loads(types)]
     labels = json.loads(names) if names is not None else [""] * len(oids)
-    found = [
+    outputs = [
         (label, oid)
         for mode, label, oid in zip(json.loads(modes), labels, oids, strict=True)
         if mode in "obt"
     ]
     return (
-        tuple(label or f"column{position}" for position, (label, _) in enumerate(found, 1)),
-        tuple(oid for _, oid in found),
+        tuple(label or f"column{position}" for position, (label, _) in enumerate(outputs, 1)),
+        tuple(oid for _, oid in outputs),
     )
 
 
@@ -179,19 +179,19 @@ def _inputs(modes: str | None, names: str | None) -> tuple[str, ...]:
 
 def _configured(config: str | None) -> tuple[tuple[str, ...] | None, bool]:
     """Of pg_proc.proconfig: the search_path that it sets, and whether it sets anything else."""
-    path, others = None, False
+    path, has_others = None, False
     for entry in json.loads(config) if config is not None else ():
         name, _, value = entry.partition("=")
         if name == "search_path":
             path = split_search_path(value)
-        others = others or name != "search_path" or path is None
-    return path, others
+        has_others = has_others or name != "search_path" or path is None
+    return path, has_others
 
 
 def function_of(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
     oid = int_of(row[0])
     out_names, out_types = _outputs(row[13], row[14], row[15])
-    path, others = _configured(row[19])
+    path, has_others = _configured(row[19])
     return Function(
         oid=oid,
         schema=text(row[1]),
@@ -214,7 +214,7 @@ def function_of(row: Row, members: Mapping[tuple[str, int], str]) -> Function:
         arg_names=_inputs(row[13], row[14]) if row[16] else (),
         defaults=row[18] or "",
         path=path,
-        has_settings=others,
+        has_settings=has_others,
     )
 
 

@@ -91,10 +91,10 @@ async def resolve(reference: Reference | Mapping[str, object]) -> Secret:
     if not isinstance(reference, Reference):
         reference = reference_from(reference, "secret")
     if reference.kind == "env":
-        found = os.environ.get(reference.value)
-        if found is None:
+        value = os.environ.get(reference.value)
+        if value is None:
             raise CredentialError(f"{reference}: the environment variable is not set")
-        return _secret(reference, os.fsencode(found))
+        return _secret(reference, os.fsencode(value))
     if reference.kind == "file":
         content = await asyncio.to_thread(_read_file, reference)
     else:

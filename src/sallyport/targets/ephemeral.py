@@ -81,9 +81,9 @@ def verifier_text(verifier: Verifier) -> str:
 def create_grants(grants: GrantSet) -> str:
     """One message, one transaction. Fails with :data:`DUPLICATE` where the role is there already."""
     role = quoted(grants.name)
-    given = "".join(f"{statement}{role};\n" for statement in grants.statements)
+    statements = "".join(f"{statement}{role};\n" for statement in grants.statements)
     about = quote_literal("Privileges of sessions behind Sallyport; made and swept by the gateway")
-    return f"{EXCLUSIVE_LOCK}CREATE ROLE {role} NOLOGIN;\nCOMMENT ON ROLE {role} IS {about};\n{given}"
+    return f"{EXCLUSIVE_LOCK}CREATE ROLE {role} NOLOGIN;\nCOMMENT ON ROLE {role} IS {about};\n{statements}"
 
 
 def create_session(

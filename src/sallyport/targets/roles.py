@@ -65,19 +65,19 @@ async def role_warnings(query: Query) -> list[str]:
     if len(rows) != 1:
         return ["the role's own properties cannot be read from pg_roles"]
     name, *flags = rows[0]
-    found = [f"role {name} {power}" for power, flag in zip(_POWERS, flags, strict=True) if flag == "t"]
+    warnings = [f"role {name} {power}" for power, flag in zip(_POWERS, flags, strict=True) if flag == "t"]
     if flags[0] != "t":
         for (group,) in await query(_MEMBERSHIPS):
             what = _GROUPS.get(group or "", f"has what the built-in role {group} grants")
             if what:
-                found.append(f"role {name} is a member of {group}: it {what}")
+                warnings.append(f"role {name} is a member of {group}: it {what}")
         for (schema,) in await query(_SCHEMAS):
-            found.append(
+            warnings.append(
                 f"role {name} can create objects in schema {schema}, which its search_path names: they could"
                 f" take the place of others' (REVOKE CREATE ON SCHEMA {schema})"
             )
     for (extension,) in await query(_EXTENSIONS):
-        found.append(
+        warnings.append(
             f"extension {extension} is installed: its functions reach past tables, to files or servers"
         )
-    return found
+    return warnings

@@ -78,8 +78,8 @@ class Activity:
         """Sixty minutes up to this one, quiet ones included, oldest first."""
         self.sample()
         last = self._minutes[-1].number
-        known = {minute.number: minute for minute in self._minutes}
-        return [known.get(n) or Minute(n) for n in range(last - MINUTES + 1, last + 1)]
+        by_number = {minute.number: minute for minute in self._minutes}
+        return [by_number.get(n) or Minute(n) for n in range(last - MINUTES + 1, last + 1)]
 
     async def run(self) -> None:
         """Sample for ever."""

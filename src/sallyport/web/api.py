@@ -224,8 +224,8 @@ async def _answer(operation: Operation, console: Console, request: Request, doin
     """Raises ProblemError."""
     unknown = set(request.query_params) - {parameter.name for parameter in operation.query}
     if unknown:
-        known = ", ".join(parameter.name for parameter in operation.query) or "none"
-        raise invalid(f"There is no parameter {min(unknown)[:100]!r}. There are: {known}.")
+        names = ", ".join(parameter.name for parameter in operation.query) or "none"
+        raise invalid(f"There is no parameter {min(unknown)[:100]!r}. There are: {names}.")
     doing.add(request.query_params)
     body = None
     if operation.body is not None:
@@ -236,8 +236,8 @@ async def _answer(operation: Operation, console: Console, request: Request, doin
 
 async def _refused_request(request: Request, operation: Operation) -> dict[str, str]:
     """What somebody asked for who may not: whom they would have locked, say. In short: it is not for them to fill the record."""
-    known = {parameter.name for parameter in operation.query}
-    asked = asked_for({name: text for name, text in request.query_params.items() if name in known})
+    names = {parameter.name for parameter in operation.query}
+    asked = asked_for({name: text for name, text in request.query_params.items() if name in names})
     if operation.body is not None:
         try:
             asked |= asked_for(msgspec.to_builtins(await body_of(request, operation.body)))
@@ -279,5 +279,6 @@ async def body_of(request: Request, kind: type) -> Any:
 def routes(operations: tuple[Operation, ...]) -> list[Route]:
     """A route for each path, with all its methods."""
     return [
-        Route(PREFIX + one.path, endpoint(one), methods=[one.method], name=one.name) for one in operations
+        Route(PREFIX + operation.path, endpoint(operation), methods=[operation.method], name=operation.name)
+        for operation in operations
     ]

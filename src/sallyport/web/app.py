@@ -177,13 +177,13 @@ async def readyz(request: Request) -> Response:
 
 
 def _static_files() -> dict[str, tuple[bytes, str]]:
-    found = {}
-    for one in resources.files("sallyport.web").joinpath("static").iterdir():
+    files = {}
+    for resource in resources.files("sallyport.web").joinpath("static").iterdir():
         kind = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}.get(
-            one.name.rpartition(".")[2], "text/plain"
+            resource.name.rpartition(".")[2], "text/plain"
         )
-        found[one.name] = one.read_bytes(), kind
-    return found
+        files[resource.name] = resource.read_bytes(), kind
+    return files
 
 
 _STATIC = _static_files()
@@ -191,10 +191,10 @@ _STATIC = _static_files()
 
 async def static(request: Request) -> Response:
     """One of the few files there are; they are read once."""
-    found = _STATIC.get(request.path_params["name"])
-    if found is None:
+    file = _STATIC.get(request.path_params["name"])
+    if file is None:
         raise HTTPException(404)
-    return Response(found[0], media_type=found[1], headers={"Cache-Control": "public, max-age=300"})
+    return Response(file[0], media_type=file[1], headers={"Cache-Control": "public, max-age=300"})
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -127,10 +127,10 @@ class Visit:
 
 
 def console_of(request: Request) -> Console:
-    found = request.app.state.console
-    if not isinstance(found, Console):
+    console = request.app.state.console
+    if not isinstance(console, Console):
         raise TypeError("the application has no console")
-    return found
+    return console
 
 
 def address_of(request: Request) -> str:

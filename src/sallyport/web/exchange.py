@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import LockedError, LoginRefused
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.operations.access import Principal
 from sallyport.web.api import ProblemError, body_of, invalid, principal_of, unauthorized
 from sallyport.web.auth import limit_sign_ins
@@ -69,10 +69,10 @@ async def identified(console: Console, request: Request, kind: type[Any]) -> Pri
     return console.services.access.principal(subject, address)
 
 
-async def _outcome(console: Console, body: Proofs) -> Subject | Problem:
+async def _outcome(console: Console, body: Proofs) -> Subject | IdentityProblem:
     if body.code:
         subject = console.handovers.take(body.code, body.verifier)
-        return subject or Problem(_GONE, _GONE, "Run sallyport login again.")
+        return subject or IdentityProblem(_GONE, _GONE, "Run sallyport login again.")
     return await _provider(console, body.saml).verify_response(body.saml_response)
 
 

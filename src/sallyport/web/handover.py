@@ -63,8 +63,8 @@ def report_page(report: AuditReport) -> Iterator[str]:
     names = "%m-%d %H:%M" if report.span < 86400 else "%m-%d"
     columns = [(datetime.fromtimestamp(at, UTC).strftime(names), counts) for at, counts in report.spans]
     span = "hour" if report.span < 86400 else "day"
-    busiest = [(one.email or one.subject, one.target, one.verdicts.total()) for one in report.access[:6]]
-    columns_read = [(one.column, "", one.readers.total()) for one in report.columns]
+    busiest = [(row.email or row.subject, row.target, row.verdicts.total()) for row in report.access[:6]]
+    columns_read = [(row.column, "", row.readers.total()) for row in report.columns]
     plots_made = {
         "over_time": plots.stacked(f"Statements per {span} by verdict", columns),
         "by_code": plots.bars(
@@ -72,7 +72,7 @@ def report_page(report: AuditReport) -> Iterator[str]:
         ),
         "by_identity": plots.bars("Statements by identity", busiest),
         "by_column": plots.bars(
-            "Statements by masked column", sorted(columns_read, key=lambda one: -one[2])[:6], "allow"
+            "Statements by masked column", sorted(columns_read, key=lambda row: -row[2])[:6], "allow"
         ),
     }
     return page("audit-report.html", report=report, span=span, version=sallyport.__version__, **plots_made)

@@ -26,10 +26,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 import sallyport
-from sallyport.judge.view import JUDGE_BOUNDS
+from sallyport.judge.subject_judge import JUDGE_BOUNDS
 from sallyport.operations.ports import GatewayMetrics, LogMetrics
 from sallyport.operations.streaming import Stream
-from sallyport.server.added import BOUNDS
+from sallyport.server.latency import BOUNDS
 from sallyport.web.console import Console, console_of
 
 

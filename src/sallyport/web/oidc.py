@@ -125,12 +125,12 @@ class CodeClient:
         try:
             provider = await self._discovered()
             async with new_client(self._issuer.ca_file) as http:
-                status, given = await provider.post(http, "token_endpoint", form, client, timeout=_TIMEOUT)
+                status, answer = await provider.post(http, "token_endpoint", form, client, timeout=_TIMEOUT)
         except FetchError as error:
             raise _unreachable(error) from None
-        token = given.get("id_token")
+        token = answer.get("id_token")
         if status != 200 or not isinstance(token, str):
-            what = printable(str(given.get("error", "no ID token")), 100)
+            what = printable(str(answer.get("error", "no ID token")), 100)
             raise SignInError(f"The identity provider gave no ID token: {what}.")
         return Secret(token)
 

@@ -43,16 +43,16 @@ def _as_times(properties: dict[str, Any]) -> None:
 @lru_cache(maxsize=1)
 def document() -> dict[str, Any]:
     """The whole document."""
-    types = {one.answer for one in OPERATIONS if isinstance(one.answer, type)}
-    types |= {one.body for one in OPERATIONS if one.body is not None}
-    ordered = sorted(types, key=lambda one: one.__name__)
+    types = {operation.answer for operation in OPERATIONS if isinstance(operation.answer, type)}
+    types |= {operation.body for operation in OPERATIONS if operation.body is not None}
+    ordered = sorted(types, key=lambda operation: operation.__name__)
     schemas, components = msgspec.json.schema_components(ordered, ref_template="#/components/schemas/{name}")
     for name in _TIMED & components.keys():
         _as_times(components[name]["properties"])
     named = dict(zip(ordered, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for one in OPERATIONS:
-        paths.setdefault(PREFIX + one.path, {})[one.method.lower()] = _operation(one, named)
+    for operation in OPERATIONS:
+        paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation, named)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -76,39 +76,44 @@ def document() -> dict[str, Any]:
     }
 
 
-def _operation(one: Operation, named: dict[Any, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, named: dict[Any, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {
-        "operationId": one.name,
-        "summary": one.summary,
-        "description": f"Permission: {one.permission}.",
-        "parameters": [*(_path(one)), *(_query(parameter) for parameter in one.query)],
-        "responses": _responses(one, named),
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": f"Permission: {operation.permission}.",
+        "parameters": [*(_path(operation)), *(_query(parameter) for parameter in operation.query)],
+        "responses": _responses(operation, named),
     }
-    if one.identify is not None:
+    if operation.identify is not None:
         made["security"] = [{"bearer": []}, {}]
-    if one.body is not None:
+    if operation.body is not None:
         made["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": named[one.body]}},
+            "content": {"application/json": {"schema": named[operation.body]}},
         }
     return made
 
 
-def _path(one: Operation) -> list[dict[str, Any]]:
-    return [{"name": "id", "in": "path", "required": True, "schema": _ID}] if "{id}" in one.path else []
+def _path(operation: Operation) -> list[dict[str, Any]]:
+    return [{"name": "id", "in": "path", "required": True, "schema": _ID}] if "{id}" in operation.path else []
 
 
-def _query(one: Parameter) -> dict[str, Any]:
-    return {"name": one.name, "in": "query", "description": one.description, "schema": dict(one.schema)}
+def _query(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
 
 
-def _responses(one: Operation, named: dict[Any, Any]) -> dict[str, Any]:
-    schema = named[one.answer] if isinstance(one.answer, type) else one.answer
+def _responses(operation: Operation, named: dict[Any, Any]) -> dict[str, Any]:
+    schema = named[operation.answer] if isinstance(operation.answer, type) else operation.answer
     made: dict[str, Any] = {
         "200": {"description": "As asked.", "content": {"application/json": {"schema": schema}}}
     }
-    body = (415,) if one.body is not None else ()
-    for status in sorted({400, 401, 403, 413, 421, 422, 429, 503, *body, *one.errors}):
+    body = (415,) if operation.body is not None else ()
+    for status in sorted({400, 401, 403, 413, 421, 422, 429, 503, *body, *operation.errors}):
         kind = "text/plain" if status in (413, 421) else "application/problem+json"
         problem: Any = (
             {"type": "string"} if kind == "text/plain" else {"$ref": "#/components/schemas/Problem"}

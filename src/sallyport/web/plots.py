@@ -68,12 +68,12 @@ def stacked(title: str, columns: Sequence[tuple[str, Mapping[str, int]]]) -> Mar
 
 def latency(minutes: Sequence[Minute]) -> Markup:
     """What the gateway added, minute by minute: median and 99th percentile, on a logarithmic axis."""
-    found = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
-    finite = [value for pair in found for value in pair if value is not None and value != math.inf]
+    quantiles = [(percentile(m.added, 0.5), percentile(m.added, 0.99)) for m in minutes]
+    finite = [value for pair in quantiles for value in pair if value is not None and value != math.inf]
     decades = max(math.ceil(math.log10(max([_SLOWEST, *finite]) / _FASTEST) - 1e-9), 1)
     body = []
     for part, kind, name in ((1, "p99", "99th percentile"), (0, "p50", "median")):
-        for place, (minute, pair) in enumerate(zip(minutes, found, strict=True)):
+        for place, (minute, pair) in enumerate(zip(minutes, quantiles, strict=True)):
             value = pair[part]
             if value is None:
                 continue
@@ -82,7 +82,7 @@ def latency(minutes: Sequence[Minute]) -> Markup:
                 f'<path class="{kind}" d="M{place + 0.05:.2f} {_HEIGHT - height:.1f}h0.9"><title>'
                 f"{clock(minute.number)} UTC: {name} {at_most(value)}</title></path>"
             )
-    worst = max((pair[1] for pair in found if pair[1] is not None), default=None)
+    worst = max((pair[1] for pair in quantiles if pair[1] is not None), default=None)
     said = "Latency added per minute, median and 99th percentile. "
     said += (
         f"Highest 99th percentile of the last hour: {at_most(worst)}" if worst is not None else "Nothing yet"

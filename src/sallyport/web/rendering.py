@@ -71,14 +71,14 @@ def scrollable(text: str, label: str) -> Markup:
 
 def badge(word: str) -> Markup:
     """A status or verdict with its colour."""
-    known = {
+    classes = {
         "allow": "good", "approved": "good", "used": "good", "live": "good", "ready": "good",
         "hold": "wait", "pending": "wait", "waiting for approval": "wait", "interrupted": "wait",
         "masked": "good", "clear and looks personal": "wait",
         "done": "good", "allowed": "good", "held": "wait", "deny": "bad", "denied": "bad", "refused": "bad", "voided": "bad", "not ready": "bad", "failed": "bad",
         "high": "bad", "medium": "wait", "new": "wait",
     }  # fmt: skip
-    return Markup(f'<span class="badge {known.get(word, "other")}">{escape(inert(word))}</span>')
+    return Markup(f'<span class="badge {classes.get(word, "other")}">{escape(inert(word))}</span>')
 
 
 def environment() -> jinja2.Environment:

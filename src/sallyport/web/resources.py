@@ -100,7 +100,7 @@ async def list_sessions(call: Call) -> Any:
             raise FormError("empty")
     except FormError:
         raise invalid("after: the value of 'next' of the page before") from None
-    wanted = SessionQuery(
+    query = SessionQuery(
         subject=call.text("subject"),
         target=call.text("target"),
         status=status,
@@ -114,14 +114,14 @@ async def list_sessions(call: Call) -> Any:
         verdict=call.choice("verdict", *VERDICTS),
         kind=SESSION,
     )
-    found = await run_in_threadpool(call.sessions.search, wanted, SEARCH_SECONDS)
+    page = await run_in_threadpool(call.sessions.search, query, SEARCH_SECONDS)
     return {
         "sessions": [
-            {**row_data(one.row), "statement": None if one.statement is None else one.statement.number}
-            for one in found.matches
+            {**row_data(match.row), "statement": None if match.statement is None else match.statement.number}
+            for match in page.matches
         ],
-        "next": None if found.after is None else place(found.after),
-        "unread": found.unread,
+        "next": None if page.after is None else place(page.after),
+        "unread": page.unread,
     }
 
 
@@ -161,8 +161,8 @@ async def session_events(call: Call) -> Any:
 def step_data(step: rp.Step) -> dict[str, Any]:
     """A step as JSON values: ``kind`` and its fields; bytes as base64."""
     data: dict[str, Any] = {"kind": type(step).__name__.lower()}
-    for one in fields(step):
-        data[one.name] = _plain(getattr(step, one.name))
+    for field in fields(step):
+        data[field.name] = _plain(getattr(step, field.name))
     return data
 
 
@@ -208,10 +208,10 @@ def _operations(call: Call) -> ApprovalOperations:
 
 async def list_approvals(call: Call) -> Any:
     status, limit = call.choice("status", "pending"), call.number("limit", 50, 1, 500)
-    found = await run_in_threadpool(
+    requests = await run_in_threadpool(
         _operations(call).list, call.principal, pending=status == "pending", limit=limit
     )
-    return {"approvals": [request_data(one, whole=False) for one in found]}
+    return {"approvals": [request_data(request, whole=False) for request in requests]}
 
 
 async def get_approval(call: Call) -> Any:
@@ -315,12 +315,12 @@ def _versions(call: Call) -> PolicyVersions:
 
 
 async def list_policy_versions(call: Call) -> Any:
-    found = await run_in_threadpool(_versions(call).recent, call.number("limit", 50, 1, 500))
-    return {"versions": [_version_data(one) for one in found]}
+    versions = await run_in_threadpool(_versions(call).recent, call.number("limit", 50, 1, 500))
+    return {"versions": [_version_data(version) for version in versions]}
 
 
-def _version_data(one: PolicyVersion) -> dict[str, Any]:
-    data = version_data(one)
+def _version_data(version: PolicyVersion) -> dict[str, Any]:
+    data = version_data(version)
     del data["text"]
     return data
 
@@ -328,14 +328,14 @@ def _version_data(one: PolicyVersion) -> dict[str, Any]:
 async def get_policy_version(call: Call) -> Any:
     against = call.number("against", 0, 1, FAR) if "against" in call.request.query_params else None
     try:
-        one, other, lines = await run_in_threadpool(
+        version, earlier, lines = await run_in_threadpool(
             compared, _versions(call), version_id(call.path("id")), against
         )
     except UnknownVersionError as error:
         raise not_found(str(error)) from None
     return {
-        "version": version_data(one),
-        "against": None if other is None else _version_data(other),
+        "version": version_data(version),
+        "against": None if earlier is None else _version_data(earlier),
         "diff": unified(lines),
     }
 
@@ -352,7 +352,7 @@ async def explain(call: Call) -> Any:
         actors=tuple(who.actors),
     )
     try:
-        found = await call.services.gateway.explain(subject, asked.target, asked.sql)
+        explanations = await call.services.gateway.explain(subject, asked.target, asked.sql)
     except ConfigError as error:
         raise invalid(str(error)) from None
     except RefusedError as error:
@@ -361,11 +361,11 @@ async def explain(call: Call) -> Any:
         more["position"] = refusal.position
         detail = " ".join(filter(None, (refusal.message, refusal.detail, refusal.hint)))
         raise ProblemError(422, "The statement cannot be read", detail, **more) from None
-    return {"statements": [explanation_data(one) for one in found]}
+    return {"statements": [explanation_data(explanation) for explanation in explanations]}
 
 
 async def list_targets(call: Call) -> Any:
-    return {"targets": [asdict(one) for one in call.services.gateway.targets()]}
+    return {"targets": [asdict(target) for target in call.services.gateway.targets()]}
 
 
 OPERATIONS: tuple[Operation, ...] = (

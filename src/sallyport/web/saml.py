@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from sallyport.core.errors import SallyportError
 from sallyport.identity.authenticate import LockedError
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.web.auth import (
     limit_sign_ins,
     local_path,
@@ -84,7 +84,7 @@ async def finish(request: Request) -> Response:
         if pending is not None and pending.provider != provider.name:
             raise SignInError("This sign-in was begun with another identity provider. Try again.")
         subject = await provider.verify_response(text, f"_{pending.nonce}" if pending is not None else "")
-        if isinstance(subject, Problem):
+        if isinstance(subject, IdentityProblem):
             raise SignInError(
                 f"{subject.message[:1].upper()}{subject.message[1:]}. The gateway's log says why."
             )

@@ -149,25 +149,25 @@ async def serve_always(
 
     ``build`` makes the application, anew each time; whoever was signed in signs in again. Raises ConfigError when it cannot even start once.
     """
-    found: list[int] = []
+    ports: list[int] = []
 
     def announce(at: str, got: int) -> None:
-        found[:] = [got]
+        ports[:] = [got]
         if ready is not None:
             ready(at, got)
 
     while True:
-        wanted = found[0] if found else port
-        one = asyncio.get_running_loop().create_task(
-            serve(build(), host, wanted, tls, announce), name="console once"
+        next_port = ports[0] if ports else port
+        task = asyncio.get_running_loop().create_task(
+            serve(build(), host, next_port, tls, announce), name="console once"
         )
         try:
-            await asyncio.wait({one})
+            await asyncio.wait({task})
         finally:
-            one.cancel()
-            await asyncio.wait({one})
-        error = None if one.cancelled() else one.exception()
-        if not found:
+            task.cancel()
+            await asyncio.wait({task})
+        error = None if task.cancelled() else task.exception()
+        if not ports:
             raise error or ConfigError("the console ended before it listened; the log says why")
         log.error(
             "the console ended; it is started again", reason=repr(error) if error else "", exc_info=error

@@ -21,7 +21,7 @@ from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.authenticate import Authenticator
 from sallyport.identity.locks import Locks
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.session_tokens import SessionTokens
 from sallyport.identity.settings import IssuerSettings, is_loopback
 from sallyport.operations.access import Access
@@ -61,7 +61,7 @@ class SamlSignIn(Protocol):
 
     async def verify_response(
         self, response: str, request_id: str = "", *, label: str = ""
-    ) -> Subject | Problem:
+    ) -> Subject | IdentityProblem:
         """Uses the assertion. Never raises for a bad response."""
         ...
 
@@ -100,11 +100,11 @@ class ConsoleSettings:
     def knows_host(self, header: str) -> bool:
         """Whether a Host header names this console. Others would be a name that somebody else controls (DNS rebinding)."""
         try:
-            mine, given = urlsplit(self.public_url), urlsplit(f"//{header}")
-            host, _ = given.hostname or "", given.port
+            mine, named = urlsplit(self.public_url), urlsplit(f"//{header}")
+            host, _ = named.hostname or "", named.port
         except ValueError:
             return False
-        if given.username is not None or given.path:
+        if named.username is not None or named.path:
             return False
         if header.lower() == mine.netloc.lower():
             return True

@@ -38,8 +38,8 @@ class SignIn:
     streams: int = 0
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
-    def csrf_matches(self, given: str) -> bool:
-        return hmac.compare_digest(self.csrf.encode(), given.encode("utf-8", "replace"))
+    def csrf_matches(self, token: str) -> bool:
+        return hmac.compare_digest(self.csrf.encode(), token.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +101,16 @@ class SignIns:
     def get(self, id_: str, *, touch: bool = True) -> SignIn | None:
         """The sign-in of a cookie, or None when there is none any more. ``touch`` False: nobody did anything, a page refreshed itself."""
         digest = _digest(id_)
-        found = self._signins.get(digest)
-        if found is None:
+        signin = self._signins.get(digest)
+        if signin is None:
             return None
         now = self._clock.monotonic()
-        if self._over(found, now):
+        if self._over(signin, now):
             del self._signins[digest]
             return None
         if touch:
-            found.seen = now
-        return found
+            signin.seen = now
+        return signin
 
     def close(self, id_: str) -> None:
         self._signins.pop(_digest(id_), None)
@@ -118,12 +118,12 @@ class SignIns:
     def __len__(self) -> int:
         return len(self._signins)
 
-    def _over(self, one: SignIn, now: float) -> bool:
-        is_idle = now - one.seen >= self._idle
-        return is_idle or now >= one.ends or now - one.started >= self._absolute
+    def _over(self, signin: SignIn, now: float) -> bool:
+        is_idle = now - signin.seen >= self._idle
+        return is_idle or now >= signin.ends or now - signin.started >= self._absolute
 
     def _sweep(self, now: float) -> None:
-        for digest in [d for d, one in self._signins.items() if self._over(one, now)]:
+        for digest in [d for d, signin in self._signins.items() if self._over(signin, now)]:
             del self._signins[digest]
 
 

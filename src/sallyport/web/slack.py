@@ -157,8 +157,8 @@ class _Interaction:
             self._principal().require("approvals.decide")
         except ForbiddenError as error:
             problem = str(error)
-        found = self.approvals.get(request_id)
-        if not problem and (found is None or found.status.final):
+        request = self.approvals.get(request_id)
+        if not problem and (request is None or request.status.final):
             problem = "This request has already been decided or has ended."
         if not problem:
             trigger = _text(self.payload, "trigger_id")
@@ -183,7 +183,7 @@ class _Interaction:
 
     def _refresh(self, request_id: str) -> None:
         """The message is where the click came from, whatever was remembered of it."""
-        found = self.approvals.get(request_id)
-        if found is not None:
+        request = self.approvals.get(request_id)
+        if request is not None:
             container = self.payload.get("container")
-            self.slack.refresh(found, _text(container, "channel_id"), _text(container, "message_ts"))
+            self.slack.refresh(request, _text(container, "channel_id"), _text(container, "message_ts"))

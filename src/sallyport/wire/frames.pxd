@@ -112,13 +112,13 @@ cdef bint _is_domain(const unsigned char *src, Py_ssize_t a, Py_ssize_t b) noexc
     view=_View, src="const unsigned char *", out=Output, value=Output, masked=Output,
     codes="const unsigned char *", has_null=bint, columns=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
     last=Py_ssize_t, run=Py_ssize_t, i=Py_ssize_t, a=Py_ssize_t, b=Py_ssize_t, c=Py_ssize_t, escaped=bint,
-    code=Py_ssize_t, given=bint,
+    code=Py_ssize_t, value_written=bint,
 )
 cpdef bytes mask_copy_text(
     object buf, Py_ssize_t start, Py_ssize_t end, RowProgram program, Py_ssize_t delimiter, bytes null
 )
 
-@cython.locals(other="const unsigned char *", i=Py_ssize_t)
+@cython.locals(expected="const unsigned char *", i=Py_ssize_t)
 cdef bint _equal(const unsigned char *src, Py_ssize_t a, Py_ssize_t b, bytes value) except -1
 
 @cython.locals(c=Py_ssize_t)
@@ -132,7 +132,7 @@ cdef int _encode_text(Output value, Py_ssize_t delimiter, Output out) except -1
 @cython.locals(
     view=_View, src="const unsigned char *", out=Output, value=Output, masked=Output,
     codes="const unsigned char *", columns=Py_ssize_t, p=Py_ssize_t, stop=Py_ssize_t, head=Py_ssize_t,
-    last=Py_ssize_t, run=Py_ssize_t, i=Py_ssize_t, a=Py_ssize_t, b=Py_ssize_t, quoted=bint, code=Py_ssize_t, given=bint,
+    last=Py_ssize_t, run=Py_ssize_t, i=Py_ssize_t, a=Py_ssize_t, b=Py_ssize_t, quoted=bint, code=Py_ssize_t, value_written=bint,
 )
 cpdef bytes mask_copy_csv(
     object buf, Py_ssize_t start, Py_ssize_t end, RowProgram program, Py_ssize_t delimiter, Py_ssize_t quote,

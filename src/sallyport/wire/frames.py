@@ -526,11 +526,11 @@ def mask_copy_text(
                 continue
             masked.n = 0
             if code == _CONST or not escaped:
-                given = _mask_value(program, i, src, a, b, masked)
+                value_written = _mask_value(program, i, src, a, b, masked)
             else:
                 _decode_text(src, a, b, delimiter, value)
-                given = _mask_value(program, i, value.data, 0, value.n, masked)
-            if given:
+                value_written = _mask_value(program, i, value.data, 0, value.n, masked)
+            if value_written:
                 _encode_text(masked, delimiter, out)
             else:
                 out.write_bytes(null)
@@ -545,9 +545,9 @@ def mask_copy_text(
 def _equal(src: Any, a: int, b: int, value: bytes) -> bool:
     if b - a != len(value):
         return False
-    other = _address(value)
+    expected = _address(value)
     for i in range(b - a):  # noqa: SIM110
-        if src[a + i] != other[i]:
+        if src[a + i] != expected[i]:
             return False
     return True
 
@@ -644,11 +644,11 @@ def mask_copy_csv(
                 continue
             masked.n = 0
             if code == _CONST or not quoted:
-                given = _mask_value(program, i, src, a, b, masked)
+                value_written = _mask_value(program, i, src, a, b, masked)
             else:
                 _decode_csv(src, a + 1, b - 1, quote, escape, value)
-                given = _mask_value(program, i, value.data, 0, value.n, masked)
-            if given:
+                value_written = _mask_value(program, i, value.data, 0, value.n, masked)
+            if value_written:
                 _encode_csv(masked, delimiter, quote, escape, null, out)
             else:
                 out.write_bytes(null)

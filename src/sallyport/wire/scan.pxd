@@ -41,7 +41,7 @@ cdef Py_ssize_t _quoted(bytes sql, Py_ssize_t i, Py_ssize_t size, Py_ssize_t quo
 @cython.locals(c=Py_ssize_t, after=Py_ssize_t)
 cdef Py_ssize_t _escaped(bytes sql, Py_ssize_t i, Py_ssize_t size) noexcept
 
-@cython.locals(p=Py_ssize_t, found=Py_ssize_t)
+@cython.locals(p=Py_ssize_t, closing=Py_ssize_t)
 cdef Py_ssize_t _dollars(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
 
 @cython.locals(c=Py_ssize_t, after=Py_ssize_t, end=Py_ssize_t)
@@ -53,13 +53,13 @@ cdef bint _is(bytes sql, Py_ssize_t i, Py_ssize_t end, bytes word, Py_ssize_t le
 @cython.locals(p=Py_ssize_t, length=Py_ssize_t)
 cdef Py_ssize_t _digits(bytes sql, Py_ssize_t i, Py_ssize_t end, Py_ssize_t sign) except? -2
 
-@cython.locals(sign=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
+@cython.locals(sign=Py_ssize_t, token=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, what=Py_ssize_t)
 cdef Py_ssize_t _constant(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
 
-@cython.locals(start=Py_ssize_t, found=Py_ssize_t)
+@cython.locals(start=Py_ssize_t, token=Py_ssize_t)
 cdef Py_ssize_t _type(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out) except? -2
 
-@cython.locals(depth=Py_ssize_t, c=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t)
+@cython.locals(depth=Py_ssize_t, c=Py_ssize_t, token=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t)
 cdef Py_ssize_t _item(bytes sql, Py_ssize_t i, Py_ssize_t size) except? -2
 
 @cython.locals(size=Py_ssize_t, uses=bytearray, i=Py_ssize_t, number=Py_ssize_t)
@@ -76,12 +76,12 @@ cdef Py_ssize_t _row(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray shape, 
 cdef _blank(bytearray out, Py_ssize_t i, Py_ssize_t end)
 
 @cython.locals(
-    seen=dict, kept=dict, end=Py_ssize_t, found=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes, numbers=list, k=Py_ssize_t,
+    seen=dict, kept=dict, end=Py_ssize_t, row_end=Py_ssize_t, count=Py_ssize_t, shape=bytearray, key=bytes, numbers=list, k=Py_ssize_t,
 )
 cdef Py_ssize_t _rows(bytes sql, Py_ssize_t i, Py_ssize_t size, bytearray out, bytearray uses, bytearray meant) except? -2
 
 @cython.locals(
-    kinds=bytearray, seen=set, number=Py_ssize_t, end=Py_ssize_t, found=Py_ssize_t, shape=bytearray, key=bytes, kind=Py_ssize_t, known=Py_ssize_t,
+    kinds=bytearray, seen=set, number=Py_ssize_t, end=Py_ssize_t, constant_end=Py_ssize_t, shape=bytearray, key=bytes, kind=Py_ssize_t, is_known=Py_ssize_t,
     kept=dict, parameter=Py_ssize_t, first=Py_ssize_t, plain=Py_ssize_t,
 )
 cdef Py_ssize_t _list(
@@ -90,7 +90,7 @@ cdef Py_ssize_t _list(
 
 @cython.locals(
     size=Py_ssize_t, comma=Py_ssize_t, factor=Py_ssize_t, copies=Py_ssize_t, weight=Py_ssize_t, group=Py_ssize_t,
-    before=Py_ssize_t, exact=bint, row=Py_ssize_t, position=Py_ssize_t, positions=list, i=Py_ssize_t, found=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, c=Py_ssize_t,
+    before=Py_ssize_t, exact=bint, row=Py_ssize_t, position=Py_ssize_t, positions=list, i=Py_ssize_t, token=Py_ssize_t, kind=Py_ssize_t, end=Py_ssize_t, c=Py_ssize_t,
     mark=Py_ssize_t, after=Py_ssize_t, out=bytearray, ends=list, commas=list, factors=list, uses=bytearray, meant=bytearray,
 )
 cpdef outline(bytes sql, Py_ssize_t limit, bint condense)
@@ -101,5 +101,5 @@ cdef Py_ssize_t _count(bytes sql) except? -2
 @cython.locals(size=Py_ssize_t, i=Py_ssize_t, c=Py_ssize_t, depth=Py_ssize_t, deepest=Py_ssize_t)
 cpdef nesting(bytes text)
 
-@cython.locals(size=Py_ssize_t, found=list, i=Py_ssize_t, start=Py_ssize_t, c=Py_ssize_t)
+@cython.locals(size=Py_ssize_t, pieces=list, i=Py_ssize_t, start=Py_ssize_t, c=Py_ssize_t)
 cpdef runs(bytes sql, Py_ssize_t length)

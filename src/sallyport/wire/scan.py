@@ -363,8 +363,8 @@ def _dollars(sql: bytes, i: int, size: int) -> int:
     if p >= size or sql[p] != 36:
         return 0
     p += 1
-    found: int = sql.find(sql[i:p], p)
-    return -1 if found < 0 else found + (p - i)
+    closing: int = sql.find(sql[i:p], p)
+    return -1 if closing < 0 else closing + (p - i)
 
 
 def _token(sql: bytes, i: int, size: int) -> int:
@@ -461,9 +461,9 @@ def _constant(sql: bytes, i: int, size: int, out: bytearray) -> int:
         i = i + 1
         if i >= size or not 48 <= sql[i] <= 57:
             return -1
-    found = _token(sql, i, size)
-    kind = found & 7
-    end = found >> 3
+    token = _token(sql, i, size)
+    kind = token & 7
+    end = token >> 3
     if kind == _STRING:
         what = 115  # s
     elif kind == _NUMBER:
@@ -502,9 +502,9 @@ def _type(sql: bytes, i: int, size: int, out: bytearray) -> int:
     if i >= size or not _starts_name(sql[i]) or sql[i] >= 128:
         return -1
     start = i
-    found = _token(sql, i, size)
-    i = found >> 3
-    if (found & 7) != _WORD or _is(sql, start, min(i, start + 3), b"reg", 3):
+    token = _token(sql, i, size)
+    i = token >> 3
+    if (token & 7) != _WORD or _is(sql, start, min(i, start + 3), b"reg", 3):
         return -1
     if i < size and sql[i] == 40:
         i += 1
@@ -536,9 +536,9 @@ def _item(sql: bytes, i: int, size: int) -> int:
             depth -= 1
         elif c == 59:
             return -1
-        found = _token(sql, i, size)
-        kind = found & 7
-        end = found >> 3
+        token = _token(sql, i, size)
+        kind = token & 7
+        end = token >> 3
         if kind == _BAD or depth < 0:
             return -1
         if kind == _WORD and (
@@ -638,13 +638,13 @@ def _rows(sql: bytes, i: int, size: int, out: bytearray, uses: bytearray, meant:
     while True:
         shape = bytearray()
         numbers: list[int] = []
-        found = _row(sql, i, size, shape, uses, numbers)
-        if found < 0:
+        row_end = _row(sql, i, size, shape, uses, numbers)
+        if row_end < 0:
             return end
         key = bytes(shape)
         count = seen.get(key, 0)
         if count >= 2:
-            _blank(out, end, found)
+            _blank(out, end, row_end)
             if numbers:
                 for k, number in enumerate(kept[key]):
                     _stands_for(meant, numbers[k], number)
@@ -652,7 +652,7 @@ def _rows(sql: bytes, i: int, size: int, out: bytearray, uses: bytearray, meant:
             seen[key] = count + 1
             if not count:
                 kept[key] = numbers
-        end = found
+        end = row_end
         i = _skip(sql, end, size)
         if i >= size or sql[i] != 44:
             return end
@@ -680,8 +680,8 @@ def _list(
         if i >= size:
             return end
         del shape[:]
-        found = _constant(sql, i, size, shape)
-        if found < 0 or (sql[found] != 44 and sql[found] != close):
+        constant_end = _constant(sql, i, size, shape)
+        if constant_end < 0 or (sql[constant_end] != 44 and sql[constant_end] != close):
             return end
         kind = shape[0]
         if kind == 112:
@@ -695,23 +695,23 @@ def _list(
                 if first == parameter:
                     first = 0
             if first and number >= _KEPT and uses[parameter] == 1:
-                _blank(out, end, found)
+                _blank(out, end, constant_end)
                 _stands_for(meant, parameter, first)
-            known = 0
+            is_known = 0
         elif len(shape) == 1:
-            known = kinds[kind]
+            is_known = kinds[kind]
             kinds[kind] = 1
         else:
             key = bytes(shape)
-            known = 1 if key in seen else 0
+            is_known = 1 if key in seen else 0
             seen.add(key)
-        if number >= 2 and known:
-            _blank(out, end, found)
+        if number >= 2 and is_known:
+            _blank(out, end, constant_end)
         number += 1
-        end = found
-        if sql[found] == close:
+        end = constant_end
+        if sql[constant_end] == close:
             return end
-        i = found + 1
+        i = constant_end + 1
 
 
 def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[int] | None, bytes]:
@@ -752,9 +752,9 @@ def outline(sql: bytes, limit: int, condense: bool) -> tuple[int, bytes, list[in
         weight += copies
         if weight > limit:
             break
-        found = _token(sql, i, size)
-        kind = found & 7
-        end = found >> 3
+        token = _token(sql, i, size)
+        kind = token & 7
+        end = token >> 3
         c = sql[i]
         if row >= 0 and len(commas) <= row and not ((c == 44 and before == 41) or (c == 40 and before == 3)):
             row = -1
@@ -849,7 +849,7 @@ def _count(sql: bytes) -> int:
 def runs(sql: bytes, length: int) -> list[bytes]:
     """Runs of at least so many operator characters, wherever they stand."""
     size = len(sql)
-    found = []
+    pieces = []
     i = 0
     start = 0
     while i <= size:
@@ -859,10 +859,10 @@ def runs(sql: bytes, length: int) -> list[bytes]:
             or 60 <= c <= 64  # < = > ? @
         ):
             if i - start >= length:
-                found.append(sql[start:i])
+                pieces.append(sql[start:i])
             start = i + 1
         i += 1
-    return found
+    return pieces
 
 
 def nesting(text: bytes) -> int:

@@ -87,10 +87,10 @@ class KeyCache:
         label = b"%d:%d:%s:" % (iterations, len(salt), salt)
         name = hmac.digest(self._secret, label + password, "sha256")
         with self._lock:
-            found = self._keys.get(name)
-            if found is not None:
+            cached = self._keys.get(name)
+            if cached is not None:
                 self._keys.move_to_end(name)
-                return found
+                return cached
         keys = derive_keys(password, salt, iterations)
         with self._lock:
             self._keys[name] = keys

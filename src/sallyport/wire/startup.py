@@ -113,21 +113,21 @@ def _parse_packet(body: bytes) -> Packet:
 
 
 def _parse_parameters(body: bytes, pos: int) -> dict[str, str]:
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     while True:
         raw_name, pos = read_string(body, pos, "StartupMessage")
         if not raw_name:
             break
         raw_value, pos = read_string(body, pos, "StartupMessage")
         name = to_text(raw_name, "StartupMessage")
-        if name in found:
+        if name in parameters:
             raise ProtocolError("StartupMessage: a parameter is given twice")
-        found[name] = to_text(raw_value, "StartupMessage")
+        parameters[name] = to_text(raw_value, "StartupMessage")
     if pos != len(body):
         raise ProtocolError("StartupMessage: the terminator is not the last byte")
-    if not found.get("user"):
+    if not parameters.get("user"):
         raise ProtocolError("StartupMessage: no user name is given")
-    return found
+    return parameters
 
 
 def negotiate(major: int, minor: int, parameters: Mapping[str, str]) -> Negotiation:
@@ -160,9 +160,9 @@ def read_parameters(parameters: Mapping[str, str]) -> Parameters | Refusal:
     Names are compared as guc_name_compare does: without regard to the case of ASCII letters, and of no others.
     """
     user = parameters.get("user", "")
-    given = split_options(parameters.get("options", ""))
-    if isinstance(given, Refusal):
-        return given
+    options = split_options(parameters.get("options", ""))
+    if isinstance(options, Refusal):
+        return options
     for name, value in parameters.items():
         if name in ("user", "database", "options") or name.startswith(_PROTOCOL_OPTION):
             continue
@@ -170,9 +170,9 @@ def read_parameters(parameters: Mapping[str, str]) -> Parameters | Refusal:
             if not _is_false(value):
                 return _refuse_replication()
             continue
-        given.append((name, value))
+        options.append((name, value))
     settings: dict[str, str] = {}
-    for name, value in given:
+    for name, value in options:
         settings["".join(c.lower() if c.isascii() else c for c in name)] = value
     return Parameters(user, parameters.get("database") or user, settings)
 
@@ -185,7 +185,7 @@ def split_options(text: str) -> list[tuple[str, str]] | Refusal:
     name mean underscores (ParseLongOption). Any other switch is refused.
     """
     words = iter(_split_words(text))
-    found: list[tuple[str, str]] = []
+    options: list[tuple[str, str]] = []
     for word in words:
         if word == "-c":
             setting = next(words, "")
@@ -200,8 +200,8 @@ def split_options(text: str) -> list[tuple[str, str]] | Refusal:
                 "the startup parameter options holds a switch that is not accepted",
                 hint="Only -c name=value and --name=value are accepted in options (PGOPTIONS).",
             )
-        found.append((name.replace("-", "_"), value))
-    return found
+        options.append((name.replace("-", "_"), value))
+    return options
 
 
 def _split_words(text: str) -> list[str]:

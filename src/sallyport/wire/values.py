@@ -56,9 +56,9 @@ def parse_decimal(text: bytes) -> tuple[int, int]:
     match = _DECIMAL.fullmatch(text)
     if match is None or len(text) > MAX_DIGITS:
         raise ValueError("not a finite number of moderate length")
-    sign, whole, fraction, exponent = match.groups()
+    sign, integer, fraction, exponent = match.groups()
     fraction = fraction or b""
-    units, scale = int(whole + fraction), len(fraction) - int(exponent or 0)
+    units, scale = int(integer + fraction), len(fraction) - int(exponent or 0)
     if abs(scale) > MAX_DIGITS:
         raise ValueError("not a finite number of moderate length")
     if scale < 0:

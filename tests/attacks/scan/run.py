@@ -16,7 +16,7 @@ import psycopg
 
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, View
+from sallyport.judge import Judge, SubjectJudge
 from sallyport.policy.load import parse_policy
 from tests.attacks import cases, oracles
 from tests.attacks.scan import catalog as catalogs
@@ -227,7 +227,7 @@ def named(stage: Stage, report: Report, count: int = 600, seed: int = 1, only: s
     return trial.ended()
 
 
-def view(stage: Stage, agent: str) -> View:
+def view(stage: Stage, agent: str) -> SubjectJudge:
     """The judge of world 0 as an agent of this name sees it."""
     policy = parse_policy((HERE / "policy.yaml").read_text(), "policy.yaml")
     snapshot = catalog_of(stage.databases.owner_dsn(NAMES[0]))
@@ -238,7 +238,7 @@ def view(stage: Stage, agent: str) -> View:
         {"scan": Secret("a key that is long enough for hashes")},
         max_statement_bytes=1 << 20,
     )
-    return judge.view(Subject(agent, "https://issuer.test", frozenset({agent})), ("public",))
+    return judge.subject_judge(Subject(agent, "https://issuer.test", frozenset({agent})), ("public",))
 
 
 def walked(

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sallyport.core.subject import Subject
-from sallyport.judge import Judge, ScriptVerdict, View, comparisons, subselects
+from sallyport.judge import Judge, ScriptVerdict, SubjectJudge, comparisons, subselects
 from sallyport.policy.load import parse_policy
 from sallyport.sql.catalog import CatalogSnapshot
 
@@ -91,18 +91,18 @@ class RewritingDatabase:
     policy: str = POLICY
 
     def __post_init__(self) -> None:
-        self._views: dict[str, View] = {}
+        self._views: dict[str, SubjectJudge] = {}
 
-    def view(self, policy: str = "") -> View:
+    def subject_judge(self, policy: str = "") -> SubjectJudge:
         """What judges for an agent with ``policy``, or the usual one."""
         text = policy or self.policy
         if text not in self._views:
             judge = Judge("x", parse_policy(text, "p"), self.catalog, {}, max_statement_bytes=1 << 20)
-            self._views[text] = judge.view(AGENT, PATH)
+            self._views[text] = judge.subject_judge(AGENT, PATH)
         return self._views[text]
 
     def judged(self, sql: str, policy: str = "") -> ScriptVerdict:
-        return self.view(policy).judge(sql.encode())
+        return self.subject_judge(policy).judge(sql.encode())
 
     def sent(self, sql: str, policy: str = "") -> str:
         """The text that is sent. AssertionError when ``sql`` is refused."""

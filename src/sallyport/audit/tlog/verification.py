@@ -32,8 +32,8 @@ from sallyport.audit.verify import (
     REPLACED,
     TRUNCATED,
     UNREADABLE,
-    Problem,
     Verification,
+    VerificationProblem,
 )
 
 #: What verification calls the log.
@@ -74,14 +74,14 @@ class LogState:
             return
         if row is None and indexed:
             text = "the log has this session, the index does not; see 'sallyport audit reindex'"
-            result.problems.append(Problem(INDEX, text))
+            result.problems.append(VerificationProblem(INDEX, text))
         _check_recording(result, logged)
         final = _final(logged)
         if row is None or row.status == LIVE:  # the index of a running gateway is a second behind
             return
         if final is not None and row.last_hash != final[1].head:
             text = f"its newest block in the index is not that of the log (entry {final[0]})"
-            result.problems.append(Problem(INDEX, text))
+            result.problems.append(VerificationProblem(INDEX, text))
 
     def missing(self, sessions: Iterable[str], directory: Path) -> list[Verification]:
         """The verdicts on sessions that only the log knows. ``sessions``: those that are known."""
@@ -110,7 +110,7 @@ class LogState:
             result.notes.append("not compared with the log, of which entries cannot be read")
         elif row is not None or result.ended:
             text = "the log has no head of this recording: it was put here, or the log lost it"
-            result.problems.append(Problem(INSERTION, text))
+            result.problems.append(VerificationProblem(INSERTION, text))
         else:
             result.notes.append(
                 "the log does not have it yet: the session ran when this was copied",
@@ -131,26 +131,26 @@ def _note_missing(result: Verification, logged: _Logged) -> None:
     elif logged.heads:
         index = logged.heads[-1][0]
         text = f"the log has this session (entry {index}), and its recording is missing"
-        result.problems.append(Problem(DELETION, text))
+        result.problems.append(VerificationProblem(DELETION, text))
 
 
 def compare_head(result: Verification, head: Head) -> None:
     """Add to the verdict on a recording whether its newest block is the head that a proof has."""
     if result.session != head.session:
         text = f"this is the recording of {result.session}, the proof is about {head.session}"
-        result.problems.append(Problem(REPLACED, text))
+        result.problems.append(VerificationProblem(REPLACED, text))
         return
     try:
         hashes = _block_hashes(result.path)
     except (RecordingError, OSError) as error:
-        result.problems.append(Problem(UNREADABLE, str(error)))
+        result.problems.append(VerificationProblem(UNREADABLE, str(error)))
         return
     if head.head not in hashes:
         kind = REPLACED if result.ended else TRUNCATED
-        result.problems.append(Problem(kind, "the block that is proven is not in the file"))
+        result.problems.append(VerificationProblem(kind, "the block that is proven is not in the file"))
     elif head.status != LIVE and hashes[-1] != head.head:
         result.problems.append(
-            Problem(INSERTION, "blocks follow the one that is proven as the last"),
+            VerificationProblem(INSERTION, "blocks follow the one that is proven as the last"),
         )
 
 
@@ -165,12 +165,12 @@ def _check_recording(result: Verification, logged: _Logged) -> None:
     for index, head in logged.heads:
         if head.head not in places:
             text = f"the block in the log (entry {index}, {head.head[:16]}…) is not in the file"
-            result.problems.append(Problem(kind, text))
+            result.problems.append(VerificationProblem(kind, text))
             return
     final = _final(logged)
     if final is not None and places[final[1].head] != len(hashes) - 1:
         text = f"blocks follow the one that the log has as the last (entry {final[0]})"
-        result.problems.append(Problem(INSERTION, text, places[final[1].head] + 1))
+        result.problems.append(VerificationProblem(INSERTION, text, places[final[1].head] + 1))
 
 
 def _block_hashes(path: Path) -> list[str]:
@@ -190,16 +190,16 @@ def verify_log(
         key = _own_key(directory, result) if key is None else key
         log = LogReader(directory)
     except (TileError, NoteError) as error:
-        result.problems.append(Problem(UNREADABLE, str(error)))
+        result.problems.append(VerificationProblem(UNREADABLE, str(error)))
         state.readable = False
         return state
     state.checkpoint = log.checkpoint
     try:
         Checkpoint.parse(str(log.checkpoint), key)
     except WrongKeyError as error:
-        result.problems.append(Problem(WRONG_KEY, f"the checkpoint is {error}"))
+        result.problems.append(VerificationProblem(WRONG_KEY, f"the checkpoint is {error}"))
     except NoteError as error:
-        result.problems.append(Problem(UNREADABLE, str(error)))
+        result.problems.append(VerificationProblem(UNREADABLE, str(error)))
     kept = _kept_elsewhere(witnessed, key, result)
     tree = _Tree(log, state, {checkpoint.size for _, checkpoint in kept})
     tree.read()
@@ -231,28 +231,28 @@ def _kept_elsewhere(
             kept.append((name, Checkpoint.parse(text, key)))
         except NoteError as error:
             kind = WRONG_KEY if isinstance(error, WrongKeyError) else UNREADABLE
-            _report(result, Problem(kind, f"a checkpoint in {name}: {error}"))
+            _report(result, VerificationProblem(kind, f"a checkpoint in {name}: {error}"))
     return kept
 
 
 def _compare(name: str, kept: Checkpoint, tree: _Tree, result: Verification) -> None:
     if kept.size > tree.size:
         text = f"{name} has a checkpoint of {kept.size} entries, and the log has {tree.size}"
-        _report(result, Problem(ROLLED_BACK, text))
+        _report(result, VerificationProblem(ROLLED_BACK, text))
     elif kept.size not in tree.roots:
         result.notes.append(
             f"the checkpoint of {kept.size} entries in {name} could not be compared",
         )
     elif tree.roots[kept.size] != kept.root:
         text = f"{name} has a checkpoint of another log of {kept.size} entries, by the same key"
-        _report(result, Problem(FORK, text))
+        _report(result, VerificationProblem(FORK, text))
 
 
-def _report(result: Verification, problem: Problem) -> None:
+def _report(result: Verification, problem: VerificationProblem) -> None:
     if len(result.problems) < _LIMIT:
         result.problems.append(problem)
     elif len(result.problems) == _LIMIT:
-        result.problems.append(Problem(problem.kind, "and more; only the first are listed"))
+        result.problems.append(VerificationProblem(problem.kind, "and more; only the first are listed"))
 
 
 class _Tree:
@@ -270,8 +270,8 @@ class _Tree:
         self.roots: dict[int, bytes] = {0: TreeEdge().root()}
         self._by_entries: _Growing | None = _Growing(self.roots, sizes)
         self._by_tiles: _Growing | None = None
-        self._differing: list[Problem] = []
-        self._upper: list[Problem] = []
+        self._differing: list[VerificationProblem] = []
+        self._upper: list[VerificationProblem] = []
 
     def read(self) -> None:
         for bundle in self._log.tiles.bundles():
@@ -288,12 +288,12 @@ class _Tree:
         try:
             entries = self._log.tiles.entries(bundle)
         except TileError as error:
-            self._differing.append(Problem(UNREADABLE, str(error)))
+            self._differing.append(VerificationProblem(UNREADABLE, str(error)))
             self._state.readable = False
         try:
             hashes = self._log.tiles.tile(0, bundle)
         except TileError as error:
-            self._upper.append(Problem(UNREADABLE, str(error)))
+            self._upper.append(VerificationProblem(UNREADABLE, str(error)))
         computed = None if entries is None else [leaf_hash(entry) for entry in entries]
         if computed != hashes and self._by_tiles is None and self._by_entries is not None:
             self._by_tiles = self._by_entries.copy()
@@ -315,7 +315,7 @@ class _Tree:
             )
             if self._differing:
                 text = "hashes in tiles of level 0 were changed: the entries are what was signed"
-                self._upper.append(Problem(EDIT, text))
+                self._upper.append(VerificationProblem(EDIT, text))
         elif by_tiles is not None and (by_tiles.size, by_tiles.root) == (self.size, root):
             self.roots, self._upper = by_tiles.roots, [*self._upper, *by_tiles.problems(self._log)]
             for problem in self._differing:
@@ -328,7 +328,7 @@ class _Tree:
             text = f"the {self.size} entries are not those that the checkpoint signs"
             if usable is None:
                 text = f"whether these are the {self.size} entries of the checkpoint cannot be told"
-            self._upper.append(Problem(REPLACED if usable is not None else UNREADABLE, text))
+            self._upper.append(VerificationProblem(REPLACED if usable is not None else UNREADABLE, text))
 
     def _read_upper_edge(self) -> None:
         """The partial tiles above level 0, which proofs are made of."""
@@ -343,12 +343,12 @@ class _Tree:
         try:
             entry = decode_entry(data)
         except EntryError as error:
-            _report(self._result, Problem(UNREADABLE, f"entry {index}: {error}"))
+            _report(self._result, VerificationProblem(UNREADABLE, f"entry {index}: {error}"))
             self._state.readable = False
             return
         if isinstance(entry, LogBegun):
             if index:
-                _report(self._result, Problem(INSERTION, f"entry {index} begins a log again"))
+                _report(self._result, VerificationProblem(INSERTION, f"entry {index} begins a log again"))
             return
         logged = self._state.sessions.setdefault(entry.session, _Logged())
         if isinstance(entry, Head):
@@ -360,7 +360,7 @@ class _Tree:
         pending = self._log.pending
         if pending and pending[0][0] != self.size:
             text = f"entries {self.size} to {pending[0][0] - 1} are missing"
-            _report(self._result, Problem(DELETION, text))
+            _report(self._result, VerificationProblem(DELETION, text))
         for index, entry in pending:
             self._take(index, entry)
         if pending:
@@ -379,7 +379,7 @@ class _Tree:
             largest = (bundle + 1) * TILE_WIDTH
         if largest > self.size + len(self._log.pending):
             text = f"the checkpoint has {self.size} entries, and there are files of {largest}"
-            _report(self._result, Problem(ROLLED_BACK, text))
+            _report(self._result, VerificationProblem(ROLLED_BACK, text))
 
 
 class _Growing:
@@ -408,7 +408,7 @@ class _Growing:
     def root(self) -> bytes:
         return self.edge.root()
 
-    def problems(self, log: LogReader) -> list[Problem]:
+    def problems(self, log: LogReader) -> list[VerificationProblem]:
         return _changed_tiles(log, self._full)
 
 
@@ -419,33 +419,35 @@ def _grown(growing: _Growing | None, hashes: Sequence[bytes] | None) -> _Growing
     return growing
 
 
-def _changed_tiles(log: LogReader, tiles: Sequence[tuple[int, int, bytes]]) -> list[Problem]:
+def _changed_tiles(log: LogReader, tiles: Sequence[tuple[int, int, bytes]]) -> list[VerificationProblem]:
     problems = []
     for level, index, data in tiles:
         try:
             if b"".join(log.tiles.tile(level, index)) != data:
                 text = f"{tile_path(level, index)} has not the hashes of the tiles below it"
-                problems.append(Problem(EDIT, text))
+                problems.append(VerificationProblem(EDIT, text))
         except TileError as error:
-            problems.append(Problem(UNREADABLE, str(error)))
+            problems.append(VerificationProblem(UNREADABLE, str(error)))
     return problems
 
 
-def _differences(first: int, hashes: Sequence[bytes], computed: Sequence[bytes]) -> list[Problem]:
+def _differences(first: int, hashes: Sequence[bytes], computed: Sequence[bytes]) -> list[VerificationProblem]:
     """What was done to the entries of a bundle, whose tile has ``hashes``."""
     if sorted(hashes) == sorted(computed):
         pairs = enumerate(zip(hashes, computed, strict=True))
         number = next(i for i, (before, now) in pairs if before != now)
-        return [Problem(REORDERING, f"entry {first + number} and others stand in another order")]
+        return [VerificationProblem(REORDERING, f"entry {first + number} and others stand in another order")]
     problems = []
     matcher = SequenceMatcher(None, hashes, computed, autojunk=False)
     for change, start, end, from_, to in matcher.get_opcodes():
         if change == "replace" and end - start == to - from_:
-            problems += [Problem(EDIT, f"entry {first + i} was changed") for i in range(start, end)]
+            problems += [
+                VerificationProblem(EDIT, f"entry {first + i} was changed") for i in range(start, end)
+            ]
         elif change == "insert":
             text = f"{to - from_} entries were put in before entry {first + start}"
-            problems.append(Problem(INSERTION, text))
+            problems.append(VerificationProblem(INSERTION, text))
         elif change != "equal":
             text = f"entry {first + start}" + (f" to {first + end - 1}" if end - start > 1 else "")
-            problems.append(Problem(DELETION, f"{text} was taken out"))
+            problems.append(VerificationProblem(DELETION, f"{text} was taken out"))
     return problems

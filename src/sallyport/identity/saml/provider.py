@@ -14,7 +14,7 @@ from sallyport.core.clock import Clock
 from sallyport.core.secret import Secret
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
-from sallyport.identity.problems import Problem
+from sallyport.identity.problems import IdentityProblem
 from sallyport.identity.saml.metadata import MetadataSource, descriptor
 from sallyport.identity.saml.replay import UsedAssertions
 from sallyport.identity.saml.request import SamlRequest, authn_request
@@ -57,14 +57,14 @@ class SamlProvider:
 
     async def verify_response(
         self, response: str, request_id: str = "", *, label: str = ""
-    ) -> Subject | Problem:
+    ) -> Subject | IdentityProblem:
         """Whose response it is. response: base64, as the browser posted it. request_id: of our request; "" when there was none, which
         ``idp_initiated`` must allow. Uses the assertion: a second time it is refused. Never raises for a bad response.
         """
         try:
             metadata = await self.metadata.current()
         except SamlError as error:
-            return Problem(
+            return IdentityProblem(
                 str(error),
                 "the identity provider's metadata cannot be fetched",
                 "Try again in a minute.",
@@ -75,7 +75,7 @@ class SamlProvider:
             return check.subject(response, request_id, label)
         except SamlError as error:
             _log.warning("saml_response_refused", provider=self.settings.name, reason=str(error))
-            return Problem(str(error), "the identity provider's response was refused")
+            return IdentityProblem(str(error), "the identity provider's response was refused")
 
     @property
     def issuers(self) -> Collection[str]:
@@ -85,10 +85,10 @@ class SamlProvider:
         """Nothing: a response is exchanged for a session token first."""
         return False
 
-    async def verify(self, token: Secret, label: str) -> Subject | Problem:
-        return Problem("a SAML response is not accepted as a password")
+    async def verify(self, token: Secret, label: str) -> Subject | IdentityProblem:
+        return IdentityProblem("a SAML response is not accepted as a password")
 
-    def still_accepted(self, subject: Subject) -> Problem | None:
+    def still_accepted(self, subject: Subject) -> IdentityProblem | None:
         return required_problem(subject.claims, self._required) or require_problem(
             subject.claims, self.settings.require
         )

@@ -19,7 +19,7 @@ from lxml import etree
 from sallyport.core.clock import Clock
 from sallyport.core.subject import Subject
 from sallyport.identity.claims import require_problem
-from sallyport.identity.problems import Problem, printable
+from sallyport.identity.problems import IdentityProblem, printable
 from sallyport.identity.saml.encryption import decrypted
 from sallyport.identity.saml.metadata import instant
 from sallyport.identity.saml.replay import UsedAssertions
@@ -68,8 +68,14 @@ class ResponseCheck:
         claims, lists, ends = self._read(assertion, request_id)
         problem = require_problem(lists, self.settings.require)
         who = mapped(claims, self.settings.claims, self.settings.entity_id, lists)
-        if problem is not None or isinstance(who, Problem):
-            reason = problem.reason if problem is not None else who.reason if isinstance(who, Problem) else ""
+        if problem is not None or isinstance(who, IdentityProblem):
+            reason = (
+                problem.reason
+                if problem is not None
+                else who.reason
+                if isinstance(who, IdentityProblem)
+                else ""
+            )
             raise SamlError(f"the assertion: {reason}")
         until = min(ends.usable, self.clock.now() + self.settings.session_seconds)
         if not self.used.use(self.settings.entity_id, assertion.get("ID", ""), ends.acceptable):

@@ -26,7 +26,9 @@ def cascade_cut(sql: bytes, facts: StatementFacts) -> Cut:
         raise cannot_rewrite("The gateway cannot locate CASCADE in the statement's text.")
     cut = Cut(tokens.starts[last], tokens.ends[last], b"RESTRICT")
     try:
-        before, after = (parse(one, MAX_LENGTH) for one in (text, Rewritten(text, [cut]).text))
+        before, after = (
+            parse(statement_text, MAX_LENGTH) for statement_text in (text, Rewritten(text, [cut]).text)
+        )
     except RefusedError:
         raise cannot_rewrite("Without CASCADE the statement cannot be parsed.") from None
     if len(before) != 1 or len(after) != 1 or _restricted(before[0].node) != after[0].node:
@@ -39,6 +41,6 @@ def _restricted(node: Node) -> Node:
     tag, body = tag_of(node)
     if tag == "DropStmt":
         return {tag: {**body, "behavior": "DROP_RESTRICT"}}
-    *others, last = body["cmds"]
+    *earlier, last = body["cmds"]
     command = {**last["AlterTableCmd"], "behavior": "DROP_RESTRICT"}
-    return {tag: {**body, "cmds": [*others, {"AlterTableCmd": command}]}}
+    return {tag: {**body, "cmds": [*earlier, {"AlterTableCmd": command}]}}

@@ -56,9 +56,9 @@ def group_cuts(
     for column in grouping.columns:
         if column.variable not in rewritten:
             continue
-        found = catalog.column(column.column)
-        if found is None or not _has_equality(found.type_oid, catalog):
-            if found is None or _is_array(found.type_oid, catalog):
+        catalog_column = catalog.column(column.column)
+        if catalog_column is None or not _has_equality(catalog_column.type_oid, catalog):
+            if catalog_column is None or _is_array(catalog_column.type_oid, catalog):
                 raise cannot_rewrite(
                     "An array whose elements have no equality operator stands beside GROUP BY.",
                     "Leave it out.",

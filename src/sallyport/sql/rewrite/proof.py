@@ -90,7 +90,7 @@ def _range_variables(root: Node) -> Iterator[tuple[Node, bool]]:
 def _relation(node: Node, catalog: CatalogSnapshot, path: tuple[str, ...]) -> int:
     name = node.get("relname", "")
     for schema in (node["schemaname"],) if "schemaname" in node else catalog.lookup_path(path):
-        found = catalog.relation_by_name.get((schema, name))
-        if found is not None:
-            return found.oid
+        relation = catalog.relation_by_name.get((schema, name))
+        if relation is not None:
+            return relation.oid
     return 0

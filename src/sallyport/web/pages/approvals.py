@@ -140,12 +140,12 @@ async def sample(visit: Visit) -> Response:
     """Some of the rows that it would change, masked for whoever looks: measured now, and kept nowhere."""
     ops, services = operations(visit), visit.services
     try:
-        found = await ops.sample(visit.principal, visit.request.path_params["id"], services.gateway)
+        result = await ops.sample(visit.principal, visit.request.path_params["id"], services.gateway)
     except DecisionError as error:
         raise HTTPException(HTTP_STATUS[error.problem], str(error.refusal.message)) from None
     except RefusedError as error:
-        found = Sample(problem=error.refusal.message)
-    return HTMLResponse(visit.fragment("approval-sample.html", sample=found))
+        result = Sample(problem=error.refusal.message)
+    return HTMLResponse(visit.fragment("approval-sample.html", sample=result))
 
 
 async def decide(visit: Visit) -> Response:

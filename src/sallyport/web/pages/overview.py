@@ -21,7 +21,7 @@ def _values(visit: Visit) -> dict[str, Any]:
     metrics = gateway.metrics()
     minutes = visit.console.activity.hour()
     hour = total(minutes)
-    live = sorted(gateway.live(), key=lambda one: one.started, reverse=True)
+    live = sorted(gateway.live(), key=lambda session: session.started, reverse=True)
     refused = [(code, CODES[code].title if code in CODES else "", n) for code, n in _top(hour.refusals)]
     return {
         "metrics": metrics,

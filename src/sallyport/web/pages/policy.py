@@ -54,14 +54,14 @@ async def explain(visit: Visit) -> Response:
         who = subject_of(asked.subject, asked.groups, asked.agent, asked.claims)
         if not asked.sql.strip():
             raise FormError("Write a statement.")
-        found = await visit.services.gateway.explain(who, asked.target, asked.sql)
+        explanations = await visit.services.gateway.explain(who, asked.target, asked.sql)
     except RefusedError as error:
         visit.doing.reason = error.refusal.text
         return await _page(visit, asked=asked, refusal=error.refusal)
     except (FormError, ConfigError) as error:
         visit.doing.reason = str(error)
         return await _page(visit, 422, asked=asked, problem=str(error))
-    return await _page(visit, asked=asked, explained=found)
+    return await _page(visit, asked=asked, explained=explanations)
 
 
 async def version(visit: Visit) -> Response:
@@ -71,7 +71,7 @@ async def version(visit: Visit) -> Response:
         raise HTTPException(404, "Versions of the policy are not kept in this gateway.")
     against = visit.request.query_params.get("against", "")
     try:
-        one, other, lines = await run_in_threadpool(
+        shown, against_version, lines = await run_in_threadpool(
             compared,
             kept,
             version_id(visit.request.path_params["id"]),
@@ -81,13 +81,13 @@ async def version(visit: Visit) -> Response:
         raise HTTPException(404, str(error)) from None
     return visit.page(
         "policy-version.html",
-        version=one,
-        other=other,
+        version=shown,
+        other=against_version,
         against=bool(against),
         diff=lines,
         added=sum(line.kind == "added" for line in lines),
         removed=sum(line.kind == "removed" for line in lines),
-        lines=one.text.splitlines(),
+        lines=shown.text.splitlines(),
         versions=await run_in_threadpool(kept.recent, _VERSIONS),
     )
 
@@ -102,10 +102,10 @@ def version_id(text: str) -> int:
 def subject_of(id_: str, groups: str, agent: str, claims: str) -> Subject:
     """A subject to try. ``groups``: separated by commas. ``claims``: a JSON object or "". Raises FormError."""
     try:
-        given = json.loads(claims) if claims.strip() else {}
+        claim_values = json.loads(claims) if claims.strip() else {}
     except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict):
+        claim_values = None
+    if not isinstance(claim_values, dict):
         raise FormError('Claims: a JSON object, like {"team": "billing"}.')
     names = frozenset(group.strip() for group in groups.split(",") if group.strip())
-    return Subject(id_.strip() or "someone", "", names, agent=agent.strip(), claims=given)
+    return Subject(id_.strip() or "someone", "", names, agent=agent.strip(), claims=claim_values)

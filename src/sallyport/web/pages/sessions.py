@@ -17,7 +17,7 @@ from sallyport.audit import replay as rp
 from sallyport.audit.archive import RecordingError
 from sallyport.audit.ports import ACTIONS, SESSION, SessionQuery, SessionRow
 from sallyport.operations.ports import LiveSession
-from sallyport.operations.searching import Found
+from sallyport.operations.searching import SearchPage
 from sallyport.operations.sessions import UnknownSessionError
 from sallyport.web.console import FormError, Visit
 
@@ -35,21 +35,21 @@ _MAX_POSITION = 2**40
 async def index(visit: Visit) -> Response:
     """Search, newest first; one page."""
     asked = visit.request.query_params
-    problem, found = "", Found()
+    problem, page = "", SearchPage()
     try:
-        wanted = _query(dict(asked))
-        found = await run_in_threadpool(visit.sessions.search, wanted, SEARCH_SECONDS)
+        query = _query(dict(asked))
+        page = await run_in_threadpool(visit.sessions.search, query, SEARCH_SECONDS)
     except FormError as error:
         problem = str(error)
     following = ""
-    if found.after is not None:
-        given = {k: v for k, v in asked.items() if k in _FIELDS and v}
-        following = "/sessions?" + urlencode({**given, "after": place(found.after)})
-    live = {one.id: one for one in visit.services.gateway.live()}
+    if page.after is not None:
+        filters = {k: v for k, v in asked.items() if k in _FIELDS and v}
+        following = "/sessions?" + urlencode({**filters, "after": place(page.after)})
+    live = {session.id: session for session in visit.services.gateway.live()}
     return visit.page(
         "sessions.html",
         422 if problem else 200,
-        found=found,
+        found=page,
         by_statement=any(asked.get(name) for name in ("text", "relation", "verdict")),
         live=live,
         asked={name: asked.get(name, "") for name in _FIELDS},
@@ -128,7 +128,7 @@ def _find(visit: Visit) -> SessionRow:
 
 
 def _live(visit: Visit, session_id: str) -> LiveSession | None:
-    return next((one for one in visit.services.gateway.live() if one.id == session_id), None)
+    return next((session for session in visit.services.gateway.live() if session.id == session_id), None)
 
 
 def position(text: str) -> int:

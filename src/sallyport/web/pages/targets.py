@@ -22,11 +22,11 @@ async def show(visit: Visit) -> Response:
         "targets.html",
         targets=targets,
         columns={
-            name: [column_data(c) for c in _personal_first(found)[:_LISTED]]
-            for name, found in columns.items()
+            name: [column_data(c) for c in _personal_first(listed)[:_LISTED]]
+            for name, listed in columns.items()
         },
-        counts={name: Counter(c.state.value for c in found) for name, found in columns.items()},
-        totals={name: len(found) for name, found in columns.items()},
+        counts={name: Counter(c.state.value for c in listed) for name, listed in columns.items()},
+        totals={name: len(listed) for name, listed in columns.items()},
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from sallyport.config import load_config
 from sallyport.core.secret import Secret
-from sallyport.demo import house, main, review, shop, tour
+from sallyport.demo import main, review, shop, stack, tour
 from sallyport.demo.account import Install, PostgresError
 from sallyport.demo.endings import ending
 from sallyport.demo.postgres import Cluster, bundled
@@ -36,8 +36,8 @@ def test_the_demos_configuration_is_valid(tmp_path: Path) -> None:
         "issuer": "http://127.0.0.1:9",
         "database_port": 5432,
     }
-    (tmp_path / "sallyport.yaml").write_text(Template(house._template("sallyport.yaml")).substitute(values))
-    (tmp_path / "policy.yaml").write_text(house._template("policy.yaml"))
+    (tmp_path / "sallyport.yaml").write_text(Template(stack._template("sallyport.yaml")).substitute(values))
+    (tmp_path / "policy.yaml").write_text(stack._template("policy.yaml"))
     config = load_config(tmp_path / "sallyport.yaml")
     assert config.targets["shop"].user == "sallyport_agent"
     assert load_policy(config.policy_path).warnings == ()
@@ -50,10 +50,10 @@ def test_the_policy_of_the_tests_is_valid(tmp_path: Path) -> None:
 
 def test_state_is_private_and_survives(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
-    state = house.State(shop="abc")
+    state = stack.State(shop="abc")
     state.save(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert house.State.load(file) == state
+    assert stack.State.load(file) == state
     assert state.agent_password not in repr(state)
     assert state.agent_password != state.superuser_password
 
@@ -62,7 +62,7 @@ def test_a_broken_state_file_is_replaced_not_trusted(tmp_path: Path) -> None:
     file = tmp_path / "demo.json"
     for content in ("", "[]", json.dumps({"unknown": 1}), "{"):
         file.write_text(content)
-        assert house.State.load(file).shop == ""
+        assert stack.State.load(file).shop == ""
 
 
 def test_psql_is_read_back_statement_by_statement(postgres: Server) -> None:
@@ -139,7 +139,7 @@ def test_a_server_that_ends_without_a_word_is_named(tmp_path: Path) -> None:
 
 
 def test_a_console_that_is_gone_is_an_error_with_a_reason() -> None:
-    desk = review.Desk("http://127.0.0.1:9", Secret("x"), "Dana")
+    desk = review.ReviewerClient("http://127.0.0.1:9", Secret("x"), "Dana")
     with pytest.raises(review.ReviewError, match=r"at http://127\.0\.0\.1:9 did not answer: \S"):
         desk.decide("SELECT 1", review.Review(True, ""), lambda: True)
     desk.close()
@@ -156,7 +156,7 @@ def test_endings_in_words() -> None:
 
 
 def test_a_tour_that_is_over_is_not_waited_for() -> None:
-    desk = review.Desk("http://127.0.0.1:9", Secret("x"), "Dana")
+    desk = review.ReviewerClient("http://127.0.0.1:9", Secret("x"), "Dana")
     assert desk.decide("SELECT 1", review.Review(True, ""), lambda: False) is None
     desk.close()
     (held, *_) = [step for step in tour.STEPS if step.review is not None]
@@ -189,31 +189,31 @@ def test_a_port_that_somebody_else_was_quicker_to_take(
     """Free when it was looked at, taken when the gateway binds it, and answering: it must not be mistaken for ours."""
     said: list[str] = []
 
-    def running_already(self: house.House, stack: ExitStack) -> Cluster:
+    def running_already(self: stack.DemoStack, stack: ExitStack) -> Cluster:
         self.state.agent_password = postgres.password
         return postgres.cluster
 
-    monkeypatch.setattr(house.House, "_start_database", running_already)
+    monkeypatch.setattr(stack.DemoStack, "_start_database", running_already)
     with socket.create_server(("127.0.0.1", 0)) as gateway, socket.create_server(("127.0.0.1", 0)) as console:
         looked: list[int] = []
-        real = house._is_free
+        real = stack._is_free
 
         def is_free(port: int) -> bool:
             looked.append(port)
             return looked.count(port) == 1 or real(port)
 
-        monkeypatch.setattr(house, "GATEWAY_PORT", gateway.getsockname()[1])
-        monkeypatch.setattr(house, "CONSOLE_PORT", console.getsockname()[1])
-        monkeypatch.setattr(house, "_is_free", is_free)
-        with house.House(scratch_dir("quicker"), said.append) as standing:
-            assert standing.port != house.GATEWAY_PORT
+        monkeypatch.setattr(stack, "GATEWAY_PORT", gateway.getsockname()[1])
+        monkeypatch.setattr(stack, "CONSOLE_PORT", console.getsockname()[1])
+        monkeypatch.setattr(stack, "_is_free", is_free)
+        with stack.DemoStack(scratch_dir("quicker"), said.append) as standing:
+            assert standing.port != stack.GATEWAY_PORT
             assert httpx2.get(f"{standing.console_url}/healthz", timeout=10).text == "ok\n"
             login = tour.Login(standing.port, "claude", standing.issuer.token("claude-agent").reveal())
             (reply,) = tour.run(bundled(), login, ["SELECT 1 AS one"])
             assert reply.rows == (("1",),), reply
     with psycopg.connect(postgres.superuser_dsn, autocommit=True) as db:
         db.execute("DROP OWNED BY sallyport_admin CASCADE; DROP ROLE sallyport_admin")
-    assert f"Port {house.GATEWAY_PORT} is taken: the gateway listens on {standing.port}" in said
+    assert f"Port {stack.GATEWAY_PORT} is taken: the gateway listens on {standing.port}" in said
 
 
 def test_nothing_runs_after_a_failed_start() -> None:

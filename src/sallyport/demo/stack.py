@@ -71,7 +71,7 @@ def write_private(file: Path, text: str) -> None:
         handle.write(text)
 
 
-class House:
+class DemoStack:
     """``with House(directory, say) as house:`` and it stands. ``say`` is told what happens, line by line."""
 
     def __init__(self, directory: Path, say: Callable[[str], None]) -> None:
@@ -152,8 +152,8 @@ class House:
     def _choose_ports(self) -> None:
         """The usual ones where they are free; the console's is that of last time, so that a browser finds it again."""
         self.port = GATEWAY_PORT if _is_free(GATEWAY_PORT) else free_port()
-        wanted = (self.state.console, CONSOLE_PORT)
-        self.state.console = next((port for port in wanted if port and _is_free(port)), 0) or free_port()
+        candidates = (self.state.console, CONSOLE_PORT)
+        self.state.console = next((port for port in candidates if port and _is_free(port)), 0) or free_port()
         self.state.save(self._state_file)
 
     @property

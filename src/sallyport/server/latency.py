@@ -1,6 +1,6 @@
 """What the gateway adds to the way of a statement: how long it keeps what it has read before it hands it on, each direction for itself.
 
-One of ``EVERY`` pieces (what one read from a socket brought) is measured, so that the measuring costs nothing; waiting for
+One of ``SAMPLE_EVERY`` pieces (what one read from a socket brought) is measured, so that the measuring costs nothing; waiting for
 people, for judging on another thread and for slow peers is not in it. Counts are of measured pieces.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 #: Odd, so that questions and answers in turn are both measured.
-EVERY: Final = 17
+SAMPLE_EVERY: Final = 17
 BOUNDS: Final = (
     0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, math.inf,
 )  # fmt: skip
@@ -31,11 +31,11 @@ class Histogram:
         self.buckets[bound] = self.buckets.get(bound, 0) + 1
 
 
-class Added:
+class LatencyHistograms:
     """Of all sessions; used on the event loop. ``left``: pieces until one is measured."""
 
     __slots__ = ("back", "left", "there")
 
     def __init__(self) -> None:
-        self.left = EVERY
+        self.left = SAMPLE_EVERY
         self.there, self.back = Histogram(), Histogram()

@@ -31,11 +31,11 @@ from sallyport.wire.scan import outline
 
 log = structlog.get_logger("sallyport.judge")
 
-#: Bounds of one view's cache: entries and bytes of text. When either is passed the oldest half goes.
+#: Bounds of one subject's judge's cache: entries and bytes of text. When either is passed the oldest half goes.
 _CACHE_ENTRIES = 4096
 _CACHE_BYTES = 16 << 20
 
-#: What :meth:`View.judge_soon` takes on: about 5 ms.
+#: What :meth:`SubjectJudge.judge_soon` takes on: about 5 ms.
 _SOON_BYTES = 32_768
 _SOON_TOKENS = 500
 
@@ -62,7 +62,7 @@ class JudgeTimes:
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """What every view of one policy over one catalog stands on. ``identifiers``: names that an error message may keep.
+    """What every subject's judge of one policy over one catalog stands on. ``identifiers``: names that an error message may keep.
     ``keys``: of hash masks, by name.
     """
 
@@ -74,7 +74,7 @@ class Grounds:
     times: JudgeTimes
 
 
-class View:
+class SubjectJudge:
     """The judge for one rule set, one search_path, one policy and one catalog. Immutable but for its cache."""
 
     def __init__(
@@ -132,9 +132,9 @@ class View:
         if void:
             length = min(self.context.max_length, _SOON_BYTES)
             return self._judge(sql, replace(self.context, void=void, max_length=length))
-        known = self.cache.get(sql)
-        if known is not None:
-            return known
+        cached = self.cache.get(sql)
+        if cached is not None:
+            return cached
         return self._safely(sql, self.context)
 
     def check_declared_types(self, verdict: Verdict, declared: Sequence[int]) -> Refusal | None:
@@ -178,9 +178,9 @@ class View:
 
     def judge_soon(self, sql: bytes) -> ScriptVerdict | None:
         """The same where it is known, or takes some milliseconds at most; None otherwise, and it is to be judged on another thread."""
-        known = self.cache.get(sql)
-        if known is not None:
-            return known
+        cached = self.cache.get(sql)
+        if cached is not None:
+            return cached
         if len(sql) > _SOON_BYTES or outline(sql, _SOON_TOKENS, False)[0] > _SOON_TOKENS:
             return None
         try:
@@ -238,12 +238,12 @@ class View:
         None where nothing repeats, or something moves what names mean: then every statement has to be seen in its place.
         """
         repeated = script.repeated(sql)
-        known: dict[bytes, ScriptVerdict | None] = {}
+        templates: dict[bytes, ScriptVerdict | None] = {}
         for piece in repeated:
-            if piece.key not in known:
-                known[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
-        shared = [(piece, found) for piece in repeated if (found := known[piece.key]) is not None]
-        if not shared or any(found.rewritten is not None for _, found in shared):
+            if piece.key not in templates:
+                templates[piece.key] = self._template(piece.key, sql[piece.start : piece.end], context)
+        shared = [(piece, template) for piece in repeated if (template := templates[piece.key]) is not None]
+        if not shared or any(template.rewritten is not None for _, template in shared):
             return None
         rest = self._judge(script.without(sql, [piece for piece, _ in shared]), context)
         if rest.refusal is not None:
@@ -252,7 +252,9 @@ class View:
             return None
         verdicts = list(rest.statements)
         until = verdicts[-1].facts.start if rest.refused >= 0 else len(sql)
-        verdicts += [_at(found.statements[0], sql, piece) for piece, found in shared if piece.start < until]
+        verdicts += [
+            _at(template.statements[0], sql, piece) for piece, template in shared if piece.start < until
+        ]
         verdicts.sort(key=_start)
         refused = len(verdicts) - 1 if rest.refused >= 0 else -1
         rewritten = None if rest.rewritten is None else Rewritten(sql, rest.rewritten.cuts)

@@ -14,7 +14,7 @@ _HOUR: Final = 3600.0
 _MINUTE: Final = 60.0
 
 
-class Flood:
+class RequestLimiter:
     """Counts new requests. Not for several threads at once."""
 
     def __init__(self, limits: FloodLimits) -> None:
